@@ -1,0 +1,1 @@
+"""Input images before anything is queued: data URIs and the checking of what callers send."""

@@ -1,0 +1,87 @@
+"""Judges an image file by loading it once, within bounded memory; keeps no pixels."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from app.images.errors import ImageRejected
+
+LARGEST_BYTES = 20 * 1024 * 1024
+LARGEST_PIXELS = 50_000_000
+SMALLEST_SIDE = 64
+WIDEST_ASPECT = 8
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_WHAT_TO_SEND = "send a still PNG, JPEG or WebP"
+_TURNED = range(5, 9)
+"""EXIF orientations that swap width and height."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """What is known of an image that can be used."""
+
+    format: str
+    """png, jpeg or webp, by content."""
+    width: int
+    height: int
+    """Pixels of the upright picture, after its EXIF orientation."""
+
+
+def check_image(
+    data: bytes,
+    *,
+    largest_bytes: int = LARGEST_BYTES,
+    largest_pixels: int = LARGEST_PIXELS,
+) -> ImageInfo:
+    """Load the image and tell its format and size; raises `ImageRejected` with what to do.
+
+    Dimensions are read from the header and judged before any pixel is decoded, so memory is
+    bounded by about four bytes per allowed pixel.
+    """
+    if len(data) > largest_bytes:
+        megabytes = largest_bytes / (1024 * 1024)
+        raise ImageRejected(f"the image is larger than {megabytes:g} MB; send a smaller file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                info = _judge(image, largest_pixels)
+                image.load()
+        except ImageRejected:
+            raise
+        except UnidentifiedImageError as exc:
+            raise ImageRejected(f"the file is not an image we read; {_WHAT_TO_SEND}") from exc
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+            raise _too_many_pixels(largest_pixels) from exc
+        except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError) as exc:
+            # Pillow's plugins raise all of these for files that are cut off or damaged.
+            raise ImageRejected(f"the image is truncated or damaged; {_WHAT_TO_SEND}") from exc
+    return info
+
+
+def _judge(image: Image.Image, largest_pixels: int) -> ImageInfo:
+    width, height = image.size
+    if width * height > largest_pixels:
+        raise _too_many_pixels(largest_pixels)
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise ImageRejected(f"the image is animated; {_WHAT_TO_SEND}")
+    if min(width, height) < SMALLEST_SIDE:
+        raise ImageRejected(
+            f"the image is {width}x{height}; both sides must be at least {SMALLEST_SIDE} pixels"
+        )
+    if max(width, height) > WIDEST_ASPECT * min(width, height):
+        raise ImageRejected(
+            f"the image is {width}x{height}; one side may be at most {WIDEST_ASPECT} times the other"
+        )
+    if image.getexif().get(ExifTags.Base.Orientation) in _TURNED:
+        width, height = height, width
+    return ImageInfo(format=str(image.format).lower(), width=width, height=height)
+
+
+def _too_many_pixels(largest_pixels: int) -> ImageRejected:
+    return ImageRejected(
+        f"the image has more than {largest_pixels / 1e6:g} megapixels; scale it down before sending"
+    )

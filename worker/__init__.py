@@ -1,0 +1,1 @@
+"""The root of what runs beside a GPU; it imports `app`, and `app` never imports it."""

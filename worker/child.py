@@ -1,0 +1,179 @@
+"""The engine's own process: loads the weights, then draws what comes over the socket.
+
+It holds no credentials, opens no network, and ends with the worker that started it.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import faulthandler
+import os
+import queue
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from worker.engines import Cancelled, DeviceLost, Engine, OutOfMemory, Result, open_engine
+from worker.engines.errors import EngineError
+from worker.wire import (
+    Broken,
+    Cancel,
+    Done,
+    Failed,
+    FailureKind,
+    Generate,
+    Loading,
+    Ready,
+    Step,
+    Stopped,
+    Wire,
+)
+
+EXIT_BROKEN = 78
+EXIT_DEVICE_LOST = 86
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Serve one worker until it hangs up."""
+    arguments = _parse_arguments()
+    _die_with(arguments.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when this process ends
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # the worker asks where a hung engine hangs
+
+    wire = Wire(socket.socket(fileno=arguments.fd))
+    inbox = Inbox(wire)
+    inbox.start()
+    started = time.perf_counter()
+    try:
+        wire.send(Loading(phase="weights"))
+        engine = open_engine(arguments.weights)
+        wire.send(Loading(phase="warm-up"))
+        engine.warm_up()
+    except EngineError as exc:
+        wire.send(Broken(message=str(exc)))
+        return EXIT_BROKEN
+    wire.send(Ready(checkpoint=engine.checkpoint, load_s=time.perf_counter() - started))
+    while True:
+        serve(engine, wire, inbox)
+
+
+class Inbox:
+    """Reads the socket beside the work, so that a cancel or a hang-up is seen at once."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._orders: queue.SimpleQueue[Generate] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+
+    def start(self) -> None:
+        """Read from now on, until the worker hangs up, which ends this process."""
+        threading.Thread(target=self._read, name="inbox", daemon=True).start()
+
+    def next(self) -> Generate:
+        """Wait for an order."""
+        return self._orders.get()
+
+    def is_cancelled(self, order_id: str) -> bool:
+        """Tell whether the worker gave that order up."""
+        return order_id in self._cancelled
+
+    def forget(self, order_id: str) -> None:
+        """Drop what is known about an order that ended."""
+        self._cancelled.discard(order_id)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message, _fd = self._wire.receive()
+                if isinstance(message, Generate):
+                    self._orders.put(message)
+                elif isinstance(message, Cancel):
+                    self._cancelled.add(message.id)
+        except (EOFError, OSError):
+            os._exit(0)  # nobody is left to draw for, and the main thread may be inside a kernel
+
+
+def serve(engine: Engine, wire: Wire, inbox: Inbox) -> None:
+    """Draw one order and send what became of it."""
+    asked = inbox.next()
+
+    def on_step(k: int, n: int) -> None:
+        wire.send(Step(id=asked.id, k=k, n=n))
+        if inbox.is_cancelled(asked.id):
+            raise Cancelled
+
+    try:
+        if inbox.is_cancelled(asked.id):
+            raise Cancelled  # noqa: TRY301  # the same end as a cancel at a step
+        result = engine.generate(asked.order, on_step)
+    except Cancelled:
+        wire.send(Stopped(id=asked.id))
+    except OutOfMemory as exc:
+        wire.send(Failed(id=asked.id, kind=FailureKind.OUT_OF_MEMORY, message=str(exc)))
+    except DeviceLost:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(EXIT_DEVICE_LOST)  # no clean-up: it would call into the broken device
+    except Exception as exc:  # noqa: BLE001  # around a job: recorded, and the engine lives on
+        traceback.print_exc()
+        message = str(exc) if isinstance(exc, EngineError) else f"{type(exc).__name__}: {exc}"
+        wire.send(Failed(id=asked.id, kind=FailureKind.FAULT, message=message))
+    else:
+        _send_result(wire, asked.id, result)
+    finally:
+        inbox.forget(asked.id)
+
+
+def _send_result(wire: Wire, order_id: str, result: Result) -> None:
+    fd = _anonymous_file()
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.writelines(np.ascontiguousarray(picture).data for picture in result.pictures)
+        done = Done(
+            id=order_id,
+            sizes=tuple((picture.shape[1], picture.shape[0]) for picture in result.pictures),
+            notes=result.notes,
+            generate_s=result.generate_s,
+        )
+        wire.send(done, fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _anonymous_file() -> int:
+    """Open memory that only a descriptor names; off Linux, a file that has no name any more."""
+    if sys.platform == "linux":
+        return os.memfd_create("pictures")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel for SIGKILL when the worker ends; the inbox sees it too, but not inside C."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(0)  # it ended before the kernel was asked
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="worker.child", description=main.__doc__)
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

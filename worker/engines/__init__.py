@@ -1,0 +1,117 @@
+"""What an engine is: the order it takes, the pictures it returns, and how one is opened.
+
+No torch here: the process that only drives an engine imports this module too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.engines.errors import (
+    Cancelled,
+    DeviceLost,
+    EngineError,
+    EngineFault,
+    OutOfMemory,
+    WeightsError,
+)
+
+__all__ = [
+    "Cancelled",
+    "Checkpoint",
+    "DeviceLost",
+    "Engine",
+    "EngineError",
+    "EngineFault",
+    "OnStep",
+    "Order",
+    "OutOfMemory",
+    "Picture",
+    "Result",
+    "WeightsError",
+    "open_engine",
+]
+
+Picture = npt.NDArray[np.uint8]
+"""RGB pixels, height x width x 3."""
+
+OnStep = Callable[[int, int], None]
+"""Hears (k, n) after step k of the order's n steps over all its images; raises `Cancelled` to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to draw; everything in it was checked before."""
+
+    prompt: str
+    width: int | None
+    """Pixels; None (then height too): the first reference's own size."""
+    height: int | None
+    steps: int
+    guidance: float
+    """Ignored by a distilled checkpoint."""
+    seeds: tuple[int, ...]
+    """One per image; any int64 or uint64."""
+    references: tuple[bytes, ...] = ()
+    """PNG, JPEG or WebP files."""
+    negative_prompt: str = ""
+    """Only a base checkpoint with guidance above 1 reads it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The pictures of one order, in the order of its seeds."""
+
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...]
+    """Sentences for the caller, such as that the prompt was cut."""
+    generate_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Which weights are being served; plain JSON values only."""
+
+    name: str
+    description: str
+    licence: str
+    revision: str
+    """Changes whenever the weights do; the same seed means the same picture only within one revision."""
+    distilled: bool
+    default_steps: int
+    dtype: str
+    device: str
+    max_sequence_length: int
+    native_size: int
+    largest_size: int
+    """Pixels per side."""
+    render_scaled: bool
+    """True: pictures are drawn near native_size² pixels and scaled to the size that was asked for."""
+
+
+class Engine(Protocol):
+    """A model that is loaded and draws one order at a time."""
+
+    checkpoint: Checkpoint
+
+    def warm_up(self) -> None:
+        """Draw once and throw it away, so that the first caller does not pay for it."""
+
+    def generate(self, order: Order, on_step: OnStep) -> Result:
+        """Draw the order.
+
+        The same order always gives the same pixels, and the picture of seed s does not depend on
+        the other seeds. Raises what `worker.engines.errors` names; after all of it but `DeviceLost`
+        the engine stays usable.
+        """
+
+
+def open_engine(weights: Path) -> Engine:
+    """Load the weights folder onto the best device of this machine; raises `WeightsError`."""
+    from worker.engines.flux2_klein import Flux2Klein
+
+    return Flux2Klein(weights)

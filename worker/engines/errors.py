@@ -1,0 +1,36 @@
+"""What can go wrong inside an engine; each docstring is the message a caller may read.
+
+EngineError
+├── WeightsError    the weights folder cannot be served
+├── EngineFault     one picture failed, the engine is fine
+├── OutOfMemory     one order was too large, the engine is fine
+├── DeviceLost      the device is in a state that only a new process cures
+└── Cancelled       the caller asked to stop
+"""
+
+
+class EngineError(Exception):
+    """The engine could not do what it was asked."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+
+
+class WeightsError(EngineError):
+    """The weights folder cannot be served; point KLEIN_WEIGHTS at a Flux2KleinPipeline folder."""
+
+
+class EngineFault(EngineError):
+    """The model did not produce a usable picture; try again, or with another seed."""
+
+
+class OutOfMemory(EngineError):
+    """The device has too little memory for this request; ask for fewer or smaller images."""
+
+
+class DeviceLost(EngineError):
+    """The device failed; the engine restarts."""
+
+
+class Cancelled(EngineError):
+    """The order was cancelled before its last step."""

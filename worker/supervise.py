@@ -1,0 +1,299 @@
+"""The worker's handle on its engine process: starts it, drives it, notices when it is gone."""
+
+import contextlib
+import itertools
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+import worker
+from worker.engines import Cancelled, Checkpoint, EngineFault, Order, OutOfMemory, Result
+from worker.engines.errors import EngineError, WeightsError
+from worker.wire import (
+    Broken,
+    Cancel,
+    Done,
+    Failed,
+    FailureKind,
+    Generate,
+    Message,
+    Ready,
+    Step,
+    Stopped,
+    Wire,
+)
+
+_PASSED_NAMES = frozenset({
+    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
+})  # fmt: skip
+_PASSED_PREFIXES = (
+    "CUDA_", "NVIDIA_", "HF_", "TORCH", "PYTORCH_", "OMP_", "MKL_", "COVERAGE_", "TRITON_",
+)  # fmt: skip
+_SECRET_ENDINGS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+_TAIL_LINES = 30
+
+
+class ChildDied(EngineError):
+    """The engine process ended unexpectedly."""
+
+    def __init__(self, message: str, tail: str) -> None:
+        super().__init__(message)
+        self.tail = tail
+        """The last lines it wrote."""
+
+
+class ChildHung(ChildDied):
+    """The engine process showed no sign of life and was killed."""
+
+
+class EngineChild:
+    """One engine process. One thread drives it; any thread may cancel or kill."""
+
+    def __init__(
+        self,
+        weights: Path,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._weights = weights.absolute()
+        self._on_line = on_line or _to_stderr
+        self._environ = os.environ if environ is None else environ
+        self._ids = itertools.count(1)
+        self._current: str | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._wire: Wire | None = None
+        self._pump: threading.Thread | None = None
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._driving = threading.Lock()
+        # The kernel kills the child when the *thread* that started it ends: this one stays.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-starter")
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, or None before `start`."""
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        """True while the process runs, ready or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def tail(self) -> str:
+        """The last lines the process wrote."""
+        return "\n".join(self._tail)
+
+    def start(self) -> None:
+        """Start the process and return at once; `wait_ready` waits for the weights."""
+        if self.alive:
+            return
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "worker.child"]
+        command += ["--fd", str(theirs.fileno()), "--weights", str(self._weights)]
+        command += ["--parent", str(os.getpid())]
+        self._tail.clear()
+        try:
+            self._process = self._starter.submit(
+                subprocess.Popen,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=child_environment(self._environ),
+                pass_fds=(theirs.fileno(),),
+            ).result()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._wire = Wire(ours)
+        self._pump = threading.Thread(target=self._read_lines, name="engine-output", daemon=True)
+        self._pump.start()
+
+    def wait_ready(self, timeout_s: float) -> Checkpoint:
+        """Wait until it has loaded and drawn its first picture.
+
+        Raises `WeightsError` when the weights cannot be served, `ChildDied` and `ChildHung`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            message, _ = self._receive(deadline - time.monotonic())
+            if isinstance(message, Ready):
+                return message.checkpoint
+            if isinstance(message, Broken):
+                self.kill()
+                raise WeightsError(message.message)
+
+    def generate(
+        self,
+        order: Order,
+        on_step: Callable[[int, int], bool],
+        *,
+        stall_s: float = 120.0,
+    ) -> Result:
+        """Have the order drawn; `on_step(k, n)` hears each step and returns False to cancel.
+
+        The pictures are read-only views of memory shared with the child. Raises `Cancelled`,
+        `EngineFault` and `OutOfMemory`, after which the child is usable; `ChildDied` when it died,
+        `ChildHung` when it sent nothing for `stall_s` seconds and was killed.
+        """
+        with self._driving:
+            order_id = self._current = f"{self.pid}-{next(self._ids)}"
+            try:
+                self._send(Generate(id=order_id, order=order))
+                return self._follow(order_id, on_step, stall_s)
+            except (Cancelled, EngineFault, OutOfMemory, ChildDied):
+                raise
+            except BaseException:
+                self._send_cancel(order_id)  # on_step raised: nobody waits for the rest
+                raise
+            finally:
+                self._current = None
+
+    def cancel(self) -> None:
+        """Stop what is being drawn, from any thread; `generate` then raises `Cancelled`."""
+        if self._current is not None:
+            self._send_cancel(self._current)
+
+    def restart(self) -> None:
+        """Kill what runs and start afresh; `wait_ready` must follow."""
+        self.kill()
+        self.start()
+
+    def kill(self) -> None:
+        """End the process now, whatever it does; a second time it does nothing."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        if self._pump is not None:
+            self._pump.join(timeout=1.0)
+        if self._wire is not None:
+            self._wire.close()
+
+    def close(self) -> None:
+        """End the process and free what this handle holds; it is not to be used again."""
+        self.kill()
+        self._starter.shutdown()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _follow(self, order_id: str, on_step: Callable[[int, int], bool], stall_s: float) -> Result:
+        given_up = False
+        while True:
+            message, fd = self._receive(stall_s)
+            if getattr(message, "id", None) != order_id:
+                if fd is not None:
+                    os.close(fd)  # what an earlier order left behind
+                continue
+            if isinstance(message, Step):
+                if not given_up and not on_step(message.k, message.n):
+                    given_up = True
+                    self._send_cancel(order_id)
+            elif isinstance(message, Done) and fd is not None:
+                pictures = _map_pictures(fd, message)
+                if given_up:
+                    raise Cancelled
+                return pictures
+            elif isinstance(message, Stopped):
+                raise Cancelled
+            elif isinstance(message, Failed):
+                kind = message.kind is FailureKind.OUT_OF_MEMORY
+                raise (OutOfMemory if kind else EngineFault)(message.message)
+
+    def _receive(self, timeout_s: float) -> tuple[Message, int | None]:
+        if self._wire is None:
+            raise ChildDied("the engine process was not started", "")
+        try:
+            return self._wire.receive(max(timeout_s, 0.001))
+        except TimeoutError as exc:
+            raise self._hung(timeout_s) from exc
+        except (EOFError, OSError) as exc:
+            raise self._died() from exc
+
+    def _send(self, message: Message) -> None:
+        if self._wire is None:
+            raise ChildDied("the engine process was not started", "")
+        try:
+            self._wire.send(message)
+        except OSError as exc:
+            raise self._died() from exc
+
+    def _send_cancel(self, order_id: str) -> None:
+        if self._wire is not None:
+            with contextlib.suppress(OSError):  # dead: `receive` says so
+                self._wire.send(Cancel(id=order_id))
+
+    def _died(self) -> ChildDied:
+        self.kill()
+        code = self._process.returncode if self._process else 0
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return ChildDied(f"the engine process ended with {how}", self.tail)
+
+    def _hung(self, silent_s: float) -> ChildHung:
+        if self._process is not None and self._pump is not None:
+            self._process.send_signal(signal.SIGUSR1)  # it writes where it hangs
+            self._pump.join(timeout=0.5)
+        self.kill()
+        return ChildHung(f"the engine process was silent for {silent_s:.0f} s", self.tail)
+
+    def _read_lines(self) -> None:
+        process = self._process
+        if process is None or process.stdout is None:
+            return
+        with process.stdout as lines:
+            for line in lines:
+                self._tail.append(line.rstrip("\n"))
+                self._on_line(line.rstrip("\n"))
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Choose what the engine process may know: no address, no key, no token."""
+    passed = {
+        name: value
+        for name, value in environ.items()
+        if (name in _PASSED_NAMES or name.startswith(_PASSED_PREFIXES))
+        and not name.endswith(_SECRET_ENDINGS)
+    }
+    root = str(Path(worker.__file__).parent.parent)
+    return passed | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": root}
+
+
+def _map_pictures(fd: int, done: Done) -> Result:
+    size_bytes = sum(width * height * 3 for width, height in done.sizes)
+    try:
+        memory = mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ)
+    finally:
+        os.close(fd)
+    pictures, offset = [], 0
+    for width, height in done.sizes:
+        count = width * height * 3
+        pixels = np.frombuffer(memory, np.uint8, count, offset)
+        pictures.append(pixels.reshape(height, width, 3))
+        offset += count
+    return Result(pictures=tuple(pictures), notes=done.notes, generate_s=done.generate_s)
+
+
+def _to_stderr(line: str) -> None:
+    print(f"engine: {line}", file=sys.stderr)  # noqa: T201  # the process's own output, passed on

@@ -1,0 +1,191 @@
+"""Every message that crosses the border between the worker and its engine process, and the framing.
+
+A frame is two lengths, a JSON text and raw blobs, with at most one file descriptor beside it.
+Nothing is ever pickled.
+"""
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from worker.engines import Checkpoint, Order
+
+_HEAD = struct.Struct("!II")
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class FailureKind(StrEnum):
+    """Why an order failed while the engine lives on."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate:
+    """Worker to engine: draw this."""
+
+    id: str
+    order: Order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Worker to engine: stop that order at its next step, if it still runs."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """Engine to worker: the process lives; what it does now."""
+
+    phase: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Engine to worker: loaded and warm."""
+
+    checkpoint: Checkpoint
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """Engine to worker: these weights cannot be served; the process ends."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Engine to worker: step k of n is done."""
+
+    id: str
+    k: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Engine to worker: the pictures lie one after the other in the file that comes with it."""
+
+    id: str
+    sizes: tuple[tuple[int, int], ...]
+    """Width and height of each; three bytes a pixel."""
+    notes: tuple[str, ...]
+    generate_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Engine to worker: this order failed; the next one may come."""
+
+    id: str
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Engine to worker: the order was cancelled; the next one may come."""
+
+    id: str
+
+
+Message = Generate | Cancel | Loading | Ready | Broken | Step | Done | Failed | Stopped
+_TYPES: dict[str, type[Any]] = {
+    kind.__name__.lower(): kind
+    for kind in (Generate, Cancel, Loading, Ready, Broken, Step, Done, Failed, Stopped)
+}
+
+
+class Wire:
+    """One end of the socket; any thread may send, one thread receives."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._sending = threading.Lock()
+
+    def send(self, message: Message, *, fd: int | None = None) -> None:
+        """Send one message; raises OSError when the other end is gone."""
+        text, blobs = _to_frame(message)
+        head = _HEAD.pack(len(text), 0 if fd is None else 1)
+        with self._sending:
+            if fd is None:
+                self._socket.sendall(head + text)
+            else:
+                sent = socket.send_fds(self._socket, [head], [fd])
+                self._socket.sendall(head[sent:] + text)
+            for blob in blobs:
+                self._socket.sendall(blob)
+
+    def receive(self, timeout_s: float | None = None) -> tuple[Message, int | None]:
+        """Give the next message and the descriptor that came with it, which is the caller's to close.
+
+        Raises TimeoutError, and EOFError when the other end is gone.
+        """
+        self._socket.settimeout(timeout_s)
+        head, fds, _flags, _address = socket.recv_fds(self._socket, _HEAD.size, 1, _CLOEXEC)
+        fd = fds[0] if fds else None
+        try:
+            head += self._read(_HEAD.size - len(head))
+            text_bytes, _has_fd = _HEAD.unpack(head)
+            fields = json.loads(bytes(self._read(text_bytes)))
+            blobs = tuple(bytes(self._read(size)) for size in fields.pop("blobs"))
+            return _from_fields(fields, blobs), fd
+        except BaseException:
+            if fd is not None:
+                os.close(fd)
+            raise
+
+    def close(self) -> None:
+        """Hang up; the other end sees the end of the stream."""
+        self._socket.close()
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            count = self._socket.recv_into(view)
+            if not count:
+                raise EOFError
+            view = view[count:]
+        return data
+
+
+def _to_frame(message: Message) -> tuple[bytes, Sequence[bytes]]:
+    blobs: Sequence[bytes] = ()
+    if isinstance(message, Generate):
+        blobs = message.order.references
+        message = replace(message, order=replace(message.order, references=()))
+    fields = {
+        "event": type(message).__name__.lower(),
+        "blobs": [len(blob) for blob in blobs],
+        **asdict(message),
+    }
+    return json.dumps(fields).encode(), blobs
+
+
+def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
+    kind = _TYPES[fields.pop("event")]
+    if kind is Generate:
+        order = fields["order"]
+        order |= {"seeds": tuple(order["seeds"]), "references": blobs}
+        fields["order"] = Order(**order)
+    elif kind is Ready:
+        fields["checkpoint"] = Checkpoint(**fields["checkpoint"])
+    elif kind is Done:
+        fields["sizes"] = tuple((width, height) for width, height in fields["sizes"])
+        fields["notes"] = tuple(fields["notes"])
+    elif kind is Failed:
+        fields["kind"] = FailureKind(fields["kind"])
+    message: Message = kind(**fields)
+    return message
