@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +42,13 @@ EXIT_DEVICE_LOST = 86
 _PR_SET_PDEATHSIG = 1
 
 
-def main() -> int:
-    """Serve one worker until it hangs up."""
+def main(open_engine: Callable[[Path], Engine] = open_engine) -> int:
+    """Serve one worker until it hangs up; a test may bring an engine of its own."""
     arguments = _parse_arguments()
     _die_with(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when this process ends
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     faulthandler.register(signal.SIGUSR1)  # the worker asks where a hung engine hangs
 
     wire = Wire(socket.socket(fileno=arguments.fd))
@@ -80,16 +81,14 @@ class Inbox:
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def next(self) -> Generate:
-        """Wait for an order."""
-        return self._orders.get()
+        """Wait for an order; the one before has ended, and so have the cancels that name it."""
+        order = self._orders.get()
+        self._cancelled &= {order.id}
+        return order
 
     def is_cancelled(self, order_id: str) -> bool:
         """Tell whether the worker gave that order up."""
         return order_id in self._cancelled
-
-    def forget(self, order_id: str) -> None:
-        """Drop what is known about an order that ended."""
-        self._cancelled.discard(order_id)
 
     def _read(self) -> None:
         try:
@@ -100,6 +99,11 @@ class Inbox:
                 elif isinstance(message, Cancel):
                     self._cancelled.add(message.id)
         except (EOFError, OSError):
+            pass
+        except BaseException:  # a thread that ends in silence would leave a deaf process
+            traceback.print_exc()
+            raise
+        finally:
             os._exit(0)  # nobody is left to draw for, and the main thread may be inside a kernel
 
 
@@ -130,8 +134,6 @@ def serve(engine: Engine, wire: Wire, inbox: Inbox) -> None:
         wire.send(Failed(id=asked.id, kind=FailureKind.FAULT, message=message))
     else:
         _send_result(wire, asked.id, result)
-    finally:
-        inbox.forget(asked.id)
 
 
 def _send_result(wire: Wire, order_id: str, result: Result) -> None:

@@ -13,6 +13,8 @@ LARGEST_PIXELS = 50_000_000
 SMALLEST_SIDE = 64
 WIDEST_ASPECT = 8
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_PHONE_FORMAT = "MPO"
+"""A JPEG with a second picture behind it, such as a depth map: the first one counts."""
 _WHAT_TO_SEND = "send a still PNG, JPEG or WebP"
 _TURNED = range(5, 9)
 """EXIF orientations that swap width and height."""
@@ -66,7 +68,7 @@ def _judge(image: Image.Image, largest_pixels: int) -> ImageInfo:
     width, height = image.size
     if width * height > largest_pixels:
         raise _too_many_pixels(largest_pixels)
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    if getattr(image, "n_frames", 1) > 1 and image.format != _PHONE_FORMAT:
         raise ImageRejected(f"the image is animated; {_WHAT_TO_SEND}")
     if min(width, height) < SMALLEST_SIDE:
         raise ImageRejected(
@@ -78,7 +80,8 @@ def _judge(image: Image.Image, largest_pixels: int) -> ImageInfo:
         )
     if image.getexif().get(ExifTags.Base.Orientation) in _TURNED:
         width, height = height, width
-    return ImageInfo(format=str(image.format).lower(), width=width, height=height)
+    file_format = "jpeg" if image.format == _PHONE_FORMAT else str(image.format).lower()
+    return ImageInfo(format=file_format, width=width, height=height)
 
 
 def _too_many_pixels(largest_pixels: int) -> ImageRejected:

@@ -1,0 +1,53 @@
+"""What can be wrong with an HTTP request whatever the dialect, and how errors become answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.predictions.errors import KleinError
+from app.storage.errors import StorageError
+
+
+class Unauthorized(KleinError):
+    """The API key is missing or unknown."""
+
+
+class BadBody(KleinError):
+    """The body is not what the route reads."""
+
+
+class BadRequest(KleinError):
+    """A parameter is missing or out of range."""
+
+    def __init__(self, error: str, details: str) -> None:
+        super().__init__(f"{error}: {details}")
+        self.error = error
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An error as a dialect words it."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Dialect = Callable[[Exception], Answer]
+
+
+def install_errors(app: FastAPI, dialect: Dialect) -> None:
+    """Answer every error that a route raises in the dialect's words."""
+
+    async def handle(_request: Request, exc: Exception) -> JSONResponse:
+        answer = dialect(exc)
+        return JSONResponse(answer.body, answer.status, answer.headers)
+
+    for kind in (KleinError, StorageError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handle)

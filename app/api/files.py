@@ -1,0 +1,48 @@
+"""Stored files at signed URLs: no key is needed, the signature is the permission."""
+
+import mimetypes
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, RedirectResponse, Response
+
+from app.storage.errors import FileMissing
+from app.storage.links import ROUTE, Links
+
+router = APIRouter(tags=["files"])
+_HEADERS = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@router.api_route(
+    ROUTE + "{key:path}",
+    methods=["GET", "HEAD"],
+    include_in_schema=False,  # its URLs come whole, in the answers
+    response_model=None,
+)
+def read_file(
+    request: Request,
+    key: str,
+    expires: Annotated[str, Query()] = "",
+    signature: Annotated[str, Query()] = "",
+) -> Response:
+    """Serve a file, whole or in ranges. Raises FileMissing for what is not there or not signed."""
+    links: Links = request.app.state.links
+    if not links.allows(key, expires, signature, datetime.now(UTC)):
+        raise FileMissing(key)
+    place = request.app.state.service.storage.locate(key)
+    if not isinstance(place, Path):
+        return RedirectResponse(place)
+    media_type = mimetypes.guess_type(place.name)[0] or "application/octet-stream"
+    response = FileResponse(
+        place, headers=_HEADERS, media_type=media_type, stat_result=place.stat()
+    )
+    if request.headers.get("If-None-Match") == response.headers["ETag"]:
+        kept = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
+        return Response(status_code=304, headers=kept)
+    return response

@@ -1,0 +1,60 @@
+"""What every request goes through: an id, one log line, and an answer whatever happens."""
+
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import Dialect
+from app.logs import log
+
+_ID = re.compile(r"[\x21-\x7e]{1,200}")
+_QUIET = frozenset({"/livez", "/readyz", "/healthz"})
+
+
+class RequestLog:
+    """ASGI middleware, outermost: nothing inside it reaches a caller as a traceback."""
+
+    def __init__(self, app: ASGIApp, dialect: Dialect) -> None:
+        self._app = app
+        self._dialect = dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _ID.fullmatch(given) else str(uuid.uuid4())
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as exc:
+            log.exception("request_failed", request=request_id)
+            if status:
+                raise  # the answer has begun: all that is left is to hang up
+            answer = self._dialect(exc)
+            response = JSONResponse(answer.body, answer.status, answer.headers)
+            await response(scope, receive, send_with_id)
+        finally:
+            if scope["path"] not in _QUIET:
+                log.info(
+                    "request",
+                    request=request_id,
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    ms=round((time.perf_counter() - started) * 1000, 1),
+                )

@@ -1,0 +1,139 @@
+"""The JSON bodies of the hosted API, as its clients read them; they document our own OpenAPI."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class CreateBody(BaseModel):
+    """A request for a prediction."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    model: str = Field(min_length=1, examples=["flux-2-klein-4b-text-to-image"])
+    input: dict[str, Any] = Field(examples=[{"prompt": "a red circle on a blue background"}])
+    version: Any = Field(None, description="Ignored; kept for older clients.", deprecated=True)
+    webhook_url: str | None = Field(
+        None, description="Not served yet: anything but an empty string or null is refused."
+    )
+    webhook_secret: str | None = None
+
+
+class Accepted(BaseModel):
+    """The answer to create and cancel; some clients read `predictionID`, some `id`."""
+
+    status: str = Field(examples=["success"])
+    message: str
+    predictionID: str  # noqa: N815 -- the contract's spelling
+    id: str
+
+
+class Metrics(BaseModel):
+    """What a prediction took."""
+
+    predict_time: float = Field(description="Seconds from the start of processing to the end.")
+    cost: float = Field(description="US dollars at the hosted price.")
+
+
+class Urls(BaseModel):
+    """Where to go on."""
+
+    cancel: str
+    get: str
+
+
+class FailureClass(BaseModel):
+    """The broad kind of a failure."""
+
+    category: Literal[
+        "VALIDATION", "PROVIDER", "AUTH", "RATE_LIMIT", "NETWORK", "TIMEOUT", "INTERNAL", "UNKNOWN"
+    ]
+
+
+class FailureEnvelope(BaseModel):
+    """The output of a failed prediction."""
+
+    error: str
+    error_code: str
+    error_message: str
+    error_step: str
+    classification: FailureClass
+    execution_id: str
+    model_slug: str
+    provider: str
+    retryable: bool
+    status: Literal["ERROR"]
+    success: Literal[False]
+
+
+class PredictionBody(BaseModel):
+    """A prediction as GET shows it."""
+
+    id: str
+    predictionID: str  # noqa: N815 -- the contract's spelling
+    input: dict[str, Any]
+    logs: str | None
+    status: Literal[
+        "created", "processing", "success", "error", "cancelled", "starting", "failed"
+    ] = Field(description="`starting` and `failed` only under KLEIN_STATUS_WORDS=documented.")
+    output: str | list[str] | FailureEnvelope | None
+    metrics: Metrics
+    urls: Urls
+    error: str = Field(default="", description="Present on error only.")
+
+
+class RunBody(BaseModel):
+    """The answer to a run, which waits for the end."""
+
+    status: Literal["success", "failed", "cancelled"]
+    message: str
+    predictionID: str  # noqa: N815 -- the contract's spelling
+    output: str | list[str] | FailureEnvelope | None
+    error: str
+
+
+class ModelBody(BaseModel):
+    """A model and what it takes."""
+
+    title: str
+    slug: str
+    version: Literal["0.0.1"] = Field(deprecated=True)
+    output_type: str
+    request_schema: dict[str, Any]
+    weights: str | None = Field(description="Which weights this server serves it with; ours.")
+
+
+class Execution(BaseModel):
+    """One line of the history."""
+
+    id: str
+    model: str
+    requested_model: None
+    status: str
+    workflow_id: None
+    workflow_execution_id: None
+    execution_cost: float
+    run_time: float = Field(description="Seconds.")
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None
+    completed_at: AwareDatetime | None
+    output: str | None
+
+
+class Executions(BaseModel):
+    """A page of the history, newest first."""
+
+    executions: list[Execution]
+    total_count: int
+    total_capped: bool
+    offset: int
+    limit: int
+
+
+class ErrorBody(BaseModel):
+    """Every error, never empty."""
+
+    status: int
+    error: str
+    message: str = Field(description="The same as `error`.")
+    details: Any = Field(description="What is wrong in particular and what to do.")

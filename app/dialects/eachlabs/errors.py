@@ -1,0 +1,71 @@
+"""The domain's errors as the hosted API words and numbers them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app.api.errors import Answer, BadBody, BadRequest, Unauthorized
+from app.predictions.errors import (
+    AlreadyFinal,
+    InvalidInput,
+    Unavailable,
+    UnknownModel,
+    UnknownPrediction,
+)
+from app.storage.errors import FileMissing, StorageError
+
+RETRY_AFTER_S = 2
+
+_WORDS: dict[type[Exception], tuple[int, str]] = {
+    InvalidInput: (400, "Invalid input for model"),
+    Unauthorized: (401, "Invalid or missing API key"),
+    UnknownPrediction: (404, "Prediction not found"),
+    UnknownModel: (404, "Failed to fetch model: model not found"),
+    FileMissing: (404, "file not found"),
+    AlreadyFinal: (409, "conflict"),
+    BadBody: (422, "invalid request body"),
+    Unavailable: (503, "service unavailable"),
+    StorageError: (503, "service unavailable"),
+}
+_DETAILS: dict[type[Exception], Callable[[Any], Any]] = {
+    InvalidInput: lambda exc: [{"field": p.field, "message": p.message} for p in exc.problems],
+    Unauthorized: lambda _: "send a key as X-API-Key or as Authorization: Bearer",
+    AlreadyFinal: lambda exc: f"the prediction has ended: {exc.status}",
+    BadBody: str,
+}
+_HTTP_WORDS = {
+    404: "not found",
+    405: "method not allowed",
+    413: "request body too large",
+    429: "too many requests",
+}
+
+
+def answer(exc: Exception) -> Answer:
+    """Word and number an error; what nobody foresaw is a 500 without details."""
+    if isinstance(exc, BadRequest):
+        return _body(400, exc.error, exc.details)
+    if isinstance(exc, RequestValidationError):
+        first = exc.errors()[0]
+        name = first["loc"][-1]
+        return _body(400, f"invalid {name} parameter", f"{name}: {first['msg']}")
+    if isinstance(exc, HTTPException):
+        error = _HTTP_WORDS.get(exc.status_code, str(exc.detail).lower())
+        return _body(exc.status_code, error, None, dict(exc.headers or {}))
+    for kind in type(exc).__mro__:
+        if kind in _WORDS:
+            status, error = _WORDS[kind]
+            headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}  # noqa: PLR2004
+            return _body(status, error, _DETAILS.get(kind, _advice)(exc), headers)
+    return _body(500, "Internal server error", None)
+
+
+def _advice(exc: Exception) -> str:
+    return type(exc).__doc__ or ""
+
+
+def _body(status: int, error: str, details: Any, headers: dict[str, str] | None = None) -> Answer:
+    body = {"status": status, "error": error, "message": error, "details": details}
+    return Answer(status=status, body=body, headers=headers or {})

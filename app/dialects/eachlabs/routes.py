@@ -1,0 +1,271 @@
+"""The hosted API's routes; each one reads, asks the service, and answers in the wire's words."""
+
+import base64
+import mimetypes
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.auth import AUTHENTICATED, KeyId
+from app.api.connection import while_connected
+from app.api.errors import BadRequest
+from app.dialects.eachlabs import bodies, wire
+from app.predictions.catalog import MODELS, find_model
+from app.predictions.prediction import Output, Prediction
+from app.predictions.service import Service
+
+WAIT_MAX_S = 60.0
+HISTORY = timedelta(days=90)
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,6})?)", re.IGNORECASE)
+
+
+def _answers(ok: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": ok}} | dict.fromkeys(errors, _ERROR)
+
+
+_ERROR = {"model": bodies.ErrorBody}
+_ALWAYS: dict[int | str, dict[str, Any]] = {503: _ERROR}
+private = APIRouter(
+    tags=["predictions"], dependencies=AUTHENTICATED, responses=_ALWAYS | {401: _ERROR}
+)
+public = APIRouter(tags=["models"], responses=_ALWAYS)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _view(request: Request) -> wire.View:
+    base = request.app.state.public_url or str(request.base_url).rstrip("/")
+    return wire.View(
+        base=base,
+        words=request.app.state.words,
+        retention=request.app.state.retention,
+        link=lambda key, expires: request.app.state.links.link(base, key, expires),
+    )
+
+
+async def _body(request: Request) -> bodies.CreateBody:
+    return wire.parse_create(await request.body())
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+ViewOf = Annotated[wire.View, Depends(_view)]
+CreateBody = Annotated[bodies.CreateBody, Depends(_body)]
+_CREATE_DOCS = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": bodies.CreateBody.model_json_schema()}},
+    }
+}
+
+
+@private.post(
+    "/v1/prediction",
+    response_model=None,
+    openapi_extra=_CREATE_DOCS,
+    responses=_answers(bodies.Accepted, 400, 404, 413, 422),
+)
+@private.post("/v1/prediction/", include_in_schema=False, response_model=None)
+def create(key_id: KeyId, body: CreateBody, service: ServiceOf, view: ViewOf) -> Response:
+    """Create a prediction and answer at once with its id."""
+    return JSONResponse(view.accepted(service.submit(key_id, body.model, body.input)))
+
+
+@private.post(
+    "/v1/prediction/run",
+    response_model=None,
+    openapi_extra=_CREATE_DOCS,
+    responses=_answers(bodies.RunBody, 400, 404, 413, 422),
+)
+@private.post("/v1/prediction/run/", include_in_schema=False, response_model=None)
+async def run(
+    request: Request, key_id: KeyId, body: CreateBody, service: ServiceOf, view: ViewOf
+) -> Response:
+    """Create a prediction and answer when it has ended; 200 also where it failed."""
+    created = await run_in_threadpool(service.submit, key_id, body.model, body.input)
+    ended = await _wait(request, service, created, None)
+    return JSONResponse(await run_in_threadpool(view.run, ended, _shower(ended, service, view)))
+
+
+@private.get(
+    "/v1/prediction/{prediction_id}",
+    response_model=None,
+    responses=_answers(bodies.PredictionBody, 400, 404),
+)
+async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
+    request: Request,
+    prediction_id: str,
+    key_id: KeyId,
+    service: ServiceOf,
+    view: ViewOf,
+    wait: Annotated[
+        float | None,
+        Query(ge=0, le=WAIT_MAX_S, description="Answer at the end, or after this many seconds."),
+    ] = None,
+) -> Response:
+    """Show a prediction: now, or with `?wait=` or `Prefer: wait=` the moment it ends."""
+    prediction = await service.get(key_id, prediction_id)
+    timeout = _preferred_wait(request) if wait is None else wait
+    if timeout and not prediction.status.is_final:
+        prediction = await _wait(request, service, prediction, timeout)
+    show = _shower(prediction, service, view)
+    if prediction.input.get("sync_mode") is True:
+        return JSONResponse(await run_in_threadpool(view.prediction, prediction, show))
+    return JSONResponse(view.prediction(prediction, show))
+
+
+@private.post(
+    "/v1/prediction/{prediction_id}/cancel",
+    response_model=None,
+    responses=_answers(bodies.Accepted, 404, 409),
+)
+@private.post(
+    "/v1/prediction/{prediction_id}/cancel/", include_in_schema=False, response_model=None
+)
+def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, view: ViewOf) -> Response:
+    """Cancel a prediction that has not ended."""
+    return JSONResponse(view.cancelled(service.cancel(key_id, prediction_id)))
+
+
+@private.get(
+    "/v1/executions",
+    response_model=None,
+    responses=_answers(bodies.Executions, 400),
+)
+@private.get("/v2/executions", include_in_schema=False, response_model=None)
+def executions(  # noqa: PLR0913 -- one argument a filter
+    key_id: KeyId,
+    service: ServiceOf,
+    view: ViewOf,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    model: Annotated[str, Query(description="Only this model slug.")] = "",
+    status: Annotated[
+        str, Query(description="A comma list of created, starting, success, error.")
+    ] = "",
+    since: Annotated[
+        datetime | None, Query(alias="from", description="RFC 3339; 90 days before `to` if absent.")
+    ] = None,
+    to: Annotated[datetime | None, Query(description="RFC 3339; now if absent.")] = None,
+    error_classification: Annotated[str, Query(description="A comma list.")] = "",
+) -> Response:
+    """List this key's predictions, newest first."""
+    statuses = wire.parse_statuses(status)
+    classes = frozenset(part.strip() for part in error_classification.split(",") if part.strip())
+    until = _aware(to) if to else datetime.now(UTC) + timedelta(minutes=1)
+    start = _aware(since) if since else _before(until, HISTORY)
+
+    def matches(prediction: Prediction) -> bool:
+        return (
+            (not model or prediction.model == model)
+            and prediction.status in statuses
+            and (not classes or wire.classification_of(prediction) in classes)
+        )
+
+    page = service.history(
+        key_id, since=start, until=until, matches=matches, offset=offset, limit=limit
+    )
+    return JSONResponse(
+        {
+            "executions": [view.execution(prediction) for prediction in page.predictions],
+            "total_count": page.total,
+            "total_capped": page.is_capped,
+            "offset": offset,
+            "limit": limit,
+        }
+    )
+
+
+@public.get(
+    "/v1/models",
+    response_model=None,
+    responses=_answers(list[bodies.ModelBody], 400),
+)
+def models(
+    service: ServiceOf,
+    name: Annotated[str, Query(description="Only models whose title or slug contains this.")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> Response:
+    """List the models that this server's workers hold."""
+    served = service.roster.served()
+    wanted = name.lower()
+    found = [
+        wire.model_body(m, service.roster.weights_of(m.checkpoint))
+        for m in MODELS.values()
+        if m.checkpoint in served and (wanted in m.slug.lower() or wanted in m.title.lower())
+    ]
+    return JSONResponse(found[offset : offset + limit])
+
+
+@public.get(
+    "/v1/models/{slug}",
+    response_model=None,
+    responses=_answers(bodies.ModelBody, 404),
+)
+def model_by_path(slug: str, service: ServiceOf) -> Response:
+    """Show one model and the input it takes."""
+    model = find_model(slug, service.roster.served())
+    return JSONResponse(wire.model_body(model, service.roster.weights_of(model.checkpoint)))
+
+
+@public.get(
+    "/v1/model",
+    response_model=None,
+    responses=_answers(bodies.ModelBody, 400, 404),
+)
+def model_by_query(service: ServiceOf, slug: Annotated[str, Query()] = "") -> Response:
+    """Show one model and the input it takes."""
+    if not slug:
+        raise BadRequest("slug parameter is required", "slug: name a model")
+    return model_by_path(slug, service)
+
+
+@public.get(
+    "/v1/models/{slug}/schemas/openapi",
+    response_model=None,
+    responses=_answers(dict[str, Any], 404),
+)
+def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
+    """Describe the API for one model alone."""
+    return JSONResponse(wire.model_openapi(find_model(slug, service.roster.served()), view.base))
+
+
+async def _wait(
+    request: Request, service: Service, prediction: Prediction, timeout: float | None
+) -> Prediction:
+    return await while_connected(request, service.watch.wait(prediction.id, timeout))
+
+
+def _shower(prediction: Prediction, service: Service, view: wire.View) -> wire.Show:
+    """Choose how pictures are shown: as URLs, or in sync mode as data URIs, which reads the files."""
+    if prediction.input.get("sync_mode") is not True:
+        return lambda output: view.url(prediction, output)
+
+    def as_data_uri(output: Output) -> str:
+        media_type = mimetypes.guess_type(output.key)[0]
+        return (
+            f"data:{media_type};base64,{base64.b64encode(service.storage.get(output.key)).decode()}"
+        )
+
+    return as_data_uri
+
+
+def _preferred_wait(request: Request) -> float:
+    """Read `Prefer: wait=SECONDS`; it is a wish, so what is too long is cut and nonsense is no wish."""
+    found = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
+    return min(float(found[1]), WAIT_MAX_S) if found else 0.0
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _before(at: datetime, span: timedelta) -> datetime:
+    return at - span if at > datetime.min.replace(tzinfo=UTC) + span else at

@@ -1,0 +1,324 @@
+"""klein's predictions in the words of each::labs, and back; a pure mapping."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from app.api.errors import BadBody, BadRequest
+from app.dialects.eachlabs.bodies import CreateBody
+from app.predictions.catalog import Model, price
+from app.predictions.errors import FieldProblem, InvalidInput
+from app.predictions.prediction import Cause, Output, Prediction, Status
+
+LIVE = {
+    Status.QUEUED: "created",
+    Status.RUNNING: "processing",
+    Status.SUCCEEDED: "success",
+    Status.FAILED: "error",
+    Status.CANCELLED: "cancelled",
+}
+DOCUMENTED = LIVE | {Status.QUEUED: "starting", Status.FAILED: "failed"}
+_RUN = {Status.SUCCEEDED: "success", Status.FAILED: "failed", Status.CANCELLED: "cancelled"}
+_RUN_MESSAGE = {
+    Status.SUCCEEDED: "Prediction completed successfully",
+    Status.FAILED: "Prediction failed",
+    Status.CANCELLED: "Prediction was cancelled",
+}
+_FILTERS = {
+    "created": Status.QUEUED,
+    "starting": Status.QUEUED,
+    "success": Status.SUCCEEDED,
+    "error": Status.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FailureWords:
+    """How hosted names a cause."""
+
+    code: str
+    category: str
+    step: str
+    classification: str  # in the history's filter
+
+
+_FAILURES = {
+    Cause.INPUT: _FailureWords(
+        code="INPUT_VALIDATION_ERROR",
+        category="VALIDATION",
+        step="input",
+        classification="invalid_user_input",
+    ),
+    Cause.ENGINE: _FailureWords(
+        code="PROVIDER_FAILED",
+        category="PROVIDER",
+        step="generate",
+        classification="provider_error",
+    ),
+    Cause.OUT_OF_MEMORY: _FailureWords(
+        code="PROVIDER_SERVER_ERROR",
+        category="PROVIDER",
+        step="generate",
+        classification="provider_error",
+    ),
+    Cause.TIMEOUT: _FailureWords(
+        code="EXECUTION_TIMEOUT",
+        category="TIMEOUT",
+        step="generate",
+        classification="execution_timeout",
+    ),
+    Cause.STORAGE: _FailureWords(
+        code="PROVIDER_SERVER_ERROR",
+        category="INTERNAL",
+        step="store",
+        classification="internal_error",
+    ),
+    Cause.WORKER_LOST: _FailureWords(
+        code="PROVIDER_SERVER_ERROR",
+        category="PROVIDER",
+        step="generate",
+        classification="provider_unavailable",
+    ),
+}
+
+Link = Callable[[str, datetime], str]  # (storage key, expiry) -> absolute URL
+Show = Callable[[Output], str]  # one picture as its URL or data URI
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How predictions are shown to one caller."""
+
+    base: str  # the public base of our URLs, without a trailing slash
+    words: dict[Status, str]
+    retention: timedelta
+    link: Link
+
+    def url(self, prediction: Prediction, output: Output) -> str:
+        """Link to one picture, for as long as it is kept."""
+        ended = prediction.finished_at or prediction.created_at
+        return self.link(output.key, ended + self.retention)
+
+    def accepted(self, prediction: Prediction) -> dict[str, Any]:
+        """Answer a create."""
+        return {
+            "status": "success",
+            "message": "Prediction created successfully",
+            "predictionID": prediction.id,
+            "id": prediction.id,
+        }
+
+    def cancelled(self, prediction: Prediction) -> dict[str, Any]:
+        """Answer a cancel."""
+        return {
+            "status": "cancelled" if self.words is DOCUMENTED else "success",
+            "message": "Prediction canceled successfully",
+            "predictionID": prediction.id,
+            "id": prediction.id,
+        }
+
+    def prediction(self, prediction: Prediction, show: Show) -> dict[str, Any]:
+        """Answer a get."""
+        own = f"{self.base}/v1/prediction/{prediction.id}"
+        succeeded = prediction.status is Status.SUCCEEDED
+        body = {
+            "id": prediction.id,
+            "predictionID": prediction.id,
+            "input": self._input(prediction),
+            "logs": "\n".join(prediction.notes) or None,
+            "status": self.words[prediction.status],
+            "output": output_of(prediction, show),
+            "metrics": {
+                "predict_time": prediction.run_time.total_seconds() if succeeded else 0,
+                "cost": cost_of(prediction),
+            },
+            "urls": {"cancel": f"{own}/cancel", "get": own},
+        }
+        if prediction.failure is not None:
+            body["error"] = prediction.failure.message
+        return body
+
+    def run(self, prediction: Prediction, show: Show) -> dict[str, Any]:
+        """Answer a run."""
+        return {
+            "status": _RUN[prediction.status],
+            "message": _RUN_MESSAGE[prediction.status],
+            "predictionID": prediction.id,
+            "output": output_of(prediction, show),
+            "error": prediction.failure.message if prediction.failure else "",
+        }
+
+    def execution(self, prediction: Prediction) -> dict[str, Any]:
+        """Show one line of the history."""
+        first = prediction.outputs[0] if prediction.outputs else None
+        return {
+            "id": prediction.id,
+            "model": prediction.model,
+            "requested_model": None,
+            "status": self.words[prediction.status],
+            "workflow_id": None,
+            "workflow_execution_id": None,
+            "execution_cost": cost_of(prediction),
+            "run_time": prediction.run_time.total_seconds(),
+            "created_at": _time(prediction.created_at),
+            "started_at": _time(prediction.started_at),
+            "completed_at": _time(prediction.finished_at),
+            "output": None if first is None else self.url(prediction, first),
+        }
+
+    def _input(self, prediction: Prediction) -> dict[str, Any]:
+        sent = prediction.input.get("image_urls")
+        if not prediction.references or not isinstance(sent, list):
+            return prediction.input
+        expires = prediction.created_at + self.retention
+        kept = [
+            self.link(url, expires) if url == key else url
+            for url, key in zip(sent, prediction.references, strict=True)
+        ]
+        return prediction.input | {"image_urls": kept}
+
+
+def parse_create(body: bytes) -> CreateBody:
+    """Read a create or run. Raises BadBody where it is not a JSON object, else BadRequest or InvalidInput."""
+    try:
+        given = from_json(body, allow_inf_nan=False)
+    except ValueError as exc:
+        raise BadBody(f"send a JSON object: {exc}") from None
+    if not isinstance(given, dict):
+        raise BadBody("send a JSON object")
+    if not given.get("model"):
+        raise BadRequest("model field is required", "model: name one that GET /v1/models lists")
+    try:
+        parsed = CreateBody.model_validate(given)
+    except ValidationError as exc:
+        raise InvalidInput(
+            *(
+                FieldProblem(field=".".join(str(part) for part in e["loc"]), message=e["msg"])
+                for e in exc.errors(include_url=False, include_context=False, include_input=False)
+            )
+        ) from None
+    if parsed.webhook_url:
+        raise InvalidInput(
+            FieldProblem(
+                field="webhook_url",
+                message="this version does not send webhooks: leave it out and poll, or wait with ?wait=",
+            )
+        )
+    return parsed
+
+
+def parse_statuses(text: str) -> frozenset[Status]:
+    """Read the history's status filter; empty means all. Raises BadRequest."""
+    tokens = [token.strip() for token in text.split(",") if token.strip()]
+    unknown = [token for token in tokens if token not in _FILTERS]
+    if unknown:
+        allowed = ", ".join(_FILTERS)
+        raise BadRequest("invalid status parameter", f"status: use a comma list of {allowed}")
+    return frozenset(_FILTERS[token] for token in tokens) or frozenset(Status)
+
+
+def classification_of(prediction: Prediction) -> str:
+    """Name a failure as the history's filter does; '' where there is none."""
+    return "" if prediction.failure is None else _FAILURES[prediction.failure.cause].classification
+
+
+def cost_of(prediction: Prediction) -> float:
+    """Price a prediction at the hosted price, in dollars; only a success costs."""
+    return price([(output.width, output.height) for output in prediction.outputs])
+
+
+def output_of(prediction: Prediction, show: Show) -> str | list[str] | dict[str, Any] | None:
+    """Show what came of it: nothing yet, one picture, several, or why it failed."""
+    if prediction.failure is not None:
+        return _envelope(prediction)
+    shown = [show(output) for output in prediction.outputs]
+    return shown[0] if len(shown) == 1 else shown or None
+
+
+def model_body(model: Model, weights: str | None) -> dict[str, Any]:
+    """Show a model."""
+    return {
+        "title": model.title,
+        "slug": model.slug,
+        "version": "0.0.1",
+        "output_type": "array",
+        "request_schema": model.request_schema,
+        "weights": weights,
+    }
+
+
+def model_openapi(model: Model, base: str) -> dict[str, Any]:
+    """Describe the API for one model alone, as an OpenAPI 3.0 document."""
+    body = {
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {
+            "model": {"type": "string", "enum": [model.slug]},
+            "input": model.request_schema,
+            "webhook_url": {"type": "string"},
+        },
+    }
+    answer = {
+        "type": "object",
+        "properties": {
+            "status": {"type": "string"},
+            "message": {"type": "string"},
+            "predictionID": {"type": "string"},
+        },
+    }
+    key = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    create = {
+        "summary": f"Create a prediction with {model.title}",
+        "operationId": f"create-{quote(model.slug)}",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {
+                "description": "accepted",
+                "content": {"application/json": {"schema": answer}},
+            }
+        },
+    }
+    get = {
+        "summary": "Get a prediction",
+        "operationId": "get-prediction",
+        "parameters": [
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+        ],
+        "responses": {"200": {"description": "the prediction"}},
+    }
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": model.title, "version": "0.0.1"},
+        "servers": [{"url": base}],
+        "security": [{"ApiKeyAuth": []}],
+        "paths": {"/v1/prediction": {"post": create}, "/v1/prediction/{id}": {"get": get}},
+        "components": {"securitySchemes": {"ApiKeyAuth": key}},
+    }
+
+
+def _envelope(prediction: Prediction) -> dict[str, Any]:
+    failure = prediction.failure
+    assert failure is not None  # noqa: S101 -- the caller looked
+    words = _FAILURES[failure.cause]
+    return {
+        "error": "Execution failed",
+        "error_code": words.code,
+        "error_message": failure.message,
+        "error_step": words.step,
+        "classification": {"category": words.category},
+        "execution_id": prediction.id,
+        "model_slug": prediction.model,
+        "provider": "klein",
+        "retryable": failure.is_retryable,
+        "status": "ERROR",
+        "success": False,
+    }
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,33 @@
+"""Structured logs: one event a line, JSON unless a terminal reads them; never prompts, keys or URLs' signatures."""
+
+import logging
+import sys
+
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def configure_logs(process: str) -> None:
+    """Send this process's events to standard error, each with the process's name."""
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    # RQ and uvicorn say through logging what klein says in its own events: keep their warnings only
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("rq").setLevel(logging.WARNING)

@@ -1,0 +1,72 @@
+"""Wires the api process; reads from top to bottom."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import redis
+import redis.asyncio
+from fastapi import FastAPI
+from fastapi.middleware import Middleware
+
+from app.api import files, health
+from app.api.errors import install_errors
+from app.api.requests import RequestLog
+from app.dialects.eachlabs import errors, routes, wire
+from app.images.source import ImageSource
+from app.keys import open_keys
+from app.predictions.queue import Queues
+from app.predictions.roster import Roster
+from app.predictions.service import Service
+from app.predictions.store import Store
+from app.predictions.watch import Watch
+from app.settings import Settings, StatusWords
+from app.storage import open_storage
+from app.storage.links import open_links
+
+WORDS = {StatusWords.LIVE: wire.LIVE, StatusWords.DOCUMENTED: wire.DOCUMENTED}
+READERS = 64  # connections that long polls read through
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the api from its settings."""
+    connection = redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=2)
+    readers = redis.asyncio.BlockingConnectionPool.from_url(settings.redis, max_connections=READERS)
+    storage = open_storage(settings.storage)
+    links = open_links(settings.url_secret, settings.data)
+    watch = Watch(redis.asyncio.Redis.from_pool(readers))
+    store = Store(connection, Queues(connection), settings.retention)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with watch.listening():
+            yield
+        await readers.disconnect()
+        connection.close()
+
+    app = FastAPI(
+        title="klein",
+        summary="FLUX.2 [klein] 4B behind the hosted prediction API",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        max_body_size=settings.body_max_bytes,
+        middleware=[Middleware(RequestLog, dialect=errors.answer)],
+    )
+    app.state.keys = open_keys(settings.api_keys, settings.data)
+    app.state.links = links
+    app.state.words = WORDS[settings.status_words]
+    app.state.retention = settings.retention
+    app.state.public_url = settings.public_url and settings.public_url.rstrip("/")
+    app.state.service = Service(
+        store=store,
+        watch=watch,
+        roster=Roster(connection),
+        storage=storage,
+        images=ImageSource(storage, links, settings.allow_hosts),
+        strict_inputs=settings.strict_inputs,
+    )
+    install_errors(app, errors.answer)
+    app.include_router(routes.private)
+    app.include_router(routes.public)
+    app.include_router(files.router)
+    app.include_router(health.router)
+    return app

@@ -1,0 +1,56 @@
+"""What can be wrong with a request for a prediction; the words, and no HTTP.
+
+KleinError
+├── InvalidInput            the caller's input, field by field
+├── UnknownModel            no such slug here
+├── UnknownPrediction       no such id for this key
+├── AlreadyFinal            a final prediction cannot be cancelled
+├── Lost                    the attempt no longer owns its prediction
+└── Unavailable             Redis or the storage is away
+"""
+
+from dataclasses import dataclass
+
+
+class KleinError(Exception):
+    """Everything that klein raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldProblem:
+    """One field of the caller's input and what to do about it."""
+
+    field: str
+    message: str
+
+
+class InvalidInput(KleinError):
+    """The input does not fit the model."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems))
+        self.problems = problems
+
+
+class UnknownModel(KleinError):
+    """The model is not served here; GET /v1/models lists what is."""
+
+
+class UnknownPrediction(KleinError):
+    """There is no such prediction; check the id, the key, and that it has not expired."""
+
+
+class AlreadyFinal(KleinError):
+    """The prediction has ended already."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the prediction has already ended: {status}")
+        self.status = status
+
+
+class Lost(KleinError):
+    """The attempt no longer owns its prediction: stop the work and discard its files."""
+
+
+class Unavailable(KleinError):
+    """Redis or the storage does not answer; try again shortly."""

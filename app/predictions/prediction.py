@@ -1,0 +1,195 @@
+"""What a prediction is and which transitions are legal; pure, no I/O and no clock.
+
+A prediction is queued, runs under a lease that its owner renews, and ends once. Each method decides one
+transition and returns the next value, or `self` where the same caller has made that transition before: a
+command whose reply was lost may be sent again. `store.change` applies them.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from app.predictions.errors import AlreadyFinal, Lost
+
+MAX_ATTEMPTS = 3
+LEASE = timedelta(seconds=10)
+QUEUE_CHECK = timedelta(
+    seconds=10
+)  # how long a queued prediction waits before its token is looked for
+
+
+class Status(StrEnum):
+    """The states of a prediction, in the domain's words; each dialect has its own."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Say whether nothing can follow this state."""
+        return self not in {Status.QUEUED, Status.RUNNING}
+
+
+class Cause(StrEnum):
+    """Why a prediction failed."""
+
+    INPUT = "input"
+    ENGINE = "engine"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
+    STORAGE = "storage"
+    WORKER_LOST = "worker_lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The reason of a failed prediction, in a sentence that the caller may read."""
+
+    cause: Cause
+    message: str
+
+    @property
+    def is_retryable(self) -> bool:
+        """Say whether the same request may succeed when it is sent again."""
+        return self.cause is not Cause.INPUT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One stored picture."""
+
+    key: str  # in the storage
+    width: int  # px
+    height: int  # px
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One accepted request and what became of it."""
+
+    id: str
+    key_id: str
+    model: str
+    input: dict[str, Any]
+    created_at: datetime
+    references: tuple[str, ...] = ()  # storage keys of the input images
+    status: Status = Status.QUEUED
+    attempt: int = 0
+    token: int = 1  # how many queue tokens have been issued
+    owner: str | None = None
+    lease_until: datetime | None = None  # Redis time
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    step: int = 0
+    steps: int = 0
+    outputs: tuple[Output, ...] = ()
+    notes: tuple[str, ...] = ()
+    failure: Failure | None = field(default=None)
+
+    def claim(self, owner: str, now: datetime) -> "Prediction":
+        """Take the prediction for one attempt, or fail it when its attempts are used up.
+
+        Raises Lost where it is final or somebody else's lease still runs.
+        """
+        if self._is_held_by(owner):
+            return self
+        if self.status.is_final or (self.lease_until is not None and self.lease_until > now):
+            raise Lost(self.status)
+        if self.attempt >= MAX_ATTEMPTS:
+            message = f"the worker was lost in each of {self.attempt} attempts"
+            return self._end(
+                Status.FAILED, now, failure=Failure(cause=Cause.WORKER_LOST, message=message)
+            )
+        return replace(
+            self,
+            status=Status.RUNNING,
+            attempt=self.attempt + 1,
+            owner=owner,
+            lease_until=now + LEASE,
+            started_at=now,
+            step=0,
+        )
+
+    def renew(self, owner: str, now: datetime) -> "Prediction":
+        """Extend the owner's lease."""
+        self._require(owner)
+        return replace(self, lease_until=now + LEASE)
+
+    def advance(self, owner: str, step: int, steps: int) -> "Prediction":
+        """Record that denoising step `step` of `steps` is done."""
+        self._require(owner)
+        return replace(self, step=step, steps=steps)
+
+    def release(self, owner: str, *, is_counted: bool) -> "Prediction":
+        """Give the prediction back to the queue; `is_counted` where it may itself be the reason."""
+        self._require(owner)
+        return replace(
+            self,
+            status=Status.QUEUED,
+            attempt=self.attempt if is_counted else self.attempt - 1,
+            token=self.token + 1,
+            owner=None,
+            lease_until=None,
+            started_at=None,
+            step=0,
+        )
+
+    def succeed(
+        self, owner: str, outputs: tuple[Output, ...], notes: tuple[str, ...], now: datetime
+    ) -> "Prediction":
+        """End with stored pictures."""
+        if self.status is Status.SUCCEEDED and self.owner == owner:
+            return self
+        self._require(owner)
+        return self._end(Status.SUCCEEDED, now, outputs=outputs, notes=notes, step=self.steps)
+
+    def fail(self, owner: str, failure: Failure, now: datetime) -> "Prediction":
+        """End with a reason."""
+        if self.status is Status.FAILED and self.owner == owner:
+            return self
+        self._require(owner)
+        return self._end(Status.FAILED, now, failure=failure)
+
+    def cancel(self, now: datetime) -> "Prediction":
+        """End at the caller's wish. Raises AlreadyFinal after the end."""
+        if self.status.is_final:
+            raise AlreadyFinal(self.status)
+        return self._end(Status.CANCELLED, now)
+
+    def reissue(self) -> "Prediction":
+        """Count a new queue token, for one that was lost."""
+        return self if self.status.is_final else replace(self, token=self.token + 1)
+
+    @property
+    def token_id(self) -> str:
+        """Name the newest queue token of this prediction."""
+        return f"{self.id}-{self.token}"
+
+    @property
+    def run_time(self) -> timedelta:
+        """Tell how long it was processed; zero before its end."""
+        if self.started_at is None or self.finished_at is None:
+            return timedelta()
+        return self.finished_at - self.started_at
+
+    def due_at(self, now: datetime) -> datetime | None:
+        """Tell when the reconciler must look at it next; None once it is final."""
+        if self.status.is_final:
+            return None
+        if self.lease_until is not None and self.lease_until > now:
+            return self.lease_until
+        return now + QUEUE_CHECK
+
+    def _is_held_by(self, owner: str) -> bool:
+        return self.status is Status.RUNNING and self.owner == owner
+
+    def _require(self, owner: str) -> None:
+        if not self._is_held_by(owner):
+            raise Lost(self.status)
+
+    def _end(self, status: Status, now: datetime, **values: Any) -> "Prediction":
+        return replace(self, status=status, finished_at=now, lease_until=None, **values)

@@ -1,0 +1,74 @@
+"""Who is working: each worker announces what it holds, so that the api lists and routes by that."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import redis
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.store import redis_errors
+
+WORKERS = "klein:workers"
+SEEN_S = 15.0  # an announcement older than this means the worker is gone
+REMEMBERED_S = 86_400.0  # but what it served stays listed for a day, so that a restart shows no gap
+_CACHE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One worker's announcement, made while it is ready."""
+
+    name: str
+    checkpoint: CheckpointKind
+    weights: str  # what is being served, in words
+    revision: str
+    seen_at: float  # unix seconds
+
+
+class Roster:
+    """The announcements, read at most twice a second a process."""
+
+    def __init__(self, connection: "redis.Redis") -> None:
+        self._redis = connection
+        self._read_at = 0.0
+        self._workers: list[Worker] = []
+
+    def announce(self, worker: Worker) -> None:
+        """Say that a worker is ready; one that leaves says so with a `seen_at` that is long ago."""
+        with redis_errors():
+            self._redis.hset(WORKERS, worker.name, json.dumps(asdict(worker)))
+
+    def forget_old(self) -> None:
+        """Drop the announcements of workers that left long ago."""
+        for worker in self._all():
+            if worker.seen_at < time.time() - REMEMBERED_S:
+                self._redis.hdel(WORKERS, worker.name)
+
+    def present(self) -> list[Worker]:
+        """List the workers that can take a prediction now."""
+        return [w for w in self._cached() if w.seen_at > time.time() - SEEN_S]
+
+    def served(self) -> frozenset[CheckpointKind]:
+        """Tell which kinds of checkpoint are served: now, else before the workers left, else distilled."""
+        workers = self.present() or self._cached()
+        return frozenset(w.checkpoint for w in workers) or frozenset({CheckpointKind.DISTILLED})
+
+    def weights_of(self, kind: CheckpointKind) -> str | None:
+        """Say in words which weights serve this kind; None where no worker says so now."""
+        return next((w.weights for w in self.present() if w.checkpoint is kind), None)
+
+    def _cached(self) -> list[Worker]:
+        if time.monotonic() - self._read_at > _CACHE_S:
+            self._workers = self._all()
+            self._read_at = time.monotonic()
+        return self._workers
+
+    def _all(self) -> list[Worker]:
+        with redis_errors():
+            found = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
+        announcements = [json.loads(value) for value in found.values()]
+        return [
+            Worker(**a | {"checkpoint": CheckpointKind(a["checkpoint"])}) for a in announcements
+        ]

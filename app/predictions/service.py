@@ -1,0 +1,124 @@
+"""What any caller can ask of klein, in whatever dialect: submit, get, wait, cancel, list."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.images.check import check_image
+from app.images.data_uri import is_data_uri
+from app.images.errors import ImageRejected
+from app.images.source import ImageSource
+from app.predictions.catalog import Model, ModelInput, draw_seed, find_model
+from app.predictions.errors import FieldProblem, InvalidInput, UnknownPrediction
+from app.predictions.prediction import Prediction
+from app.predictions.roster import Roster
+from app.predictions.store import Page, Store
+from app.predictions.watch import Watch
+from app.storage import Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The verbs, over the parts that main wires."""
+
+    store: Store
+    watch: Watch
+    roster: Roster
+    storage: Storage
+    images: ImageSource
+    strict_inputs: bool
+
+    def submit(self, key_id: str, slug: str, given: dict[str, Any]) -> Prediction:
+        """Check a request, keep its input images, and queue it.
+
+        Raises UnknownModel, InvalidInput, StorageError or Unavailable; nothing is queued then.
+        """
+        model = find_model(slug, self.roster.served())
+        checked = model.parse(given)
+        if self.strict_inputs:
+            _refuse_unknown(model, given)
+        prediction_id = str(uuid.uuid4())
+        images = self._read_references(checked)
+        references = tuple(f"{prediction_id}/in-{k}.{kind}" for k, (kind, _) in enumerate(images))
+        prediction = Prediction(
+            id=prediction_id,
+            key_id=key_id,
+            model=slug,
+            input=_kept_input(given, checked, references),
+            created_at=datetime.now(UTC),
+            references=references,
+        )
+        for key, (_, data) in zip(references, images, strict=True):
+            self.storage.put(key, data)
+        self.store.add(prediction)
+        return prediction
+
+    async def get(self, key_id: str, prediction_id: str) -> Prediction:
+        """Read a prediction of this key. Raises UnknownPrediction or Unavailable."""
+        return _own(key_id, await self.watch.read(prediction_id))
+
+    async def wait(self, key_id: str, prediction_id: str, timeout: float | None) -> Prediction:
+        """Read a prediction of this key once it is final, or after `timeout` seconds."""
+        await self.get(key_id, prediction_id)
+        return await self.watch.wait(prediction_id, timeout)
+
+    def cancel(self, key_id: str, prediction_id: str) -> Prediction:
+        """Cancel a prediction of this key. Raises UnknownPrediction, AlreadyFinal or Unavailable."""
+        return self.store.change(prediction_id, lambda p, now: _own(key_id, p).cancel(now))
+
+    def history(  # noqa: PLR0913 -- one argument a filter
+        self,
+        key_id: str,
+        *,
+        since: datetime,
+        until: datetime,
+        matches: Callable[[Prediction], bool],
+        offset: int,
+        limit: int,
+    ) -> Page:
+        """Page through this key's predictions, newest first."""
+        return self.store.history(
+            key_id, since=since, until=until, matches=matches, offset=offset, limit=limit
+        )
+
+    def _read_references(self, checked: ModelInput) -> list[tuple[str, bytes]]:
+        images = []
+        problems = []
+        for k, reference in enumerate(checked.references):
+            try:
+                data = self.images.read(reference)
+                images.append((check_image(data).format, data))
+            except ImageRejected as exc:
+                problems.append(FieldProblem(field=f"image_urls[{k}]", message=str(exc)))
+        if problems:
+            raise InvalidInput(*problems)
+        return images
+
+
+def _kept_input(
+    given: dict[str, Any], checked: ModelInput, references: tuple[str, ...]
+) -> dict[str, Any]:
+    """Keep the input as it was sent, with the seed that was drawn and data URIs as their files."""
+    kept = given | {"seed": draw_seed() if checked.seed is None else checked.seed}
+    if references:
+        kept["image_urls"] = [
+            key if is_data_uri(sent) else sent
+            for key, sent in zip(references, checked.references, strict=True)
+        ]
+    return kept
+
+
+def _own(key_id: str, prediction: Prediction) -> Prediction:
+    if prediction.key_id != key_id:
+        raise UnknownPrediction(prediction.id)
+    return prediction
+
+
+def _refuse_unknown(model: Model, given: dict[str, Any]) -> None:
+    unknown = sorted(set(given) - set(model.input.model_fields))
+    if unknown:
+        raise InvalidInput(
+            *(FieldProblem(field=name, message="this model has no such field") for name in unknown)
+        )

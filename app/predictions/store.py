@@ -1,0 +1,227 @@
+"""The predictions in Redis: every transition is a pure function applied by one compare-and-set script.
+
+Keys: `klein:prediction:{id}` the record · `klein:open` ids by the time somebody must look at them ·
+`klein:history:{key}` a key's ids by age · `klein:expiry` final ids by the time they are deleted. All times that
+decide anything are Redis's own. A queue token is pushed in the transaction that makes it necessary.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import redis
+from pydantic import TypeAdapter
+
+from app.predictions.errors import Unavailable, UnknownPrediction
+from app.predictions.prediction import QUEUE_CHECK, Prediction, Status
+from app.predictions.queue import Queues
+
+FINAL_CHANNEL = "klein:final"
+OPEN = "klein:open"
+EXPIRY = "klein:expiry"
+
+_RECORD = TypeAdapter(Prediction)
+_NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
+# KEYS record, open, history; ARGV record, id, created (ms), look again after (ms)
+_ADD = f"""{_NOW}
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[2])
+redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
+"""
+# KEYS record; the record beside the time (ms) at which it was read
+_READ = f"{_NOW} return {{now, redis.call('GET', KEYS[1])}}"
+# KEYS record, open, expiry; ARGV old, new, id, next look (ms; '' when final), expiry (ms), channel
+_CHANGE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+if ARGV[4] ~= '' then
+  redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
+else
+  redis.call('ZREM', KEYS[2], ARGV[3])
+  redis.call('ZADD', KEYS[3], ARGV[5], ARGV[3])
+  redis.call('PUBLISH', ARGV[6], ARGV[3])
+end
+return 1
+"""
+# KEYS open or expiry; ARGV most, look again after (ms): whoever gets an id has that long to deal with it
+_DUE = f"""{_NOW}
+local ids = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(ids) do redis.call('ZADD', KEYS[1], now + ARGV[2], id) end
+return ids
+"""
+
+Transition = Callable[[Prediction, datetime], Prediction]
+
+
+def record_key(prediction_id: str) -> str:
+    """Name the Redis key of a record."""
+    return f"klein:prediction:{prediction_id}"
+
+
+def decode(record: bytes | None, prediction_id: str) -> Prediction:
+    """Read a stored record. Raises UnknownPrediction where there is none."""
+    if record is None:
+        raise UnknownPrediction(prediction_id)
+    return _RECORD.validate_json(record)
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Translate Redis being away, full or read-only into Unavailable."""
+    try:
+        yield
+    except redis.RedisError as exc:
+        raise Unavailable("Redis does not answer") from exc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A stretch of a key's history, newest first."""
+
+    predictions: list[Prediction]
+    total: int
+    is_capped: bool  # more may match than `total` says
+
+
+class Store:
+    """The records, for any number of threads and processes."""
+
+    def __init__(self, connection: "redis.Redis", queues: Queues, retention: timedelta) -> None:
+        self._redis = connection
+        self._queues = queues
+        self._retention = retention
+
+    def add(self, prediction: Prediction) -> None:
+        """Accept a prediction: its record and its queue token, in one transaction."""
+        pipe = self._redis.pipeline()
+        self._queues.push(prediction, pipe)
+        pipe.eval(
+            _ADD,
+            3,
+            record_key(prediction.id),
+            OPEN,
+            _history_key(prediction.key_id),
+            _RECORD.dump_json(prediction),
+            prediction.id,
+            _ms(prediction.created_at),
+            _ms(prediction.due_at(prediction.created_at)) - _ms(prediction.created_at),
+        )
+        with redis_errors():
+            pipe.execute()
+
+    def get(self, prediction_id: str) -> Prediction:
+        """Read a record. Raises UnknownPrediction."""
+        with redis_errors():
+            record = self._redis.get(record_key(prediction_id))
+        return decode(cast("bytes | None", record), prediction_id)
+
+    def change(self, prediction_id: str, transition: Transition) -> Prediction:
+        """Apply a transition to the record as it is now, however many others try the same.
+
+        The transition gets the prediction and Redis's time; what it raises leaves the record as it was.
+        """
+        key = record_key(prediction_id)
+        while True:
+            with redis_errors():
+                now_ms, record = cast("tuple[int, bytes | None]", self._redis.eval(_READ, 1, key))
+            now = _at(now_ms)
+            before = decode(record, prediction_id)
+            after = transition(before, now)
+            if after == before:
+                return before
+            due = after.due_at(now)
+            pipe = self._redis.pipeline()
+            if after.status is Status.CANCELLED:
+                self._queues.remove(before, pipe)
+            elif after.token != before.token:
+                self._queues.push(
+                    after, pipe
+                )  # useless but harmless where the change loses its race
+            pipe.eval(
+                _CHANGE,
+                3,
+                key,
+                OPEN,
+                EXPIRY,
+                cast("bytes", record),
+                _RECORD.dump_json(after),
+                prediction_id,
+                "" if due is None else _ms(due),
+                _ms(now + self._retention),
+                FINAL_CHANNEL,
+            )
+            with redis_errors():
+                if pipe.execute()[-1]:
+                    return after
+
+    def due(self, most: int = 1000) -> list[Prediction]:
+        """List open predictions that nobody has looked at in time; the next look is QUEUE_CHECK away."""
+        return self._listed(OPEN, most)
+
+    def expired(self, most: int = 1000) -> list[Prediction]:
+        """List final predictions whose retention has passed."""
+        return self._listed(EXPIRY, most)
+
+    def delete(self, prediction: Prediction) -> None:
+        """Forget a final prediction; its files are the caller's to delete, before."""
+        pipe = self._redis.pipeline()
+        pipe.delete(record_key(prediction.id))
+        pipe.zrem(_history_key(prediction.key_id), prediction.id)
+        pipe.zrem(EXPIRY, prediction.id)
+        with redis_errors():
+            pipe.execute()
+
+    def history(  # noqa: PLR0913 -- one argument a filter
+        self,
+        key_id: str,
+        *,
+        since: datetime,
+        until: datetime,
+        matches: Callable[[Prediction], bool],
+        offset: int,
+        limit: int,
+        most: int = 10_000,
+    ) -> Page:
+        """Page through a key's predictions, newest first; at most `most` records are looked at."""
+        with redis_errors():
+            ids = self._redis.zrange(
+                _history_key(key_id),
+                _ms(until),
+                _ms(since),
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=most + 1,
+            )
+        found = [p for p in self._read_all(cast("list[bytes]", ids)[:most]) if matches(p)]
+        return Page(
+            predictions=found[offset : offset + limit],
+            total=len(found),
+            is_capped=len(cast("list[bytes]", ids)) > most,
+        )
+
+    def _listed(self, key: str, most: int) -> list[Prediction]:
+        with redis_errors():
+            ids = self._redis.eval(_DUE, 1, key, most, round(QUEUE_CHECK.total_seconds() * 1000))
+        return list(self._read_all(cast("list[bytes]", ids)))
+
+    def _read_all(self, ids: list[bytes]) -> Iterator[Prediction]:
+        if not ids:
+            return
+        with redis_errors():
+            records = cast("list[Any]", self._redis.mget([record_key(i.decode()) for i in ids]))
+        yield from (_RECORD.validate_json(record) for record in records if record is not None)
+
+
+def _history_key(key_id: str) -> str:
+    return f"klein:history:{key_id}"
+
+
+def _ms(at: datetime | None) -> int:
+    return 0 if at is None else round(at.timestamp() * 1000)
+
+
+def _at(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

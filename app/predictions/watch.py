@@ -1,0 +1,90 @@
+"""Wait until a prediction is final: one subscription a process wakes the waiters; the record is the truth."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import cast
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from app.logs import log
+from app.predictions.prediction import Prediction
+from app.predictions.store import FINAL_CHANNEL, decode, record_key, redis_errors
+
+POLL_S = 10.0  # a lost announcement costs at most this much waiting
+RECONNECT_S = 0.5
+
+
+class Watch:
+    """The waiters of one process."""
+
+    def __init__(self, connection: "redis.asyncio.Redis") -> None:
+        self._redis = connection
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen for announcements while the body runs."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            yield
+        finally:
+            listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await listener
+
+    async def read(self, prediction_id: str) -> Prediction:
+        """Read the record. Raises UnknownPrediction or Unavailable."""
+        with redis_errors():
+            record = await self._redis.get(record_key(prediction_id))
+        return decode(cast("bytes | None", record), prediction_id)
+
+    async def wait(self, prediction_id: str, timeout: float | None) -> Prediction:
+        """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit)."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + timeout if timeout is not None else float("inf")
+        event = asyncio.Event()
+        self._waiters[prediction_id].add(event)
+        try:
+            while True:
+                event.clear()
+                prediction = await self.read(
+                    prediction_id
+                )  # after clear: a later change sets it again
+                left = ends - clock()
+                if prediction.status.is_final or left <= 0:
+                    return prediction
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, POLL_S)):
+                        await event.wait()
+        finally:
+            self._waiters[prediction_id].discard(event)
+            if not self._waiters[prediction_id]:
+                del self._waiters[prediction_id]
+
+    @property
+    def waiting(self) -> int:
+        """Count the waiters."""
+        return sum(len(events) for events in self._waiters.values())
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(FINAL_CHANNEL)
+                    self._wake_all()  # what ended before the subscription was not announced to us
+                    async for message in pubsub.listen():
+                        self._wake(message["data"].decode())
+            except RedisError as exc:
+                log.warning("subscription_lost", error=str(exc))
+                await asyncio.sleep(RECONNECT_S)
+
+    def _wake(self, prediction_id: str) -> None:
+        for event in self._waiters.get(prediction_id, ()):
+            event.set()
+
+    def _wake_all(self) -> None:
+        for prediction_id in self._waiters:
+            self._wake(prediction_id)

@@ -1,0 +1,98 @@
+"""Every environment variable, typed, once; README lists them from here."""
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class StatusWords(StrEnum):
+    """Whose words the statuses of the hosted API use."""
+
+    LIVE = "live"
+    DOCUMENTED = "documented"
+
+
+class Settings(BaseSettings):
+    """What an operator can set; an unset variable keeps the default."""
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", alias="KLEIN_HOST", description="address the api listens on")
+    port: int = Field(8000, ge=1, le=65535, alias="KLEIN_PORT", description="port of the api")
+    data: Path = Field(
+        Path("data"), alias="KLEIN_DATA", description="folder of the Redis file, outputs and keys"
+    )
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        alias="KLEIN_API_KEYS",
+        description="API keys, comma-separated; if there are none the first `klein up` makes one",
+    )
+    public_url: str | None = Field(
+        None,
+        alias="KLEIN_PUBLIC_URL",
+        description="base of the URLs in answers; else the host that the request named",
+    )
+    status_words: StatusWords = Field(
+        StatusWords.LIVE,
+        alias="KLEIN_STATUS_WORDS",
+        description="`live`: created, processing, success, error, cancelled, as hosted answers; "
+        "`documented`: starting, processing, success, failed, cancelled, as its OpenAPI says",
+    )
+    redis_url: str | None = Field(
+        None, alias="REDIS_URL", description="Redis or Valkey; unset: `klein up` starts its own"
+    )
+    storage_url: str | None = Field(
+        None, alias="STORAGE_URL", description="where outputs go; unset: `file://` in KLEIN_DATA"
+    )
+    weights: Path | None = Field(
+        None, alias="KLEIN_WEIGHTS", description="checkpoint folder; unset: the built-in model"
+    )
+    allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        alias="KLEIN_ALLOW_HOSTS",
+        description="hosts, comma-separated, that input images may be fetched from",
+    )
+    retention: timedelta = Field(
+        timedelta(days=7),
+        alias="KLEIN_RETENTION",
+        description="how long a record and its files are kept after the end (seconds or ISO 8601)",
+    )
+    body_max_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, alias="KLEIN_BODY_MAX_BYTES", description="largest request body"
+    )
+    strict_inputs: bool = Field(
+        False,
+        alias="KLEIN_STRICT_INPUTS",
+        description="answer 400 to input fields that the model does not have",
+    )
+    url_secret: str | None = Field(
+        None,
+        alias="KLEIN_URL_SECRET",
+        description="signs file URLs; unset: made once and kept in KLEIN_DATA. Several hosts share it",
+    )
+
+    @field_validator("api_keys", "allow_hosts", mode="before")
+    @classmethod
+    def _comma_list(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def storage(self) -> str:
+        """The storage that is used."""
+        return self.storage_url or f"file://{self.data.resolve() / 'outputs'}"
+
+    @property
+    def redis(self) -> str:
+        """The Redis that is used."""
+        return self.redis_url or f"unix://{self.redis_socket}"
+
+    @property
+    def redis_socket(self) -> Path:
+        """Where the embedded Redis listens."""
+        return self.data.resolve() / "redis" / "redis.sock"

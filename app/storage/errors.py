@@ -1,0 +1,9 @@
+"""What can be wrong with a storage."""
+
+
+class StorageError(Exception):
+    """The storage could not read or write."""
+
+
+class FileMissing(StorageError):
+    """There is no such file."""

@@ -1,0 +1,77 @@
+"""A folder as storage: files appear whole, by rename, and are on the disk before `put` returns."""
+
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+from app.storage.errors import FileMissing, StorageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class LocalStorage:
+    """Files below one folder; nothing outside it can be named."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store a file whole or not at all. Raises StorageError."""
+        path = self._path(key)
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+            _sync_folder(path.parent)
+        except OSError as exc:
+            unfinished.unlink(missing_ok=True)
+            raise StorageError(f"could not store {key}: {exc.strerror}") from exc
+
+    def get(self, key: str) -> bytes:
+        """Read a file. Raises FileMissing or StorageError."""
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise FileMissing(key) from None
+        except OSError as exc:
+            raise StorageError(f"could not read {key}: {exc.strerror}") from exc
+
+    def delete(self, prefix: str) -> None:
+        """Delete the folder of a prefix; none is no error. Raises StorageError."""
+        try:
+            shutil.rmtree(self._path(prefix))
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise StorageError(f"could not delete {prefix}: {exc.strerror}") from exc
+
+    def locate(self, key: str) -> Path:
+        """Tell the path of a file. Raises FileMissing."""
+        path = self._path(key)
+        if not path.is_file():
+            raise FileMissing(key)
+        return path
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if not all(_NAME.fullmatch(part) for part in parts):
+            raise FileMissing(key)
+        path = self._root.joinpath(*parts)
+        if not path.resolve().is_relative_to(self._root):  # a link that leads out
+            raise FileMissing(key)
+        return path
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,215 @@
+"""`klein up`: the whole system as one process tree, with one log and one Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import click
+import httpx
+import redis
+
+from app.embedded import SOCKET_PATH_MAX, server_command
+from app.keys import make_key, open_keys
+from app.settings import Settings
+
+READY_S = 900.0
+STOP_S = 40.0  # then the stragglers are killed
+RESTART_MOST_S = 30.0
+_COLOURS = ("cyan", "green", "magenta", "yellow")
+
+
+@dataclass(slots=True, kw_only=True)
+class Part:
+    """One process of the tree and how it is doing."""
+
+    name: str
+    command: list[str]
+    colour: str
+    process: asyncio.subprocess.Process | None = None
+    deaths: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def say(self, line: str) -> None:
+        """Pass on one line of its log, under its name."""
+        click.echo(f"{click.style(f'{self.name:8}', fg=self.colour)} {line}", err=True)
+
+
+class Tree:
+    """Starts the parts, restarts what dies, stops all of them together."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = environ
+        self._parts: list[Part] = []
+        self.stopping = asyncio.Event()
+        self.failure: str | None = None
+
+    async def add(self, name: str, command: list[str]) -> None:
+        """Start a part and keep it running."""
+        part = Part(name=name, command=command, colour=_COLOURS[len(self._parts) % len(_COLOURS)])
+        self._parts.append(part)
+        await self._start(part)
+
+    async def stop(self) -> None:
+        """Stop the parts, the last one first, so that nothing loses its Redis while it finishes."""
+        self.stopping.set()
+        for group in (self._parts[1:], self._parts[:1]):
+            await asyncio.gather(*(self._stop(part) for part in group))
+
+    async def _start(self, part: Part) -> None:
+        part.process = await asyncio.create_subprocess_exec(
+            *part.command,
+            env=self._environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=2**20,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the parts
+        )
+        task = asyncio.create_task(self._follow(part, part.process))
+        part.tasks.add(task)
+        task.add_done_callback(part.tasks.discard)
+
+    async def _follow(self, part: Part, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None  # noqa: S101 -- it was asked for above
+        last = ""
+        with suppress(
+            ValueError
+        ):  # a line over the limit: the rest of the log is lost, not the process
+            async for line in process.stdout:
+                last = line.decode(errors="replace").rstrip()
+                part.say(last)
+        code = await process.wait()
+        if self.stopping.is_set():
+            return
+        part.deaths += 1
+        if part.deaths == 1 and last.startswith("klein "):  # its own word on why it cannot run
+            self.failure = last
+            self.stopping.set()
+            return
+        pause = min(2.0 ** (part.deaths - 1), RESTART_MOST_S)
+        part.say(f"ended with code {code}; starts again in {pause:.0f} s")
+        await asyncio.sleep(pause)
+        if not self.stopping.is_set():
+            await self._start(part)
+
+    async def _stop(self, part: Part) -> None:
+        process = part.process
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_S)
+        except TimeoutError:
+            part.say("did not stop in time and is killed")
+            process.kill()
+            await process.wait()
+
+
+async def up(settings: Settings) -> None:
+    """Run the tree until Ctrl-C or SIGTERM. Raises click.ClickException where it cannot run."""
+    _check_port(settings)
+    key = None if open_keys(settings.api_keys, settings.data) else make_key(settings.data)
+    environ = os.environ | {"KLEIN_DATA": str(settings.data.resolve()), "REDIS_URL": settings.redis}
+    tree = Tree(environ)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, tree.stopping.set)
+    try:
+        if settings.redis_url is None:
+            _check_socket(settings)
+            await tree.add("redis", server_command(settings.redis_socket))
+        await _wait_for_redis(settings, tree)
+        for name in ("api", "worker", "courier"):
+            await tree.add(name, [sys.executable, "-m", "app.cli", name])
+        await _wait_until_ready(settings, tree)
+        if not tree.stopping.is_set():
+            click.echo(_welcome(settings, key))
+        await tree.stopping.wait()
+    finally:
+        await tree.stop()
+    if tree.failure:
+        raise click.ClickException(tree.failure)
+
+
+def _check_port(settings: Settings) -> None:
+    try:
+        with socket.create_server((settings.host, settings.port)):
+            pass
+    except OSError as exc:
+        raise click.ClickException(
+            f"cannot listen on {settings.host}:{settings.port} ({exc.strerror}); "
+            "set KLEIN_PORT to a free port"
+        ) from None
+
+
+def _check_socket(settings: Settings) -> None:
+    if len(os.fsencode(settings.redis_socket)) > SOCKET_PATH_MAX:
+        raise click.ClickException(
+            f"{settings.data.resolve()} is too long a path for a socket; set KLEIN_DATA to a shorter one"
+        )
+    with suppress(redis.RedisError), redis.Redis.from_url(settings.redis) as running:
+        running.ping()
+        raise click.ClickException(f"another `klein up` runs on {settings.data.resolve()}")
+
+
+async def _wait_for_redis(settings: Settings, tree: Tree) -> None:
+    error = ""
+    for _ in range(100):
+        if tree.stopping.is_set():
+            return
+        try:
+            with redis.Redis.from_url(settings.redis, socket_timeout=2, retry=None) as connection:
+                connection.ping()
+        except redis.exceptions.BusyLoadingError:
+            pass  # it reads its file, for as long as that takes
+        except (redis.RedisError, ValueError) as exc:
+            error = str(exc)
+            if settings.redis_url is not None and not isinstance(exc, redis.ConnectionError):
+                break
+        else:
+            return
+        await asyncio.sleep(0.05)
+    raise click.ClickException(f"Redis does not answer at {settings.redis}: {error}")
+
+
+async def _wait_until_ready(settings: Settings, tree: Tree) -> None:
+    async with httpx.AsyncClient(base_url=_address(settings), trust_env=False) as client:
+        for _ in range(int(READY_S / 0.1)):
+            if tree.stopping.is_set():
+                return
+            with suppress(httpx.HTTPError):
+                if (await client.get("/readyz")).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.1)
+    raise click.ClickException(f"not ready after {READY_S:.0f} s; the log above says why")
+
+
+def _address(settings: Settings) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://{host}:{settings.port}"
+
+
+def _welcome(settings: Settings, key: str | None) -> str:
+    url = settings.public_url or _address(settings)
+    shown = key or (settings.api_keys[0] if settings.api_keys else "YOUR_KEY")
+    about_key = {
+        True: f"{key}   (shown this once: only its hash is kept)",
+        False: "from KLEIN_API_KEYS"
+        if settings.api_keys
+        else f"the one shown at the first start; delete {settings.data / 'keys'} for a new one",
+    }[key is not None]
+    return f"""
+klein is ready.
+  URL  {url}
+  key  {about_key}
+
+  curl -s {url}/v1/prediction/run -H 'X-API-Key: {shown}' \\
+    -d '{{"model": "flux-2-klein-4b-text-to-image", "input": {{"prompt": "a red circle on a blue background"}}}}'
+
+The answer holds the picture's URL. Ctrl-C stops everything.
+"""

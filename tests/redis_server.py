@@ -1,0 +1,52 @@
+"""A real Redis for tests: the embedded server, on a socket of its own."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from app.embedded import server_command
+
+
+class RedisServer:
+    """One server and its data; it can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self._command = server_command(self.socket)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        while True:
+            try:
+                with redis.Redis.from_url(self.url, retry=None) as connection:
+                    connection.ping()
+            except redis.ConnectionError:  # not yet; the test's own time limit ends this
+                assert self._process.poll() is None
+            else:
+                return
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def connect(self) -> "redis.Redis":
+        return redis.Redis.from_url(self.url)
+
+
+@contextmanager
+def running_redis() -> Iterator[RedisServer]:
+    # a short path: a socket's may not be longer than 107 bytes
+    with tempfile.TemporaryDirectory(prefix="klein-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()

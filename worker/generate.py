@@ -1,0 +1,143 @@
+"""The job: look at a prediction, and if it is due, claim it, draw it, and hand the pixels on."""
+
+import secrets
+from collections.abc import Callable
+
+from app.logs import log
+from app.predictions.catalog import MODELS, CheckpointKind
+from app.predictions.errors import Lost, Unavailable, UnknownPrediction
+from app.predictions.prediction import Cause, Failure, Prediction
+from app.predictions.store import Store
+from app.storage import Storage
+from app.storage.errors import StorageError
+from worker.engines import Cancelled, EngineFault, Order, OutOfMemory
+from worker.leases import Leases
+from worker.publish import Publisher
+from worker.supervise import ChildDied, EngineChild
+
+OUT_OF_MEMORY = Failure(
+    cause=Cause.OUT_OF_MEMORY,
+    message="the GPU has not enough memory for this request; ask for fewer or smaller images",
+)
+
+
+class Generator:
+    """One engine and all that a job needs beside it."""
+
+    def __init__(  # noqa: PLR0913 -- main wires each part by name
+        self,
+        store: Store,
+        storage: Storage,
+        child: EngineChild,
+        leases: Leases,
+        publisher: Publisher,
+        revive: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._storage = storage
+        self._child = child
+        self._leases = leases
+        self._publisher = publisher
+        self._revive = revive  # bring a dead engine back; returns once it is ready
+
+    def work(self, prediction_id: str) -> None:
+        """Work on a prediction, unless it is final or somebody else's."""
+        owner = secrets.token_hex(8)
+        try:
+            prediction = self._store.change(prediction_id, lambda p, now: p.claim(owner, now))
+        except (Lost, UnknownPrediction):
+            return
+        if prediction.status.is_final:
+            log.warning("prediction_given_up", prediction=prediction_id)
+            return
+        self._leases.hold(prediction_id, owner)
+        is_handed_on = False
+        try:
+            is_handed_on = self._draw(prediction, owner)
+        except (KeyboardInterrupt, SystemExit):
+            self._release(prediction_id, owner, is_counted=False)
+            raise
+        finally:
+            if not is_handed_on:
+                self._leases.drop(prediction_id)
+
+    def _draw(self, prediction: Prediction, owner: str) -> bool:
+        """Draw, and tell whether pixels went to the publisher, who then holds the lease."""
+
+        def on_step(step: int, steps: int) -> bool:
+            try:
+                self._store.change(prediction.id, lambda p, _now: p.advance(owner, step, steps))
+            except Lost:
+                return False
+            except Unavailable:
+                log.warning("progress_not_recorded", prediction=prediction.id)
+            return True
+
+        try:
+            references = tuple(self._storage.get(key) for key in prediction.references)
+            order = order_of(prediction, references)
+            result = self._child.generate(order, on_step)
+        except Cancelled:
+            log.info("prediction_stopped", prediction=prediction.id)
+        except ChildDied as exc:
+            log.error("engine_died", prediction=prediction.id, error=str(exc), tail=exc.tail)
+            self._release(prediction.id, owner, is_counted=True)
+            self._revive()
+        except StorageError as exc:
+            self._fail(prediction.id, owner, Failure(cause=Cause.STORAGE, message=str(exc)))
+        except OutOfMemory:
+            self._fail(prediction.id, owner, OUT_OF_MEMORY)
+        except EngineFault as exc:
+            self._fail(prediction.id, owner, Failure(cause=Cause.ENGINE, message=str(exc)))
+        else:
+            self._publisher.publish(prediction, owner, result)
+            return True
+        return False
+
+    def _fail(self, prediction_id: str, owner: str, failure: Failure) -> None:
+        self._end_attempt(prediction_id, lambda p, now: p.fail(owner, failure, now))
+
+    def _release(self, prediction_id: str, owner: str, *, is_counted: bool) -> None:
+        self._end_attempt(prediction_id, lambda p, _now: p.release(owner, is_counted=is_counted))
+
+    def _end_attempt(self, prediction_id: str, transition: Callable[..., Prediction]) -> None:
+        try:
+            ended = self._store.change(prediction_id, transition)
+        except (Lost, Unavailable) as exc:  # the lease runs out and the reconciler goes on
+            log.warning("attempt_not_ended", prediction=prediction_id, error=str(exc))
+        else:
+            log.info("attempt_ended", prediction=prediction_id, status=ended.status)
+
+
+def order_of(prediction: Prediction, references: tuple[bytes, ...]) -> Order:
+    """Say to the engine what the prediction asks for."""
+    model = MODELS[prediction.model]
+    checked = model.parse(prediction.input)
+    width, height = checked.size or (None, None)
+    seed = checked.seed or 0
+    return Order(
+        prompt=checked.prompt,
+        width=width,
+        height=height,
+        steps=checked.num_inference_steps or model.checkpoint.default_steps,
+        guidance=1.0 if model.checkpoint is CheckpointKind.DISTILLED else checked.guidance,
+        seeds=tuple(seed + k for k in range(checked.num_images)),
+        references=references,
+        negative_prompt=checked.negative,
+    )
+
+
+_generator: Generator | None = None
+
+
+def install(generator: Generator) -> None:
+    """Set what this process's jobs work with; RQ calls `generate` by its name."""
+    global _generator  # noqa: PLW0603 -- RQ offers no place for a job's dependencies
+    _generator = generator
+
+
+def generate(prediction_id: str) -> None:
+    """Work on one prediction: the only function that a queue token can call."""
+    if _generator is None:
+        raise RuntimeError("this process is not a klein worker")
+    _generator.work(prediction_id)

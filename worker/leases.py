@@ -1,0 +1,72 @@
+"""The worker's heartbeat: renews the leases of what it works on, and says that the worker is ready."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from app.logs import log
+from app.predictions.errors import Lost, Unavailable, UnknownPrediction
+from app.predictions.prediction import LEASE
+from app.predictions.roster import SEEN_S, Roster, Worker
+from app.predictions.store import Store
+
+BEAT_S = LEASE.total_seconds() / 4
+
+
+class Leases:
+    """One thread beside the work; the work itself may take as long as it must."""
+
+    def __init__(self, store: Store, roster: Roster, on_lost: Callable[[str], None]) -> None:
+        self._store = store
+        self._roster = roster
+        self._on_lost = on_lost  # hears the id of a prediction that is no longer ours
+        self._held: dict[str, str] = {}
+        self._worker: Worker | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop beating and leave the roster."""
+        self._stopping.set()
+        self._thread.join()
+        self.announce(None)
+
+    def hold(self, prediction_id: str, owner: str) -> None:
+        """Renew this prediction's lease from now on."""
+        self._held[prediction_id] = owner
+
+    def drop(self, prediction_id: str) -> None:
+        """Renew it no more."""
+        self._held.pop(prediction_id, None)
+
+    def announce(self, worker: Worker | None) -> None:
+        """Say from now on that the worker is ready, or with None that it is not."""
+        before, self._worker = self._worker, worker
+        try:
+            if worker is not None:
+                self._roster.announce(replace(worker, seen_at=time.time()))
+            elif before is not None:
+                self._roster.announce(replace(before, seen_at=time.time() - SEEN_S))
+        except Unavailable as exc:
+            log.warning("announcement_failed", error=str(exc))
+
+    def _beat(self) -> None:
+        while not self._stopping.wait(BEAT_S):
+            for prediction_id, owner in list(self._held.items()):
+                self._renew(prediction_id, owner)
+            if self._worker is not None:
+                self.announce(self._worker)
+
+    def _renew(self, prediction_id: str, owner: str) -> None:
+        try:
+            self._store.change(prediction_id, lambda p, now: p.renew(owner, now))
+        except (Lost, UnknownPrediction):
+            if self._held.get(prediction_id) == owner:  # and not merely ended in this moment
+                self._on_lost(prediction_id)
+        except Unavailable as exc:
+            log.warning("lease_not_renewed", prediction=prediction_id, error=str(exc))

@@ -1,0 +1,151 @@
+"""Wires the worker and the courier processes; `python -m worker.main worker|courier`."""
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import redis
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from app.logs import configure_logs, log
+from app.predictions.catalog import CheckpointKind
+from app.predictions.queue import Queues, Token, open_queue
+from app.predictions.roster import Roster, Worker
+from app.predictions.store import Store
+from app.predictions.upkeep import Upkeep
+from app.settings import Settings
+from app.storage import open_storage
+from worker.courier import run_courier
+from worker.engines import Checkpoint, WeightsError
+from worker.generate import Generator, install
+from worker.leases import Leases
+from worker.publish import Publisher
+from worker.supervise import ChildDied, EngineChild
+
+BUILT_IN = Path(__file__).parent / "weights" / "builtin"
+LOAD_S = 900.0  # the longest that loading a checkpoint may take
+REVIVALS = 5  # engine deaths in a row before the worker gives up
+RETRY_S = 1.0
+WORKER_TTL_S = 30
+
+
+class QueueWorker(SimpleWorker):
+    """RQ's in-process worker; it remembers whether it was told to stop or gave up on Redis."""
+
+    is_stopping = False
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Finish the running job, then stop."""
+        self.is_stopping = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+
+def run_worker(settings: Settings) -> None:
+    """Load the model, then work until told to stop."""
+    connection = _connect(settings)
+    store = Store(connection, Queues(connection), settings.retention)
+    storage = open_storage(settings.storage)
+    child = EngineChild(settings.weights or BUILT_IN)
+    leases = Leases(store, Roster(connection), on_lost=lambda _: child.cancel())
+    publisher = Publisher(store, storage, leases)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+    def revive() -> None:
+        leases.announce(None)
+        for death in range(REVIVALS):
+            time.sleep(min(2**death - 1, 30))
+            try:
+                child.restart()
+                leases.announce(_announcement(name, child.wait_ready(LOAD_S)))
+            except ChildDied as exc:
+                log.error("engine_died", error=str(exc), tail=exc.tail)
+            else:
+                return
+        raise SystemExit("klein worker: the engine dies each time it is started; see the log above")
+
+    install(Generator(store, storage, child, leases, publisher, revive))
+    signal.signal(signal.SIGTERM, _leave)
+    with child:
+        try:
+            checkpoint = child.wait_ready(LOAD_S)
+            log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
+            leases.start()
+            announcement = _announcement(name, checkpoint)
+            leases.announce(announcement)
+            _work(connection, announcement)
+        finally:
+            publisher.close()
+            leases.close()
+
+
+def _work(connection: "redis.Redis", announcement: Worker) -> None:
+    """Take tokens until told to stop; where RQ gives up because Redis went away, begin again."""
+    while True:
+        try:
+            worker = QueueWorker(
+                [open_queue(announcement.checkpoint, connection)],
+                name=f"{announcement.name}-{secrets.token_hex(2)}",  # RQ remembers dead names
+                connection=connection,
+                job_class=Token,
+                serializer=JSONSerializer,
+                worker_ttl=WORKER_TTL_S,
+                log_job_description=False,
+            )
+            worker.work(logging_level="WARNING")
+            if worker.is_stopping:
+                return
+        except redis.RedisError as exc:
+            log.warning("redis_away", error=str(exc))
+        time.sleep(RETRY_S)
+
+
+def run_upkeep(settings: Settings) -> None:
+    """Run the courier until told to stop."""
+    connection = _connect(settings)
+    queues = Queues(connection)
+    store = Store(connection, queues, settings.retention)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    run_courier(Upkeep(store, queues, open_storage(settings.storage)), stopping)
+
+
+def main() -> None:
+    """Run the process that the command line names."""
+    process = sys.argv[1]
+    configure_logs(process)
+    try:
+        {"worker": run_worker, "courier": run_upkeep}[process](Settings())
+    except (WeightsError, ChildDied, ValueError) as exc:
+        raise SystemExit(f"klein {process}: {exc}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
+def _connect(settings: Settings) -> "redis.Redis":
+    return redis.Redis.from_url(settings.redis, socket_connect_timeout=2)
+
+
+def _announcement(name: str, checkpoint: Checkpoint) -> Worker:
+    return Worker(
+        name=name,
+        checkpoint=CheckpointKind.DISTILLED if checkpoint.distilled else CheckpointKind.BASE,
+        weights=checkpoint.description,
+        revision=checkpoint.revision,
+        seen_at=time.time(),
+    )
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

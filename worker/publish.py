@@ -1,0 +1,110 @@
+"""From pixels to a final record, beside the next generation: encode, store, then finish."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
+
+from app.logs import log
+from app.predictions.catalog import MODELS
+from app.predictions.errors import Lost, Unavailable
+from app.predictions.prediction import Cause, Failure, Output, Prediction
+from app.predictions.store import Store, Transition
+from app.storage import Storage
+from app.storage.errors import StorageError
+from worker.encode import encode
+from worker.engines import Result
+from worker.leases import Leases
+
+BACKLOG = 2  # results that may wait here before the engine waits for them
+STORE_ATTEMPTS = 3
+PAUSE_S = 1.0
+
+
+class Publisher:
+    """One thread that ends predictions, so that the engine never waits for a codec or a disk."""
+
+    def __init__(self, store: Store, storage: Storage, leases: Leases) -> None:
+        self._store = store
+        self._storage = storage
+        self._leases = leases
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
+        self._room = BoundedSemaphore(BACKLOG)
+
+    def publish(self, prediction: Prediction, owner: str, result: Result) -> None:
+        """Take over a prediction whose pixels are there; waits only while the backlog is full."""
+        self._room.acquire()
+        self._thread.submit(self._publish, prediction, owner, result)
+
+    def close(self) -> None:
+        """Finish what is left."""
+        self._thread.shutdown()
+
+    def _publish(self, prediction: Prediction, owner: str, result: Result) -> None:
+        try:
+            self._end(prediction, owner, result)
+        except Exception:
+            log.exception("publish_failed", prediction=prediction.id)
+            raise
+        finally:
+            self._leases.drop(prediction.id)
+            self._room.release()
+
+    def _end(self, prediction: Prediction, owner: str, result: Result) -> None:
+        folder = f"{prediction.id}/{owner}"
+        started = time.perf_counter()
+        try:
+            outputs = self._put(prediction, folder, result)
+        except StorageError as exc:
+            failure = Failure(cause=Cause.STORAGE, message=str(exc))
+            self._finish(prediction.id, lambda p, now: p.fail(owner, failure, now))
+            return
+        stored = time.perf_counter()
+        try:
+            ended = self._finish(
+                prediction.id, lambda p, now: p.succeed(owner, outputs, result.notes, now)
+            )
+        except Lost:
+            log.info("late_result_discarded", prediction=prediction.id)
+            self._storage.delete(folder)
+            return
+        log.info(
+            "prediction_finished",
+            prediction=prediction.id,
+            status=ended.status,
+            attempt=ended.attempt,
+            generate_s=round(result.generate_s, 4),
+            store_s=round(stored - started, 4),
+            run_s=ended.run_time.total_seconds(),
+        )
+
+    def _put(self, prediction: Prediction, folder: str, result: Result) -> tuple[Output, ...]:
+        checked = MODELS[prediction.model].parse(prediction.input)
+        suffix = "jpg" if checked.output_format == "jpeg" else checked.output_format
+        outputs = []
+        for k, picture in enumerate(result.pictures):
+            key = f"{folder}/{k}.{suffix}"
+            self._put_one(key, encode(picture, checked.output_format, checked.output_quality))
+            height, width, _ = picture.shape
+            outputs.append(Output(key=key, width=width, height=height))
+        return tuple(outputs)
+
+    def _put_one(self, key: str, data: bytes) -> None:
+        for attempt in range(STORE_ATTEMPTS):
+            try:
+                self._storage.put(key, data)
+            except StorageError as exc:
+                log.warning("store_failed", key=key, error=str(exc))
+                if attempt + 1 == STORE_ATTEMPTS:
+                    raise
+                time.sleep(PAUSE_S * 2**attempt)
+            else:
+                return
+
+    def _finish(self, prediction_id: str, transition: Transition) -> Prediction:
+        """Write the end, however long Redis is away. Raises Lost."""
+        while True:
+            try:
+                return self._store.change(prediction_id, transition)
+            except Unavailable:
+                log.warning("finish_waits_for_redis", prediction=prediction_id)
+                time.sleep(PAUSE_S)
