@@ -112,6 +112,10 @@ class Engine(Protocol):
 
 def open_engine(weights: Path) -> Engine:
     """Load the weights folder onto the best device of this machine; raises `WeightsError`."""
+    from worker.engines.folder import inspect_folder
+
+    folder = inspect_folder(weights)  # before torch: what is wrong with a folder shows at once
+
     from worker.engines.flux2_klein import Flux2Klein
 
-    return Flux2Klein(weights)
+    return Flux2Klein(folder)

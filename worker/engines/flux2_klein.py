@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -17,7 +16,7 @@ from PIL import Image
 
 from worker.engines import Checkpoint, OnStep, Order, Picture, Result
 from worker.engines.errors import DeviceLost, EngineFault, OutOfMemory, WeightsError
-from worker.engines.folder import WeightsFolder, inspect_folder
+from worker.engines.folder import WeightsFolder
 from worker.engines.references import open_reference
 from worker.engines.sizes import SMALLEST_SIDE, cap_reference, edit_size, floor_size, native_size
 
@@ -29,8 +28,7 @@ _SMALL_BYTES = 2 << 30
 class Flux2Klein:
     """One resident pipeline; calls wait for each other, since a pipeline holds the state of one."""
 
-    def __init__(self, weights: Path) -> None:
-        folder = inspect_folder(weights)
+    def __init__(self, folder: WeightsFolder) -> None:
         self._manifest = folder.manifest
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = _choose_dtype(self._device, folder)

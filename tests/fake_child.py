@@ -1,0 +1,80 @@
+"""An engine process without a model, started in a blink: `EngineChild(…, module="tests.fake_child")`.
+
+The prompt says what happens after each step: "slow" waits 50 ms, "hang" forever, "die" ends the
+process, "out of memory" and "fault" fail, "device lost" does what a broken GPU does.
+"""
+
+import hashlib
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from worker.child import main
+from worker.engines import Checkpoint, DeviceLost, EngineFault, OnStep, Order, OutOfMemory, Result
+from worker.engines.errors import WeightsError
+
+
+class FakeEngine:
+    """Draws one colour per prompt and seed."""
+
+    checkpoint = Checkpoint(
+        name="fake",
+        description="no model",
+        licence="Apache-2.0",
+        revision="0",
+        distilled=True,
+        default_steps=4,
+        dtype="float32",
+        device="cpu",
+        max_sequence_length=512,
+        native_size=64,
+        largest_size=2048,
+        render_scaled=False,
+    )
+
+    def warm_up(self) -> None:
+        """Do nothing."""
+
+    def generate(self, order: Order, on_step: OnStep) -> Result:
+        """Do what the prompt says."""
+        started = time.perf_counter()
+        pictures = []
+        for index, seed in enumerate(order.seeds):
+            for step in range(order.steps):
+                self._act(order.prompt)
+                on_step(index * order.steps + step + 1, order.steps * len(order.seeds))
+            digest = hashlib.sha256(f"{order.prompt} {seed}".encode()).digest()
+            picture = np.empty((order.height or 64, order.width or 64, 3), np.uint8)
+            picture[:] = np.frombuffer(digest, np.uint8, 3)
+            pictures.append(picture)
+        return Result(pictures=tuple(pictures), notes=(), generate_s=time.perf_counter() - started)
+
+    def _act(self, prompt: str) -> None:
+        if "slow" in prompt:
+            threading.Event().wait(0.05)
+        if "hang" in prompt:
+            threading.Event().wait()
+        if "die" in prompt:
+            sys.stderr.write("last words\n")
+            sys.stderr.flush()
+            raise SystemExit(3)
+        if "out of memory" in prompt:
+            raise OutOfMemory
+        if "fault" in prompt:
+            raise EngineFault("a fault")
+        if "device lost" in prompt:
+            raise DeviceLost
+
+
+def open_fake(weights: Path) -> FakeEngine:
+    """Give the fake; a folder named "broken" cannot be served."""
+    if weights.name == "broken":
+        raise WeightsError(f"{weights} is broken")
+    return FakeEngine()
+
+
+if __name__ == "__main__":
+    sys.exit(main(open_fake))

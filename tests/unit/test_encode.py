@@ -1,0 +1,77 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from worker.encode import SOFTWARE, encode
+
+FORMATS = ["png", "jpeg", "webp"]
+
+
+@pytest.fixture
+def picture():
+    """Give a smooth picture, as photographs mostly are."""
+    y, x = np.mgrid[0:96, 0:128]
+    return np.stack([x * 2, y * 2, (x + y) % 256], axis=-1).astype(np.uint8)
+
+
+def opened(data):
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_file_says_what_made_it(picture, output_format):
+    """Each format is what it claims to be and names a model as its maker."""
+    image = opened(encode(picture, output_format))
+
+    assert image.format.lower() == output_format
+    assert image.size == (128, 96)
+    assert image.getexif()[0x0131] == SOFTWARE
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_same_pixels_give_the_same_bytes(picture, output_format):
+    """Encoding twice gives the same file."""
+    assert encode(picture, output_format) == encode(picture.copy(), output_format)
+
+
+def test_png_loses_nothing(picture):
+    """PNG keeps every pixel."""
+    assert np.array_equal(np.asarray(opened(encode(picture, "png"))), picture)
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_lossy_formats_stay_close(picture, output_format):
+    """At the default quality the error is small."""
+    error = np.asarray(opened(encode(picture, output_format))).astype(int) - picture
+
+    assert np.abs(error).mean() < 4
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_quality_decides_the_size(picture, output_format):
+    """A lower quality gives a smaller file."""
+    sizes = [len(encode(picture, output_format, quality)) for quality in (20, 60, None)]
+
+    assert sizes == sorted(sizes)
+
+
+def test_jpeg_keeps_full_colour_resolution(picture):
+    """JPEG is written 4:4:4."""
+    assert [layer[1:3] for layer in opened(encode(picture, "jpeg")).layer] == [(1, 1)] * 3
+
+
+def test_read_only_pixels_are_encoded(picture):
+    """Pixels in shared memory are read-only and encode all the same."""
+    picture.flags.writeable = False
+
+    assert opened(encode(picture, "png")).size == (128, 96)
+
+
+def test_unknown_format_is_an_error(picture):
+    """A format outside the contract raises."""
+    with pytest.raises(ValueError, match="gif"):
+        encode(picture, "gif")

@@ -1,0 +1,286 @@
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.tiny_weights import make_tiny_weights
+from worker.engines import (
+    Cancelled,
+    DeviceLost,
+    EngineFault,
+    Order,
+    OutOfMemory,
+    WeightsError,
+    open_engine,
+)
+from worker.engines.flux2_klein import _to_picture, _translated_errors
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Draw with one thread: spinning threads starve each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_weights):
+    return open_engine(tiny_weights)
+
+
+@pytest.fixture(scope="module")
+def base_engine(tiny_base_weights):
+    return open_engine(tiny_base_weights)
+
+
+@pytest.fixture(scope="module")
+def scaled_engine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scaled") / "weights"
+    return open_engine(make_tiny_weights(folder, render_scaled=True, native_size=96))
+
+
+def order(**changes):
+    values = {"prompt": "a red house", "width": 64, "height": 96, "steps": 2, "guidance": 1.0}
+    return Order(**{**values, "seeds": (7,), **changes})
+
+
+def draw(engine, **changes):
+    return engine.generate(order(**changes), lambda k, n: None)
+
+
+def reference(width=96, height=64, colour=(200, 30, 30)):
+    image = Image.new("RGB", (width, height), colour)
+    image.paste((20, 40, 220), (0, 0, width // 2, height // 2))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def psnr(one, other):
+    error = np.mean((one.astype(float) - other.astype(float)) ** 2)
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def test_checkpoint_says_what_is_served(engine, base_engine):
+    """The checkpoint's steps follow its distillation flag."""
+    assert (engine.checkpoint.distilled, engine.checkpoint.default_steps) == (True, 4)
+    assert (base_engine.checkpoint.distilled, base_engine.checkpoint.default_steps) == (False, 28)
+    assert engine.checkpoint.name == "tiny-klein"
+
+
+def test_warm_up_draws(engine):
+    """A checkpoint that can draw warms up without a word."""
+    engine.warm_up()
+
+
+def test_same_order_gives_the_same_pixels(engine):
+    """The same order twice gives the same pixels, another seed gives others."""
+    first, second = draw(engine).pictures[0], draw(engine).pictures[0]
+    other = draw(engine, seeds=(8,)).pictures[0]
+
+    assert first.shape == (96, 64, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_prompt_matters(engine):
+    """Another prompt gives another picture."""
+    pictures = [draw(engine, prompt=text).pictures[0] for text in ("a cat", "the moon at night")]
+
+    assert not np.array_equal(*pictures)
+
+
+def test_picture_k_is_the_single_picture_of_its_seed(engine):
+    """Image k of seed s is the picture of a single image of seed s+k, to the byte."""
+    together = draw(engine, seeds=(7, 8, 9)).pictures
+    alone = [draw(engine, seeds=(seed,)).pictures[0] for seed in (7, 8, 9)]
+
+    assert all(map(np.array_equal, together, alone))
+    assert not np.array_equal(together[0], together[1])
+
+
+def test_pictures_match_a_batched_pipeline_call(engine):
+    """Drawing one by one is what the pipeline's own batch draws, at 40 dB or better."""
+    batch = engine._pipe(
+        prompt="a red house",
+        width=64,
+        height=96,
+        num_inference_steps=2,
+        guidance_scale=1.0,
+        num_images_per_prompt=2,
+        generator=[torch.Generator("cpu").manual_seed(seed) for seed in (7, 8)],
+        output_type="np",
+    ).images
+    ours = draw(engine, seeds=(7, 8)).pictures
+
+    for one, other in zip(ours, batch, strict=True):
+        assert psnr(one, (other * 255).round().astype(np.uint8)) >= 40
+
+
+@pytest.mark.parametrize("seed", [0, -1, -(2**63), 2**63 - 1, 2**64 - 1])
+def test_every_64_bit_seed_draws(engine, seed):
+    """Negative and very large seeds are seeds."""
+    assert draw(engine, seeds=(seed,)).pictures[0].shape == (96, 64, 3)
+
+
+def test_steps_are_counted_over_all_images(engine):
+    """Progress runs from 1 to steps times images."""
+    heard = []
+    engine.generate(order(seeds=(1, 2), steps=3), lambda k, n: heard.append((k, n)))
+
+    assert heard == [(k, 6) for k in range(1, 7)]
+
+
+def test_cancel_leaves_the_engine_usable(engine):
+    """A cancel ends the order at that step, and the next order draws as if nothing was."""
+    before = draw(engine).pictures[0]
+    heard = []
+
+    def stop(k, n):
+        heard.append(k)
+        if k == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        engine.generate(order(steps=10), stop)
+
+    assert heard == [1, 2]
+    assert np.array_equal(draw(engine).pictures[0], before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_edit_takes_one_to_four_references(engine, count):
+    """Each number of references draws, and the references change the picture."""
+    references = tuple(reference(colour=(40 * i, 90, 200)) for i in range(count))
+    plain = draw(engine, width=96, height=64).pictures[0]
+    edited = draw(engine, width=96, height=64, references=references).pictures[0]
+
+    assert edited.shape == (64, 96, 3)
+    assert not np.array_equal(plain, edited)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((100, 75), (96, 64)), ((2048, 1024), (1440, 720))])
+def test_edit_is_as_large_as_its_first_reference(engine, size, expected):
+    """Without a size an edit takes its first reference's own, at one megapixel and in 16s."""
+    result = draw(engine, width=None, height=None, steps=1, references=(reference(*size),))
+
+    assert result.pictures[0].shape == (expected[1], expected[0], 3)
+
+
+def test_reference_is_turned_upright(engine):
+    """A photo that is turned by EXIF alone gives what the upright photo gives."""
+    upright = Image.open(io.BytesIO(reference(96, 64)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(file, "PNG", exif=exif)
+
+    turned = draw(engine, width=None, height=None, references=(file.getvalue(),)).pictures[0]
+    plain = draw(engine, width=None, height=None, references=(reference(96, 64),)).pictures[0]
+
+    assert np.array_equal(turned, plain)
+
+
+def test_odd_size_is_floored_with_a_note(engine):
+    """A size between steps of 16 is floored, and the caller is told."""
+    result = draw(engine, width=100, height=64)
+
+    assert result.pictures[0].shape == (64, 96, 3)
+    assert "drawn as 96x64" in result.notes[0]
+
+
+def test_cut_prompt_is_noted(engine):
+    """A prompt that does not fit is cut, and the caller is told; one that fits is not."""
+    assert draw(engine).notes == ()
+    assert "cut to 512" in draw(engine, prompt="word " * 600).notes[0]
+
+
+def test_distilled_ignores_guidance(engine):
+    """Guidance changes nothing on a distilled checkpoint."""
+    plain, guided = (draw(engine, guidance=g).pictures[0] for g in (1.0, 5.0))
+
+    assert np.array_equal(plain, guided)
+
+
+def test_base_honours_guidance_and_negative_prompt(base_engine):
+    """On a base checkpoint guidance and the negative prompt each change the picture."""
+    pictures = [
+        draw(base_engine, guidance=1.0),
+        draw(base_engine, guidance=5.0),
+        draw(base_engine, guidance=5.0, negative_prompt="blurred, dark and low"),
+    ]
+    plain, guided, negated = (result.pictures[0] for result in pictures)
+
+    assert not np.array_equal(plain, guided)
+    assert not np.array_equal(guided, negated)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (1024, 576), (64, 512), (1000, 700)])
+def test_small_model_gives_the_exact_size(scaled_engine, size):
+    """A model that renders small still returns exactly the pixels that were asked for."""
+    picture = draw(scaled_engine, width=size[0], height=size[1]).pictures[0]
+
+    assert picture.shape == (size[1], size[0], 3)
+
+
+def test_small_model_edits_large_references(scaled_engine):
+    """A small model scales references down to its own area and the result up to theirs."""
+    references = (reference(1600, 1200), reference(300, 900))
+    picture = draw(scaled_engine, width=None, height=None, references=references).pictures[0]
+
+    assert picture.shape == (880, 1168, 3)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [(torch.full((3, 64, 64), math.nan), "not a number"), (torch.ones(3, 64, 64), "one flat")],
+)
+def test_unusable_output_is_a_fault(pixels, message):
+    """Output that is not a number or one flat colour is a fault, not a picture."""
+    with pytest.raises(EngineFault, match=message):
+        _to_picture(pixels)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), OutOfMemory),
+        (MemoryError(), OutOfMemory),
+        (torch.AcceleratorError("CUDA error: an illegal memory access"), DeviceLost),
+        (RuntimeError("CUDA error: device-side assert triggered"), DeviceLost),
+        (RuntimeError("shape mismatch"), RuntimeError),
+    ],
+)
+def test_errors_of_torch_get_our_names(raised, expected):
+    """Memory and device errors are told apart from each other and from bugs."""
+    with pytest.raises(expected), _translated_errors():
+        raise raised
+
+
+def test_broken_reference_is_a_fault(engine):
+    """Bytes that do not decode are a fault that names the reference."""
+    with pytest.raises(EngineFault, match="reference image"):
+        draw(engine, references=(b"not an image",))
+
+
+def test_order_without_size_and_reference_is_a_fault(engine):
+    """There is no size to draw without one of the two."""
+    with pytest.raises(EngineFault, match="width and height"):
+        draw(engine, width=None, height=None)
+
+
+def test_too_few_layers_are_named(tmp_path):
+    """A text encoder with fewer layers than are read is named at start."""
+    folder = make_tiny_weights(tmp_path / "w", text_encoder_out_layers=[9, 18, 40])
+
+    with pytest.raises(WeightsError, match="27 layers, 40 are read"):
+        open_engine(folder)

@@ -1,0 +1,119 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from worker.engines import WeightsError
+from worker.engines.folder import inspect_folder
+from worker.engines.manifest import Manifest, read_manifest
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def weights(tiny_weights, tmp_path):
+    """Give a copy that a test may spoil."""
+    return Path(shutil.copytree(tiny_weights, tmp_path / "weights"))
+
+
+def test_whole_folder_passes(weights):
+    """A whole folder tells its flag, its size and its revision."""
+    folder = inspect_folder(weights)
+
+    assert folder.distilled is True
+    assert folder.manifest.name == "tiny-klein"
+    assert folder.size_bytes > 100_000
+    assert len(folder.revision) == 64
+
+
+def test_revision_follows_the_content(weights):
+    """One changed weight gives another revision; a copy elsewhere does not."""
+    before = inspect_folder(weights).revision
+    moved = weights.rename(weights.with_name("moved"))
+    same = inspect_folder(moved).revision
+    file = moved / "vae" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+    assert same == before
+    assert inspect_folder(moved).revision != before
+
+
+def _truncate(weights: Path) -> None:
+    file = weights / "transformer" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _truncate_header(weights: Path) -> None:
+    file = weights / "transformer" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def _pointer(weights: Path) -> None:
+    file = weights / "vae" / "diffusion_pytorch_model.safetensors"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+
+
+def _pickle_only(weights: Path) -> None:
+    (weights / "vae" / "diffusion_pytorch_model.safetensors").rename(weights / "vae" / "model.bin")
+
+
+def _other_class(weights: Path) -> None:
+    (weights / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+
+
+def _no_template(weights: Path) -> None:
+    (weights / "tokenizer" / "chat_template.jinja").unlink()
+
+
+def _bad_manifest(weights: Path) -> None:
+    (weights / "klein.json").write_text('{"native_size": "big"}')
+
+
+def _manifest_not_json(weights: Path) -> None:
+    (weights / "klein.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, "does not exist"),
+        (lambda weights: (weights / "model_index.json").unlink(), "no model_index.json"),
+        (lambda weights: (weights / "model_index.json").write_text("["), "not readable JSON"),
+        (_other_class, "holds a FluxPipeline, not a Flux2KleinPipeline"),
+        (lambda weights: shutil.rmtree(weights / "vae"), "lacks its vae folder"),
+        (_truncate, "is truncated"),
+        (_truncate_header, "header is cut off"),
+        (_pointer, "safetensors file"),
+        (_pickle_only, "pickles are not loaded"),
+        (_no_template, "no chat template"),
+        (_bad_manifest, "native_size must be a positive integer"),
+        (_manifest_not_json, "not readable JSON"),
+    ],
+)
+def test_bad_folder_is_named_in_one_line(weights, spoil, message):
+    """Each way a folder can be bad has one line that says which file and why."""
+    spoil(weights)
+
+    with pytest.raises(WeightsError, match=message) as caught:
+        inspect_folder(weights)
+    assert "\n" not in str(caught.value)
+    assert str(weights) in str(caught.value)
+
+
+def test_manifest_defaults_are_those_of_the_4b_checkpoint(tmp_path):
+    """A folder without klein.json is served as the 4B checkpoint wants it."""
+    assert read_manifest(tmp_path) == Manifest(name=tmp_path.name)
+    assert Manifest().text_encoder_out_layers == (9, 18, 27)
+
+
+def test_manifest_reads_what_it_knows(tmp_path):
+    """Known keys are read with their types, unknown keys are ignored."""
+    text = {"name": "small", "render_scaled": True, "text_encoder_out_layers": [1, 2], "new": 1}
+    (tmp_path / "klein.json").write_text(json.dumps(text))
+
+    manifest = read_manifest(tmp_path)
+
+    assert manifest == Manifest(name="small", render_scaled=True, text_encoder_out_layers=(1, 2))
