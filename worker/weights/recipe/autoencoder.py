@@ -1,0 +1,200 @@
+"""Training the autoencoder: pictures of the world to latents and back."""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLFlux2
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import l1_loss, mse_loss
+from tqdm import tqdm
+
+from worker.weights.recipe import checkpoint
+from worker.weights.recipe.budget import Budget, learning_rate
+from worker.weights.recipe.draw import draw
+from worker.weights.recipe.model import new_autoencoder
+from worker.weights.recipe.muon import optimisers
+from worker.weights.recipe.world import Canvas, Sampler, lay_out
+
+BATCH = 24
+CROP_PX = 64
+CROPS_UNTIL = 0.85
+LATENT_NOISE = 0.3
+GRADIENT_WEIGHT = 0.5
+UNIT_VARIANCE_WEIGHT = 0.05
+SAVE_EVERY = timedelta(minutes=2)
+MUON_LR = 0.02
+ADAM_LR = 3e-3
+
+
+def to_tensor(images: list[Image.Image]) -> Tensor:
+    """Turn pictures of one size into `[n, 3, height, width]` in -1…1."""
+    pixels = np.stack([np.asarray(image) for image in images])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def mean_latents(autoencoder: AutoencoderKLFlux2, pixels: Tensor) -> Tensor:
+    """Encode to the posterior's mode, which is what the pipeline takes for references."""
+    mean: Tensor = autoencoder._encode(pixels).chunk(2, dim=1)[0]  # noqa: SLF001  no second public way that stays cheap
+    return mean
+
+
+def draw_batch(sampler: Sampler, count: int, canvas: Canvas) -> Tensor:
+    """Draw scenes of one or two things, now and then an empty one."""
+    scenes = [sampler.scene(sampler.rng.choices((0, 1, 2), (1, 9, 10))[0]) for _ in range(count)]
+    return to_tensor([draw(lay_out(scene, canvas, sampler.rng)) for scene in scenes])
+
+
+def crop_batch(pixels: Tensor, rng: random.Random) -> Tensor:
+    """Cut a square of `CROP_PX` out of each picture."""
+    crops = []
+    for picture in pixels:
+        top = rng.randrange(picture.shape[1] - CROP_PX + 1)
+        left = rng.randrange(picture.shape[2] - CROP_PX + 1)
+        crops.append(picture[:, top : top + CROP_PX, left : left + CROP_PX])
+    return torch.stack(crops)
+
+
+def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
+    """Add up L1, MSE and the L1 of the gradients, which keeps edges sharp."""
+    rows = l1_loss(decoded.diff(dim=2), pixels.diff(dim=2))
+    columns = l1_loss(decoded.diff(dim=3), pixels.diff(dim=3))
+    return l1_loss(decoded, pixels) + mse_loss(decoded, pixels) + GRADIENT_WEIGHT * (rows + columns)
+
+
+def psnr_db(decoded: Tensor, pixels: Tensor) -> float:
+    """Give the peak signal-to-noise ratio of pictures in -1…1, the mean over pictures."""
+    errors = (decoded.clamp(-1, 1) - pixels).div(2).pow(2).flatten(1).mean(1).clamp_min(1e-10)
+    return float((-10 * errors.log10()).mean())
+
+
+@dataclass(slots=True, kw_only=True)
+class AutoencoderPhase:
+    """One run of autoencoder training; `frozen_encoder` lets only the decoder go on learning."""
+
+    folder: Path
+    minutes: float
+    seed: int
+    device: torch.device
+    frozen_encoder: bool = False
+    start: AutoencoderKLFlux2 | None = None
+    resume: bool = False
+    report: Callable[[str], None] = print
+
+    @property
+    def path(self) -> Path:
+        """Give the file that holds the state of this phase."""
+        return self.folder / ("decoder.pt" if self.frozen_encoder else "autoencoder.pt")
+
+    def train(self) -> AutoencoderKLFlux2:
+        """Train until the minutes are over."""
+        torch.manual_seed(self.seed)
+        rng = random.Random(self.seed)  # noqa: S311  not for secrets
+        autoencoder = self.start or new_autoencoder()
+        autoencoder.to(self.device).train()
+        autoencoder.bn.eval()
+        if self.frozen_encoder:
+            autoencoder.encoder.requires_grad_(False)
+            autoencoder.quant_conv.requires_grad_(False)
+        average = torch.optim.swa_utils.AveragedModel(
+            autoencoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+        )
+        muon, adam = optimisers(
+            [autoencoder],
+            inside=lambda name: "_in." not in name and "conv_out" not in name,
+            muon_lr=MUON_LR,
+            adam_lr=ADAM_LR,
+        )
+        parts: dict[str, checkpoint.Stateful] = {
+            "model": autoencoder, "average": average, "muon": muon, "adam": adam,
+        }  # fmt: skip
+        budget, steps = Budget(total=timedelta(minutes=self.minutes)), 0
+        if self.resume and self.path.exists():
+            numbers = checkpoint.load(self.path, parts, rng, device=self.device)
+            budget.spent, steps = timedelta(seconds=numbers["spent_s"]), int(numbers["steps"])
+        saved = budget.spent
+        sampler = Sampler(rng)
+        loss_mean = math.nan
+        with tqdm(total=100, desc=self.path.stem, unit="%", mininterval=20) as bar:
+            while not budget.is_spent:
+                factor = learning_rate(budget.progress, steps=steps)
+                for optimiser, lr in zip((muon, adam), (MUON_LR, ADAM_LR), strict=True):
+                    optimiser.param_groups[0]["lr"] = lr * factor
+                pixels = self._pixels(sampler, crops=budget.progress < CROPS_UNTIL)
+                loss = self._loss(autoencoder, pixels)
+                loss.backward()
+                for optimiser in (muon, adam):
+                    optimiser.step()
+                    optimiser.zero_grad(set_to_none=True)
+                average.update_parameters(autoencoder)
+                steps += 1
+                value = float(loss.detach())
+                loss_mean = value if math.isnan(loss_mean) else 0.98 * loss_mean + 0.02 * value
+                budget.tick()
+                bar.n = round(100 * budget.progress)
+                bar.set_postfix(steps=steps, loss=f"{loss_mean:.4f}")
+                if budget.spent - saved > SAVE_EVERY or budget.is_spent:
+                    saved = budget.spent
+                    numbers = {"spent_s": budget.spent.total_seconds(), "steps": steps}
+                    checkpoint.save(self.path, parts, rng, numbers)
+                    figure = measure_psnr_db(average.module, self.device)
+                    self.report(
+                        f"{self.path.stem}: {steps} steps, {budget.spent.total_seconds() / 60:.1f}"
+                        f" min, loss {loss_mean:.4f}, held-out {figure:.2f} dB"
+                    )
+                    budget.pause()
+        trained: AutoencoderKLFlux2 = average.module
+        return trained.eval()
+
+    def _pixels(self, sampler: Sampler, *, crops: bool) -> Tensor:
+        if crops:
+            pixels = crop_batch(draw_batch(sampler, BATCH, Canvas()), sampler.rng)
+        else:
+            pixels = draw_batch(sampler, BATCH // 3, Canvas())
+        return pixels.to(self.device)
+
+    def _loss(self, autoencoder: AutoencoderKLFlux2, pixels: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16):
+            latents = mean_latents(autoencoder, pixels)
+            noise = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, device=self.device)
+            decoded = autoencoder._decode(  # noqa: SLF001  the public one wraps it in a dataclass
+                latents + noise * torch.randn_like(latents), return_dict=False
+            )[0]
+        spread = latents.float()
+        mean, variance = spread.mean((0, 2, 3)), spread.var((0, 2, 3))
+        unit = mean.pow(2).mean() + (variance - 1).pow(2).mean()
+        return reconstruction_loss(decoded.float(), pixels) + UNIT_VARIANCE_WEIGHT * unit
+
+
+@torch.no_grad()
+def measure_psnr_db(
+    autoencoder: AutoencoderKLFlux2, device: torch.device, *, pictures: int = 64
+) -> float:
+    """Measure the reconstruction of pictures that hold things never trained on."""
+    sampler = Sampler(random.Random(987), held_out=True)  # noqa: S311  not for secrets
+    autoencoder.eval()
+    figures = []
+    for _ in range(pictures // 16):
+        pixels = draw_batch(sampler, 16, Canvas()).to(device)
+        latents = mean_latents(autoencoder, pixels)
+        figures.append(psnr_db(autoencoder.decode(latents).sample, pixels))
+    return sum(figures) / len(figures)
+
+
+@torch.no_grad()
+def set_statistics(autoencoder: AutoencoderKLFlux2, device: torch.device, *, seed: int = 5) -> None:
+    """Set the batch norm's mean and variance from the latents of the world."""
+    sampler = Sampler(random.Random(seed))  # noqa: S311  not for secrets
+    tokens = []
+    for _ in range(32):
+        latents = mean_latents(autoencoder, draw_batch(sampler, 32, Canvas()).to(device))
+        tokens.append(torch.nn.functional.pixel_unshuffle(latents, 2).cpu())
+    everything = torch.cat(tokens)
+    autoencoder.bn.running_mean.copy_(everything.mean((0, 2, 3)))
+    autoencoder.bn.running_var.copy_(everything.var((0, 2, 3)))

@@ -1,0 +1,61 @@
+"""The folder that ships: a plain diffusers folder in bf16, with klein.json beside it."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+from transformers import Qwen2Tokenizer, Qwen3ForCausalLM
+
+from worker.weights.recipe.model import TEXT_LAYERS, TEXT_LENGTH, TOKEN_PX, assemble
+
+Module = TypeVar("Module", bound=torch.nn.Module)
+KLEIN = {
+    "name": "klein-builtin",
+    "description": (
+        "A small FLUX.2 [klein] pipeline that ships with klein: flat scenes of one or two coloured "
+        "shapes, and edits of them. Not the 4B checkpoint."
+    ),
+    "max_sequence_length": TEXT_LENGTH,
+    "text_encoder_out_layers": list(TEXT_LAYERS),
+    "native_size": 128,
+    "native_multiple": TOKEN_PX,
+    "largest_size": 128,
+    "render_scaled": True,
+    "licence": "Apache-2.0",
+}
+
+
+def write_folder(
+    folder: Path,
+    *,
+    autoencoder: AutoencoderKLFlux2,
+    transformer: Flux2Transformer2DModel,
+    text_encoder: Qwen3ForCausalLM,
+    tokenizer: Qwen2Tokenizer,
+) -> None:
+    """Write the pipeline; what the folder held before is replaced, its model card kept."""
+    pipeline = assemble(
+        autoencoder=_shippable(autoencoder),
+        transformer=_shippable(transformer),
+        text_encoder=_shippable(text_encoder),
+        tokenizer=tokenizer,
+    )
+    draft = folder.with_name(folder.name + ".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    pipeline.save_pretrained(draft, safe_serialization=True)
+    (draft / "klein.json").write_text(json.dumps(KLEIN, indent=2) + "\n")
+    for kept in ("README.md", "pictures.png"):
+        if (folder / kept).exists():
+            shutil.copy(folder / kept, draft / kept)
+    for file in draft.rglob("*.safetensors"):
+        file.chmod(0o644)  # safetensors writes them for the owner alone
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def _shippable(module: Module) -> Module:
+    return copy.deepcopy(module).cpu().to(torch.bfloat16).eval()

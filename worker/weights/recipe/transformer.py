@@ -1,0 +1,274 @@
+"""Training the transformer and the text encoder together, by flow matching on latents."""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from torch.optim import Optimizer
+from tqdm import tqdm
+from transformers import Qwen3ForCausalLM
+
+from worker.weights.recipe import checkpoint
+from worker.weights.recipe.budget import Budget, learning_rate
+from worker.weights.recipe.edits import (
+    ONE_REFERENCE,
+    TWO_REFERENCES,
+    Example,
+    edit_example,
+    text_example,
+)
+from worker.weights.recipe.model import SHIFT, TEXT_LAYERS, new_text_encoder, new_transformer
+from worker.weights.recipe.muon import optimisers
+from worker.weights.recipe.pool import Batch, Encoder, Pool
+from worker.weights.recipe.world import Canvas, Sampler
+
+SQUARE = Canvas()
+# The hosted sizes' aspect ratios, at the native area.
+OTHER_CANVASES = (
+    Canvas(width=144, height=112),
+    Canvas(width=112, height=144),
+    Canvas(width=176, height=96),
+    Canvas(width=96, height=176),
+)
+OTHER_CANVAS_SHARE = 0.12
+EDITS_FROM = 0.3
+EDIT_EVERY = 4
+TWO_REFERENCES_SHARE = 0.25
+PURE_NOISE_SHARE = 0.08
+LOWEST_U = 0.04  # before the shift; few-step schedules never look below
+MUON_LR = 0.02
+ADAM_LR = 2e-3
+AVERAGE = 0.997
+LARGEST_GRADIENT = 1.0
+SAVE_EVERY = timedelta(minutes=4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """What this phase trains."""
+
+    transformer: Flux2Transformer2DModel
+    text_encoder: Qwen3ForCausalLM
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Give every parameter, each once."""
+        return [*self.transformer.parameters(), *self.text_encoder.parameters()]
+
+
+def new_networks(vocabulary: int, device: torch.device) -> Networks:
+    """Build the networks, untrained."""
+    networks = Networks(
+        transformer=new_transformer().to(device),
+        text_encoder=new_text_encoder(vocabulary).to(device),
+    )
+    networks.transformer.set_attention_backend("_native_math")  # on a CPU faster than the fused one
+    return networks
+
+
+def velocity(
+    networks: Networks, batch: Batch, noisy: Tensor, times: Tensor
+) -> Tensor:  # [n, tokens, channels]
+    """Predict the velocity of noisy latents, with tokens and positions as the pipeline has them."""
+    hidden = networks.text_encoder.model(
+        input_ids=batch.token_ids,
+        attention_mask=batch.mask,
+        output_hidden_states=True,
+        use_cache=False,
+    ).hidden_states
+    text = torch.cat([hidden[layer] for layer in TEXT_LAYERS], dim=-1)
+    pipeline = Flux2KleinPipeline
+    tokens = [pipeline._pack_latents(part) for part in (noisy, *batch.references)]  # noqa: SLF001
+    ids = [pipeline._prepare_latent_ids(noisy[:1])]  # noqa: SLF001
+    if batch.references:
+        first = [reference[:1] for reference in batch.references]
+        ids.append(pipeline._prepare_image_ids(first))  # noqa: SLF001
+    predicted: Tensor = networks.transformer(
+        hidden_states=torch.cat(tokens, dim=1),
+        encoder_hidden_states=text,
+        timestep=times,
+        img_ids=torch.cat([part.to(noisy.device) for part in ids], dim=1),
+        txt_ids=pipeline._prepare_text_ids(text[:1]).to(noisy.device),  # noqa: SLF001
+        return_dict=False,
+    )[0]
+    return predicted[:, : tokens[0].shape[1]]
+
+
+def sample_times(count: int, device: torch.device) -> Tensor:
+    """Sample times as few-step schedules visit them: shifted towards noise, some at 1 exactly."""
+    u = torch.rand(count) * (1 - LOWEST_U) + LOWEST_U
+    times = SHIFT * u / (1 + (SHIFT - 1) * u)
+    times[torch.rand(count) < PURE_NOISE_SHARE] = 1.0
+    return times.to(device)
+
+
+def flow_loss(networks: Networks, batch: Batch) -> Tensor:
+    """Give the flow-matching loss of a batch."""
+    device = batch.target.device
+    times = sample_times(len(batch), device)
+    noise = torch.randn(batch.target.shape).to(device)
+    t = times.view(-1, 1, 1, 1)
+    noisy = (1 - t) * batch.target + t * noise
+    with torch.autocast(device.type, torch.bfloat16):
+        predicted = velocity(networks, batch, noisy, times)
+    wanted = Flux2KleinPipeline._pack_latents(noise - batch.target)  # noqa: SLF001
+    return mse_loss(predicted.float(), wanted)
+
+
+@dataclass(slots=True)
+class Average:
+    """An exponential average of parameters that starts short and grows long."""
+
+    networks: Networks
+    averaged: Networks
+    updates: int = 0
+
+    def update(self) -> None:
+        """Move the average towards the parameters."""
+        self.updates += 1
+        kept = min(AVERAGE, self.updates / (self.updates + 9))
+        torch._foreach_lerp_(  # noqa: SLF001  one call for all parameters
+            [p.data for p in self.averaged.parameters()],
+            [p.data for p in self.networks.parameters()],
+            1 - kept,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Curriculum:
+    """Decides which examples come at which share of the way."""
+
+    encoder: Encoder
+    sampler: Sampler
+    batch: int
+    capacity: int
+    _pools: dict[tuple[int, Canvas], Pool] = field(default_factory=dict, init=False)
+
+    def next(self, progress: float, step: int) -> Batch:
+        """Give the next batch."""
+        rng = self.sampler.rng
+        references = 0
+        if progress > EDITS_FROM and step % EDIT_EVERY == 0:
+            references = 2 if rng.random() < TWO_REFERENCES_SHARE else 1
+        other = rng.random() < OTHER_CANVAS_SHARE
+        canvas = rng.choice(OTHER_CANVASES) if other else SQUARE
+        count = self.batch * 8 // (8 + 4 * references)  # about the same work
+        return self._pool(references, canvas).draw(count)
+
+    def _pool(self, references: int, canvas: Canvas) -> Pool:
+        key = (references, canvas)
+        if key not in self._pools:
+            share = (1.0 if canvas == SQUARE else 0.1) * (0.3 if references else 1.0)
+            self._pools[key] = Pool(
+                encoder=self.encoder,
+                make=lambda: self._example(references, canvas),
+                capacity=max(self.batch, int(self.capacity * share)),
+            )
+        return self._pools[key]
+
+    def _example(self, references: int, canvas: Canvas) -> Example:
+        if not references:
+            return text_example(self.sampler, canvas)
+        kinds = ONE_REFERENCE if references == 1 else TWO_REFERENCES
+        return edit_example(self.sampler, canvas, self.sampler.rng.choice(kinds))
+
+
+@dataclass(slots=True, kw_only=True)
+class TransformerPhase:
+    """One run of transformer training; `on_save` gets the averaged networks every few minutes."""
+
+    folder: Path
+    minutes: float
+    seed: int
+    device: torch.device
+    encoder: Encoder
+    vocabulary: int
+    resume: bool = False
+    batch: int = 64
+    capacity: int = 4096
+    most_steps: int | None = None
+    report: Callable[[str], None] = print
+    on_save: Callable[[Networks, int], None] = lambda _networks, _steps: None
+
+    @property
+    def path(self) -> Path:
+        """Give the file that holds the state of this phase."""
+        return self.folder / "transformer.pt"
+
+    def train(self) -> Networks:
+        """Train until the minutes are over, and give the averaged networks."""
+        torch.manual_seed(self.seed)
+        rng = random.Random(self.seed)  # noqa: S311  not for secrets
+        networks = new_networks(self.vocabulary, self.device)
+        averaged = new_networks(self.vocabulary, self.device)
+        average = Average(networks, averaged)
+        muon, adam = optimisers(
+            [networks.transformer, networks.text_encoder],
+            inside=lambda name: "blocks." in name or "layers." in name,
+            muon_lr=MUON_LR,
+            adam_lr=ADAM_LR,
+        )
+        parts: dict[str, checkpoint.Stateful] = {
+            "transformer": networks.transformer,
+            "text_encoder": networks.text_encoder,
+            "average.transformer": averaged.transformer,
+            "average.text_encoder": averaged.text_encoder,
+            "muon": muon,
+            "adam": adam,
+        }
+        budget, steps = Budget(total=timedelta(minutes=self.minutes)), 0
+        if self.resume and self.path.exists():
+            numbers = checkpoint.load(self.path, parts, rng, device=self.device)
+            budget.spent, steps = timedelta(seconds=numbers["spent_s"]), int(numbers["steps"])
+            average.updates = steps
+        curriculum = Curriculum(
+            encoder=self.encoder, sampler=Sampler(rng), batch=self.batch, capacity=self.capacity
+        )
+        saved, loss_mean = budget.spent, math.nan
+        with tqdm(total=100, desc="transformer", unit="%", mininterval=20) as bar:
+            while not budget.is_spent and steps != self.most_steps:
+                batch = curriculum.next(budget.progress, steps)
+                loss = self._step(networks, (muon, adam), batch, budget.progress, steps)
+                average.update()
+                steps += 1
+                budget.tick()
+                if not batch.references:
+                    loss_mean = loss if math.isnan(loss_mean) else 0.98 * loss_mean + 0.02 * loss
+                bar.n = round(100 * budget.progress)
+                bar.set_postfix(steps=steps, loss=f"{loss_mean:.4f}")
+                last = budget.is_spent or steps == self.most_steps
+                if budget.spent - saved > SAVE_EVERY or last:
+                    saved = budget.spent
+                    spent_s = budget.spent.total_seconds()
+                    checkpoint.save(self.path, parts, rng, {"spent_s": spent_s, "steps": steps})
+                    self.report(
+                        f"transformer: {steps} steps, {spent_s / 60:.1f} min, loss {loss_mean:.4f}"
+                    )
+                    self.on_save(averaged, steps)
+                    budget.pause()
+        return averaged
+
+    def _step(
+        self,
+        networks: Networks,
+        pair: tuple[Optimizer, Optimizer],
+        batch: Batch,
+        progress: float,
+        steps: int,
+    ) -> float:
+        factor = learning_rate(progress, steps=steps)
+        for optimiser, lr in zip(pair, (MUON_LR, ADAM_LR), strict=True):
+            optimiser.param_groups[0]["lr"] = lr * factor
+        loss = flow_loss(networks, batch)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(networks.parameters(), LARGEST_GRADIENT)
+        for optimiser in pair:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        return float(loss.detach())
