@@ -24,7 +24,8 @@ _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,6})?)", 
 
 
 def _answers(ok: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
-    return {200: {"model": ok}} | dict.fromkeys(errors, _ERROR)
+    answers: dict[int | str, dict[str, Any]] = dict.fromkeys(errors, _ERROR)
+    return answers | {200: {"model": ok}}
 
 
 _ERROR = {"model": bodies.ErrorBody}
@@ -35,12 +36,12 @@ private = APIRouter(
 public = APIRouter(tags=["models"], responses=_ALWAYS)
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _view(request: Request) -> wire.View:
+async def _view(request: Request) -> wire.View:
     base = request.app.state.public_url or str(request.base_url).rstrip("/")
     return wire.View(
         base=base,

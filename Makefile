@@ -1,0 +1,44 @@
+# Each target does its own set-up on a fresh clone; `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t16
+
+up: .venv/.worker ## install everything and start the whole system
+	$(BIN)/klein up
+
+test: .venv/.dev ## run every test that needs no GPU, with coverage
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+check: .venv/.dev ## lint, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: .venv/.dev ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench-serving: .venv/.dev ## measure the serving overhead and write docs/serving.md
+	$(BIN)/python -m deploy.bench.serving
+
+weights: .venv/.dev ## train the built-in model (hours on a CPU, minutes on a GPU)
+	$(BIN)/python -m worker.weights.recipe --out worker/weights/builtin --resume
+
+lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
+	$(BIN)/pip-compile --all-extras --strip-extras --quiet --upgrade --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --output-file requirements.lock pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
+
+.venv/.%: requirements.lock pyproject.toml
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[$(EXTRAS)]'
+	touch $@
+.venv/.worker: EXTRAS = worker
+.venv/.dev: EXTRAS = worker,dev
+
+.PHONY: help up test check fmt bench-serving weights lock

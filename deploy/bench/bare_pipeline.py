@@ -1,0 +1,27 @@
+"""The baseline of a prediction: the pipeline called in a script; a line on stdin draws one picture."""
+
+import sys
+import time
+from pathlib import Path
+
+from worker.engines import Order, open_engine
+
+SIDE = 128
+
+
+def main() -> None:
+    """Load, say so, then draw once a line and print the seconds."""
+    engine = open_engine(Path(sys.argv[1]))
+    engine.warm_up()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = Order(
+            prompt=line.strip(), width=SIDE, height=SIDE, steps=4, guidance=1.0, seeds=(7,)
+        )
+        started = time.perf_counter()
+        engine.generate(order, lambda _k, _n: None)
+        print(time.perf_counter() - started, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The processes that are measured, each on a free port and ended by its id."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from app.embedded import server_command
+
+KEY = "bench-key"
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(arguments: list[str], **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python process while the body runs; its log goes to a file beside."""
+    with tempfile.TemporaryFile() as log:
+        running = subprocess.Popen(  # noqa: S603 -- our own modules
+            [sys.executable, *arguments],
+            env=os.environ | environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield running
+        except BaseException:
+            log.seek(0)
+            sys.stderr.write(log.read()[-4000:].decode(errors="replace"))
+            raise
+        finally:
+            running.terminate()
+            running.wait(60)
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Run the embedded Redis as klein does, and give its URL."""
+    with tempfile.TemporaryDirectory(prefix="klein-") as folder:
+        address = Path(folder) / "redis.sock"
+        server = subprocess.Popen(server_command(address), stdout=subprocess.DEVNULL)  # noqa: S603
+        try:
+            wait_for_socket(address)
+            yield f"unix://{address}"
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def wait_for_socket(address: Path) -> None:
+    """Wait until Redis answers."""
+    for _ in range(200):
+        try:
+            redis.Redis(unix_socket_path=str(address), retry=None).ping()
+        except redis.ConnectionError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"no Redis at {address}")
+
+
+def wait_for_port(port: int, running: subprocess.Popen[bytes]) -> None:
+    """Wait until a process listens."""
+    for _ in range(1200):
+        if running.poll() is not None:
+            raise RuntimeError("the process ended before it listened")
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"nobody listens on {port}")
+
+
+def rss_mb(pid: int) -> float:
+    """Tell a process's resident memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024

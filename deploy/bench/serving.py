@@ -1,0 +1,299 @@
+"""Measures what serving costs beside the work itself, each figure beside a baseline of the same run.
+
+`make bench-serving` runs it and writes docs/serving.md.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import redis
+
+from app.predictions.prediction import Output, Prediction
+from app.predictions.queue import Queues
+from app.predictions.store import Store
+from deploy.bench.bare_pipeline import SIDE
+from deploy.bench.client import Connection
+from deploy.bench.processes import KEY, free_port, process, redis_server, rss_mb, wait_for_port
+from app.keys import hash_key
+
+SLUG = "flux-2-klein-4b-text-to-image"
+PROMPT = "a red circle on a blue background"
+REPORT = Path("docs/serving.md")
+PICTURES = 60
+WAKES = 400
+CREATE_S = 6.0
+CREATE_CONNECTIONS = 16
+ROUNDS = 3
+HISTORY_ID = hash_key(KEY)[:16]
+
+
+def quantile(values: list[float], q: float) -> float:
+    """Give the q-quantile (0 to 1) of the values."""
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))]
+
+
+@contextmanager
+def bare_pipeline(weights: str) -> Iterator[Callable[[], float]]:
+    """Load the engine in a process of its own; calling draws a picture and gives the seconds."""
+    with subprocess.Popen(  # noqa: S603 -- our own module
+        [sys.executable, "-m", "deploy.bench.bare_pipeline", weights],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdin is not None  # noqa: S101 -- asked for above
+        assert running.stdout is not None  # noqa: S101
+        orders, answers = running.stdin, running.stdout
+        answers.readline()
+
+        def draw() -> float:
+            orders.write(PROMPT + "\n")
+            orders.flush()
+            return float(answers.readline())
+
+        try:
+            yield draw
+        finally:
+            orders.close()
+
+
+async def predict_once(connection: Connection) -> float:
+    """Create a prediction and long-poll its end; give the seconds."""
+    body = {"prompt": PROMPT, "image_size": {"width": SIDE, "height": SIDE}, "seed": 7}
+    started = time.perf_counter()
+    created = await connection.ask("POST", "/v1/prediction", KEY, {"model": SLUG, "input": body})
+    path = f"/v1/prediction/{created['predictionID']}?wait=60"
+    ended = await connection.ask("GET", path, KEY)
+    seconds = time.perf_counter() - started
+    if ended["status"] != "success":
+        raise RuntimeError(str(ended))
+    return seconds
+
+
+def measure_overhead(weights: str) -> list[str]:
+    """Draw by turns through HTTP and in a script, and compare."""
+    port = free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="klein-") as data,
+        bare_pipeline(weights) as draw,
+        process(
+            ["-m", "app.cli", "up"],
+            KLEIN_DATA=data,
+            KLEIN_PORT=str(port),
+            KLEIN_API_KEYS=KEY,
+            KLEIN_WEIGHTS=weights,
+        ) as tree,
+    ):
+        wait_for_port(port, tree)
+
+        async def by_turns() -> tuple[list[float], list[float]]:
+            connection = await Connection.open(port)
+            await predict_once(connection)  # also waits for the worker
+            served, bare = [], []
+            for _ in range(PICTURES):
+                bare.append(draw())
+                served.append(await predict_once(connection))
+            connection.close()
+            return served, bare
+
+        served, bare = asyncio.run(by_turns())
+    baseline = statistics.median(bare)
+    overhead = [(s - baseline) * 1000 for s in served]
+    return [
+        f"| bare pipeline call, {SIDE}x{SIDE}, 4 steps | p50 {baseline * 1000:.1f} ms, p95 {quantile(bare, 0.95) * 1000:.1f} ms | baseline |",
+        f"| POST to long-poll answer, one at a time | p50 {statistics.median(served) * 1000:.1f} ms, p95 {quantile(served, 0.95) * 1000:.1f} ms | {statistics.median(served) / baseline:.2f} x the bare call |",
+        f"| overhead over the bare median | p50 {statistics.median(overhead):.1f} ms, p95 {quantile(overhead, 0.95):.1f} ms | target 15 ms, 30 ms |",
+    ]
+
+
+def measure_start(weights: str) -> list[str]:
+    """Start `klein up` and tell when each part was there."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="klein-") as data:
+        started = time.perf_counter()
+        seen: dict[str, float] = {}
+        marks = {"courier_ready": "courier", "engine_ready": "engine loaded and warm"}
+        with subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "up"],
+            env=os.environ
+            | {
+                "KLEIN_DATA": data,
+                "KLEIN_PORT": str(port),
+                "KLEIN_API_KEYS": KEY,
+                "KLEIN_WEIGHTS": weights,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as tree:
+            assert tree.stdout is not None  # noqa: S101 -- asked for above
+            for line in tree.stdout:
+                for mark, name in marks.items():
+                    if mark in line:
+                        seen[name] = time.perf_counter() - started
+                if "klein is ready" in line:
+                    break
+            ready = time.perf_counter() - started
+            tree.terminate()
+            tree.stdout.read()
+    where = ", ".join(f"{name} at {at:.1f} s" for name, at in seen.items())
+    return [f"| `klein up` to ready | {ready:.1f} s | {where} |"]
+
+
+@contextmanager
+def api_alone(url: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run one api process without a worker."""
+    port = free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="klein-") as data,
+        process(
+            ["-m", "app.cli", "api"],
+            KLEIN_DATA=data,
+            KLEIN_PORT=str(port),
+            KLEIN_API_KEYS=KEY,
+            REDIS_URL=url,
+        ) as api,
+    ):
+        wait_for_port(port, api)
+        yield port, api
+
+
+def measure_wakes(waiters: int, rounds: int) -> list[str]:
+    """Park waiters, each on its own prediction; end some one at a time and time their answers."""
+    measured = [_wake_round(waiters) for _ in range(rounds)]
+    times = [ms for round_times, _ in measured for ms in round_times]
+    is_crowd = waiters > WAKES
+    memory = f"; {measured[0][1]:.0f} KB of memory a waiter" if is_crowd else ""
+    return [
+        f"| final write to answer, {waiters} waiters | p50 {statistics.median(times):.2f} ms, "
+        f"p99 {quantile(times, 0.99):.2f} ms | "
+        f"{'target p99 50 ms' if is_crowd else 'target p50 5 ms'}{memory} |"
+    ]
+
+
+def _wake_round(waiters: int) -> tuple[list[float], float]:
+    with redis_server() as url, api_alone(url) as (port, api):
+        connection = redis.Redis.from_url(url)
+        store = Store(connection, Queues(connection), timedelta(days=1))
+        ids = [f"bench-{k}" for k in range(waiters)]
+        for prediction_id in ids:
+            store.add(
+                Prediction(
+                    id=prediction_id,
+                    key_id=HISTORY_ID,
+                    model=SLUG,
+                    input={"prompt": PROMPT},
+                    created_at=datetime.now(UTC),
+                )
+            )
+            store.change(prediction_id, lambda p, now: p.claim("bench", now))
+
+        async def park_and_wake() -> tuple[list[float], float]:
+            before = rss_mb(api.pid)
+            parked: list[Connection] = []
+            for prediction_id in ids:
+                waiter = await Connection.open(port)
+                waiter.send("GET", f"/v1/prediction/{prediction_id}?wait=60", KEY)
+                parked.append(waiter)
+            await asyncio.sleep(2)  # until the last one is parked
+            each_kb = (rss_mb(api.pid) - before) * 1024 / waiters
+            picture = (Output(key="bench/0.png", width=SIDE, height=SIDE),)
+            times = []
+            stride = max(1, waiters // WAKES)
+            for k in range(0, waiters, stride):
+                await asyncio.sleep(0.005)
+                final = time.perf_counter()  # the write itself is counted in
+                await asyncio.to_thread(
+                    store.change, ids[k], lambda p, now: p.succeed("bench", picture, (), now)
+                )
+                await parked[k].receive()
+                times.append((time.perf_counter() - final) * 1000)
+            for waiter in parked:
+                waiter.close()
+            return times, each_kb
+
+        return asyncio.run(park_and_wake())
+
+
+async def flood(port: int, path: str, body: object) -> float:
+    """Send requests over several connections for a while; give the answers per second."""
+    connections = [await Connection.open(port) for _ in range(CREATE_CONNECTIONS)]
+    ends = time.perf_counter() + CREATE_S
+
+    async def drive(connection: Connection) -> int:
+        answers = 0
+        while time.perf_counter() < ends:
+            await connection.ask("POST", path, KEY, body)
+            answers += 1
+        connection.close()
+        return answers
+
+    started = time.perf_counter()
+    answers = await asyncio.gather(*(drive(connection) for connection in connections))
+    return sum(answers) / (time.perf_counter() - started)
+
+
+def measure_create() -> list[str]:
+    """Create as fast as one api process takes it, beside a bare route; by turns, medians."""
+    with redis_server() as url, redis_server() as other_url, api_alone(url) as (port, _):
+        bare_port = free_port()
+        with process(
+            ["-m", "deploy.bench.bare_route"], KLEIN_PORT=str(bare_port), REDIS_URL=other_url
+        ) as bare:
+            wait_for_port(bare_port, bare)
+            body = {"model": SLUG, "input": {"prompt": PROMPT}}
+            created, written = [], []
+            for _ in range(ROUNDS):
+                written.append(asyncio.run(flood(bare_port, "/set", {})))
+                created.append(asyncio.run(flood(port, "/v1/prediction", body)))
+    create, write = statistics.median(created), statistics.median(written)
+    return [
+        f"| bare FastAPI route, one Redis SET | {write:.0f} requests/s | baseline |",
+        f"| create, one api process | {create:.0f} requests/s | {create / write:.2f} of the bare route (target 0.5) |",
+    ]
+
+
+def main() -> None:
+    """Measure everything and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default="worker/weights/builtin")
+    parser.add_argument("--only", default="start,overhead,wakes,create")
+    arguments = parser.parse_args()
+    weights = str(Path(arguments.weights).resolve())
+    measures: dict[str, Callable[[], list[str]]] = {
+        "start": lambda: measure_start(weights),
+        "overhead": lambda: measure_overhead(weights),
+        "wakes": lambda: measure_wakes(10, rounds=10) + measure_wakes(2000, rounds=1),
+        "create": measure_create,
+    }
+    rows: list[str] = []
+    for name in arguments.only.split(","):
+        print(f"measuring {name} …", flush=True)
+        rows += measures[name]()
+        print("\n".join(rows[-3:]), flush=True)
+    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    about = f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(
+        "# What serving costs\n\n"
+        f"Written by `make bench-serving` on {datetime.now(UTC):%Y-%m-%d}: {about}; embedded Valkey, "
+        "every write synced to disk. Medians of one run; the load generator shares the machine.\n\n"
+        "| what | measured | beside |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+    print(f"wrote {REPORT}")
+
+
+if __name__ == "__main__":
+    main()
