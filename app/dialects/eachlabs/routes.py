@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.auth import AUTHENTICATED, KeyId
+from app.api.auth import KeyId
 from app.api.connection import while_connected
 from app.api.errors import BadRequest
 from app.dialects.eachlabs import bodies, wire
@@ -30,9 +30,7 @@ def _answers(ok: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
 
 _ERROR = {"model": bodies.ErrorBody}
 _ALWAYS: dict[int | str, dict[str, Any]] = {503: _ERROR}
-private = APIRouter(
-    tags=["predictions"], dependencies=AUTHENTICATED, responses=_ALWAYS | {401: _ERROR}
-)
+private = APIRouter(tags=["predictions"], responses=_ALWAYS | {401: _ERROR})
 public = APIRouter(tags=["models"], responses=_ALWAYS)
 
 
