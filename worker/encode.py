@@ -1,9 +1,12 @@
 """Turns pixels into the bytes of a PNG, JPEG or WebP file that says it was made by a model."""
 
 import io
+import struct
+import zlib
 from enum import StrEnum
 
-from PIL import Image, PngImagePlugin
+import numpy as np
+from PIL import Image
 
 from worker.engines import Picture
 
@@ -11,6 +14,10 @@ SOFTWARE = "AI generated; klein"
 """Written into every file, as BFL's own tool does."""
 DEFAULT_QUALITY = 95
 _EXIF_SOFTWARE = 0x0131
+_EXIF_PREFIX = b"Exif\0\0"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_UP = 2
+"""PNG's filter type that stores the difference to the row above."""
 
 
 class Format(StrEnum):
@@ -24,21 +31,49 @@ class Format(StrEnum):
 def encode(picture: Picture, output_format: str, quality: int | None = None) -> bytes:
     """Encode height x width x 3 pixels; the same pixels always give the same bytes.
 
-    `quality` is 1 to 100 and means nothing to PNG. PNG is compressed at level 1: a sixth of the
-    default's time for a tenth more bytes. JPEG keeps full colour resolution (4:4:4).
+    `quality` is 1 to 100 and means nothing to PNG. JPEG keeps full colour resolution (4:4:4).
     """
-    image = Image.fromarray(picture)
     quality = DEFAULT_QUALITY if quality is None else quality
     exif = Image.Exif()
     exif[_EXIF_SOFTWARE] = SOFTWARE
     file = io.BytesIO()
     match Format(output_format):
         case Format.PNG:
-            text = PngImagePlugin.PngInfo()
-            text.add_text("Software", SOFTWARE)
-            image.save(file, "PNG", compress_level=1, pnginfo=text, exif=exif)
+            return _encode_png(picture, exif.tobytes().removeprefix(_EXIF_PREFIX))
         case Format.JPEG:
+            image = Image.fromarray(picture)
             image.save(file, "JPEG", quality=quality, subsampling=0, exif=exif)
         case Format.WEBP:
+            image = Image.fromarray(picture)
             image.save(file, "WEBP", quality=quality, method=0, exif=exif)
     return file.getvalue()
+
+
+def _encode_png(picture: Picture, exif: bytes) -> bytes:
+    """Write a PNG with one filter for all rows, which Pillow's fastest takes 3 times as long for.
+
+    Pillow tries five filters on each row; on pictures the difference to the row above is about
+    as good, and run lengths with Huffman codes are all that deflate then finds quickly.
+    """
+    height, width, _ = picture.shape
+    rows = picture.reshape(height, width * 3)
+    filtered = np.empty((height, 1 + width * 3), np.uint8)
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    pixels = deflate.compress(filtered.data) + deflate.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    chunks = (
+        _chunk(b"IHDR", header),
+        _chunk(b"tEXt", b"Software\0" + SOFTWARE.encode("latin-1")),
+        _chunk(b"eXIf", exif),
+        _chunk(b"IDAT", pixels),
+        _chunk(b"IEND", b""),
+    )
+    return _PNG_SIGNATURE + b"".join(chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(data, zlib.crc32(kind))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)

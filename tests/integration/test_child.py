@@ -185,7 +185,11 @@ def test_results_leave_no_descriptors_behind(child):
             child.generate(order(steps=1), lambda k, n: False)
     child.generate(order(), carry_on)
 
-    assert [len(list(folder.iterdir())) for folder in folders] == before
+    def is_no_more():
+        now = [len(list(folder.iterdir())) for folder in folders]
+        return all(count <= was for count, was in zip(now, before, strict=True))
+
+    assert wait_until(is_no_more, 2)
 
 
 def test_death_is_noticed_with_the_last_lines(child):

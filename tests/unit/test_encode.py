@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -38,9 +40,34 @@ def test_same_pixels_give_the_same_bytes(picture, output_format):
     assert encode(picture, output_format) == encode(picture.copy(), output_format)
 
 
-def test_png_loses_nothing(picture):
-    """PNG keeps every pixel."""
-    assert np.array_equal(np.asarray(opened(encode(picture, "png"))), picture)
+@pytest.mark.parametrize("size", [(64, 64), (1, 1), (1, 70), (70, 1), (333, 71)])
+def test_png_loses_nothing(size):
+    """PNG keeps every pixel of every size."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+
+    assert np.array_equal(np.asarray(opened(encode(pixels, "png"))), pixels)
+
+
+def test_png_is_as_the_standard_has_it(picture):
+    """Each chunk's checksum is right, and the pixels come after what describes them."""
+    data = encode(picture, "png")
+    kinds, offset = [], 8
+    while offset < len(data):
+        (length,) = struct.unpack_from(">I", data, offset)
+        body = data[offset + 4 : offset + 8 + length]
+        assert struct.unpack_from(">I", data, offset + 8 + length) == (zlib.crc32(body),)
+        kinds.append(body[:4])
+        offset += 12 + length
+
+    assert kinds == [b"IHDR", b"tEXt", b"eXIf", b"IDAT", b"IEND"]
+    assert opened(data).text["Software"] == SOFTWARE
+
+
+def test_pixels_may_lie_in_any_order(picture):
+    """A view that is turned or cut encodes as its copy does."""
+    view = picture[::-1, 10:50]
+
+    assert encode(view, "png") == encode(view.copy(), "png")
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
