@@ -102,6 +102,7 @@ class EngineChild:
         """Start the process and return at once; `wait_ready` waits for the weights."""
         if self.alive:
             return
+        self.kill()  # frees what a process that died by itself left here
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", self._module]
         command += ["--fd", str(theirs.fileno()), "--weights", str(self._weights)]

@@ -1,6 +1,7 @@
 """Judges an image file by loading it once, within bounded memory; keeps no pixels."""
 
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ _PHONE_FORMAT = "MPO"
 _WHAT_TO_SEND = "send a still PNG, JPEG or WebP"
 _TURNED = range(5, 9)
 """EXIF orientations that swap width and height."""
+
+_one_at_a_time = threading.Lock()  # bounds memory; warning filters belong to the whole process too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +42,13 @@ def check_image(
 ) -> ImageInfo:
     """Load the image and tell its format and size; raises `ImageRejected` with what to do.
 
-    Dimensions are read from the header and judged before any pixel is decoded, so memory is
-    bounded by about four bytes per allowed pixel.
+    Dimensions are read from the header and judged before any pixel is decoded, and one image is
+    decoded at a time, so the process needs at most about four bytes per allowed pixel.
     """
     if len(data) > largest_bytes:
         megabytes = largest_bytes / (1024 * 1024)
         raise ImageRejected(f"the image is larger than {megabytes:g} MB; send a smaller file")
-    with warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:

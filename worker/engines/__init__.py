@@ -104,7 +104,7 @@ class Engine(Protocol):
     def generate(self, order: Order, on_step: OnStep) -> Result:
         """Draw the order.
 
-        The same order always gives the same pixels, and the picture of seed s does not depend on
+        The same order gives the same pixels on the same device and number of threads, and the picture of seed s does not depend on
         the other seeds. Raises what `worker.engines.errors` names; after all of it but `DeviceLost`
         the engine stays usable.
         """

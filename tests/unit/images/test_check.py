@@ -2,7 +2,9 @@ import io
 import random
 import struct
 import tracemalloc
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -134,6 +136,24 @@ def test_a_bomb_takes_no_memory():
         tracemalloc.stop()
 
     assert peak < 1_000_000
+
+
+def test_threads_leave_the_warning_filters_alone():
+    """Many checks at once give their answers and leave the process's filters as they were."""
+    before = list(warnings.filters)
+    images = [save(noise()), claimed_png(60_000, 60_000), palette(), turned(6)] * 10
+
+    def outcome(data):
+        try:
+            return check_image(data).width
+        except ImageRejected:
+            return None
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(outcome, images))
+
+    assert outcomes == [96, None, 96, 64] * 10
+    assert list(warnings.filters) == before
 
 
 @pytest.mark.parametrize(
