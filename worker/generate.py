@@ -65,6 +65,8 @@ class Generator:
         """Draw, and tell whether pixels went to the publisher, who then holds the lease."""
 
         def on_step(step: int, steps: int) -> bool:
+            if step == steps:
+                return True  # the pixels are next, and the end says it
             try:
                 self._store.change(prediction.id, lambda p, _now: p.advance(owner, step, steps))
             except Lost:
