@@ -1,5 +1,6 @@
 """Training the autoencoder: pictures of the world to latents and back."""
 
+import copy
 import math
 import random
 from collections.abc import Callable
@@ -9,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLFlux2
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 from tqdm import tqdm
 
 from worker.weights.recipe import checkpoint
+from worker.weights.recipe.average import Average
 from worker.weights.recipe.budget import Budget, learning_rate
 from worker.weights.recipe.draw import draw
-from worker.weights.recipe.model import new_autoencoder
+from worker.weights.recipe.model import Autoencoder, new_autoencoder
 from worker.weights.recipe.muon import optimisers
 from worker.weights.recipe.world import Canvas, Sampler, lay_out
 
@@ -31,6 +32,7 @@ UNIT_VARIANCE_WEIGHT = 0.05
 SAVE_EVERY = timedelta(minutes=2)
 MUON_LR = 0.02
 ADAM_LR = 3e-3
+AVERAGE = 0.998
 
 
 def to_tensor(images: list[Image.Image]) -> Tensor:
@@ -39,7 +41,7 @@ def to_tensor(images: list[Image.Image]) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def mean_latents(autoencoder: AutoencoderKLFlux2, pixels: Tensor) -> Tensor:
+def mean_latents(autoencoder: Autoencoder, pixels: Tensor) -> Tensor:
     """Encode to the posterior's mode, which is what the pipeline takes for references."""
     mean: Tensor = autoencoder._encode(pixels).chunk(2, dim=1)[0]  # noqa: SLF001  no second public way that stays cheap
     return mean
@@ -83,7 +85,7 @@ class AutoencoderPhase:
     seed: int
     device: torch.device
     frozen_encoder: bool = False
-    start: AutoencoderKLFlux2 | None = None
+    start: Autoencoder | None = None
     resume: bool = False
     report: Callable[[str], None] = print
 
@@ -92,7 +94,7 @@ class AutoencoderPhase:
         """Give the file that holds the state of this phase."""
         return self.folder / ("decoder.pt" if self.frozen_encoder else "autoencoder.pt")
 
-    def train(self) -> AutoencoderKLFlux2:
+    def train(self) -> Autoencoder:
         """Train until the minutes are over."""
         torch.manual_seed(self.seed)
         rng = random.Random(self.seed)  # noqa: S311  not for secrets
@@ -102,8 +104,9 @@ class AutoencoderPhase:
         if self.frozen_encoder:
             autoencoder.encoder.requires_grad_(False)
             autoencoder.quant_conv.requires_grad_(False)
-        average = torch.optim.swa_utils.AveragedModel(
-            autoencoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+        averaged = copy.deepcopy(autoencoder)
+        average = Average(
+            live=list(autoencoder.parameters()), kept=list(averaged.parameters()), longest=AVERAGE
         )
         muon, adam = optimisers(
             [autoencoder],
@@ -112,12 +115,13 @@ class AutoencoderPhase:
             adam_lr=ADAM_LR,
         )
         parts: dict[str, checkpoint.Stateful] = {
-            "model": autoencoder, "average": average, "muon": muon, "adam": adam,
+            "model": autoencoder, "average": averaged, "muon": muon, "adam": adam,
         }  # fmt: skip
         budget, steps = Budget(total=timedelta(minutes=self.minutes)), 0
         if self.resume and self.path.exists():
             numbers = checkpoint.load(self.path, parts, rng, device=self.device)
             budget.spent, steps = timedelta(seconds=numbers["spent_s"]), int(numbers["steps"])
+            average.updates = steps
         saved = budget.spent
         sampler = Sampler(rng)
         loss_mean = math.nan
@@ -128,11 +132,11 @@ class AutoencoderPhase:
                     optimiser.param_groups[0]["lr"] = lr * factor
                 pixels = self._pixels(sampler, crops=budget.progress < CROPS_UNTIL)
                 loss = self._loss(autoencoder, pixels)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # as torch has it
                 for optimiser in (muon, adam):
                     optimiser.step()
                     optimiser.zero_grad(set_to_none=True)
-                average.update_parameters(autoencoder)
+                average.update()
                 steps += 1
                 value = float(loss.detach())
                 loss_mean = value if math.isnan(loss_mean) else 0.98 * loss_mean + 0.02 * value
@@ -143,14 +147,13 @@ class AutoencoderPhase:
                     saved = budget.spent
                     numbers = {"spent_s": budget.spent.total_seconds(), "steps": steps}
                     checkpoint.save(self.path, parts, rng, numbers)
-                    figure = measure_psnr_db(average.module, self.device)
+                    figure = measure_psnr_db(averaged, self.device)
                     self.report(
                         f"{self.path.stem}: {steps} steps, {budget.spent.total_seconds() / 60:.1f}"
                         f" min, loss {loss_mean:.4f}, held-out {figure:.2f} dB"
                     )
                     budget.pause()
-        trained: AutoencoderKLFlux2 = average.module
-        return trained.eval()
+        return averaged.eval()
 
     def _pixels(self, sampler: Sampler, *, crops: bool) -> Tensor:
         if crops:
@@ -159,7 +162,7 @@ class AutoencoderPhase:
             pixels = draw_batch(sampler, BATCH // 3, Canvas())
         return pixels.to(self.device)
 
-    def _loss(self, autoencoder: AutoencoderKLFlux2, pixels: Tensor) -> Tensor:
+    def _loss(self, autoencoder: Autoencoder, pixels: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16):
             latents = mean_latents(autoencoder, pixels)
             noise = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, device=self.device)
@@ -173,9 +176,7 @@ class AutoencoderPhase:
 
 
 @torch.no_grad()
-def measure_psnr_db(
-    autoencoder: AutoencoderKLFlux2, device: torch.device, *, pictures: int = 64
-) -> float:
+def measure_psnr_db(autoencoder: Autoencoder, device: torch.device, *, pictures: int = 64) -> float:
     """Measure the reconstruction of pictures that hold things never trained on."""
     sampler = Sampler(random.Random(987), held_out=True)  # noqa: S311  not for secrets
     autoencoder.eval()
@@ -188,7 +189,7 @@ def measure_psnr_db(
 
 
 @torch.no_grad()
-def set_statistics(autoencoder: AutoencoderKLFlux2, device: torch.device, *, seed: int = 5) -> None:
+def set_statistics(autoencoder: Autoencoder, device: torch.device, *, seed: int = 5) -> None:
     """Set the batch norm's mean and variance from the latents of the world."""
     sampler = Sampler(random.Random(seed))  # noqa: S311  not for secrets
     tokens = []

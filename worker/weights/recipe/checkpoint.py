@@ -35,7 +35,7 @@ def load(
 ) -> dict[str, float]:
     """Take up the parts and the state of chance; give the numbers back."""
     # weights_only cannot read the state of `random`; the file is one that this recipe wrote
-    state = torch.load(path, map_location=device, weights_only=False)  # noqa: S614
+    state = torch.load(path, map_location=device, weights_only=False)
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
     rng.setstate(state["random"])

@@ -68,5 +68,5 @@ def draw(picture: Picture) -> Image.Image:
     for thing, spot in zip(picture.scene.things, picture.spots, strict=True):
         mask = stencil(thing.shape, round(spot.diameter))
         corner = (round(spot.x - spot.diameter / 2), round(spot.y - spot.diameter / 2))
-        image.paste(RGB[thing.colour], (*corner, *(c + mask.width for c in corner)), mask)
+        image.paste(Image.new("RGB", mask.size, RGB[thing.colour]), corner, mask)
     return image

@@ -89,6 +89,8 @@ def edit_example(sampler: Sampler, canvas: Canvas, edit: Edit) -> Example:
 
 
 def _is_allowed(example: Example, *, held_out: bool) -> bool:
+    if example.target == example.references[0]:
+        return False
     things = example.target.scene.things
     seen = [thing.colour != example.target.scene.background for thing in things]
     return all(seen) and (held_out or not any(is_held_out(thing) for thing in things))

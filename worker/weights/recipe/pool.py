@@ -4,14 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline
 from torch import Tensor
-from transformers import Qwen2Tokenizer
 
 from worker.weights.recipe.autoencoder import mean_latents, to_tensor
 from worker.weights.recipe.draw import draw
 from worker.weights.recipe.edits import Example
-from worker.weights.recipe.model import TEXT_LENGTH
+from worker.weights.recipe.model import PIPELINE, TEXT_LENGTH, Autoencoder, Tokenizer
 from worker.weights.recipe.world import Picture
 
 ENCODE_AT_ONCE = 64
@@ -51,8 +49,8 @@ class Batch:
 class Encoder:
     """Turns examples into batches by the tokenizer and the frozen autoencoder."""
 
-    autoencoder: AutoencoderKLFlux2
-    tokenizer: Qwen2Tokenizer
+    autoencoder: Autoencoder
+    tokenizer: Tokenizer
     device: torch.device
 
     def encode(self, examples: list[Example]) -> Batch:
@@ -97,10 +95,11 @@ class Encoder:
             images = [draw(picture) for picture in pictures[start : start + ENCODE_AT_ONCE]]
             with torch.autocast(self.device.type, torch.bfloat16):
                 latents = mean_latents(self.autoencoder, to_tensor(images).to(self.device))
-            parts.append(Flux2KleinPipeline._patchify_latents(latents.float()))  # noqa: SLF001  the order must be the pipeline's
+            parts.append(PIPELINE._patchify_latents(latents.float()))  # noqa: SLF001  the order must be the pipeline's
         mean = statistics.running_mean.view(1, -1, 1, 1)
         deviation = (statistics.running_var + statistics.eps).sqrt().view(1, -1, 1, 1)
-        return (torch.cat(parts) - mean) / deviation
+        normal: Tensor = (torch.cat(parts) - mean) / deviation
+        return normal
 
 
 @dataclass(slots=True, kw_only=True)

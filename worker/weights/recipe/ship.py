@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
-from transformers import Qwen2Tokenizer, Qwen3ForCausalLM
 
-from worker.weights.recipe.model import TEXT_LAYERS, TEXT_LENGTH, TOKEN_PX, assemble
+from worker.weights.recipe.model import (
+    TEXT_LAYERS,
+    TEXT_LENGTH,
+    TOKEN_PX,
+    Autoencoder,
+    TextEncoder,
+    Tokenizer,
+    Transformer,
+    assemble,
+)
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 KLEIN = {
@@ -32,10 +39,10 @@ KLEIN = {
 def write_folder(
     folder: Path,
     *,
-    autoencoder: AutoencoderKLFlux2,
-    transformer: Flux2Transformer2DModel,
-    text_encoder: Qwen3ForCausalLM,
-    tokenizer: Qwen2Tokenizer,
+    autoencoder: Autoencoder,
+    transformer: Transformer,
+    text_encoder: TextEncoder,
+    tokenizer: Tokenizer,
 ) -> None:
     """Write the pipeline; what the folder held before is replaced, its model card kept."""
     pipeline = assemble(

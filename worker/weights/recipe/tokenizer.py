@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
@@ -50,9 +51,10 @@ def new_tokenizer(*, sentences: int = 6_000) -> Qwen2Tokenizer:
     )
     bpe.train_from_iterator(_sentences(sentences), trainer)
     learnt = json.loads(bpe.to_str())["model"]
+    merges: Any = [tuple(pair) for pair in learnt["merges"]]  # declared narrower than it takes
     return Qwen2Tokenizer(
         vocab=learnt["vocab"],
-        merges=[tuple(pair) for pair in learnt["merges"]],
+        merges=merges,
         eos_token=END,
         pad_token=END_OF_TEXT,
         extra_special_tokens=[START],

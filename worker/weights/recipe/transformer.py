@@ -8,14 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
 from tqdm import tqdm
-from transformers import Qwen3ForCausalLM
 
 from worker.weights.recipe import checkpoint
+from worker.weights.recipe.average import Average
 from worker.weights.recipe.budget import Budget, learning_rate
 from worker.weights.recipe.edits import (
     ONE_REFERENCE,
@@ -24,7 +23,15 @@ from worker.weights.recipe.edits import (
     edit_example,
     text_example,
 )
-from worker.weights.recipe.model import SHIFT, TEXT_LAYERS, new_text_encoder, new_transformer
+from worker.weights.recipe.model import (
+    PIPELINE,
+    SHIFT,
+    TEXT_LAYERS,
+    TextEncoder,
+    Transformer,
+    new_text_encoder,
+    new_transformer,
+)
 from worker.weights.recipe.muon import optimisers
 from worker.weights.recipe.pool import Batch, Encoder, Pool
 from worker.weights.recipe.world import Canvas, Sampler
@@ -54,8 +61,8 @@ SAVE_EVERY = timedelta(minutes=4)
 class Networks:
     """What this phase trains."""
 
-    transformer: Flux2Transformer2DModel
-    text_encoder: Qwen3ForCausalLM
+    transformer: Transformer
+    text_encoder: TextEncoder
 
     def parameters(self) -> list[nn.Parameter]:
         """Give every parameter, each once."""
@@ -64,18 +71,23 @@ class Networks:
 
 def new_networks(vocabulary: int, device: torch.device) -> Networks:
     """Build the networks, untrained."""
-    networks = Networks(
+    return Networks(
         transformer=new_transformer().to(device),
         text_encoder=new_text_encoder(vocabulary).to(device),
     )
-    networks.transformer.set_attention_backend("_native_math")  # on a CPU faster than the fused one
-    return networks
 
 
 def velocity(
-    networks: Networks, batch: Batch, noisy: Tensor, times: Tensor
-) -> Tensor:  # [n, tokens, channels]
-    """Predict the velocity of noisy latents, with tokens and positions as the pipeline has them."""
+    networks: Networks,
+    batch: Batch,
+    noisy: Tensor,
+    times: Tensor,
+    transform: Callable[..., tuple[Tensor]],
+) -> Tensor:
+    """Predict the velocity `[n, tokens, channels]` of noisy latents.
+
+    Tokens and positions are the pipeline's own; `transform` is the transformer, or it compiled.
+    """
     hidden = networks.text_encoder.model(
         input_ids=batch.token_ids,
         attention_mask=batch.mask,
@@ -83,18 +95,17 @@ def velocity(
         use_cache=False,
     ).hidden_states
     text = torch.cat([hidden[layer] for layer in TEXT_LAYERS], dim=-1)
-    pipeline = Flux2KleinPipeline
-    tokens = [pipeline._pack_latents(part) for part in (noisy, *batch.references)]  # noqa: SLF001
-    ids = [pipeline._prepare_latent_ids(noisy[:1])]  # noqa: SLF001
+    tokens = [PIPELINE._pack_latents(part) for part in (noisy, *batch.references)]  # noqa: SLF001
+    ids = [PIPELINE._prepare_latent_ids(noisy[:1])]  # noqa: SLF001
     if batch.references:
         first = [reference[:1] for reference in batch.references]
-        ids.append(pipeline._prepare_image_ids(first))  # noqa: SLF001
-    predicted: Tensor = networks.transformer(
+        ids.append(PIPELINE._prepare_image_ids(first))  # noqa: SLF001
+    predicted = transform(
         hidden_states=torch.cat(tokens, dim=1),
         encoder_hidden_states=text,
         timestep=times,
         img_ids=torch.cat([part.to(noisy.device) for part in ids], dim=1),
-        txt_ids=pipeline._prepare_text_ids(text[:1]).to(noisy.device),  # noqa: SLF001
+        txt_ids=PIPELINE._prepare_text_ids(text[:1]).to(noisy.device),  # noqa: SLF001
         return_dict=False,
     )[0]
     return predicted[:, : tokens[0].shape[1]]
@@ -108,36 +119,26 @@ def sample_times(count: int, device: torch.device) -> Tensor:
     return times.to(device)
 
 
-def flow_loss(networks: Networks, batch: Batch) -> Tensor:
+def flow_loss(
+    networks: Networks, batch: Batch, compiled: Callable[..., tuple[Tensor]] | None = None
+) -> Tensor:
     """Give the flow-matching loss of a batch."""
     device = batch.target.device
     times = sample_times(len(batch), device)
     noise = torch.randn(batch.target.shape).to(device)
     t = times.view(-1, 1, 1, 1)
     noisy = (1 - t) * batch.target + t * noise
+    transform = compiled if compiled is not None and _is_common(batch) else networks.transformer
     with torch.autocast(device.type, torch.bfloat16):
-        predicted = velocity(networks, batch, noisy, times)
-    wanted = Flux2KleinPipeline._pack_latents(noise - batch.target)  # noqa: SLF001
+        predicted = velocity(networks, batch, noisy, times, transform)
+    wanted = PIPELINE._pack_latents(noise - batch.target)  # noqa: SLF001
     return mse_loss(predicted.float(), wanted)
 
 
-@dataclass(slots=True)
-class Average:
-    """An exponential average of parameters that starts short and grows long."""
-
-    networks: Networks
-    averaged: Networks
-    updates: int = 0
-
-    def update(self) -> None:
-        """Move the average towards the parameters."""
-        self.updates += 1
-        kept = min(AVERAGE, self.updates / (self.updates + 9))
-        torch._foreach_lerp_(  # noqa: SLF001  one call for all parameters
-            [p.data for p in self.averaged.parameters()],
-            [p.data for p in self.networks.parameters()],
-            1 - kept,
-        )
+def _is_common(batch: Batch) -> bool:
+    # each shape is compiled anew, for a minute or two; the rare ones would never earn that back
+    rows, columns = batch.target.shape[-2:]
+    return rows == columns and len(batch.references) < 2  # noqa: PLR2004
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,6 +194,7 @@ class TransformerPhase:
     batch: int = 64
     capacity: int = 4096
     most_steps: int | None = None
+    compiled: bool = False
     report: Callable[[str], None] = print
     on_save: Callable[[Networks, int], None] = lambda _networks, _steps: None
 
@@ -207,7 +209,8 @@ class TransformerPhase:
         rng = random.Random(self.seed)  # noqa: S311  not for secrets
         networks = new_networks(self.vocabulary, self.device)
         averaged = new_networks(self.vocabulary, self.device)
-        average = Average(networks, averaged)
+        average = Average(live=networks.parameters(), kept=averaged.parameters(), longest=AVERAGE)
+        compiled = torch.compile(networks.transformer, dynamic=False) if self.compiled else None
         muon, adam = optimisers(
             [networks.transformer, networks.text_encoder],
             inside=lambda name: "blocks." in name or "layers." in name,
@@ -234,7 +237,8 @@ class TransformerPhase:
         with tqdm(total=100, desc="transformer", unit="%", mininterval=20) as bar:
             while not budget.is_spent and steps != self.most_steps:
                 batch = curriculum.next(budget.progress, steps)
-                loss = self._step(networks, (muon, adam), batch, budget.progress, steps)
+                self._set_rates((muon, adam), budget.progress, steps)
+                loss = self._step(networks, (muon, adam), batch, compiled)
                 average.update()
                 steps += 1
                 budget.tick()
@@ -254,18 +258,20 @@ class TransformerPhase:
                     budget.pause()
         return averaged
 
-    def _step(
-        self,
-        networks: Networks,
-        pair: tuple[Optimizer, Optimizer],
-        batch: Batch,
-        progress: float,
-        steps: int,
-    ) -> float:
+    @staticmethod
+    def _set_rates(pair: tuple[Optimizer, Optimizer], progress: float, steps: int) -> None:
         factor = learning_rate(progress, steps=steps)
         for optimiser, lr in zip(pair, (MUON_LR, ADAM_LR), strict=True):
             optimiser.param_groups[0]["lr"] = lr * factor
-        loss = flow_loss(networks, batch)
+
+    @staticmethod
+    def _step(
+        networks: Networks,
+        pair: tuple[Optimizer, Optimizer],
+        batch: Batch,
+        compiled: Callable[..., tuple[Tensor]] | None,
+    ) -> float:
+        loss = flow_loss(networks, batch, compiled)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(networks.parameters(), LARGEST_GRADIENT)
         for optimiser in pair:

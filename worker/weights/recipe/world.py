@@ -152,8 +152,8 @@ def lay_out(scene: Scene, canvas: Canvas, rng: random.Random) -> Picture:
     for thing, place in zip(scene.things, scene.places, strict=False):
         diameter = 2 * round(side * diameters[thing.size] * rng.uniform(0.95, 1.05) / 2)
         column, row = SIDE_FRACTIONS[_COLUMN.get(place, 1)], SIDE_FRACTIONS[_ROW.get(place, 1)]
-        x = round(canvas.width * column + side * rng.uniform(-JITTER, JITTER))
-        y = round(canvas.height * row + side * rng.uniform(-JITTER, JITTER))
+        x = float(round(canvas.width * column + side * rng.uniform(-JITTER, JITTER)))
+        y = float(round(canvas.height * row + side * rng.uniform(-JITTER, JITTER)))
         reach = diameter / 2 + MARGIN_PX
         x = min(max(x, reach), canvas.width - reach)
         y = min(max(y, reach), canvas.height - reach)

@@ -1,0 +1,53 @@
+"""The shipped folder: small, plain, free of pickle, and it draws."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from worker.weights.recipe.evaluate import Evaluation, open_pipeline
+from worker.weights.recipe.ship import KLEIN
+from worker.weights.recipe.world import Canvas
+
+BUILTIN = Path(__file__).parents[3] / "worker" / "weights" / "builtin"
+LARGEST_BYTES = 15_000_000
+
+
+def test_the_folder_is_small_and_holds_no_pickle():
+    """At most 15 MB, and weights only as safetensors."""
+    files = [file for file in BUILTIN.rglob("*") if file.is_file()]
+
+    assert sum(file.stat().st_size for file in files) <= LARGEST_BYTES
+    assert {".json", ".jinja", ".safetensors"} >= {f.suffix for f in files} - {".md", ".png"}
+
+
+def test_klein_json_says_what_the_recipe_means():
+    """klein.json is the recipe's own."""
+    assert json.loads((BUILTIN / "klein.json").read_text()) == KLEIN
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore")  # loading warns in diffusers and transformers, not in us
+def test_the_folder_loads_and_draws():
+    """Two prompts and one edit give pictures of the size asked for; the same seed the same one."""
+    pipeline = open_pipeline(BUILTIN, torch.device("cpu"))
+
+    def draw(**more):
+        return pipeline(
+            height=96,
+            width=176,
+            num_inference_steps=1,
+            guidance_scale=1.0,
+            max_sequence_length=KLEIN["max_sequence_length"],
+            text_encoder_out_layers=tuple(KLEIN["text_encoder_out_layers"]),
+            **more,
+        ).images
+
+    seeds = [torch.Generator().manual_seed(seed) for seed in (1, 1)]
+    one, two = draw(prompt=["a red circle"] * 2, generator=seeds)
+    edited = draw(prompt="make it blue", image=[one, two], generator=[torch.Generator()])
+
+    assert (Canvas(width=176, height=96).width, 96) == one.size == edited[0].size
+    assert one.tobytes() == two.tobytes()
+    assert Evaluation(pipeline=pipeline).steps == 4

@@ -1,0 +1,116 @@
+"""The pixel rules, tried on drawn scenes: right ones pass, wrong ones fail."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from worker.weights.recipe.draw import draw
+from worker.weights.recipe.edits import Edit, edit_example
+from worker.weights.recipe.reading import read
+from worker.weights.recipe.rules import judge, judge_edit
+from worker.weights.recipe.world import (
+    Canvas,
+    Colour,
+    Place,
+    Relation,
+    Sampler,
+    Scene,
+    Shape,
+    Size,
+    Thing,
+    lay_out,
+)
+
+CANVASES = [Canvas(), Canvas(width=176, height=96), Canvas(width=112, height=144)]
+SCENE = Scene(
+    background=Colour.BLUE,
+    things=(Thing(shape=Shape.CIRCLE, colour=Colour.RED, size=Size.SMALL),),
+    place=Place.LEFT,
+)
+PAIR = Scene(
+    background=Colour.WHITE,
+    things=(
+        Thing(shape=Shape.STAR, colour=Colour.YELLOW),
+        Thing(shape=Shape.HEART, colour=Colour.BLACK),
+    ),
+    relation=Relation.ABOVE,
+)
+
+
+def drawn(scene, canvas=CANVASES[0]):
+    return draw(lay_out(scene, canvas, random.Random(3)))
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_every_drawn_scene_is_judged_right(canvas, count):
+    """A scene that is drawn as it is asked for passes every rule."""
+    sampler = Sampler(random.Random(count))
+    scenes = [sampler.scene(count) for _ in range(40)]
+
+    assert all(judge(scene, drawn(scene, canvas)).all for scene in scenes)
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("size", Size)
+def test_every_shape_is_told_from_every_other(shape, size):
+    """A shape is read as itself at every size."""
+    scene = replace(SCENE, things=(Thing(shape=shape, colour=Colour.RED, size=size),))
+
+    assert [shape] == [thing.shape for thing in read(drawn(scene)).things]
+
+
+@pytest.mark.parametrize("colour", Colour)
+def test_every_colour_is_told_from_every_other(colour):
+    """A colour is read as itself, on a thing and behind one."""
+    other = Colour.GREEN if colour is Colour.RED else Colour.RED
+    on, behind = (
+        read(drawn(Scene(background=b, things=(Thing(shape=Shape.SQUARE, colour=c),))))
+        for b, c in ((other, colour), (colour, other))
+    )
+
+    assert (colour, colour) == (on.things[0].colour, behind.background)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "part"),
+    [
+        (replace(SCENE, background=Colour.PURPLE), "background"),
+        (replace(SCENE, things=(replace(SCENE.things[0], colour=Colour.ORANGE),)), "colour"),
+        (replace(SCENE, things=(replace(SCENE.things[0], shape=Shape.RING),)), "shape"),
+        (replace(SCENE, place=Place.CENTRE), "place"),
+        (replace(SCENE, place=Place.TOP), "place"),
+    ],
+)
+def test_what_is_wrong_is_found(wrong, part):
+    """A picture with one thing wrong fails that rule and no other."""
+    verdict = judge(SCENE, drawn(wrong))
+    parts = {name: getattr(verdict, name) for name in ("background", "colour", "shape", "place")}
+
+    assert {name: name != part for name in parts} == parts
+
+
+def test_a_swapped_pair_is_related_wrongly():
+    """Two right things the wrong way round fail only their relation."""
+    verdict = judge(PAIR, drawn(replace(PAIR, things=PAIR.things[::-1])))
+
+    assert (verdict.core, verdict.all) == (True, False)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_missing_thing_is_wrong(count):
+    """A picture that shows fewer things than asked for is not right."""
+    assert not judge(PAIR, drawn(replace(PAIR, things=PAIR.things[:count]))).core
+
+
+def test_an_edit_must_be_made_and_keep_the_rest():
+    """The wanted picture passes; the untouched one and a newly laid out one fail."""
+    sampler = Sampler(random.Random(4))
+    examples = [edit_example(sampler, Canvas(), edit) for edit in Edit for _ in range(10)]
+    elsewhere = replace(SCENE, place=Place.RIGHT)
+    asked = lay_out(replace(SCENE, background=Colour.PINK), Canvas(), random.Random(1))
+
+    assert all(judge_edit(e.target, draw(e.target)).all for e in examples)
+    assert not any(judge_edit(e.target, draw(e.references[0])).all for e in examples)
+    assert not judge_edit(asked, drawn(replace(elsewhere, background=Colour.PINK))).all

@@ -1,0 +1,47 @@
+"""The tokenizer: it keeps every character, and the world's sentences short."""
+
+import random
+
+import pytest
+
+from worker.weights.recipe.edits import text_example
+from worker.weights.recipe.model import TEXT_LENGTH
+from worker.weights.recipe.pool import Encoder
+from worker.weights.recipe.tokenizer import new_tokenizer
+from worker.weights.recipe.world import Canvas, Sampler
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return new_tokenizer(sentences=2_000)
+
+
+@pytest.mark.parametrize(
+    "text", ["a red circle on blue", "naïve café, 日本 \n 😀", "", "<|im_end|>"]
+)
+def test_text_comes_back_as_it_went_in(tokenizer, text):
+    """Byte-level pieces lose nothing."""
+    assert text == tokenizer.decode(tokenizer(text)["input_ids"])
+
+
+def test_a_world_word_is_one_token(tokenizer):
+    """A word of the world costs one token."""
+    assert len(tokenizer(" red circle above yellow star background")["input_ids"]) == 6
+
+
+def test_prompts_of_the_world_fit(tokenizer):
+    """No prompt of the world is cut off."""
+    sampler = Sampler(random.Random(1))
+    encoder = Encoder(autoencoder=None, tokenizer=tokenizer, device="cpu")
+    ids, mask = encoder.tokens([text_example(sampler, Canvas()).prompt for _ in range(200)])
+
+    assert tuple(ids.shape) == (200, TEXT_LENGTH)
+    assert mask.sum(1).max() < TEXT_LENGTH
+
+
+def test_capitals_do_not_matter(tokenizer):
+    """The chat template makes every letter small."""
+    encoder = Encoder(autoencoder=None, tokenizer=tokenizer, device="cpu")
+    small, capital = encoder.tokens(["a red circle", "A Red CIRCLE"])[0]
+
+    assert small.tolist() == capital.tolist()

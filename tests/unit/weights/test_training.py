@@ -1,0 +1,93 @@
+"""Training: Muon orthogonalises, the budget counts, and a stopped run goes on bit for bit."""
+
+import random
+from datetime import timedelta
+
+import pytest
+import torch
+
+from worker.weights.recipe.budget import Budget, learning_rate
+from worker.weights.recipe.model import new_autoencoder
+from worker.weights.recipe.muon import fused_rows, orthogonalise
+from worker.weights.recipe.pool import Encoder
+from worker.weights.recipe.tokenizer import new_tokenizer
+from worker.weights.recipe.transformer import TransformerPhase, sample_times
+
+
+def test_orthogonalised_matrices_stretch_nothing_much():
+    """All singular values end up near one."""
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 24, 48)))
+
+    assert values.min() > 0.4
+    assert values.max() < 1.5
+
+
+def test_a_fused_projection_is_split_into_its_matrices():
+    """Query, key, value and the two halves of the gated layer are told apart."""
+    fused = torch.nn.Parameter(torch.empty(3 * 8 + 2 * 24, 8))
+
+    assert fused_rows("attn.to_qkv_mlp_proj.weight", fused) == (8, 8, 8, 24, 24)
+
+
+def test_the_budget_counts_only_training():
+    """Time between pause and tick counts, time before pause does not."""
+    times = iter([0.0, 10.0, 70.0, 80.0])
+    budget = Budget(total=timedelta(seconds=40), clock_s=lambda: next(times))
+    budget.tick()
+    budget.pause()
+    budget.tick()
+
+    assert (budget.progress, budget.is_spent) == (0.5, False)
+
+
+def test_the_rate_warms_up_stays_and_falls():
+    """The learning rate's factor follows the way gone."""
+    rates = [learning_rate(p, steps=s) for p, s in ((0.0, 0), (0.5, 500), (0.8, 900), (1.0, 999))]
+
+    assert pytest.approx([0.05, 1.0, 0.5, 0.02]) == rates
+
+
+def test_times_are_those_of_short_schedules():
+    """Times lie between the last step's and pure noise, some exactly there."""
+    times = sample_times(4000, torch.device("cpu"))
+
+    assert 0.1 < times.min() < times.max() == 1.0
+    assert (times == 1.0).float().mean() > 0.05
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # autocast over a norm, in torch
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
+    """One step, then another after taking up the state, equals the same steps from that state."""
+    tokenizer = new_tokenizer(sentences=200)
+    torch.manual_seed(0)
+    autoencoder = new_autoencoder().eval()
+    device = torch.device("cpu")
+
+    def run(folder, most_steps):
+        folder.mkdir(exist_ok=True)
+        phase = TransformerPhase(
+            folder=folder,
+            minutes=60,
+            seed=0,
+            device=device,
+            encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=device),
+            vocabulary=len(tokenizer),
+            resume=True,
+            batch=2,
+            capacity=4,
+            most_steps=most_steps,
+            report=lambda _: None,
+        )
+        return phase.train()
+
+    random.seed(0)
+    run(tmp_path / "one", 1)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "transformer.pt").write_bytes(
+        (tmp_path / "one" / "transformer.pt").read_bytes()
+    )
+    ends = [run(tmp_path / name, 2).parameters() for name in ("one", "two")]
+
+    assert all(torch.equal(one, two) for one, two in zip(*ends, strict=True))
