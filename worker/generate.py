@@ -15,11 +15,6 @@ from worker.leases import Leases
 from worker.publish import Publisher
 from worker.supervise import ChildDied, EngineChild
 
-OUT_OF_MEMORY = Failure(
-    cause=Cause.OUT_OF_MEMORY,
-    message="the GPU has not enough memory for this request; ask for fewer or smaller images",
-)
-
 
 class Generator:
     """One engine and all that a job needs beside it."""
@@ -63,41 +58,37 @@ class Generator:
 
     def _draw(self, prediction: Prediction, owner: str) -> bool:
         """Draw, and tell whether pixels went to the publisher, who then holds the lease."""
-
-        def on_step(step: int, steps: int) -> bool:
-            if step == steps:
-                return True  # the pixels are next, and the end says it
-            try:
-                self._store.change(prediction.id, lambda p, _now: p.advance(owner, step, steps))
-            except Lost:
-                return False
-            except Unavailable:
-                log.warning("progress_not_recorded", prediction=prediction.id)
-            return True
-
         try:
             references = tuple(self._storage.get(key) for key in prediction.references)
-            order = order_of(prediction, references)
-            result = self._child.generate(order, on_step)
+            result = self._child.generate(
+                order_of(prediction, references),
+                lambda step, steps: self._advance(prediction.id, owner, step, steps),
+            )
         except Cancelled:
             log.info("prediction_stopped", prediction=prediction.id)
         except ChildDied as exc:
             log.error("engine_died", prediction=prediction.id, error=str(exc), tail=exc.tail)
             self._release(prediction.id, owner, is_counted=True)
             self._revive()
-        except StorageError as exc:
-            self._fail(prediction.id, owner, Failure(cause=Cause.STORAGE, message=str(exc)))
-        except OutOfMemory:
-            self._fail(prediction.id, owner, OUT_OF_MEMORY)
-        except EngineFault as exc:
-            self._fail(prediction.id, owner, Failure(cause=Cause.ENGINE, message=str(exc)))
+        except (StorageError, OutOfMemory, EngineFault) as exc:
+            failure = failure_of(exc)
+            self._end_attempt(prediction.id, lambda p, now: p.fail(owner, failure, now))
         else:
             self._publisher.publish(prediction, owner, result)
             return True
         return False
 
-    def _fail(self, prediction_id: str, owner: str, failure: Failure) -> None:
-        self._end_attempt(prediction_id, lambda p, now: p.fail(owner, failure, now))
+    def _advance(self, prediction_id: str, owner: str, step: int, steps: int) -> bool:
+        """Record a step; False where the prediction is no longer ours to draw."""
+        if step == steps:
+            return True  # the pixels are next, and the end says it
+        try:
+            self._store.change(prediction_id, lambda p, _now: p.advance(owner, step, steps))
+        except Lost:
+            return False
+        except Unavailable:
+            log.warning("progress_not_recorded", prediction=prediction_id)
+        return True
 
     def _release(self, prediction_id: str, owner: str, *, is_counted: bool) -> None:
         self._end_attempt(prediction_id, lambda p, _now: p.release(owner, is_counted=is_counted))
@@ -109,6 +100,18 @@ class Generator:
             log.warning("attempt_not_ended", prediction=prediction_id, error=str(exc))
         else:
             log.info("attempt_ended", prediction=prediction_id, status=ended.status)
+
+
+def failure_of(error: StorageError | OutOfMemory | EngineFault) -> Failure:
+    """Say to the caller why an attempt failed."""
+    match error:
+        case StorageError():
+            return Failure(cause=Cause.STORAGE, message=str(error))
+        case OutOfMemory():
+            message = "the device has not enough memory for this; ask for fewer or smaller images"
+            return Failure(cause=Cause.OUT_OF_MEMORY, message=message)
+        case _:
+            return Failure(cause=Cause.ENGINE, message=str(error))
 
 
 def order_of(prediction: Prediction, references: tuple[bytes, ...]) -> Order:
