@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from app.logs import log
@@ -17,10 +16,9 @@ BEAT_S = LEASE.total_seconds() / 4
 class Leases:
     """One thread beside the work; the work itself may take as long as it must."""
 
-    def __init__(self, store: Store, roster: Roster, on_lost: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, roster: Roster) -> None:
         self._store = store
         self._roster = roster
-        self._on_lost = on_lost  # hears the id of a prediction that is no longer ours
         self._held: dict[str, str] = {}
         self._worker: Worker | None = None
         self._stopping = threading.Event()
@@ -66,7 +64,6 @@ class Leases:
         try:
             self._store.change(prediction_id, lambda p, now: p.renew(owner, now))
         except (Lost, UnknownPrediction):
-            if self._held.get(prediction_id) == owner:  # and not merely ended in this moment
-                self._on_lost(prediction_id)
+            self.drop(prediction_id)  # whoever works on it hears so at its next step
         except Unavailable as exc:
             log.warning("lease_not_renewed", prediction=prediction_id, error=str(exc))

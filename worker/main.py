@@ -53,7 +53,7 @@ def run_worker(settings: Settings) -> None:
     store = Store(connection, Queues(connection), settings.retention)
     storage = open_storage(settings.storage)
     child = EngineChild(settings.weights or BUILT_IN)
-    leases = Leases(store, Roster(connection), on_lost=lambda _: child.cancel())
+    leases = Leases(store, Roster(connection))
     publisher = Publisher(store, storage, leases)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
