@@ -76,7 +76,7 @@ def _become(process: str) -> None:
         redis.Redis.from_url(settings.redis, socket_connect_timeout=2).ping()
     except (redis.RedisError, ValueError) as exc:
         raise click.ClickException(
-            f"klein {process}: Redis does not answer at {settings.redis}: {exc}; set REDIS_URL"
+            f"klein {process}: Redis does not answer at {settings.redis_shown}: {exc}; set REDIS_URL"
         ) from None
     os.execv(sys.executable, [sys.executable, "-m", "worker.main", process])  # noqa: S606
 

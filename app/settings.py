@@ -4,6 +4,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -91,6 +92,12 @@ class Settings(BaseSettings):
     def redis(self) -> str:
         """The Redis that is used."""
         return self.redis_url or f"unix://{self.redis_socket}"
+
+    @property
+    def redis_shown(self) -> str:
+        """The Redis that is used, without its password, for messages."""
+        parts = urlsplit(self.redis)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
     @property
     def redis_socket(self) -> Path:

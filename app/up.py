@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -86,8 +87,10 @@ class Tree:
         if self.stopping.is_set():
             return
         part.deaths += 1
-        if part.deaths == 1 and last.startswith("klein "):  # its own word on why it cannot run
-            self.failure = last
+        if part.deaths == 1 and last.removeprefix("Error: ").startswith(
+            "klein "
+        ):  # its own word on why it cannot run
+            self.failure = last.removeprefix("Error: ")
             self.stopping.set()
             return
         pause = min(2.0 ** (part.deaths - 1), RESTART_MOST_S)
@@ -113,6 +116,7 @@ class Tree:
 async def up(settings: Settings) -> None:
     """Run the tree until Ctrl-C or SIGTERM. Raises click.ClickException where it cannot run."""
     _check_port(settings)
+    _check_data(settings)
     key = None if open_keys(settings.api_keys, settings.data) else make_key(settings.data)
     environ = os.environ | {"KLEIN_DATA": str(settings.data.resolve()), "REDIS_URL": settings.redis}
     tree = Tree(environ)
@@ -142,8 +146,19 @@ def _check_port(settings: Settings) -> None:
             pass
     except OSError as exc:
         raise click.ClickException(
-            f"cannot listen on {settings.host}:{settings.port} ({exc.strerror}); "
-            "set KLEIN_PORT to a free port"
+            f"cannot listen on {settings.host}:{settings.port} ({os.strerror(exc.errno or 0)}); "
+            "set KLEIN_HOST and KLEIN_PORT to a free address"
+        ) from None
+
+
+def _check_data(settings: Settings) -> None:
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.data):
+            pass
+    except OSError as exc:
+        raise click.ClickException(
+            f"cannot write to {settings.data} ({os.strerror(exc.errno or 0)}); set KLEIN_DATA"
         ) from None
 
 
@@ -174,7 +189,7 @@ async def _wait_for_redis(settings: Settings, tree: Tree) -> None:
         else:
             return
         await asyncio.sleep(0.05)
-    raise click.ClickException(f"Redis does not answer at {settings.redis}: {error}")
+    raise click.ClickException(f"Redis does not answer at {settings.redis_shown}: {error}")
 
 
 async def _wait_until_ready(settings: Settings, tree: Tree) -> None:

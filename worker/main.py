@@ -72,11 +72,11 @@ def run_worker(settings: Settings) -> None:
 
     install(Generator(store, storage, child, leases, publisher, revive))
     signal.signal(signal.SIGTERM, _leave)
+    leases.start()
     with child:
         try:
             checkpoint = child.wait_ready(LOAD_S)
             log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
-            leases.start()
             announcement = _announcement(name, checkpoint)
             leases.announce(announcement)
             _work(connection, announcement)

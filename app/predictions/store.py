@@ -24,9 +24,10 @@ EXPIRY = "klein:expiry"
 
 _RECORD = TypeAdapter(Prediction)
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
-# KEYS record, open, history; ARGV record, id, created (ms), look again after (ms)
+# KEYS record, open, history; ARGV record, id, created (ms), look again after (ms). Redis's client sends it again
+# where the reply was lost: by then the prediction may have moved on.
 _ADD = f"""{_NOW}
-redis.call('SET', KEYS[1], ARGV[1])
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return end
 redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 """
@@ -96,19 +97,19 @@ class Store:
     def add(self, prediction: Prediction) -> None:
         """Accept a prediction: its record and its queue token, in one transaction."""
         pipe = self._redis.pipeline()
-        self._queues.push(prediction, pipe)
-        pipe.eval(
-            _ADD,
-            3,
-            record_key(prediction.id),
-            OPEN,
-            _history_key(prediction.key_id),
-            _RECORD.dump_json(prediction),
-            prediction.id,
-            _ms(prediction.created_at),
-            _ms(prediction.due_at(prediction.created_at)) - _ms(prediction.created_at),
-        )
         with redis_errors():
+            self._queues.push(prediction, pipe)
+            pipe.eval(
+                _ADD,
+                3,
+                record_key(prediction.id),
+                OPEN,
+                _history_key(prediction.key_id),
+                _RECORD.dump_json(prediction),
+                prediction.id,
+                _ms(prediction.created_at),
+                _ms(prediction.due_at(prediction.created_at)) - _ms(prediction.created_at),
+            )
             pipe.execute()
 
     def get(self, prediction_id: str) -> Prediction:
