@@ -3,6 +3,7 @@
 import random
 
 import pytest
+import torch
 
 from worker.weights.recipe.edits import text_example
 from worker.weights.recipe.model import TEXT_LENGTH
@@ -32,7 +33,7 @@ def test_a_world_word_is_one_token(tokenizer):
 def test_prompts_of_the_world_fit(tokenizer):
     """No prompt of the world is cut off."""
     sampler = Sampler(random.Random(1))
-    encoder = Encoder(autoencoder=None, tokenizer=tokenizer, device="cpu")
+    encoder = Encoder(autoencoder=None, tokenizer=tokenizer, device=torch.device("cpu"))
     ids, mask = encoder.tokens([text_example(sampler, Canvas()).prompt for _ in range(200)])
 
     assert tuple(ids.shape) == (200, TEXT_LENGTH)
@@ -41,7 +42,7 @@ def test_prompts_of_the_world_fit(tokenizer):
 
 def test_capitals_do_not_matter(tokenizer):
     """The chat template makes every letter small."""
-    encoder = Encoder(autoencoder=None, tokenizer=tokenizer, device="cpu")
+    encoder = Encoder(autoencoder=None, tokenizer=tokenizer, device=torch.device("cpu"))
     small, capital = encoder.tokens(["a red circle", "A Red CIRCLE"])[0]
 
     assert small.tolist() == capital.tolist()

@@ -38,6 +38,7 @@ class Recipe:
     device: torch.device
     resume: bool
     compiled: bool
+    share: float  # of the evaluation's samples
 
     def run(self) -> None:
         """Train both phases, write the folder, measure it and write its card."""
@@ -58,7 +59,7 @@ class Recipe:
             on_save=lambda networks, _: self._ship(networks, autoencoder, tokenizer),
         )
         phase.train()
-        evaluate(self.out, self.device, facts=self._facts())
+        evaluate(self.out, self.device, facts=self._facts(), share=self.share)
 
     def _autoencoder(self) -> Autoencoder:
         done = self.state / "autoencoder.done.pt"
@@ -79,7 +80,7 @@ class Recipe:
             torch.save(autoencoder.state_dict(), done)
         return autoencoder.eval().requires_grad_(False)
 
-    def _ship(self, networks: Networks, autoencoder: Autoencoder, tokenizer: Tokenizer) -> None:
+    def _ship(self, networks: Networks, autoencoder: Autoencoder, tokenizer: Tokenizer) -> str:
         write_folder(
             self.out,
             autoencoder=autoencoder,
@@ -87,11 +88,12 @@ class Recipe:
             text_encoder=networks.text_encoder,
             tokenizer=tokenizer,
         )
-        evaluation = Evaluation(pipeline=open_pipeline(self.out, self.device), share=0.1)
+        evaluation = Evaluation(
+            pipeline=open_pipeline(self.out, self.device), share=0.1 * self.share
+        )
         sampler = Sampler(random.Random(11))  # noqa: S311  not for secrets
         write_grid(evaluation, sampler, self.out / "pictures.png")
-        for figure in evaluation.look():
-            tqdm.write(f"  {figure.name}: {figure.value}")
+        return ", ".join(f"{figure.name} {figure.value}" for figure in evaluation.look())
 
     def _facts(self) -> dict[str, str]:
         return {
@@ -149,6 +151,7 @@ def main() -> None:
         device=device,
         resume=args.resume,
         compiled=not args.no_compile,
+        share=args.share,
     ).run()
 
 

@@ -1,11 +1,9 @@
 """Training the autoencoder: pictures of the world to latents and back."""
 
 import copy
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
-from tqdm import tqdm
 
-from worker.weights.recipe import checkpoint
 from worker.weights.recipe.average import Average
-from worker.weights.recipe.budget import Budget, learning_rate
 from worker.weights.recipe.draw import draw
+from worker.weights.recipe.loop import Loop
 from worker.weights.recipe.model import Autoencoder, new_autoencoder
 from worker.weights.recipe.muon import optimisers
 from worker.weights.recipe.world import Canvas, Sampler, lay_out
@@ -29,7 +25,6 @@ CROPS_UNTIL = 0.85
 LATENT_NOISE = 0.3
 GRADIENT_WEIGHT = 0.5
 UNIT_VARIANCE_WEIGHT = 0.05
-SAVE_EVERY = timedelta(minutes=2)
 MUON_LR = 0.02
 ADAM_LR = 3e-3
 AVERAGE = 0.998
@@ -78,81 +73,50 @@ def psnr_db(decoded: Tensor, pixels: Tensor) -> float:
 
 @dataclass(slots=True, kw_only=True)
 class AutoencoderPhase:
-    """One run of autoencoder training; `frozen_encoder` lets only the decoder go on learning."""
+    """One run of autoencoder training."""
 
     folder: Path
     minutes: float
     seed: int
     device: torch.device
-    frozen_encoder: bool = False
-    start: Autoencoder | None = None
     resume: bool = False
     report: Callable[[str], None] = print
 
-    @property
-    def path(self) -> Path:
-        """Give the file that holds the state of this phase."""
-        return self.folder / ("decoder.pt" if self.frozen_encoder else "autoencoder.pt")
-
     def train(self) -> Autoencoder:
-        """Train until the minutes are over."""
+        """Train until the minutes are over, and give the averaged autoencoder."""
         torch.manual_seed(self.seed)
         rng = random.Random(self.seed)  # noqa: S311  not for secrets
-        autoencoder = self.start or new_autoencoder()
-        autoencoder.to(self.device).train()
+        autoencoder = new_autoencoder().to(self.device).train()
         autoencoder.bn.eval()
-        if self.frozen_encoder:
-            autoencoder.encoder.requires_grad_(False)
-            autoencoder.quant_conv.requires_grad_(False)
         averaged = copy.deepcopy(autoencoder)
-        average = Average(
-            live=list(autoencoder.parameters()), kept=list(averaged.parameters()), longest=AVERAGE
-        )
         muon, adam = optimisers(
             [autoencoder],
             inside=lambda name: "_in." not in name and "conv_out" not in name,
             muon_lr=MUON_LR,
             adam_lr=ADAM_LR,
         )
-        parts: dict[str, checkpoint.Stateful] = {
-            "model": autoencoder, "average": averaged, "muon": muon, "adam": adam,
-        }  # fmt: skip
-        budget, steps = Budget(total=timedelta(minutes=self.minutes)), 0
-        if self.resume and self.path.exists():
-            numbers = checkpoint.load(self.path, parts, rng, device=self.device)
-            budget.spent, steps = timedelta(seconds=numbers["spent_s"]), int(numbers["steps"])
-            average.updates = steps
-        saved = budget.spent
+        loop = Loop(
+            path=self.folder / "autoencoder.pt",
+            minutes=self.minutes,
+            parts={"model": autoencoder, "average": averaged},
+            optimisers=((muon, MUON_LR), (adam, ADAM_LR)),
+            average=Average(
+                live=list(autoencoder.parameters()),
+                kept=list(averaged.parameters()),
+                longest=AVERAGE,
+            ),
+            rng=rng,
+            report=self.report,
+        )
+        if self.resume:
+            loop.resume(self.device)
         sampler = Sampler(rng)
-        loss_mean = math.nan
-        with tqdm(total=100, desc=self.path.stem, unit="%", mininterval=20) as bar:
-            while not budget.is_spent:
-                factor = learning_rate(budget.progress, steps=steps)
-                for optimiser, lr in zip((muon, adam), (MUON_LR, ADAM_LR), strict=True):
-                    optimiser.param_groups[0]["lr"] = lr * factor
-                pixels = self._pixels(sampler, crops=budget.progress < CROPS_UNTIL)
-                loss = self._loss(autoencoder, pixels)
-                loss.backward()  # type: ignore[no-untyped-call]  # as torch has it
-                for optimiser in (muon, adam):
-                    optimiser.step()
-                    optimiser.zero_grad(set_to_none=True)
-                average.update()
-                steps += 1
-                value = float(loss.detach())
-                loss_mean = value if math.isnan(loss_mean) else 0.98 * loss_mean + 0.02 * value
-                budget.tick()
-                bar.n = round(100 * budget.progress)
-                bar.set_postfix(steps=steps, loss=f"{loss_mean:.4f}")
-                if budget.spent - saved > SAVE_EVERY or budget.is_spent:
-                    saved = budget.spent
-                    numbers = {"spent_s": budget.spent.total_seconds(), "steps": steps}
-                    checkpoint.save(self.path, parts, rng, numbers)
-                    figure = measure_psnr_db(averaged, self.device)
-                    self.report(
-                        f"{self.path.stem}: {steps} steps, {budget.spent.total_seconds() / 60:.1f}"
-                        f" min, loss {loss_mean:.4f}, held-out {figure:.2f} dB"
-                    )
-                    budget.pause()
+        loop.run(
+            lambda progress, _: self._loss(
+                autoencoder, self._pixels(sampler, crops=progress < CROPS_UNTIL)
+            ),
+            lambda _: f"held-out {measure_psnr_db(averaged, self.device):.2f} dB",
+        )
         return averaged.eval()
 
     def _pixels(self, sampler: Sampler, *, crops: bool) -> Tensor:

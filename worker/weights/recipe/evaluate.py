@@ -150,7 +150,7 @@ class Evaluation:
         sampler = Sampler(random.Random(SEED))  # noqa: S311  not for secrets
         kinds = (*ONE_REFERENCE, *TWO_REFERENCES)
         results: dict[Edit, list[bool]] = {kind: [] for kind in kinds}
-        count = self._number(number)
+        count = max(len(kinds), self._number(number))
         for index in tqdm(range(count), desc="edits", mininterval=20):
             kind = kinds[index % len(kinds)]
             example = edit_example(sampler, Canvas(), kind)

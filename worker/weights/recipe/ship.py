@@ -4,7 +4,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,7 +20,7 @@ from worker.weights.recipe.model import (
 )
 
 Module = TypeVar("Module", bound=torch.nn.Module)
-KLEIN = {
+KLEIN: dict[str, Any] = {
     "name": "klein-builtin",
     "description": (
         "A small FLUX.2 [klein] pipeline that ships with klein: flat scenes of one or two coloured "

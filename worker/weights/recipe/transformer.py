@@ -1,21 +1,15 @@
 """Training the transformer and the text encoder together, by flow matching on latents."""
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torch.optim import Optimizer
-from tqdm import tqdm
 
-from worker.weights.recipe import checkpoint
 from worker.weights.recipe.average import Average
-from worker.weights.recipe.budget import Budget, learning_rate
 from worker.weights.recipe.edits import (
     ONE_REFERENCE,
     TWO_REFERENCES,
@@ -23,6 +17,7 @@ from worker.weights.recipe.edits import (
     edit_example,
     text_example,
 )
+from worker.weights.recipe.loop import Loop
 from worker.weights.recipe.model import (
     PIPELINE,
     SHIFT,
@@ -53,8 +48,6 @@ LOWEST_U = 0.04  # before the shift; few-step schedules never look below
 MUON_LR = 0.02
 ADAM_LR = 2e-3
 AVERAGE = 0.997
-LARGEST_GRADIENT = 1.0
-SAVE_EVERY = timedelta(minutes=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,12 +189,7 @@ class TransformerPhase:
     most_steps: int | None = None
     compiled: bool = False
     report: Callable[[str], None] = print
-    on_save: Callable[[Networks, int], None] = lambda _networks, _steps: None
-
-    @property
-    def path(self) -> Path:
-        """Give the file that holds the state of this phase."""
-        return self.folder / "transformer.pt"
+    on_save: Callable[[Networks, int], str] = lambda _networks, _steps: ""
 
     def train(self) -> Networks:
         """Train until the minutes are over, and give the averaged networks."""
@@ -209,72 +197,37 @@ class TransformerPhase:
         rng = random.Random(self.seed)  # noqa: S311  not for secrets
         networks = new_networks(self.vocabulary, self.device)
         averaged = new_networks(self.vocabulary, self.device)
-        average = Average(live=networks.parameters(), kept=averaged.parameters(), longest=AVERAGE)
-        compiled = torch.compile(networks.transformer, dynamic=False) if self.compiled else None
         muon, adam = optimisers(
             [networks.transformer, networks.text_encoder],
             inside=lambda name: "blocks." in name or "layers." in name,
             muon_lr=MUON_LR,
             adam_lr=ADAM_LR,
         )
-        parts: dict[str, checkpoint.Stateful] = {
-            "transformer": networks.transformer,
-            "text_encoder": networks.text_encoder,
-            "average.transformer": averaged.transformer,
-            "average.text_encoder": averaged.text_encoder,
-            "muon": muon,
-            "adam": adam,
-        }
-        budget, steps = Budget(total=timedelta(minutes=self.minutes)), 0
-        if self.resume and self.path.exists():
-            numbers = checkpoint.load(self.path, parts, rng, device=self.device)
-            budget.spent, steps = timedelta(seconds=numbers["spent_s"]), int(numbers["steps"])
-            average.updates = steps
+        loop = Loop(
+            path=self.folder / "transformer.pt",
+            minutes=self.minutes,
+            parts={
+                "transformer": networks.transformer,
+                "text_encoder": networks.text_encoder,
+                "average.transformer": averaged.transformer,
+                "average.text_encoder": averaged.text_encoder,
+            },
+            optimisers=((muon, MUON_LR), (adam, ADAM_LR)),
+            average=Average(
+                live=networks.parameters(), kept=averaged.parameters(), longest=AVERAGE
+            ),
+            rng=rng,
+            report=self.report,
+            most_steps=self.most_steps,
+        )
+        if self.resume:
+            loop.resume(self.device)
         curriculum = Curriculum(
             encoder=self.encoder, sampler=Sampler(rng), batch=self.batch, capacity=self.capacity
         )
-        saved, loss_mean = budget.spent, math.nan
-        with tqdm(total=100, desc="transformer", unit="%", mininterval=20) as bar:
-            while not budget.is_spent and steps != self.most_steps:
-                batch = curriculum.next(budget.progress, steps)
-                self._set_rates((muon, adam), budget.progress, steps)
-                loss = self._step(networks, (muon, adam), batch, compiled)
-                average.update()
-                steps += 1
-                budget.tick()
-                if not batch.references:
-                    loss_mean = loss if math.isnan(loss_mean) else 0.98 * loss_mean + 0.02 * loss
-                bar.n = round(100 * budget.progress)
-                bar.set_postfix(steps=steps, loss=f"{loss_mean:.4f}")
-                last = budget.is_spent or steps == self.most_steps
-                if budget.spent - saved > SAVE_EVERY or last:
-                    saved = budget.spent
-                    spent_s = budget.spent.total_seconds()
-                    checkpoint.save(self.path, parts, rng, {"spent_s": spent_s, "steps": steps})
-                    self.report(
-                        f"transformer: {steps} steps, {spent_s / 60:.1f} min, loss {loss_mean:.4f}"
-                    )
-                    self.on_save(averaged, steps)
-                    budget.pause()
+        compiled = torch.compile(networks.transformer, dynamic=False) if self.compiled else None
+        loop.run(
+            lambda progress, step: flow_loss(networks, curriculum.next(progress, step), compiled),
+            lambda steps: self.on_save(averaged, steps),
+        )
         return averaged
-
-    @staticmethod
-    def _set_rates(pair: tuple[Optimizer, Optimizer], progress: float, steps: int) -> None:
-        factor = learning_rate(progress, steps=steps)
-        for optimiser, lr in zip(pair, (MUON_LR, ADAM_LR), strict=True):
-            optimiser.param_groups[0]["lr"] = lr * factor
-
-    @staticmethod
-    def _step(
-        networks: Networks,
-        pair: tuple[Optimizer, Optimizer],
-        batch: Batch,
-        compiled: Callable[..., tuple[Tensor]] | None,
-    ) -> float:
-        loss = flow_loss(networks, batch, compiled)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        nn.utils.clip_grad_norm_(networks.parameters(), LARGEST_GRADIENT)
-        for optimiser in pair:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        return float(loss.detach())
