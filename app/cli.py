@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import sys
 
 import click
@@ -17,6 +18,7 @@ from app.up import up as run_tree
 
 KEEP_ALIVE_S = 30
 STOP_S = 30
+OPEN_FILES = 65_536
 
 
 @click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +47,7 @@ def api() -> None:
         raise click.ClickException(f"klein api: {exc}") from None
     if not app.state.keys:
         raise click.ClickException("klein api: no API key; set KLEIN_API_KEYS")
+    _allow_many_connections()
     uvicorn.run(
         app,
         host=settings.host,
@@ -67,6 +70,14 @@ def worker() -> None:
 def courier() -> None:
     """Start the courier, which keeps house."""
     _become("courier")
+
+
+def _allow_many_connections() -> None:
+    """Let thousands of long polls wait: the usual limit of open files is 1,024, or 256 on macOS."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _become(process: str) -> None:
