@@ -134,26 +134,24 @@ class Store:
                 return before
             due = after.due_at(now)
             pipe = self._redis.pipeline()
-            if after.status is Status.CANCELLED:
-                self._queues.remove(before, pipe)
-            elif after.token != before.token:
-                self._queues.push(
-                    after, pipe
-                )  # useless but harmless where the change loses its race
-            pipe.eval(
-                _CHANGE,
-                3,
-                key,
-                OPEN,
-                EXPIRY,
-                cast("bytes", record),
-                _RECORD.dump_json(after),
-                prediction_id,
-                "" if due is None else _ms(due),
-                _ms(now + self._retention),
-                FINAL_CHANNEL,
-            )
             with redis_errors():
+                if after.status is Status.CANCELLED:
+                    self._queues.remove(before, pipe)
+                elif after.token != before.token:
+                    self._queues.push(after, pipe)  # harmless where the change loses its race
+                pipe.eval(
+                    _CHANGE,
+                    3,
+                    key,
+                    OPEN,
+                    EXPIRY,
+                    cast("bytes", record),
+                    _RECORD.dump_json(after),
+                    prediction_id,
+                    "" if due is None else _ms(due),
+                    _ms(now + self._retention),
+                    FINAL_CHANNEL,
+                )
                 if pipe.execute()[-1]:
                     return after
 

@@ -1,0 +1,185 @@
+"""Stand-ins for the outermost edges: an engine that does as told, a storage and a network that fail."""
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import redis
+
+from app.predictions.prediction import Prediction
+from app.predictions.queue import Queues
+from app.predictions.store import OPEN, Store
+from app.storage import Storage
+from app.storage.errors import StorageError
+from worker.engines import Cancelled, Order, Result
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+DEADLINE_S = 8.0
+
+
+def a_prediction(prediction_id: str = "p", **values: Any) -> Prediction:
+    """Make a queued prediction of the plainest kind."""
+    given: dict[str, Any] = {
+        "key_id": "key",
+        "model": "flux-2-klein-4b-text-to-image",
+        "input": {"prompt": "a red house", "seed": 7, "image_size": "square"},
+        "created_at": NOW,
+    }
+    return Prediction(id=prediction_id, **given | values)
+
+
+def a_store(connection: "redis.Redis", retention: timedelta = timedelta(days=7)) -> Store:
+    """Open a store on a real Redis."""
+    return Store(connection, Queues(connection), retention)
+
+
+def lapse(store: Store, prediction_id: str) -> None:
+    """Let the lease of a prediction run out, as if its time had passed."""
+    past = timedelta(milliseconds=1)
+    store.change(prediction_id, lambda p, now: replace(p, lease_until=now - past))
+
+
+def make_due(connection: "redis.Redis", prediction_id: str, key: str = OPEN) -> None:
+    """Let the time come at which somebody must look at a prediction."""
+    connection.zadd(key, {prediction_id: 0}, xx=True)
+
+
+def eventually(condition: Callable[[], Any], within_s: float = DEADLINE_S) -> None:
+    """Wait until a condition holds, and fail when it takes too long."""
+    deadline = time.monotonic() + within_s
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        pause.wait(0.005)
+
+
+class ScriptedEngine:
+    """An engine that does what the test says in between its two steps, with no process behind it."""
+
+    def __init__(self, act: Callable[[Order], None] = lambda _order: None) -> None:
+        self._act = act
+        self.orders: list[Order] = []
+        self.cancels = 0
+
+    def generate(self, order: Order, on_step: Callable[[int, int], bool]) -> Result:
+        """Draw one grey picture per seed in two steps."""
+        self.orders.append(order)
+        if not on_step(1, 2):
+            raise Cancelled
+        self._act(order)
+        if not on_step(2, 2):
+            raise Cancelled
+        return a_result(len(order.seeds))
+
+    def cancel(self) -> None:
+        """Count how often somebody wanted it to stop."""
+        self.cancels += 1
+
+
+def a_result(count: int = 1) -> Result:
+    """Make grey pictures, each 64 pixels wide and 48 high."""
+    picture = np.full((48, 64, 3), 128, np.uint8)
+    return Result(pictures=(picture,) * count, notes=("a note",), generate_s=0.1)
+
+
+class FailingStorage:
+    """A storage whose next puts fail, as on a full disk."""
+
+    def __init__(self, inner: Storage, failures: int) -> None:
+        self._inner = inner
+        self.failures = failures
+        self.puts = 0
+
+    def put(self, key: str, data: bytes) -> None:
+        """Fail, or store."""
+        self.puts += 1
+        if self.failures > 0:
+            self.failures -= 1
+            raise StorageError(f"could not store {key}: No space left on device")
+        self._inner.put(key, data)
+
+    def get(self, key: str) -> bytes:
+        """Read."""
+        return self._inner.get(key)
+
+    def delete(self, prefix: str) -> None:
+        """Delete, or fail."""
+        if self.failures > 0:
+            self.failures -= 1
+            raise StorageError(f"could not delete {prefix}")
+        self._inner.delete(prefix)
+
+    def locate(self, key: str) -> Path | str:
+        """Locate."""
+        return self._inner.locate(key)
+
+
+class LossyNetwork:
+    """A proxy before Redis that can lose the reply to one command after Redis has carried it out."""
+
+    def __init__(self, listener: socket.socket, target: Path) -> None:
+        self._listener = listener
+        self._target = target
+        self._word: bytes | None = None
+        self._meanwhile: Callable[[], object] = lambda: None
+        self.lost = 0
+
+    def lose_reply_to(self, word: bytes, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Lose the reply to the next command that contains `word`; do something before the caller knows."""
+        self._word, self._meanwhile = word, meanwhile
+
+    def serve(self) -> None:
+        """Accept until the listener is closed."""
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        losing = False
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(self._target))
+            while True:
+                readable, _, _ = select.select([client, server], [], [])
+                if client in readable:
+                    sent = client.recv(1 << 16)
+                    if not sent:
+                        return
+                    if self._word is not None and self._word in sent:
+                        self._word, losing = None, True
+                    server.sendall(sent)
+                if server in readable:
+                    reply = server.recv(1 << 16)
+                    if losing:
+                        self.lost += 1
+                        self._meanwhile()
+                        return
+                    if not reply:
+                        return
+                    client.sendall(reply)
+
+
+@contextmanager
+def lossy_network(target: Path, path: Path) -> Iterator[LossyNetwork]:
+    """Listen on `path` for what goes to the Redis at `target`."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        network = LossyNetwork(listener, target)
+        thread = threading.Thread(target=network.serve, daemon=True)
+        thread.start()
+        try:
+            yield network
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()

@@ -1,0 +1,424 @@
+"""The store on a real Redis: what many callers at once, lost replies and outages leave behind."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.predictions.errors import AlreadyFinal, KleinError, Lost, Unavailable, UnknownPrediction
+from app.predictions.prediction import Output, Prediction, Status
+from app.predictions.store import EXPIRY, FINAL_CHANNEL, OPEN, record_key
+from tests.fakes import NOW, a_prediction, a_store, lapse, lossy_network, make_due
+
+QUEUE = "rq:queue:klein-distilled"
+OUTPUTS = (Output(key="p/a/0.png", width=64, height=48),)
+
+
+@pytest.fixture
+def store(connection):
+    return a_store(connection)
+
+
+def claim(store, owner="a", prediction_id="p"):
+    return store.change(prediction_id, lambda p, now: p.claim(owner, now))
+
+
+def succeed(store, owner="a", prediction_id="p"):
+    return store.change(prediction_id, lambda p, now: p.succeed(owner, OUTPUTS, (), now))
+
+
+def cancel(store, prediction_id="p"):
+    return store.change(prediction_id, lambda p, now: p.cancel(now))
+
+
+def at_once(count, act):
+    """Let `count` threads do the same in the same moment; give what each returned or raised."""
+    start = threading.Barrier(count)
+
+    def run(number):
+        start.wait()
+        try:
+            return act(number)
+        except KleinError as exc:
+            return exc
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(run, range(count)))
+
+
+def test_what_is_added_is_kept(store, connection):
+    """An accepted prediction has its record, its token, its place among the open and in the history."""
+    store.add(a_prediction())
+
+    assert store.get("p") == a_prediction()
+    assert connection.lrange(QUEUE, 0, -1) == [b"p-1"]
+    assert connection.zrange(OPEN, 0, -1) == [b"p"]
+    assert connection.zrange("klein:history:key", 0, -1) == [b"p"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(given_input=st.dictionaries(st.text("abc", max_size=3), JSON, max_size=4))
+def test_a_record_reads_as_it_was_written(redis_server, given_input):
+    """Whatever JSON the input holds, and every field set, the record comes back equal."""
+    written = replace(
+        a_prediction(input=given_input, references=("p/in-0.png",)).claim("a", NOW),
+        step=2,
+        steps=4,
+        notes=("a note",),
+    ).succeed("a", OUTPUTS, ("another",), NOW + timedelta(microseconds=1))
+    with redis_server.connect() as connection:
+        store = a_store(connection)
+        connection.delete(record_key("p"))
+        store.add(written)
+
+        assert store.get("p") == written
+
+
+def test_a_missing_prediction_is_unknown(store):
+    """Reading and changing what is not there raise UnknownPrediction."""
+    with pytest.raises(UnknownPrediction):
+        store.get("nobody")
+    with pytest.raises(UnknownPrediction):
+        cancel(store, "nobody")
+
+
+def test_a_refused_transition_changes_nothing(store, connection):
+    """What a transition raises goes to the caller and leaves the record as it was."""
+    store.add(a_prediction())
+    before = connection.get(record_key("p"))
+    with pytest.raises(Lost):
+        succeed(store)
+
+    assert connection.get(record_key("p")) == before
+
+
+def test_one_of_eight_claims_wins(store):
+    """Of eight workers that claim in the same moment one runs it; twenty times over."""
+    for number in range(20):
+        store.add(a_prediction(str(number)))
+        results = at_once(8, lambda k, n=number: claim(store, f"owner {k}", str(n)))
+        won = [result for result in results if isinstance(result, Prediction)]
+
+        assert len(won) == 1
+        assert sum(isinstance(result, Lost) for result in results) == 7
+        assert store.get(str(number)).owner == won[0].owner
+
+
+def heard_until(pubsub, last):
+    """Give the ids that were announced, up to the last one."""
+    heard: list[bytes] = []
+    for message in pubsub.listen():
+        if message is None:
+            continue  # the subscription's own answer
+        if message["data"] == last:
+            return heard
+        heard.append(message["data"])
+    return heard
+
+
+def cancel_last(store):
+    """End one more, which is announced after all others."""
+    store.add(a_prediction("last"))
+    cancel(store, "last")
+
+
+@pytest.mark.timeout(60)
+def test_cancel_and_success_race_to_one_end(store, connection):
+    """Two hundred times a cancel races a success: one wins, the other hears so, one announcement."""
+    with connection.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.subscribe(FINAL_CHANNEL)
+        winners: Counter[Status] = Counter()
+        for number in range(200):
+            prediction_id = str(number)
+            store.add(a_prediction(prediction_id))
+            claim(store, "a", prediction_id)
+            ends = [cancel, lambda s, i: succeed(s, "a", i)]
+            results = at_once(2, lambda k, i=prediction_id, e=ends: e[(k + int(i)) % 2](store, i))
+            won = [result for result in results if isinstance(result, Prediction)]
+            assert len(won) == 1
+            assert {type(r) for r in results} - {Prediction} <= {Lost, AlreadyFinal}
+            assert store.get(prediction_id) == won[0]
+            winners[won[0].status] += 1
+        cancel_last(store)
+        announced = Counter(data for data in heard_until(pubsub, b"last"))
+
+    assert winners[Status.CANCELLED] + winners[Status.SUCCEEDED] == 200
+    assert announced == Counter(str(number).encode() for number in range(200))
+    assert connection.zcard(OPEN) == 0
+    assert connection.zcard(EXPIRY) == 201
+
+
+def test_changes_under_contention_are_all_counted(store):
+    """Eight threads with twenty changes each make one hundred and sixty."""
+    store.add(a_prediction())
+
+    def count_up(_number):
+        for _ in range(20):
+            store.change("p", lambda p, _now: replace(p, step=p.step + 1))
+
+    at_once(8, count_up)
+
+    assert store.get("p").step == 160
+
+
+def test_a_worker_that_sees_a_token_finds_the_record(store, redis_server):
+    """The token and the record appear in one transaction: whoever pops the one reads the other."""
+
+    def pop(_number):
+        found = []
+        with redis_server.connect() as mine:
+            for _ in range(50):
+                _, token = mine.blpop([QUEUE], timeout=5)
+                found.append(mine.exists(record_key(token.decode().rpartition("-")[0])))
+        return found
+
+    def push(_number):
+        for number in range(50):
+            store.add(a_prediction(f"id{number}"))
+        return []
+
+    found, _ = at_once(2, lambda k: (pop, push)[k](k))
+
+    assert found == [1] * 50
+
+
+def test_cancel_takes_the_token_off_the_queue(store, connection):
+    """A prediction cancelled in the queue leaves no token and no job there, and the others stay."""
+    for prediction_id in ("p", "q"):
+        store.add(a_prediction(prediction_id))
+    store.change("p", lambda p, _now: p.reissue())
+    cancel(store)
+
+    assert connection.lrange(QUEUE, 0, -1) == [b"p-1", b"q-1"]  # an older token finds it final
+    assert connection.exists("rq:job:p-2") == 0
+    assert connection.exists("rq:job:q-1") == 1
+
+
+def test_release_pushes_a_fresh_token(store, connection):
+    """A released prediction is queued anew in the same transaction, under a token of another name."""
+    store.add(a_prediction())
+    connection.delete(QUEUE)
+    claim(store)
+    store.change("p", lambda p, _now: p.release("a", is_counted=False))
+
+    assert connection.lrange(QUEUE, 0, -1) == [b"p-2"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_lost_reply_to_an_accept(redis_server, connection, tmp_path, moment):
+    """An accept whose reply is lost, and which the client sends again, makes one prediction that runs once."""
+    direct = a_store(connection)
+
+    def run():
+        claim(direct)
+        succeed(direct)
+
+    path = Path(redis_server.socket).with_name(f"lossy-{moment}.sock")
+    with lossy_network(redis_server.socket, path) as network:
+        network.lose_reply_to(b"EXEC", meanwhile=run if moment == "before" else lambda: None)
+        with redis.Redis(unix_socket_path=str(path)) as lossy:
+            a_store(lossy).add(a_prediction())
+    tokens = connection.lrange(QUEUE, 0, -1)
+    if moment == "after":
+        run()
+
+    assert network.lost == 1
+    assert direct.get("p").status is Status.SUCCEEDED
+    assert set(tokens) == {b"p-1"}
+    assert len(tokens) <= 2
+    assert connection.zcard(OPEN) == 0
+    with pytest.raises(Lost):
+        claim(direct, "b")
+
+
+@pytest.mark.parametrize("act", [claim, succeed, cancel])
+def test_a_lost_reply_to_a_change(redis_server, connection, act):
+    """A change whose reply is lost has been made once; its caller hears of it, a cancel that it is over."""
+    direct = a_store(connection)
+    direct.add(a_prediction())
+    if act is succeed:
+        claim(direct)
+    path = Path(redis_server.socket).with_name(f"lossy-{act.__name__}.sock")
+    with lossy_network(redis_server.socket, path) as network:
+        network.lose_reply_to(b"EXEC")
+        with redis.Redis(unix_socket_path=str(path)) as lossy:
+            if act is cancel:
+                with pytest.raises(AlreadyFinal, match="cancelled"):
+                    cancel(a_store(lossy))
+            else:
+                assert act(a_store(lossy)) == direct.get("p")
+
+    assert network.lost == 1
+    assert direct.get("p").attempt == (0 if act is cancel else 1)
+    assert connection.zcard(EXPIRY) == (0 if act is claim else 1)
+
+
+def nowhere(folder):
+    """Connect to a Redis that is not there, without the client's patience."""
+    return redis.Redis(unix_socket_path=str(folder / "none.sock"), retry=Retry(NoBackoff(), 0))
+
+
+def test_without_redis_everything_is_unavailable(tmp_path):
+    """Each verb says Unavailable where Redis does not answer."""
+    with nowhere(tmp_path) as connection:
+        store = a_store(connection)
+        for act in (
+            lambda: store.add(a_prediction()),
+            lambda: store.get("p"),
+            lambda: cancel(store),
+            store.due,
+            store.expired,
+            lambda: store.delete(a_prediction()),
+            lambda: page(store),
+        ):
+            with pytest.raises(Unavailable):
+                act()
+
+
+def test_a_full_redis_accepts_nothing_and_keeps_no_part(store, connection):
+    """Where memory is used up an accept is Unavailable, leaves nothing, and works again afterwards."""
+    used = connection.info("memory")["used_memory"]
+    connection.config_set("maxmemory", used - 1000)
+    try:
+        with pytest.raises(Unavailable):
+            store.add(a_prediction())
+    finally:
+        connection.config_set("maxmemory", 0)
+
+    assert connection.keys() == []
+    store.add(a_prediction())
+    assert store.get("p").status is Status.QUEUED
+
+
+def test_due_hands_each_prediction_to_one_caller(store, connection):
+    """Eight reconcilers that look in the same moment get each due prediction once between them."""
+    for number in range(100):
+        store.add(a_prediction(str(number)))
+        make_due(connection, str(number))
+    found = [p.id for due in at_once(8, lambda _: store.due(most=20)) for p in due]
+
+    assert len(found) == len(set(found)) == 100
+    assert store.due() == []
+
+
+def test_nothing_is_due_before_its_time(store, connection):
+    """A fresh prediction and one under a lease are not due; one whose lease ended is."""
+    for prediction_id in ("fresh", "running"):
+        store.add(a_prediction(prediction_id))
+    claim(store, "a", "running")
+    assert store.due() == []
+    lease_ms = connection.zscore(OPEN, "running")
+    lapse(store, "running")
+    make_due(connection, "running")
+
+    assert [p.id for p in store.due()] == ["running"]
+    assert lease_ms == round(store.get("running").started_at.timestamp() * 1000) + 10_000
+
+
+def test_only_what_has_ended_expires(connection):
+    """With no retention a prediction expires at its end and not before; deleted, it leaves no trace."""
+    store = a_store(connection, retention=timedelta(0))
+    for prediction_id in ("p", "q"):
+        store.add(a_prediction(prediction_id))
+    assert store.expired() == []
+    ended = cancel(store)
+    assert store.expired() == [ended]
+    assert store.expired() == []  # handed out once
+    store.delete(ended)
+
+    with pytest.raises(UnknownPrediction):
+        store.get("p")
+    assert connection.zrange(EXPIRY, 0, -1) == []
+    assert connection.zrange("klein:history:key", 0, -1) == [b"q"]
+    assert connection.zrange(OPEN, 0, -1) == [b"q"]
+
+
+def test_retention_counts_from_the_end(store, connection):
+    """A final prediction expires one retention after it ended."""
+    store.add(a_prediction())
+    ended = cancel(store)
+    expires_ms = connection.zscore(EXPIRY, "p")
+
+    assert expires_ms == (ended.finished_at + timedelta(days=7)).timestamp() * 1000
+    assert store.expired() == []
+
+
+def page(store, key_id="key", **values):
+    given = {
+        "since": NOW - timedelta(days=1),
+        "until": NOW + timedelta(days=1),
+        "matches": lambda _p: True,
+        "offset": 0,
+        "limit": 10,
+    }
+    return store.history(key_id, **given | values)
+
+
+@pytest.fixture
+def history(store):
+    for number in range(12):
+        at = NOW + timedelta(minutes=number)
+        store.add(a_prediction(f"{number:02}", created_at=at, key_id="key"))
+    store.add(a_prediction("theirs", key_id="another"))
+    return store
+
+
+def ids(found):
+    return [p.id for p in found.predictions]
+
+
+def test_the_history_is_a_keys_own(history):
+    """A key reads its predictions newest first, and nobody else's."""
+    assert ids(page(history, limit=3)) == ["11", "10", "09"]
+    assert ids(page(history, "another")) == ["theirs"]
+    assert ids(page(history, "nobody")) == []
+
+
+def test_the_history_is_paged(history):
+    """Offset and limit cut the list; the total counts all that match."""
+    found = page(history, offset=10, limit=5)
+
+    assert (ids(found), found.total, found.is_capped) == (["01", "00"], 12, False)
+    assert ids(page(history, offset=50)) == []
+
+
+def test_the_history_is_filtered(history):
+    """Only what matches is listed and counted, before it is paged."""
+    cancel(history, "04")
+    cancel(history, "07")
+    found = page(history, matches=lambda p: p.status is Status.CANCELLED, limit=1)
+
+    assert (ids(found), found.total) == (["07"], 2)
+
+
+def test_the_history_has_a_span(history):
+    """Both ends of the span belong to it, to the millisecond."""
+    since, until = NOW + timedelta(minutes=3), NOW + timedelta(minutes=5)
+
+    assert ids(page(history, since=since, until=until)) == ["05", "04", "03"]
+    assert page(history, since=until, until=since).total == 0
+
+
+def test_a_long_history_is_capped(history):
+    """At most so many records are looked at, and the page says that there may be more."""
+    found = page(history, most=5, limit=2)
+
+    assert (ids(found), found.total, found.is_capped) == (["11", "10"], 5, True)
+    assert not page(history, most=12).is_capped
