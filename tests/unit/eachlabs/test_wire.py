@@ -1,0 +1,343 @@
+"""How predictions read in the words of the hosted API, and what its requests are read as."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from app.api.errors import BadBody, BadRequest
+from app.dialects.eachlabs import bodies
+from app.dialects.eachlabs.wire import (
+    DOCUMENTED,
+    LIVE,
+    View,
+    classification_of,
+    model_body,
+    model_openapi,
+    parse_create,
+    parse_statuses,
+)
+from app.predictions.catalog import MODELS
+from app.predictions.errors import InvalidInput
+from app.predictions.prediction import Cause, Failure, Output, Status
+from tests.fakes import NOW, a_prediction
+
+ENDED = NOW + timedelta(seconds=1.5)
+OUTPUTS = tuple(Output(key=f"p/a/{k}.png", width=1024, height=768) for k in range(2))
+VIEW = View(
+    base="https://klein.test",
+    words=LIVE,
+    retention=timedelta(days=1),
+    link=lambda key, expires: f"https://klein.test/files/{key}?expires={expires:%d%H%M%S}",
+)
+DOCUMENTED_VIEW = replace(VIEW, words=DOCUMENTED)
+FIRST_URL = "https://klein.test/files/p/a/0.png?expires=03030406"
+
+queued = a_prediction(input={"prompt": "a house", "seed": 7})
+running = queued.claim("a", NOW)
+one = running.succeed("a", OUTPUTS[:1], (), ENDED)
+two = running.succeed("a", OUTPUTS, ("the prompt was cut", "twice"), ENDED)
+failed = running.fail("a", Failure(cause=Cause.ENGINE, message="no picture"), ENDED)
+cancelled = running.cancel(ENDED)
+
+
+def show(prediction, view=VIEW):
+    body = view.prediction(prediction, lambda output: view.url(prediction, output))
+    bodies.PredictionBody.model_validate(body)
+    return body
+
+
+def run(prediction):
+    body = VIEW.run(prediction, lambda output: VIEW.url(prediction, output))
+    bodies.RunBody.model_validate(body)
+    return body
+
+
+def test_a_queued_prediction():
+    """The body of a prediction that waits is the contract's, with both names of the id."""
+    assert show(queued) == {
+        "id": "p",
+        "predictionID": "p",
+        "input": {"prompt": "a house", "seed": 7},
+        "logs": None,
+        "status": "created",
+        "output": None,
+        "metrics": {"predict_time": 0, "cost": 0},
+        "urls": {
+            "cancel": "https://klein.test/v1/prediction/p/cancel",
+            "get": "https://klein.test/v1/prediction/p",
+        },
+    }
+
+
+def test_a_running_prediction():
+    """A prediction that runs differs by its status alone."""
+    assert show(running) == show(queued) | {"status": "processing"}
+
+
+def test_a_success_with_one_picture():
+    """One picture is its URL as a string, beside its time and its price."""
+    assert show(one) == show(queued) | {
+        "status": "success",
+        "output": FIRST_URL,
+        "metrics": {"predict_time": 1.5, "cost": 0.000786},
+    }
+
+
+def test_a_success_with_several_pictures():
+    """Two pictures are an array of URLs, and notes are the logs."""
+    assert show(two) == show(queued) | {
+        "status": "success",
+        "output": [FIRST_URL, FIRST_URL.replace("/0.png", "/1.png")],
+        "logs": "the prompt was cut\ntwice",
+        "metrics": {"predict_time": 1.5, "cost": 0.001573},
+    }
+
+
+def test_a_failure():
+    """A failure is the hosted envelope and a top-level error, with no time and no price."""
+    assert show(failed) == show(queued) | {
+        "status": "error",
+        "error": "no picture",
+        "output": {
+            "error": "Execution failed",
+            "error_code": "PROVIDER_FAILED",
+            "error_message": "no picture",
+            "error_step": "generate",
+            "classification": {"category": "PROVIDER"},
+            "execution_id": "p",
+            "model_slug": "flux-2-klein-4b-text-to-image",
+            "provider": "klein",
+            "retryable": True,
+            "status": "ERROR",
+            "success": False,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("cause", "code", "category", "retryable"),
+    [
+        (Cause.INPUT, "INPUT_VALIDATION_ERROR", "VALIDATION", False),
+        (Cause.ENGINE, "PROVIDER_FAILED", "PROVIDER", True),
+        (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", True),
+        (Cause.TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", True),
+        (Cause.STORAGE, "PROVIDER_SERVER_ERROR", "INTERNAL", True),
+        (Cause.WORKER_LOST, "PROVIDER_SERVER_ERROR", "PROVIDER", True),
+    ],
+)
+def test_each_cause_has_its_words(cause, code, category, retryable):
+    """Every cause has a code, a category that the schema knows, and says whether to try again."""
+    prediction = running.fail("a", Failure(cause=cause, message="why"), ENDED)
+    envelope = show(prediction)["output"]
+
+    assert envelope["error_code"] == code
+    assert envelope["classification"] == {"category": category}
+    assert envelope["retryable"] is retryable
+    assert classification_of(prediction)
+    assert classification_of(queued) == ""
+
+
+def test_a_cancelled_prediction():
+    """Cancelled says so, and has neither output, error, time nor price."""
+    assert show(cancelled) == show(queued) | {"status": "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "word"),
+    [
+        (queued, "starting"),
+        (running, "processing"),
+        (one, "success"),
+        (failed, "failed"),
+        (cancelled, "cancelled"),
+    ],
+)
+def test_the_documented_words(prediction, word):
+    """Under the setting a body differs by its status word alone."""
+    assert show(prediction, DOCUMENTED_VIEW) == show(prediction) | {"status": word}
+    assert DOCUMENTED_VIEW.execution(prediction)["status"] == word
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_state_has_a_word(status):
+    """Both vocabularies have a word for each state, different ones for different states."""
+    assert status in LIVE
+    assert len(set(LIVE.values())) == len(set(DOCUMENTED.values())) == len(Status)
+
+
+def test_answers_to_create_and_cancel():
+    """Both carry the id twice; a cancel says `success`, or `cancelled` in the documented words."""
+    ids = {"predictionID": "p", "id": "p"}
+
+    assert VIEW.accepted(queued) == ids | {
+        "status": "success",
+        "message": "Prediction created successfully",
+    }
+    cancel = ids | {"status": "success", "message": "Prediction canceled successfully"}
+    assert VIEW.cancelled(cancelled) == cancel
+    assert DOCUMENTED_VIEW.cancelled(cancelled) == cancel | {"status": "cancelled"}
+
+
+def test_answers_to_run():
+    """A run says how it ended in its own words, with the output of a get and the reason of a failure."""
+    assert run(one) == {
+        "status": "success",
+        "message": "Prediction completed successfully",
+        "predictionID": "p",
+        "output": FIRST_URL,
+        "error": "",
+    }
+    assert (run(failed)["status"], run(failed)["error"]) == ("failed", "no picture")
+    assert run(failed)["output"] == show(failed)["output"]
+    assert (run(cancelled)["status"], run(cancelled)["output"]) == ("cancelled", None)
+
+
+def test_kept_input_images_are_shown_as_links():
+    """A data URI that became a file is shown as its link, a URL as it was sent."""
+    keys = ("p/in-0.png", "p/in-1.png")
+    sent = ["p/in-0.png", "https://elsewhere.test/x.png"]
+    prediction = replace(queued, references=keys, input={"prompt": "x", "image_urls": sent})
+
+    assert show(prediction)["input"]["image_urls"] == [
+        "https://klein.test/files/p/in-0.png?expires=03030405",
+        "https://elsewhere.test/x.png",
+    ]
+    assert prediction.input["image_urls"] == sent
+
+
+def test_a_line_of_the_history():
+    """An execution shows what a list needs, times in UTC with a Z, and the first picture."""
+    body = VIEW.execution(two)
+    bodies.Execution.model_validate_json(json.dumps(body))
+
+    assert body == {
+        "id": "p",
+        "model": "flux-2-klein-4b-text-to-image",
+        "requested_model": None,
+        "status": "success",
+        "workflow_id": None,
+        "workflow_execution_id": None,
+        "execution_cost": 0.001573,
+        "run_time": 1.5,
+        "created_at": "2026-01-02T03:04:05Z",
+        "started_at": "2026-01-02T03:04:05Z",
+        "completed_at": "2026-01-02T03:04:06.500000Z",
+        "output": FIRST_URL,
+    }
+
+
+def test_a_line_of_the_history_before_the_end():
+    """What has not happened yet is null, and a run time 0."""
+    body = VIEW.execution(queued)
+
+    assert [body[name] for name in ("started_at", "completed_at", "output")] == [None] * 3
+    assert (body["run_time"], body["execution_cost"]) == (0, 0)
+
+
+def test_a_create_is_read():
+    """Model and input are kept, unknown and legacy fields ignored."""
+    read = parse_create(
+        b'{"model": "m", "input": {"prompt": "x", "seed": 12345678901234567890123},'
+        b' "version": [1], "webhook_url": "", "more": 1}'
+    )
+
+    assert (read.model, read.input["prompt"]) == ("m", "x")
+    assert read.input["seed"] == 12345678901234567890123
+
+
+@pytest.mark.parametrize("url", [b'""', b"null"])
+def test_an_empty_webhook_is_none(url):
+    """An empty string and null mean that nobody wants to be called."""
+    assert not parse_create(b'{"model":"m","input":{},"webhook_url":' + url + b"}").webhook_url
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'"x"',
+        b"null",
+        b"5",
+        b'{"model":"m","input":{}',
+        b'{"model":"m","input":{"x":NaN}}',
+        b'{"model":"m","input":{"x":"\\ud800"}}',
+        b'{"model":"\xff"}',
+        b'{"a":' * 5000,
+    ],
+)
+def test_what_is_not_a_json_object(body):
+    """Text, scalars, cut-off, endlessly nested and wrongly encoded bodies are bad bodies."""
+    with pytest.raises(BadBody):
+        parse_create(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"model":""}', b'{"model":null,"input":{}}', b'{"input":{"prompt":"x"}}']
+)
+def test_a_model_is_required(body):
+    """Without a model the error is the hosted one."""
+    with pytest.raises(BadRequest) as refused:
+        parse_create(body)
+
+    assert refused.value.error == "model field is required"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"model":"m"}', "input"),
+        (b'{"model":"m","input":null}', "input"),
+        (b'{"model":"m","input":[]}', "input"),
+        (b'{"model":5,"input":{}}', "model"),
+        (b'{"model":"m","input":{},"webhook_url":5}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_url":"https://x.test"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_secret":5}', "webhook_secret"),
+    ],
+)
+def test_wrong_fields_are_named(body, field):
+    """A field of the wrong type, and a webhook that would never be called, are refused by name."""
+    with pytest.raises(InvalidInput) as refused:
+        parse_create(body)
+
+    assert [problem.field for problem in refused.value.problems] == [field]
+
+
+@pytest.mark.parametrize(
+    ("text", "statuses"),
+    [
+        ("", set(Status)),
+        (" , ", set(Status)),
+        ("created", {Status.QUEUED}),
+        ("starting", {Status.QUEUED}),
+        ("success, error", {Status.SUCCEEDED, Status.FAILED}),
+    ],
+)
+def test_the_status_filter(text, statuses):
+    """A comma list names states in the hosted words; nothing means all."""
+    assert parse_statuses(text) == statuses
+
+
+@pytest.mark.parametrize("text", ["succeeded", "success,x", "SUCCESS", "processing"])
+def test_an_unknown_status_is_refused(text):
+    """A token that the contract does not list is a bad request that lists what is."""
+    with pytest.raises(BadRequest, match="created, starting, success, error"):
+        parse_statuses(text)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
+def test_a_model_is_shown(model):
+    """A model's body is the documented one, and its own OpenAPI document holds the same schema."""
+    body = model_body(model, "built-in")
+    bodies.ModelBody.model_validate(body)
+    document = model_openapi(model, "https://klein.test")
+    create = document["paths"]["/v1/prediction"]["post"]
+    sent = create["requestBody"]["content"]["application/json"]["schema"]
+
+    assert (body["slug"], body["weights"]) == (model.slug, "built-in")
+    assert sent["properties"]["input"] == body["request_schema"]
+    assert sent["properties"]["model"]["enum"] == [model.slug]
+    assert document["servers"] == [{"url": "https://klein.test"}]

@@ -1,0 +1,266 @@
+"""What each model takes, refuses and costs."""
+
+import json
+from math import isfinite
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.predictions.catalog import (
+    MODELS,
+    NAMED_SIZES,
+    CheckpointKind,
+    draw_seed,
+    find_model,
+    price,
+)
+from app.predictions.errors import InvalidInput, UnknownModel
+
+TEXT = MODELS["flux-2-klein-4b-text-to-image"]
+EDIT = MODELS["flux-2-klein-4b-edit"]
+BASE_EDIT = MODELS["flux-2-klein-4b-base-edit"]
+EVERY = pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
+PLAIN = {"prompt": "a red house", "image_urls": ["data:image/png;base64,AAAA"]}
+CI = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+def parse(model, **values):
+    return model.parse(PLAIN | values)
+
+
+def refusal(model, **values):
+    with pytest.raises(InvalidInput) as refused:
+        parse(model, **values)
+    return {problem.field: problem.message for problem in refused.value.problems}
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("field", "accepted"),
+    [
+        ("prompt", ["x", "x" * 10_000, "火" * 10_000]),
+        ("num_inference_steps", [1, 50, 4.0]),
+        ("num_images", [1, 4, 2.0]),
+        ("acceleration", ["none", "regular", "high"]),
+        ("seed", [0, -1, 2**63 - 1, -(2**63), 7.0]),
+        ("output_format", ["jpeg", "png", "webp"]),
+        ("output_quality", [1, 100]),
+        ("enable_safety_checker", [True, False]),
+        ("sync_mode", [True, False]),
+        ("image_size", [*NAMED_SIZES, {"width": 64, "height": 64}, {"width": 512.0, "height": 64}]),
+        ("image_size", [{"width": 2048, "height": 2048}, {"width": 4096, "height": 1024}]),
+    ],
+)
+def test_what_every_model_accepts(model, field, accepted):
+    """Each field takes its limits themselves, and a whole number written as 4.0."""
+    for value in accepted:
+        parsed = getattr(parse(model, **{field: value}), field)
+        assert value in (parsed, parsed.model_dump() if hasattr(parsed, "model_dump") else None)
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("field", "refused"),
+    [
+        ("prompt", ["", " ", "\n\t", "x" * 10_001, 5, ["x"], True]),
+        ("num_inference_steps", [0, 51, -1, 1.5, "4", True]),
+        ("num_images", [0, 5, 1.5, "2", False]),
+        ("acceleration", ["", "fast", 1, "HIGH"]),
+        ("seed", [2**63, -(2**63) - 1, 0.5, "7", True, 1e30, float("inf")]),
+        ("output_format", ["jpg", "gif", "PNG", 1]),
+        ("output_quality", [0, 101, 50.5, "high"]),
+        ("enable_safety_checker", [0, 1, "true"]),
+        ("sync_mode", [0, 1, "false", []]),
+        ("image_size", ["huge", "", 1024, [1024, 1024], {}, {"width": 512}, {"height": 512}]),
+        ("image_size", [{"width": 72, "height": 64}, {"width": 48, "height": 64}]),
+        ("image_size", [{"width": 2064, "height": 2048}, {"width": 1024, "height": 64}]),
+        ("image_size", [{"width": "512", "height": 512}, {"width": 0, "height": 0}]),
+    ],
+)
+def test_what_every_model_refuses(model, field, refused):
+    """Each field refuses what is beyond its limits or of another type, and the problem names the field."""
+    for value in refused:
+        assert list(refusal(model, **{field: value})) == [field]
+
+
+@EVERY
+@pytest.mark.parametrize("field", ["seed", "image_size", "num_images", "output_quality"])
+def test_null_means_absent(model, field):
+    """A field that is null is as one that was left out."""
+    assert parse(model, **{field: None}) == parse(model)
+
+
+@EVERY
+def test_a_prompt_is_required(model):
+    """No prompt, and a null one, are refused by that name."""
+    assert list(refusal(model, prompt=None)) == ["prompt"]
+
+
+@EVERY
+def test_unknown_fields_are_ignored(model):
+    """Keys that no model has change nothing."""
+    assert parse(model, loras=[], whatever={"a": 1}) == parse(model)
+
+
+@EVERY
+def test_every_problem_is_named_at_once(model):
+    """Three wrong fields give three problems."""
+    assert set(refusal(model, seed="x", num_images=9, sync_mode=2)) == {
+        "seed",
+        "num_images",
+        "sync_mode",
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ({"width": 72, "height": 64}, "multiple of 16"),
+        ({"width": 48, "height": 64}, "greater than or equal to 64"),
+        ({"width": 2064, "height": 2048}, "at most 4194304 pixels"),
+        ({"width": 1024, "height": 64}, "8 times"),
+        ("huge", "square_hd"),
+        (7, "square_hd"),
+    ],
+)
+def test_what_is_wrong_with_a_size(size, words):
+    """The message about a size says what is wrong with the size that was given."""
+    assert words in refusal(TEXT, image_size=size)["image_size"]
+
+
+@pytest.mark.parametrize("model", [EDIT, BASE_EDIT], ids=lambda model: model.slug)
+@pytest.mark.parametrize("urls", [None, [], ["x"] * 5, "x", [1], [None]])
+def test_an_edit_takes_one_to_four_images(model, urls):
+    """No list of 1 to 4 strings: refused by the field's name."""
+    assert list(refusal(model, image_urls=urls)) == ["image_urls"]
+    assert parse(model, image_urls=["x"] * 4).references == ("x",) * 4
+
+
+@pytest.mark.parametrize("model", [TEXT, BASE_EDIT], ids=lambda model: model.slug)
+@pytest.mark.parametrize("scale", [-0.1, 20.1, float("nan"), float("inf"), "5", True])
+def test_guidance_is_a_number_from_0_to_20(model, scale):
+    """Beyond that it is refused, within it is kept."""
+    assert list(refusal(model, guidance_scale=scale)) == ["guidance_scale"]
+    assert [parse(model, guidance_scale=s).guidance for s in (0, 2.5, 20)] == [0, 2.5, 20]
+
+
+def test_a_negative_prompt_has_the_same_limit():
+    """It may be empty, and at most as long as a prompt."""
+    assert list(refusal(TEXT, negative_prompt="x" * 10_001)) == ["negative_prompt"]
+    assert parse(TEXT, negative_prompt="fog").negative == "fog"
+    assert parse(TEXT).negative == parse(EDIT).negative == ""
+
+
+def test_where_no_size_is_given():
+    """Text to image draws landscape_4_3; an edit follows its first image."""
+    assert parse(TEXT).size == (1024, 768)
+    assert parse(EDIT).size is None
+    assert parse(BASE_EDIT).size is None
+
+
+@EVERY
+def test_a_size_is_width_then_height(model):
+    """Named or given as numbers, a size is its pixels."""
+    assert parse(model, image_size="portrait_16_9").size == (576, 1024)
+    assert parse(model, image_size={"width": 128, "height": 64}).size == (128, 64)
+
+
+def test_a_text_to_image_model_has_no_references():
+    """Images sent to a model that takes none are not looked at."""
+    assert parse(TEXT).references == ()
+
+
+@EVERY
+def test_the_schema_is_plain(model):
+    """Each property has one type, a word; nothing in it refers elsewhere or is null."""
+    schema = model.request_schema
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+    assert all(isinstance(spec["type"], str) for spec in schema["properties"].values())
+    assert not {"$ref", "anyOf", "allOf", "oneOf", "title"} & set(json.dumps(schema).split('"'))
+    assert "null" not in json.dumps(schema)
+
+
+@EVERY
+def test_the_schema_tells_the_defaults(model):
+    """The defaults in the schema are those that apply: steps by checkpoint, a size where there is one."""
+    properties = model.request_schema["properties"]
+
+    assert properties["num_inference_steps"]["default"] == model.checkpoint.default_steps
+    assert ("default" in properties["image_size"]) == ("image_urls" not in properties)
+
+
+ANYTHING = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats() | st.text()
+PROMPT = {"prompt": st.just("x") | st.text(max_size=20) | ANYTHING}
+VALUES = {
+    "num_inference_steps": st.integers(-2, 55) | ANYTHING,
+    "num_images": st.integers(-1, 6) | ANYTHING,
+    "seed": st.integers(-(2**65), 2**65) | ANYTHING,
+    "image_size": st.sampled_from([*NAMED_SIZES, "huge"]) | ANYTHING,
+    "acceleration": st.sampled_from(["none", "regular", "high", "x"]) | ANYTHING,
+    "output_format": st.sampled_from(["png", "jpeg", "webp", "gif"]) | ANYTHING,
+    "output_quality": st.integers(-1, 102) | ANYTHING,
+    "sync_mode": ANYTHING,
+    "enable_safety_checker": ANYTHING,
+    "guidance_scale": st.floats(-1, 21) | ANYTHING,
+    "negative_prompt": ANYTHING,
+    "image_urls": st.lists(st.text(max_size=5), max_size=6) | ANYTHING,
+}
+
+
+@EVERY
+@CI
+@given(sent=st.fixed_dictionaries(PROMPT, optional=VALUES))
+def test_what_the_schema_accepts_is_accepted(model, sent):
+    """A client that checks before it sends gets no surprise, but for a blank prompt and what is not JSON."""
+    refused = set()
+    try:
+        model.parse(sent)
+    except InvalidInput as exc:
+        refused = {problem.field for problem in exc.problems}
+    validator = jsonschema.Draft202012Validator(model.request_schema)
+    wrong = {
+        str(error.path[0]) if error.path else error.message.split("'")[1]
+        for error in validator.iter_errors(sent)
+    }
+    unwritable = {name for name, v in sent.items() if isinstance(v, float) and not isfinite(v)}
+    blank = {"prompt"} if not str(sent["prompt"]).strip() else set()
+    nulls = {name for name, value in sent.items() if value is None}
+
+    assert refused - blank - unwritable <= wrong  # the schema never promises too much
+    assert wrong - nulls - unwritable <= refused  # and refuses nothing that is taken, but null
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dollars"),
+    [
+        ([], 0),
+        ([(1000, 1000)], 0.001),
+        ([(1024, 768)], 0.000786),
+        ([(1024, 1024)] * 4, 0.004194),
+        ([(64, 64)], 0.000004),
+    ],
+)
+def test_the_price_is_a_dollar_for_a_thousand_megapixels(sizes, dollars):
+    """The price is $0.001 per megapixel of output, to a millionth."""
+    assert price(sizes) == dollars
+
+
+def test_a_model_is_found_where_it_is_served():
+    """A slug that nobody knows, and one whose checkpoint no worker holds, are unknown."""
+    served = frozenset({CheckpointKind.DISTILLED})
+
+    assert find_model("flux-2-klein-4b-edit", served) is EDIT
+    for slug in ("flux-2-klein-4b-base-edit", "nonsense", ""):
+        with pytest.raises(UnknownModel):
+            find_model(slug, served)
+
+
+def test_drawn_seeds_differ():
+    """A hundred drawn seeds are a hundred seeds of 32 bits."""
+    seeds = {draw_seed() for _ in range(100)}
+
+    assert len(seeds) == 100
+    assert all(0 <= seed < 2**32 for seed in seeds)

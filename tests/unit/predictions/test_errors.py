@@ -1,0 +1,27 @@
+"""The words of the domain's errors."""
+
+import pytest
+
+from app.predictions import errors
+from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput, KleinError
+
+
+def test_invalid_input_names_each_field():
+    """The message of an invalid input has each field and what is wrong with it."""
+    problems = FieldProblem(field="seed", message="too big"), FieldProblem(field="x", message="y")
+
+    assert str(InvalidInput(*problems)) == "seed: too big; x: y"
+    assert InvalidInput(*problems).problems == problems
+
+
+def test_already_final_names_the_end():
+    """A caller reads how the prediction ended."""
+    assert str(AlreadyFinal("failed")) == "the prediction has already ended: failed"
+
+
+@pytest.mark.parametrize("kind", KleinError.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_every_error_explains_itself(kind):
+    """Each error has a docstring, and the module's tree names those of this module."""
+    assert kind.__doc__
+    if kind.__module__ == errors.__name__:
+        assert kind.__name__ in (errors.__doc__ or "")

@@ -1,0 +1,219 @@
+"""Which transitions of a prediction are legal, and what each leaves behind."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from app.predictions.errors import AlreadyFinal, Lost
+from app.predictions.prediction import (
+    LEASE,
+    MAX_ATTEMPTS,
+    QUEUE_CHECK,
+    Cause,
+    Failure,
+    Output,
+    Status,
+)
+from tests.fakes import NOW, a_prediction
+
+LATER = NOW + timedelta(seconds=3)
+OUTPUTS = (Output(key="p/a/0.png", width=64, height=48),)
+FAILURE = Failure(cause=Cause.ENGINE, message="no picture")
+
+queued = a_prediction()
+running = queued.claim("a", NOW)
+succeeded = running.succeed("a", OUTPUTS, ("a note",), LATER)
+failed = running.fail("a", FAILURE, LATER)
+cancelled = queued.cancel(LATER)
+FINAL = pytest.mark.parametrize(
+    "final", [succeeded, failed, cancelled, running.cancel(LATER)], ids=lambda p: p.status
+)
+OWNERS_MOVES = pytest.mark.parametrize(
+    "move",
+    [
+        lambda p, owner: p.renew(owner, NOW),
+        lambda p, owner: p.advance(owner, 1, 4),
+        lambda p, owner: p.release(owner, is_counted=True),
+        lambda p, owner: p.succeed(owner, OUTPUTS, (), NOW),
+        lambda p, owner: p.fail(owner, FAILURE, NOW),
+    ],
+    ids=["renew", "advance", "release", "succeed", "fail"],
+)
+
+
+def test_a_claim_starts_an_attempt():
+    """A claim makes a queued prediction run under its owner's lease."""
+    assert running == replace(
+        queued,
+        status=Status.RUNNING,
+        attempt=1,
+        owner="a",
+        lease_until=NOW + LEASE,
+        started_at=NOW,
+    )
+
+
+def test_a_claim_repeated_by_its_owner_changes_nothing():
+    """A claim whose reply was lost can be sent again."""
+    assert running.claim("a", LATER) is running
+
+
+def test_a_running_lease_keeps_others_away():
+    """Nobody else can claim before the lease's last moment."""
+    with pytest.raises(Lost):
+        running.claim("b", NOW + LEASE - timedelta(milliseconds=1))
+
+
+def test_a_lapsed_lease_can_be_taken_over():
+    """At the lease's end another owner takes over with the next attempt and no progress."""
+    taken = running.advance("a", 2, 4).claim("b", NOW + LEASE)
+
+    assert (taken.owner, taken.attempt, taken.step) == ("b", 2, 0)
+    assert taken.lease_until == NOW + 2 * LEASE
+    assert taken.started_at == NOW + LEASE
+
+
+@FINAL
+def test_a_final_prediction_cannot_be_claimed(final):
+    """A stale token finds nothing to do."""
+    with pytest.raises(Lost):
+        final.claim("b", NOW + timedelta(days=1))
+
+
+def test_attempts_are_used_up():
+    """After the last attempt was lost too, the next claim ends the prediction and names the number."""
+    now, prediction = NOW, queued
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        prediction = prediction.claim(f"owner {attempt}", now)
+        assert prediction.attempt == attempt
+        now += LEASE
+    given_up = prediction.claim("one more", now)
+
+    assert given_up.status is Status.FAILED
+    assert given_up.failure is not None
+    assert given_up.failure.cause is Cause.WORKER_LOST
+    assert str(MAX_ATTEMPTS) in given_up.failure.message
+    assert given_up.attempt == MAX_ATTEMPTS
+    assert given_up.lease_until is None
+
+
+@OWNERS_MOVES
+@pytest.mark.parametrize(
+    "prediction", [queued, running, *[succeeded, failed, cancelled]], ids=lambda p: p.status
+)
+def test_only_the_owner_moves_a_prediction(move, prediction):
+    """What a stranger does raises Lost, in every state."""
+    with pytest.raises(Lost):
+        move(prediction, "b")
+
+
+@OWNERS_MOVES
+def test_an_owner_who_was_replaced_moves_nothing(move):
+    """The first owner's late moves raise Lost once a second owner runs."""
+    with pytest.raises(Lost):
+        move(running.claim("b", NOW + LEASE), "a")
+
+
+def test_renewal_extends_the_lease():
+    """A renewal lets the lease end one LEASE from now and changes nothing else."""
+    assert running.renew("a", LATER) == replace(running, lease_until=LATER + LEASE)
+
+
+def test_progress_is_recorded():
+    """An advance keeps step k of n."""
+    assert running.advance("a", 2, 4) == replace(running, step=2, steps=4)
+
+
+@pytest.mark.parametrize(("is_counted", "attempt"), [(True, 1), (False, 0)])
+def test_release_gives_back_with_a_new_token(is_counted, attempt):
+    """A release queues the prediction anew under a fresh token; only a counted one costs an attempt."""
+    released = running.advance("a", 2, 4).release("a", is_counted=is_counted)
+
+    assert released == replace(queued, attempt=attempt, token=2, steps=4)
+
+
+def test_success_keeps_pictures_and_notes():
+    """A success ends the run with its outputs, its notes and full progress, under no lease."""
+    done = running.advance("a", 3, 4).succeed("a", OUTPUTS, ("a note",), LATER)
+
+    assert done == replace(
+        running,
+        status=Status.SUCCEEDED,
+        outputs=OUTPUTS,
+        notes=("a note",),
+        finished_at=LATER,
+        lease_until=None,
+        step=4,
+        steps=4,
+    )
+    assert done.run_time == LATER - NOW
+
+
+def test_failure_keeps_its_reason():
+    """A failure ends the run with its reason and no picture."""
+    assert failed == replace(
+        running, status=Status.FAILED, failure=FAILURE, finished_at=LATER, lease_until=None
+    )
+
+
+def test_the_owner_can_repeat_its_end():
+    """An end whose reply was lost can be sent again, and the first one stands."""
+    assert succeeded.succeed("a", (), (), LATER + LEASE) is succeeded
+    assert failed.fail("a", Failure(cause=Cause.TIMEOUT, message="x"), LATER + LEASE) is failed
+
+
+@FINAL
+def test_the_first_end_wins(final):
+    """No final prediction can be cancelled, and the error names how it ended."""
+    with pytest.raises(AlreadyFinal) as refused:
+        final.cancel(LATER)
+
+    assert refused.value.status == final.status
+
+
+def test_a_success_cannot_fail_and_a_failure_cannot_succeed():
+    """Even the owner cannot change how it ended."""
+    with pytest.raises(Lost):
+        succeeded.fail("a", FAILURE, LATER)
+    with pytest.raises(Lost):
+        failed.succeed("a", OUTPUTS, (), LATER)
+
+
+@pytest.mark.parametrize("prediction", [queued, running])
+def test_cancel_ends_what_has_not_ended(prediction):
+    """Queued or running, a cancel ends it now and frees its lease."""
+    ended = prediction.cancel(LATER)
+
+    assert (ended.status, ended.finished_at, ended.lease_until) == (Status.CANCELLED, LATER, None)
+
+
+def test_tokens_are_numbered():
+    """Each reissue names another token; a final prediction needs none."""
+    assert [queued.token_id, queued.reissue().token_id] == ["p-1", "p-2"]
+    assert succeeded.reissue() is succeeded
+
+
+def test_when_to_look_again():
+    """A lease is looked at when it ends, everything else open after QUEUE_CHECK, what is final never."""
+    assert running.due_at(NOW) == NOW + LEASE
+    assert running.due_at(NOW + LEASE) == NOW + LEASE + QUEUE_CHECK
+    assert queued.due_at(NOW) == NOW + QUEUE_CHECK
+    assert succeeded.due_at(NOW) is None
+
+
+def test_run_time_is_zero_until_the_end():
+    """Neither a queued nor a running prediction, nor one cancelled in the queue, has a run time."""
+    assert {p.run_time for p in (queued, running, cancelled)} == {timedelta()}
+
+
+@pytest.mark.parametrize("status", Status)
+def test_the_final_states_are_three(status):
+    """Succeeded, failed and cancelled are final; queued and running are not."""
+    assert status.is_final == (status in {"succeeded", "failed", "cancelled"})
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_only_a_bad_input_is_not_worth_retrying(cause):
+    """Every failure but that of the input says that it may be retried."""
+    assert Failure(cause=cause, message="x").is_retryable == (cause != "input")

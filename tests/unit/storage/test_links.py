@@ -1,0 +1,139 @@
+"""Who may fetch a file: the URL's signature alone decides."""
+
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.storage.links import Links, open_links
+
+EXPIRES = datetime(2126, 1, 1, tzinfo=UTC)
+BEFORE = EXPIRES - timedelta(seconds=1)
+KEY = "p/a/0.png"
+links = Links("secret")
+
+
+def parts(url):
+    query = parse_qs(urlsplit(url).query)
+    return query["expires"][0], query["signature"][0]
+
+
+expires, signature = parts(links.link("https://klein.test", KEY, EXPIRES))
+
+
+def test_a_link_opens_its_file():
+    """The link is absolute, ends its path in the file's name, and is allowed until it expires."""
+    url = links.link("https://klein.test", KEY, EXPIRES)
+
+    assert urlsplit(url).path == "/files/p/a/0.png"
+    assert url == links.link("https://klein.test", KEY, EXPIRES)
+    assert links.allows(KEY, expires, signature, BEFORE)
+
+
+@pytest.mark.parametrize(
+    ("key", "until", "signed"),
+    [
+        ("p/a/1.png", expires, signature),
+        ("p/a/0.png\n", expires, signature),
+        (KEY, str(int(expires) + 1), signature),
+        (KEY, "0" + expires, signature[:-1]),
+        (KEY, "", signature),
+        (KEY, "-1", signature),
+        (KEY, "1e9", signature),
+        (KEY, "٣", signature),
+        (KEY, "²", signature),
+        (KEY, "9" * 5000, signature),
+        (KEY, expires, ""),
+        (KEY, expires, signature.upper()),
+        (KEY, expires, signature[:-1] + "é"),
+        (KEY, expires, "火" * 64),
+        (KEY, expires, "\ud800"),
+    ],
+)
+def test_what_was_tampered_with_opens_nothing(key, until, signed):
+    """Another file, time or signature is refused, whatever characters it is made of."""
+    assert not links.allows(key, until, signed, BEFORE)
+
+
+def test_a_link_expires():
+    """From its last second on a link opens nothing."""
+    assert not links.allows(KEY, expires, signature, EXPIRES)
+
+
+def test_another_secret_opens_nothing():
+    """A link that another server signed is refused."""
+    assert not Links("other").allows(KEY, expires, signature, BEFORE)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.text(), st.text(), st.text())
+def test_nothing_but_a_signature_opens_a_file(key, until, signed):
+    """No guess opens a file, and none is an error."""
+    assert not links.allows(key, until, signed, BEFORE)
+
+
+def test_own_urls_are_known():
+    """The key of one's own URL is told, whatever the base; that of any other URL is not."""
+    url = links.link("https://klein.test", KEY, EXPIRES)
+
+    assert links.key_of(url) == KEY
+    assert links.key_of(links.link("http://127.0.0.1:8000", KEY, EXPIRES)) == KEY
+    assert links.key_of(url.replace("0.png", "1.png")) is None
+    assert links.key_of(links.link("", KEY, datetime(2020, 1, 1, tzinfo=UTC))) is None
+    assert links.key_of("https://elsewhere.test/files/p/a/0.png") is None
+    assert links.key_of("") is None
+
+
+def test_a_given_secret_is_used(tmp_path):
+    """With a secret by setting no file is made."""
+    opened = open_links("secret", tmp_path)
+
+    assert opened.allows(KEY, expires, signature, BEFORE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_made_secret_is_kept_to_oneself(tmp_path):
+    """Without one it is made once, kept in a file that only its owner reads, and found again."""
+    first, second = (open_links(None, tmp_path / "data") for _ in range(2))
+    kept = tmp_path / "data" / "url_secret"
+
+    assert first.link("", KEY, EXPIRES) == second.link("", KEY, EXPIRES)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert len(kept.read_text()) == 64
+    assert [path.name for path in kept.parent.iterdir()] == ["url_secret"]
+
+
+RACER = """
+import sys
+from pathlib import Path
+from datetime import UTC, datetime
+from app.storage.links import open_links
+for folder in sys.stdin:
+    print(open_links(None, Path(folder.strip())).link("", "k", datetime(2126, 1, 1, tzinfo=UTC)))
+"""
+
+
+@pytest.mark.timeout(60)
+def test_two_processes_make_one_secret(tmp_path):
+    """Processes that ask for the secret of the same new folders in the same moment sign alike."""
+    folders = "".join(f"{tmp_path / str(number)}\n" for number in range(100))
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write(folders)
+        racer.stdin.close()
+        racer.stdin = None
+    first, second = (racer.communicate()[0] for racer in racers)
+
+    assert first == second
+    assert len(set(first.split())) == 100

@@ -1,0 +1,78 @@
+"""What the engine is told of a prediction."""
+
+import pytest
+
+from app.predictions.prediction import Cause, Failure
+from app.storage.errors import FileMissing, StorageError
+from tests.fakes import a_prediction
+from worker.engines import EngineFault, Order, OutOfMemory
+from worker.generate import failure_of, generate, order_of
+
+BASE = "flux-2-klein-4b-base-text-to-image"
+
+
+def order(model="flux-2-klein-4b-text-to-image", references=(), **values):
+    given = {"prompt": "a house", "seed": 7} | values
+    return order_of(a_prediction(model=model, input=given), references)
+
+
+def test_the_plainest_order():
+    """A prompt and a seed become four steps of one landscape picture, without guidance."""
+    assert order() == Order(
+        prompt="a house",
+        width=1024,
+        height=768,
+        steps=4,
+        guidance=1.0,
+        seeds=(7,),
+        references=(),
+        negative_prompt="",
+    )
+
+
+def test_pictures_have_consecutive_seeds():
+    """Picture k of seed s is drawn with seed s + k."""
+    assert order(num_images=3).seeds == (7, 8, 9)
+    assert order(seed=-1, num_images=2).seeds == (-1, 0)
+
+
+def test_only_a_base_checkpoint_honours_guidance():
+    """A distilled checkpoint always gets 1.0, a base checkpoint what was asked."""
+    assert order(guidance_scale=3).guidance == 1.0
+    assert order(BASE, guidance_scale=3, negative_prompt="fog").guidance == 3
+    assert order(BASE, negative_prompt="fog").negative_prompt == "fog"
+
+
+def test_the_checkpoint_decides_the_steps_that_nobody_names():
+    """4 steps distilled, 28 base, else what was asked."""
+    assert [order().steps, order(BASE).steps, order(num_inference_steps=9).steps] == [4, 28, 9]
+
+
+def test_an_edit_carries_its_images_and_follows_their_size():
+    """References go along as bytes, and without a size the engine decides."""
+    edit = order("flux-2-klein-4b-edit", (b"png",), image_urls=["p/in-0.png"])
+
+    assert (edit.references, edit.width, edit.height) == ((b"png",), None, None)
+
+
+def test_a_process_that_is_no_worker_refuses_tokens():
+    """Without an engine installed the job says so."""
+    with pytest.raises(RuntimeError, match="not a klein worker"):
+        generate("p")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "words"),
+    [
+        (StorageError("the disk is full"), Cause.STORAGE, "the disk is full"),
+        (FileMissing("p/in-0.png"), Cause.STORAGE, "p/in-0.png"),
+        (OutOfMemory("CUDA out of memory"), Cause.OUT_OF_MEMORY, "fewer or smaller"),
+        (EngineFault("black picture"), Cause.ENGINE, "black picture"),
+    ],
+)
+def test_what_a_failed_attempt_says(error, cause, words):
+    """Each error of an attempt has its cause and a message that the caller may read."""
+    failure = failure_of(error)
+
+    assert failure == Failure(cause=cause, message=failure.message)
+    assert words in failure.message
