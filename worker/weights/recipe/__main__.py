@@ -56,9 +56,9 @@ class Recipe:
             batch=256 if self.device.type == "cuda" else 64,
             compiled=self.compiled,
             report=tqdm.write,
-            on_save=lambda networks, _: self._ship(networks, autoencoder, tokenizer),
+            on_save=lambda networks, _: self._look(networks, autoencoder, tokenizer),
         )
-        phase.train()
+        self._write(phase.train(), autoencoder, tokenizer)
         evaluate(self.out, self.device, facts=self._facts(), share=self.share)
 
     def _autoencoder(self) -> Autoencoder:
@@ -80,7 +80,7 @@ class Recipe:
             torch.save(autoencoder.state_dict(), done)
         return autoencoder.eval().requires_grad_(False)
 
-    def _ship(self, networks: Networks, autoencoder: Autoencoder, tokenizer: Tokenizer) -> str:
+    def _write(self, networks: Networks, autoencoder: Autoencoder, tokenizer: Tokenizer) -> None:
         write_folder(
             self.out,
             autoencoder=autoencoder,
@@ -88,6 +88,9 @@ class Recipe:
             text_encoder=networks.text_encoder,
             tokenizer=tokenizer,
         )
+
+    def _look(self, networks: Networks, autoencoder: Autoencoder, tokenizer: Tokenizer) -> str:
+        self._write(networks, autoencoder, tokenizer)
         evaluation = Evaluation(
             pipeline=open_pipeline(self.out, self.device), share=0.1 * self.share
         )
@@ -126,7 +129,9 @@ def main() -> None:
     """Read the command line and do as it says."""
     parser = argparse.ArgumentParser(prog="python -m worker.weights.recipe", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/weights/builtin"))
-    parser.add_argument("--state", type=Path, help="where training can resume (OUT.state)")
+    parser.add_argument(
+        "--state", type=Path, default=Path("build/weights/state"), help="where --resume looks"
+    )
     parser.add_argument("--minutes", type=float, help="of training; 20 on a GPU, 120 on a CPU")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
@@ -145,7 +150,7 @@ def main() -> None:
     sys.stdout.write(f"on {describe_device(device)}: about {total} with the evaluation\n")
     Recipe(
         out=args.out,
-        state=args.state or args.out.with_name(args.out.name + ".state"),
+        state=args.state,
         minutes=minutes,
         seed=args.seed,
         device=device,
