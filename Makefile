@@ -36,8 +36,9 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 
 .venv/.%: requirements.lock pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[$(EXTRAS)]'
-	touch $@
+	@echo "installing klein and what it needs: a minute or two …"
+	$(BIN)/pip install --disable-pip-version-check --constraint requirements.lock --editable '.[$(EXTRAS)]'
+	@touch $@
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = worker,dev
 
