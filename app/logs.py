@@ -15,9 +15,15 @@ def configure_logs(process: str) -> None:
         if sys.stderr.isatty()
         else structlog.processors.JSONRenderer()
     )
+
+    def name_process(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return event | {"process": process}
+
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            name_process,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -27,7 +33,6 @@ def configure_logs(process: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
     # RQ and uvicorn say through logging what klein says in its own events: keep their warnings only
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("rq").setLevel(logging.WARNING)
