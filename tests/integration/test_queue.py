@@ -1,0 +1,258 @@
+"""Tokens on a real RQ: whatever is written in Redis, a worker calls one function and nothing else."""
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+from rq import SimpleWorker
+from rq.job import Callback, Job, JobStatus
+from rq.serializers import JSONSerializer
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.queue import JOB, Queues, Token, open_queue
+from tests.fakes import NOW, a_prediction
+from worker import generate
+
+QUEUE = "rq:queue:klein-distilled"
+
+
+class Recorder:
+    """A generator that only writes down what it was asked for."""
+
+    def __init__(self):
+        self.worked_on = []
+        self.error = None
+
+    def work(self, prediction_id):
+        self.worked_on.append(prediction_id)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(generate, "_generator", None)
+    generate.install(recorder)  # type: ignore[arg-type]  # it works without an engine
+    return recorder
+
+
+def push(connection, prediction):
+    with connection.pipeline() as pipe:
+        Queues(connection).push(prediction, pipe)
+        pipe.execute()
+
+
+def burst(connection):
+    """Let a real worker, wired as worker/main.py does, take all tokens; tell whether it took any."""
+    worker = SimpleWorker(
+        [open_queue(CheckpointKind.DISTILLED, connection)],
+        connection=connection,
+        job_class=Token,
+        serializer=JSONSerializer,
+        log_job_description=False,
+    )
+    return worker.work(burst=True, logging_level="CRITICAL")
+
+
+def forge(connection, token_id, function=JOB, arguments=("forged",), instance=None, **fields):
+    """Write a job into Redis as somebody could who has write access to it."""
+    data = json.dumps([function, instance, list(arguments), {}]).encode()
+    at = NOW.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    job = {"data": zlib.compress(data), "created_at": at, "enqueued_at": at, "status": "queued"}
+    job |= {"origin": "klein-distilled", "timeout": "-1", **fields}
+    connection.hset(f"rq:job:{token_id}", mapping=job)
+    connection.rpush(QUEUE, token_id)
+
+
+def test_a_token_carries_an_id_and_nothing_else(connection):
+    """No prompt and no key stand in what RQ keeps."""
+    push(connection, a_prediction())
+    kept = connection.hgetall("rq:job:p-1")
+    function, instance, arguments, named = json.loads(zlib.decompress(kept[b"data"]))
+
+    assert (function, instance, arguments, named) == (JOB, None, ["p"], {})
+    assert b"house" not in b"".join(kept.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "queue"),
+    [
+        ("flux-2-klein-4b-edit", "rq:queue:klein-distilled"),
+        ("flux-2-klein-4b-base-edit", "rq:queue:klein-base"),
+    ],
+)
+def test_a_token_waits_where_its_checkpoint_is_held(connection, model, queue):
+    """Each kind of checkpoint has a queue, which alone holds the token until it is taken off."""
+    queues = Queues(connection)
+    prediction = a_prediction(model=model)
+    push(connection, prediction)
+    assert connection.lrange(queue, 0, -1) == [b"p-1"]
+    assert queues.holds(prediction)
+    with connection.pipeline() as pipe:
+        queues.remove(prediction, pipe)
+        pipe.execute()
+
+    assert not queues.holds(prediction)
+    assert connection.exists("rq:job:p-1") == 0
+
+
+def test_a_worker_works_on_tokens_in_order(connection, recorder):
+    """Each token calls the job with its prediction's id, first come first served; nothing is left."""
+    for prediction_id in ("p", "q"):
+        push(connection, a_prediction(prediction_id))
+    burst(connection)
+
+    assert recorder.worked_on == ["p", "q"]
+    assert connection.keys("rq:job:*") == []
+
+
+def test_the_same_token_twice_is_worked_on_at_most_twice(connection, recorder):
+    """A token that was pushed twice does not stop the worker; the record decides what a repetition is."""
+    push(connection, a_prediction())
+    connection.rpush(QUEUE, "p-1")
+    push(connection, a_prediction("q"))
+    burst(connection)
+
+    assert recorder.worked_on[0] == "p"
+    assert recorder.worked_on[-1] == "q"
+
+
+def test_a_token_whose_job_is_gone_is_passed_over(connection, recorder):
+    """An id in the queue without a job behind it is dropped."""
+    connection.rpush(QUEUE, "nothing-1")
+    push(connection, a_prediction())
+    burst(connection)
+
+    assert recorder.worked_on == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("os.system", ["touch {canary}"]),
+        ("pathlib.Path.touch", ["{canary}"]),
+        ("worker.generate.install", ["{canary}"]),
+        ("worker.generate.generate.__globals__", ["{canary}"]),
+        ("", ["{canary}"]),
+        (None, ["{canary}"]),
+    ],
+)
+def test_a_forged_function_is_not_called(connection, recorder, tmp_path, function, arguments):
+    """A token that names another function calls nothing, and the worker goes on to the next."""
+    canary = tmp_path / "canary"
+    forge(connection, "evil", function, [a.format(canary=canary) for a in arguments])
+    push(connection, a_prediction())
+    burst(connection)
+
+    assert not canary.exists()
+    assert recorder.worked_on == ["p"]
+
+
+def test_a_forged_instance_is_not_called(connection, recorder):
+    """A token that calls a method of something it brings along is refused."""
+    forge(connection, "evil", "upper", [], instance="text")
+    forge(connection, "worse", JOB, [], instance={"worker.generate.generate": 1})
+    push(connection, a_prediction())
+    burst(connection)
+
+    assert recorder.worked_on == ["p"]
+
+
+@pytest.mark.parametrize("outcome", [None, ValueError("the job fails")], ids=["success", "failure"])
+def test_forged_callbacks_and_webhooks_are_not_called(connection, recorder, tmp_path, outcome):
+    """Callbacks and webhooks in a job are never imported, called or fetched, however the job ends."""
+    marker = tmp_path / "imported"
+    module = Path(tmp_path) / "evil_callback.py"
+    module.write_text(f"open({str(marker)!r}, 'w').close()\ndef call(*_): pass\n")
+    recorder.error = outcome
+    name = {"success_callback_name": "evil_callback.call", "failure_callback_name": "os.abort"}
+    webhook = {"url": f"http://127.0.0.1:9/{marker}", "job_status": "finished"}
+    forge(
+        connection,
+        "evil",
+        **name,
+        stopped_callback_name="os.abort",
+        webhooks=json.dumps([webhook, webhook | {"job_status": "failed"}]),
+    )
+    burst(connection)
+
+    assert recorder.worked_on == ["forged"]
+    assert not marker.exists()
+
+
+def test_a_token_has_no_callbacks_wherever_it_comes_from(connection):
+    """Callbacks are None on a token read from Redis and on one that was given some, and it can be saved."""
+    forge(connection, "evil", success_callback_name="os.abort", failure_callback_name="os.abort")
+    read = Token.fetch("evil", connection=connection, serializer=JSONSerializer)
+    read.save()
+    made = Token.create(
+        JOB,
+        ("p",),
+        connection=connection,
+        serializer=JSONSerializer,
+        on_success=Callback(print),
+        on_failure=Callback(print),
+        on_stopped=Callback(print),
+    )
+    for token in (read, made):
+        assert token.success_callback is None
+        assert token.failure_callback is None
+        assert token.stopped_callback is None
+
+
+def test_rq_itself_would_call_them(connection):
+    """The forgery is one: RQ's own job class reads the callback from the same hash."""
+    forge(connection, "evil", success_callback_name="os.abort")
+    job = Job.fetch("evil", connection=connection, serializer=JSONSerializer)
+
+    assert callable(job.success_callback)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data": b"cos\nsystem\n(S'true'\ntR."},
+        {"data": zlib.compress(b"not json")},
+        {"data": b""},
+        {"data": zlib.compress(b"[1]")},
+        {"meta": b"\x80\x04."},
+        {"result": b"\x80\x04."},
+    ],
+    ids=str,
+)
+def test_a_broken_job_does_not_stop_the_worker(connection, recorder, fields):
+    """A job that cannot be read is passed over, and the next token is worked on."""
+    forge(connection, "broken", **fields)
+    push(connection, a_prediction())
+    burst(connection)
+
+    assert recorder.worked_on[-1] == "p"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"status": "bogus"}, {"created_at": "then"}, {"timeout": "soon"}, {"enqueued_at": b"\xff"}],
+    ids=str,
+)
+def test_an_impossible_job_costs_one_start(connection, recorder, fields):
+    """RQ's worker gives up at a job with an impossible field; started again, it works on the next token."""
+    forge(connection, "broken", **fields)
+    push(connection, a_prediction())
+    burst(connection)
+    burst(connection)
+
+    assert recorder.worked_on == ["p"]
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), ValueError("x")])
+def test_a_job_that_raises_leaves_a_worker_that_works(connection, recorder, error):
+    """Whatever a job raises, RQ marks its token failed and forgets it within a minute."""
+    recorder.error = error
+    push(connection, a_prediction())
+    burst(connection)
+    token = Token.fetch("p-1", connection=connection, serializer=JSONSerializer)
+
+    assert token.get_status() is JobStatus.FAILED
+    assert 0 < connection.ttl("rq:job:p-1") <= 60

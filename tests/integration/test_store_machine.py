@@ -1,0 +1,294 @@
+"""A state machine over the real store: what no order of calls by any number of owners can do.
+
+The model beside it is a few lines of plain Python. Two broken stores show that the machine would notice.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from app.predictions import store
+from app.predictions.errors import AlreadyFinal, Lost
+from app.predictions.prediction import MAX_ATTEMPTS, Cause, Failure, Output, Prediction, Status
+from app.predictions.queue import Queues
+from app.predictions.store import EXPIRY, FINAL_CHANNEL, OPEN, Store, record_key
+from app.predictions.upkeep import Upkeep
+from app.storage.local import LocalStorage
+from tests.fakes import a_prediction, lapse, make_due
+
+QUEUE = "rq:queue:klein-distilled"
+FAILURE = Failure(cause=Cause.ENGINE, message="no picture")
+CI = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=150,
+    stateful_step_count=40,
+    suppress_health_check=list(HealthCheck),
+)
+UNTIL_FOUND = settings(
+    CI, phases=[Phase.generate], database=None, report_multiple_bugs=False, print_blob=False
+)
+OWNERS = st.sampled_from(["a", "b", "c"])
+
+
+@dataclass
+class Expected:
+    """What the model knows of a prediction."""
+
+    status: Status = Status.QUEUED
+    owner: str | None = None
+    is_leased: bool = False
+    attempt: int = 0
+    outputs: tuple[Output, ...] = ()
+
+
+class Machine(RuleBasedStateMachine):
+    """Several workers, a caller, a reconciler and the passing of time, in any order."""
+
+    connection: ClassVar[Any]  # redis.Redis, whose answers have too many types
+    storage: ClassVar[LocalStorage]
+
+    known = Bundle("known")
+    tokens = Bundle("tokens")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection.flushall()
+        queues = Queues(self.connection)
+        self.store = Store(self.connection, queues, timedelta(days=7))
+        self.upkeep = Upkeep(self.store, queues, self.storage)
+        self.announcements = self.connection.pubsub(ignore_subscribe_messages=True)
+        self.announcements.subscribe(FINAL_CHANNEL)
+        self.announcements.get_message(timeout=1)
+        self.model: dict[str, Expected] = {}
+        self.ended: dict[str, bytes] = {}  # id -> its final record
+        self.announced: Counter[str] = Counter()
+
+    def teardown(self) -> None:
+        self.announcements.close()
+
+    @rule(target=known)
+    def add(self) -> str:
+        prediction_id = f"p{len(self.model)}"
+        self.model[prediction_id] = Expected()
+        self.store.add(a_prediction(prediction_id))
+        return prediction_id
+
+    @rule(prediction_id=known)
+    def add_again(self, prediction_id: str) -> None:
+        """Send an accept again, as the client does where the reply was lost."""
+        self.store.add(a_prediction(prediction_id))
+
+    @rule(target=tokens)
+    def pop(self) -> Any:
+        """Take a token off the queue, as RQ does before anybody claims; the worker may die here."""
+        token = self.connection.lpop(QUEUE)
+        return multiple() if token is None else token.decode().rpartition("-")[0]
+
+    @rule(prediction_id=tokens, owner=OWNERS)
+    def claim(self, prediction_id: str, owner: str) -> None:
+        """Work on a token: a fresh, a repeated or a stale one."""
+        expected = self.model[prediction_id]
+        is_mine = expected.status is Status.RUNNING and expected.owner == owner
+        is_free = expected.status is Status.QUEUED or (
+            expected.status is Status.RUNNING and not expected.is_leased
+        )
+        if is_mine:
+            pass  # a repetition
+        elif not is_free:
+            self.refuse(prediction_id, lambda p, now: p.claim(owner, now))
+            return
+        elif expected.attempt == MAX_ATTEMPTS:
+            expected.status = Status.FAILED
+        else:
+            expected.status, expected.owner = Status.RUNNING, owner
+            expected.is_leased = True
+            expected.attempt += 1
+        self.store.change(prediction_id, lambda p, now: p.claim(owner, now))
+
+    @rule(prediction_id=known, owner=OWNERS)
+    def renew(self, prediction_id: str, owner: str) -> None:
+        if self.moves(prediction_id, owner, lambda p, now: p.renew(owner, now)):
+            self.model[prediction_id].is_leased = True
+
+    @rule(prediction_id=known, owner=OWNERS, step=st.integers(1, 4))
+    def advance(self, prediction_id: str, owner: str, step: int) -> None:
+        if self.moves(prediction_id, owner, lambda p, _now: p.advance(owner, step, 4)):
+            assert self.store.get(prediction_id).step == step
+
+    @rule(prediction_id=known, owner=OWNERS, is_counted=st.booleans())
+    def release(self, prediction_id: str, owner: str, is_counted: bool) -> None:
+        if self.moves(
+            prediction_id, owner, lambda p, _now: p.release(owner, is_counted=is_counted)
+        ):
+            expected = self.model[prediction_id]
+            expected.status, expected.owner, expected.is_leased = Status.QUEUED, None, False
+            expected.attempt -= not is_counted
+
+    @rule(prediction_id=known, owner=OWNERS)
+    def succeed(self, prediction_id: str, owner: str) -> None:
+        """Bring a result, in time, late, or for the second time."""
+        outputs = (Output(key=f"{prediction_id}/{owner}/0.png", width=64, height=64),)
+        expected = self.model[prediction_id]
+        if expected.status is Status.SUCCEEDED and expected.owner == owner:
+            self.store.change(prediction_id, lambda p, now: p.succeed(owner, outputs, (), now))
+        elif self.moves(prediction_id, owner, lambda p, now: p.succeed(owner, outputs, (), now)):
+            expected.status, expected.outputs = Status.SUCCEEDED, outputs
+
+    @rule(prediction_id=known, owner=OWNERS)
+    def fail(self, prediction_id: str, owner: str) -> None:
+        expected = self.model[prediction_id]
+        if expected.status is Status.FAILED and expected.owner == owner:
+            self.store.change(prediction_id, lambda p, now: p.fail(owner, FAILURE, now))
+        elif self.moves(prediction_id, owner, lambda p, now: p.fail(owner, FAILURE, now)):
+            expected.status = Status.FAILED
+
+    @rule(prediction_id=known)
+    def cancel(self, prediction_id: str) -> None:
+        if self.model[prediction_id].status.is_final:
+            with pytest.raises(AlreadyFinal):
+                self.store.change(prediction_id, lambda p, now: p.cancel(now))
+        else:
+            self.store.change(prediction_id, lambda p, now: p.cancel(now))
+            self.model[prediction_id].status = Status.CANCELLED
+
+    @rule(prediction_id=known, owner=OWNERS)
+    def cancel_comes_between(self, prediction_id: str, owner: str) -> None:
+        """A success is decided on a record that a cancel changes before it is written."""
+        expected = self.model[prediction_id]
+        if expected.status is not Status.RUNNING or expected.owner != owner:
+            return
+
+        def slow(prediction: Prediction, now: datetime) -> Prediction:
+            if not self.model[prediction_id].status.is_final:
+                self.cancel(prediction_id)
+            return prediction.succeed(owner, (), (), now)
+
+        self.refuse(prediction_id, slow)
+
+    @rule(prediction_id=known)
+    def reissue(self, prediction_id: str) -> None:
+        self.store.change(prediction_id, lambda p, _now: p.reissue())
+
+    @rule(prediction_id=known)
+    def lease_passes(self, prediction_id: str) -> None:
+        """A worker that hangs or died: nobody renews."""
+        expected = self.model[prediction_id]
+        if expected.is_leased and expected.status is Status.RUNNING:
+            lapse(self.store, prediction_id)
+            expected.is_leased = False
+
+    @rule(token=consumes(tokens))
+    def worker_dies(self, token: str) -> None:
+        """The token is gone for good."""
+
+    @rule()
+    def time_passes(self) -> None:
+        """A long time: every lease ends, the reconciler looks, and all that is open has a token."""
+        for prediction_id, expected in self.model.items():
+            if expected.is_leased and expected.status is Status.RUNNING:
+                lapse(self.store, prediction_id)
+                expected.is_leased = False
+            make_due(self.connection, prediction_id)
+        self.upkeep.reconcile()
+        waiting = {t.decode().rpartition("-")[0] for t in self.connection.lrange(QUEUE, 0, -1)}
+
+        assert {i for i, e in self.model.items() if not e.status.is_final} <= waiting
+
+    @invariant()
+    def the_records_are_as_expected(self) -> None:
+        for prediction_id, expected in self.model.items():
+            prediction = self.store.get(prediction_id)
+            assert prediction.status is expected.status
+            assert prediction.attempt == expected.attempt
+            assert prediction.outputs == expected.outputs
+            if prediction.status is Status.RUNNING:
+                assert prediction.owner == expected.owner
+            if prediction.status is Status.SUCCEEDED:
+                assert prediction.outputs[0].key == f"{prediction_id}/{prediction.owner}/0.png"
+
+    @invariant()
+    def what_has_ended_stays(self) -> None:
+        """A final record never changes by a byte, and was announced and dated exactly once."""
+        while message := self.announcements.get_message(timeout=0):
+            self.announced[message["data"].decode()] += 1
+        final = {i for i, e in self.model.items() if e.status.is_final}
+        for prediction_id in final:
+            record = self.connection.get(record_key(prediction_id))
+            assert self.ended.setdefault(prediction_id, record) == record
+
+        assert self.announced == Counter(final)
+        assert {i.decode() for i in self.connection.zrange(EXPIRY, 0, -1)} == final
+
+    @invariant()
+    def what_is_open_is_looked_at(self) -> None:
+        """The open set holds exactly what has not ended."""
+        assert {i.decode() for i in self.connection.zrange(OPEN, 0, -1)} == {
+            i for i, e in self.model.items() if not e.status.is_final
+        }
+
+    def moves(self, prediction_id: str, owner: str, transition: Any) -> bool:
+        """Make an owner's move; tell whether the model allows it, and see that the store agrees."""
+        expected = self.model[prediction_id]
+        if expected.status is Status.RUNNING and expected.owner == owner:
+            self.store.change(prediction_id, transition)
+            return True
+        self.refuse(prediction_id, transition)
+        return False
+
+    def refuse(self, prediction_id: str, transition: Any) -> None:
+        with pytest.raises(Lost):
+            self.store.change(prediction_id, transition)
+
+
+@pytest.fixture
+def machine(redis_server, tmp_path):
+    """The machine on an empty Redis that does not wait for the disk."""
+    with redis_server.connect() as connection:
+        connection.config_set("appendfsync", "no")
+        yield type(
+            "OnRedis",
+            (Machine,),
+            {"connection": connection, "storage": LocalStorage(tmp_path)},
+        )
+        connection.config_set("appendfsync", "always")
+
+
+@pytest.mark.timeout(120)
+def test_no_order_of_calls_breaks_the_store(machine):
+    """Whatever callers, workers, deaths and delays do: one end each, nothing lost, only owners succeed."""
+    run_state_machine_as_test(machine, settings=CI)
+
+
+MUTANTS = {
+    "no fence": (Prediction, "_require", lambda _self, _owner: None),
+    "no reconciler": (Upkeep, "reconcile", lambda _self: 0),
+    "no compare": (store, "_CHANGE", store._CHANGE.replace("return 0", "local lost = 0", 1)),
+    "an accept that overwrites": (store, "_ADD", store._ADD.replace(", 'NX')", ")")),
+    "no lease": (Prediction, "due_at", lambda _self, _now: None),
+}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_machine_notices_a_broken_store(machine, mutant, monkeypatch):
+    """With one safeguard taken out, the machine fails."""
+    target, name, broken = MUTANTS[mutant]
+    monkeypatch.setattr(target, name, broken)  # a mutant is what patching is for
+
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        run_state_machine_as_test(machine, settings=UNTIL_FOUND)
