@@ -4,6 +4,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.acceptance.asking import LONG, create, get, until
 from tests.acceptance.klein import Klein, running_klein
 
 
@@ -24,4 +25,39 @@ def klein(tiny_weights: Path) -> Iterator[Klein]:
 @pytest.fixture
 def client(klein: Klein) -> Iterator[httpx.Client]:
     with klein.client() as client:
+        yield client
+
+
+@pytest.fixture
+def stranger(klein: Klein) -> Iterator[httpx.Client]:
+    """A client with another key."""
+    with klein.client(klein.other_key) as client:
+        yield client
+
+
+@pytest.fixture
+def busy(client: httpx.Client) -> Iterator[str]:
+    """The id of a prediction that keeps the only worker busy while the test runs."""
+    prediction_id = create(client, **LONG)
+    until(lambda: get(client, prediction_id)["status"] == "processing")
+    yield prediction_id
+    client.post(f"/v1/prediction/{prediction_id}/cancel")
+
+
+@pytest.fixture(scope="session")
+def varied_klein(tiny_base_weights: Path) -> Iterator[Klein]:
+    """A second system, on a base checkpoint, with every setting changed that can be."""
+    with running_klein(
+        tiny_base_weights,
+        KLEIN_STATUS_WORDS="documented",
+        KLEIN_STRICT_INPUTS="true",
+        KLEIN_ALLOW_HOSTS="127.0.0.1",
+        KLEIN_BODY_MAX_BYTES="100000",
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def varied_client(varied_klein: Klein) -> Iterator[httpx.Client]:
+    with varied_klein.client() as client:
         yield client

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 STARTED_S = 60
 
@@ -27,7 +28,6 @@ class Klein:
         self.other_key = "other-key"
         self.folder = folder
         self.log: list[str] = []
-        self._ready = threading.Event()
         self._environ = os.environ | {
             "KLEIN_PORT": str(port),
             "KLEIN_DATA": str(folder),
@@ -35,7 +35,9 @@ class Klein:
             **settings,
         }
 
-    def start(self) -> None:
+    def launch(self) -> None:
+        """Start the processes, and do not wait for them."""
+        self._ready = threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", "up"],
             env=self._environ,
@@ -45,14 +47,36 @@ class Klein:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def start(self) -> None:
+        self.launch()
         assert self._ready.wait(STARTED_S), "\n".join(self.log)
         assert self.process.poll() is None, "\n".join(self.log)
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for the end, and give the exit code."""
         code = self.process.wait(STARTED_S)
         self._reader.join()
         return code
+
+    def parts(self) -> list[psutil.Process]:
+        """List the processes below `klein up`."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def part(self, name: str) -> psutil.Process:
+        """Find redis, api, worker, courier, or the engine below the worker."""
+        telling = {
+            "redis": "redis.sock",
+            "api": "app.cli api",
+            "worker": "worker.main worker",
+            "courier": "worker.main courier",
+            "engine": "worker.child",
+        }[name]
+        return next(p for p in self.parts() if telling in " ".join(p.cmdline()))
 
     def client(self, key: str | None = None) -> httpx.Client:
         return httpx.Client(
@@ -77,4 +101,5 @@ def running_klein(weights: Path, **settings: str) -> Iterator[Klein]:
         try:
             yield klein
         finally:
-            klein.stop()
+            if klein.process.poll() is None:
+                klein.stop()

@@ -1,0 +1,86 @@
+"""How the tests ask for predictions and look at what comes back."""
+
+import base64
+import io
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+from PIL import Image
+
+TEXT = "flux-2-klein-4b-text-to-image"
+EDIT = "flux-2-klein-4b-edit"
+SMALL = {"width": 64, "height": 64}
+LONG = {"num_inference_steps": 50, "num_images": 4, "image_size": "square_hd"}
+"""Takes a minute, in steps of a quarter of a second."""
+
+T = TypeVar("T")
+
+
+def order(model: str = TEXT, **inputs: Any) -> dict[str, Any]:
+    """Write a body for create and run: a small picture unless the inputs say otherwise."""
+    return {"model": model, "input": {"prompt": "a red circle", "image_size": SMALL} | inputs}
+
+
+def create(client: httpx.Client, model: str = TEXT, **inputs: Any) -> str:
+    """Create a prediction and give its id."""
+    answer = client.post("/v1/prediction", json=order(model, **inputs))
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["predictionID"])
+
+
+def run(client: httpx.Client, model: str = TEXT, **inputs: Any) -> Any:
+    """Run a prediction to its successful end and give the answer."""
+    answer = client.post("/v1/prediction/run", json=order(model, **inputs)).json()
+    assert answer["status"] == "success", answer
+    return answer
+
+
+def get(client: httpx.Client, prediction_id: str, wait: float = 0) -> Any:
+    """Show a prediction, at the latest after `wait` seconds."""
+    return client.get(f"/v1/prediction/{prediction_id}", params={"wait": wait}).json()
+
+
+def fetch(url: str) -> bytes:
+    """Download without a key, or decode a data URI."""
+    if url.startswith("data:"):
+        return base64.b64decode(url.partition(",")[2])
+    answer = httpx.get(url, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def pixels(url: str) -> "np.ndarray[Any, Any]":
+    """Download a picture and give its pixels."""
+    with Image.open(io.BytesIO(fetch(url))) as image:
+        return np.asarray(image.convert("RGB"), np.float64)
+
+
+def decibels(one: str, other: str) -> float:
+    """Compare two pictures: their peak signal-to-noise ratio."""
+    error = float(np.mean((pixels(one) - pixels(other)) ** 2))
+    return 10 * float(np.log10(255**2 / error)) if error else float("inf")
+
+
+def image_file(width: int = 64, height: int = 64, kind: str = "PNG", **saving: Any) -> bytes:
+    """Draw an image file."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(file, kind, **saving)
+    return file.getvalue()
+
+
+def data_uri(data: bytes) -> str:
+    """Write a file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def until(look: Callable[[], T], within_s: float = 30) -> T:
+    """Look until there is something to see."""
+    deadline = time.monotonic() + within_s
+    while not (seen := look()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        threading.Event().wait(0.02)
+    return seen

@@ -1,0 +1,115 @@
+"""What every request has: a key, an id, and a path with or without a slash."""
+
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import create, order
+from tests.acceptance.klein import Klein
+
+PRIVATE = [
+    ("POST", "/v1/prediction"),
+    ("POST", "/v1/prediction/run"),
+    ("GET", "/v1/prediction/x"),
+    ("POST", "/v1/prediction/x/cancel"),
+    ("GET", "/v1/executions"),
+    ("GET", "/v2/executions"),
+]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_every_post_is_served_with_and_without_a_slash(client: httpx.Client, slash: str) -> None:
+    """Create, run and cancel answer directly, without a redirect."""
+    created = client.post(f"/v1/prediction{slash}", json=order())
+    ran = client.post(f"/v1/prediction/run{slash}", json=order())
+    cancelled = client.post(f"/v1/prediction/{ran.json()['predictionID']}/cancel{slash}")
+
+    assert (200, 200, 409) == (created.status_code, ran.status_code, cancelled.status_code)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-API-Key": "test-key"},
+        {"x-api-key": "test-key"},
+        {"X-API-KEY": "test-key"},
+        {"Authorization": "Bearer test-key"},
+        {"Authorization": "bearer test-key"},
+        {"X-API-Key": "test-key", "Authorization": "Bearer test-key"},
+        {"X-API-Key": "test-key", "Authorization": "Basic dXNlcg=="},
+    ],
+)
+def test_a_key_is_taken_from_either_header(klein: Klein, headers: dict[str, str]) -> None:
+    """A key in X-API-Key of any case, in Authorization: Bearer, or in both, is accepted."""
+    answer = httpx.get(f"{klein.url}/v1/executions", headers=headers, trust_env=False)
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}, {"Authorization": "test-key"}],
+)
+@pytest.mark.parametrize(("method", "path"), PRIVATE)
+def test_a_missing_or_wrong_key_is_a_401(
+    klein: Klein, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """Every private route answers 401 in the hosted words."""
+    answer = httpx.request(method, klein.url + path, headers=headers, trust_env=False)
+
+    assert answer.status_code == 401
+    assert answer.json()["error"] == answer.json()["message"] == "Invalid or missing API key"
+
+
+def test_models_need_no_key(klein: Klein) -> None:
+    """The list of models answers anybody."""
+    assert httpx.get(f"{klein.url}/v1/models", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "suffix"), [("GET", ""), ("POST", "/cancel")])
+def test_another_key_sees_nothing(
+    client: httpx.Client, stranger: httpx.Client, method: str, suffix: str
+) -> None:
+    """Another key's prediction answers exactly as one that never was."""
+    prediction_id = create(client)
+
+    theirs = stranger.request(method, f"/v1/prediction/{prediction_id}{suffix}")
+    nobodys = stranger.request(method, f"/v1/prediction/{uuid.uuid4()}{suffix}")
+
+    assert theirs.status_code == 404
+    assert theirs.json()["error"] == "Prediction not found"
+    assert theirs.content == nobodys.content
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/models", None),
+        ("GET", "/nowhere", None),
+        ("DELETE", "/v1/models", None),
+        ("POST", "/v1/prediction", {}),
+        ("POST", "/v1/prediction/x/cancel", None),
+    ],
+)
+def test_every_answer_carries_a_request_id(
+    client: httpx.Client, method: str, path: str, body: Any
+) -> None:
+    """The caller's X-Request-Id comes back, or a fresh one, also on errors; no rate limit is named."""
+    echoed = client.request(method, path, json=body, headers={"X-Request-Id": "mine-1"})
+    fresh = client.request(method, path, json=body)
+    odd = client.request(method, path, json=body, headers={"X-Request-Id": "no spaces" * 99})
+
+    assert echoed.headers["X-Request-Id"] == "mine-1"
+    assert uuid.UUID(fresh.headers["X-Request-Id"]) != uuid.UUID(odd.headers["X-Request-Id"])
+    assert not [name for name in fresh.headers if name.startswith("x-ratelimit")]
+
+
+def test_a_bad_key_still_gets_its_request_id(klein: Klein) -> None:
+    """A 401 carries the caller's X-Request-Id."""
+    headers = {"X-Request-Id": "mine-2"}
+
+    answer = httpx.get(f"{klein.url}/v1/executions", headers=headers, trust_env=False)
+
+    assert answer.headers["X-Request-Id"] == "mine-2"
