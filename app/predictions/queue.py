@@ -10,6 +10,7 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 from rq import Queue
+from rq.exceptions import NoSuchJobError, TimeoutFormatError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -32,6 +33,13 @@ class Token(Job):
         return super().func  # type: ignore[no-any-return]  # RQ is untyped here
 
     success_callback = failure_callback = stopped_callback = property(lambda _self: None)
+
+    def restore(self, raw_data: dict[Any, Any]) -> None:
+        """Read a token; one that cannot be read is as good as gone, and no worker falls over it."""
+        try:
+            super().restore(raw_data)
+        except (ValueError, TypeError, TimeoutFormatError) as exc:
+            raise NoSuchJobError(f"token {self.id} cannot be read") from exc
 
     def send_webhooks(self, *_args: Any, **_kwargs: Any) -> None:
         """Send nothing: klein's own courier signs and retries."""
