@@ -19,7 +19,8 @@ def configure_logs(process: str) -> None:
     def name_process(
         _logger: object, _method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
-        return event | {"process": process}
+        event["process"] = process
+        return event
 
     structlog.configure(
         processors=[
