@@ -75,6 +75,7 @@ def run_worker(settings: Settings) -> None:
     leases.start()
     with child:
         try:
+            log.info("engine_loads")
             checkpoint = child.wait_ready(LOAD_S)
             log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
             announcement = _announcement(name, checkpoint)

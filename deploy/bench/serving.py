@@ -126,7 +126,12 @@ def measure_start(weights: str) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="klein-") as data:
         started = time.perf_counter()
         seen: dict[str, float] = {}
-        marks = {"courier_ready": "courier", "engine_ready": "engine loaded and warm"}
+        marks = {
+            "api_ready": "api",
+            "courier_ready": "courier",
+            "engine_loads": "worker",
+            "engine_ready": "its engine, imported, loaded and warm,",
+        }
         with subprocess.Popen(
             [sys.executable, "-m", "app.cli", "up"],
             env=os.environ
