@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 from rq import Queue
-from rq.exceptions import NoSuchJobError, TimeoutFormatError
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -38,7 +38,7 @@ class Token(Job):
         """Read a token; one that cannot be read is as good as gone, and no worker falls over it."""
         try:
             super().restore(raw_data)
-        except (ValueError, TypeError, TimeoutFormatError) as exc:
+        except (ValueError, TypeError, AssertionError) as exc:  # as RQ raises them
             raise NoSuchJobError(f"token {self.id} cannot be read") from exc
 
     def send_webhooks(self, *_args: Any, **_kwargs: Any) -> None:
