@@ -20,8 +20,9 @@ RECONNECT_S = 0.5
 class Watch:
     """The waiters of one process."""
 
-    def __init__(self, connection: "redis.asyncio.Redis") -> None:
+    def __init__(self, connection: "redis.asyncio.Redis", poll_s: float = POLL_S) -> None:
         self._redis = connection
+        self._poll_s = poll_s
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     @asynccontextmanager
@@ -31,9 +32,9 @@ class Watch:
         try:
             yield
         finally:
-            listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await listener
+            while not listener.done():
+                listener.cancel()  # more than once: redis-py swallows some while it connects
+                await asyncio.wait({listener}, timeout=RECONNECT_S)
 
     async def read(self, prediction_id: str) -> Prediction:
         """Read the record. Raises UnknownPrediction or Unavailable."""
@@ -53,11 +54,12 @@ class Watch:
                 prediction = await self.read(
                     prediction_id
                 )  # after clear: a later change sets it again
+                _heed_cancellation()
                 left = ends - clock()
                 if prediction.status.is_final or left <= 0:
                     return prediction
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, POLL_S)):
+                    async with asyncio.timeout(min(left, self._poll_s)):
                         await event.wait()
         finally:
             self._waiters[prediction_id].discard(event)
@@ -76,7 +78,7 @@ class Watch:
                     await pubsub.subscribe(FINAL_CHANNEL)
                     self._wake_all()  # what ended before the subscription was not announced to us
                     async for message in pubsub.listen():
-                        self._wake(message["data"].decode())
+                        self._wake(message["data"].decode(errors="replace"))
             except RedisError as exc:
                 log.warning("subscription_lost", error=str(exc))
                 await asyncio.sleep(RECONNECT_S)
@@ -88,3 +90,10 @@ class Watch:
     def _wake_all(self) -> None:
         for prediction_id in self._waiters:
             self._wake(prediction_id)
+
+
+def _heed_cancellation() -> None:
+    """Raise the cancellation that redis-py swallows now and then: nobody waits for this any more."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

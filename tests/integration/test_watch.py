@@ -1,0 +1,215 @@
+"""Waiting for an end, on a real Redis: woken at once, never woken in vain for long, and freed."""
+
+import asyncio
+import time
+
+import pytest
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff, NoBackoff
+
+from app.predictions.errors import Unavailable, UnknownPrediction
+from app.predictions.prediction import Status
+from app.predictions.store import FINAL_CHANNEL, OPEN
+from app.predictions.watch import Watch
+from tests.fakes import a_prediction, a_store
+from tests.redis_server import running_redis
+
+
+@pytest.fixture
+def store(connection):
+    return a_store(connection)
+
+
+def readers_of(url):
+    """Open the connections that waiters read through, as app/main.py does."""
+    retry = Retry(ExponentialBackoff(cap=0.5, base=0.01), 10)
+    pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=8, retry=retry)
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+@pytest.fixture
+async def watch(redis_server):
+    async with readers_of(redis_server.url) as readers:
+        watch = Watch(readers)
+        async with watch.listening():
+            yield watch
+
+
+def end(store, prediction_id="p"):
+    return store.change(prediction_id, lambda p, now: p.cancel(now))
+
+
+async def until(condition):
+    """Wait until a condition holds; the test's own time limit ends this."""
+    while not condition():  # noqa: ASYNC110 -- nothing announces it
+        await asyncio.sleep(0.001)
+
+
+async def until_listening(connection, count=1):
+    await until(
+        lambda: dict(connection.pubsub_numsub(FINAL_CHANNEL))[FINAL_CHANNEL.encode()] == count
+    )
+
+
+async def test_what_has_ended_is_told_at_once(watch, store):
+    """A wait for a final prediction returns it."""
+    store.add(a_prediction())
+    ended = end(store)
+
+    assert await watch.wait("p", 60) == ended
+
+
+async def test_an_end_wakes_its_waiter(watch, store, connection):
+    """The wait returns the final record well before any poll."""
+    store.add(a_prediction())
+    await until_listening(connection)
+    waiter = asyncio.create_task(watch.wait("p", 60))
+    await until(lambda: watch.waiting == 1)
+    ended = end(store)
+    started = time.monotonic()
+
+    assert await waiter == ended
+    assert time.monotonic() - started < 1
+    assert watch.waiting == 0
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05])
+async def test_time_that_is_up_gives_the_state(watch, store, timeout):
+    """After its time a wait returns the prediction as it is then."""
+    store.add(a_prediction())
+    waiter = asyncio.create_task(watch.wait("p", timeout))
+    running = store.change("p", lambda p, now: p.claim("a", now))
+
+    assert (await waiter).status in ({running.status} if timeout else {"queued", "running"})
+    assert watch.waiting == 0
+
+
+async def test_a_prediction_that_is_not_there(watch):
+    """Waiting for an unknown prediction says so, and leaves no waiter."""
+    with pytest.raises(UnknownPrediction):
+        await watch.wait("nobody", 60)
+
+    assert watch.waiting == 0
+
+
+async def test_two_hundred_waiters_are_woken_by_one_end(watch, store, connection):
+    """All waiters of a prediction get its end, and those of another wait on."""
+    for prediction_id in ("p", "q"):
+        store.add(a_prediction(prediction_id))
+    await until_listening(connection)
+    waiters = [asyncio.create_task(watch.wait("p", 60)) for _ in range(200)]
+    other = asyncio.create_task(watch.wait("q", 60))
+    await until(lambda: watch.waiting == 201)
+    ended = end(store)
+    found = await asyncio.gather(*waiters)
+
+    assert found == [ended] * 200
+    assert not other.done()
+    assert watch.waiting == 1
+    end(store, "q")
+    assert (await other).id == "q"
+
+
+async def test_waiters_that_leave_are_freed(watch, store):
+    """A waiter that is cancelled leaves nothing behind, while its neighbour waits on."""
+    store.add(a_prediction())
+    stays, *leave = [asyncio.create_task(watch.wait("p", 60)) for _ in range(50)]
+    await until(lambda: watch.waiting == 50)
+    for waiter in leave:
+        waiter.cancel()
+    await asyncio.gather(*leave, return_exceptions=True)
+    assert watch.waiting == 1
+    end(store)
+
+    assert (await stays).status is Status.CANCELLED
+    assert watch._waiters == {}
+
+
+@pytest.mark.parametrize("turns", range(1, 16))
+async def test_a_waiter_can_leave_at_any_moment(redis_server, store, turns):
+    """A cancellation ends a wait even where redis-py swallows it, while it connects, sends or reads."""
+    store.add(a_prediction())
+    async with readers_of(redis_server.url) as readers:
+        watch = Watch(readers)
+        waiter = asyncio.create_task(watch.wait("p", None))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiter.cancel()
+        done, _ = await asyncio.wait({waiter}, timeout=2)
+
+        assert done == {waiter}
+        assert waiter.cancelled()
+        assert watch.waiting == 0
+
+
+@pytest.mark.parametrize("turns", range(1, 16))
+async def test_listening_can_end_at_any_moment(redis_server, turns):
+    """The listener stops within a second, whatever it does just then."""
+    async with readers_of(redis_server.url) as readers:
+        async with Watch(readers).listening():
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            started = time.monotonic()
+
+        assert time.monotonic() - started < 2
+
+
+async def test_a_lost_announcement_costs_one_poll(redis_server, store, connection):
+    """Where nobody announced the end, the wait finds it at its next look."""
+    store.add(a_prediction())
+    async with readers_of(redis_server.url) as readers:
+        watch = Watch(readers, poll_s=0.05)  # and nobody listens
+        waiter = asyncio.create_task(watch.wait("p", 60))
+        await until(lambda: watch.waiting == 1)
+        started = time.monotonic()
+        ended = end(store)
+
+        assert await waiter == ended
+        assert time.monotonic() - started < 1
+
+
+async def test_an_end_before_the_subscription_is_not_missed(redis_server, store, connection):
+    """A waiter whose prediction ended before the listener subscribed is woken when it has."""
+    store.add(a_prediction())
+    async with readers_of(redis_server.url) as readers:
+        watch = Watch(readers)
+        waiter = asyncio.create_task(watch.wait("p", 60))
+        await until(lambda: watch.waiting == 1)
+        ended = end(store)
+        async with watch.listening():
+            assert await asyncio.wait_for(waiter, 2) == ended
+
+
+@pytest.mark.timeout(60)
+async def test_a_waiter_outlives_a_restart_of_redis():
+    """Redis is killed and comes back with its file; the waiter gets an end that came after that."""
+    with running_redis() as server, server.connect() as connection:
+        store = a_store(connection)
+        store.add(a_prediction())
+        async with readers_of(server.url) as readers:
+            watch = Watch(readers)
+            async with watch.listening():
+                await until_listening(connection)
+                waiter = asyncio.create_task(watch.wait("p", 60))
+                await until(lambda: watch.waiting == 1)
+                server.kill()
+                server.start()
+                ended = end(store)
+                started = time.monotonic()
+
+                assert await waiter == ended
+                assert time.monotonic() - started < 5
+        assert connection.zcard(OPEN) == 0
+
+
+async def test_without_redis_reading_is_unavailable(tmp_path):
+    """Neither a read nor a wait hangs where Redis is away, and no waiter is left."""
+    path = str(tmp_path / "none.sock")
+    async with redis.asyncio.Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0)) as readers:
+        watch = Watch(readers)
+        for act in (watch.read("p"), watch.wait("p", 60)):
+            with pytest.raises(Unavailable):
+                await act
+
+    assert watch.waiting == 0
