@@ -26,7 +26,7 @@ def test_every_post_is_served_with_and_without_a_slash(client: httpx.Client, sla
     ran = client.post(f"/v1/prediction/run{slash}", json=order())
     cancelled = client.post(f"/v1/prediction/{ran.json()['predictionID']}/cancel{slash}")
 
-    assert (200, 200, 409) == (created.status_code, ran.status_code, cancelled.status_code)
+    assert (created.status_code, ran.status_code, cancelled.status_code) == (200, 200, 409)
 
 
 @pytest.mark.parametrize(

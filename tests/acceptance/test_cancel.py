@@ -1,0 +1,122 @@
+"""Cancelling: what waits never runs, and what runs stops at its next step."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from app.predictions.store import record_key
+from tests.acceptance.asking import LONG, create, get, run, until
+from tests.acceptance.klein import Klein
+
+
+class Inside:
+    """The running system's Redis, seen from outside."""
+
+    def __init__(self, connection: "redis.Redis") -> None:
+        self._redis = connection
+
+    def record(self, prediction_id: str) -> Any:
+        return json.loads(str(self._redis.get(record_key(prediction_id))))
+
+    def queued(self) -> list[str]:
+        """List the ids of the predictions whose tokens wait."""
+        tokens: Any = self._redis.lrange("rq:queue:klein-distilled", 0, -1)
+        return [token.rpartition("-")[0] for token in tokens]
+
+
+@pytest.fixture
+def inside(klein: Klein) -> Iterator[Inside]:
+    path = str(klein.folder / "redis" / "redis.sock")
+    with redis.Redis(unix_socket_path=path, decode_responses=True) as connection:
+        yield Inside(connection)
+
+
+def test_a_queued_prediction_never_runs(client: httpx.Client, busy: str, inside: Inside) -> None:
+    """Cancel takes a waiting prediction off the queue, and it is never started."""
+    waiting = create(client)
+    queued = inside.queued()
+
+    answer = client.post(f"/v1/prediction/{waiting}/cancel")
+
+    assert waiting in queued
+    assert waiting not in inside.queued()
+    assert answer.json() == {
+        "status": "success",
+        "message": "Prediction canceled successfully",
+        "predictionID": waiting,
+        "id": waiting,
+    }
+    client.post(f"/v1/prediction/{busy}/cancel")
+    run(client)  # whatever was before it in the queue is over now
+    shown = get(client, waiting)
+    assert (shown["status"], shown["output"]) == ("cancelled", None)
+    assert shown["metrics"] == {"predict_time": 0, "cost": 0}
+    assert inside.record(waiting)["attempt"] == 0
+
+
+def test_a_running_prediction_stops_at_its_next_step(client: httpx.Client, inside: Inside) -> None:
+    """Cancel ends a running prediction at once, and the worker is free long before it had finished."""
+    running = create(client, **LONG)
+    until(lambda: inside.record(running)["step"] > 0)
+
+    started = time.monotonic()
+    client.post(f"/v1/prediction/{running}/cancel")
+    shown = get(client, running)
+    run(client)
+
+    assert (shown["status"], shown["output"]) == ("cancelled", None)
+    assert time.monotonic() - started < 10  # the whole would take a minute
+
+
+def test_progress_is_recorded(client: httpx.Client, busy: str, inside: Inside) -> None:
+    """A running prediction's record counts its denoising steps."""
+    first = until(lambda: inside.record(busy)["step"])
+    later = until(lambda: inside.record(busy)["step"] > first)
+
+    assert later
+    assert inside.record(busy)["steps"] == 200
+
+
+def test_a_second_cancel_is_a_conflict(client: httpx.Client, busy: str) -> None:
+    """Cancelling twice is a 409 that names the state."""
+    client.post(f"/v1/prediction/{busy}/cancel")
+
+    again = client.post(f"/v1/prediction/{busy}/cancel")
+
+    assert again.status_code == 409
+    assert "cancelled" in again.json()["details"]
+
+
+def test_a_cancelled_run_answers(client: httpx.Client, klein: Klein) -> None:
+    """A run whose prediction is cancelled by somebody answers 200 with cancelled."""
+    with klein.client() as other:
+        answers: list[Any] = []
+        body = {"model": "flux-2-klein-4b-text-to-image", "input": {"prompt": "a"} | LONG}
+        runner = threading.Thread(
+            target=lambda: answers.append(other.post("/v1/prediction/run", json=body))
+        )
+        runner.start()
+        newest = until(
+            lambda: [
+                line["id"]
+                for line in client.get("/v1/executions?limit=1").json()["executions"]
+                if line["status"] == "processing"
+            ]
+        )[0]
+        client.post(f"/v1/prediction/{newest}/cancel")
+        runner.join(10)
+
+    assert answers[0].status_code == 200
+    assert answers[0].json() == {
+        "status": "cancelled",
+        "message": "Prediction was cancelled",
+        "predictionID": newest,
+        "output": None,
+        "error": "",
+    }

@@ -1,0 +1,137 @@
+"""The history of a key's predictions: filters, pages, times, and nobody else's."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import EDIT, LONG, TEXT, create, data_uri, get, image_file, run, until
+from tests.acceptance.klein import Klein
+
+
+@pytest.fixture(scope="module")
+def history(klein: Klein) -> Iterator[dict[str, str]]:
+    """The newest three predictions of the first key, by what became of them."""
+    with klein.client() as client:
+        queued_behind = create(client, **LONG)
+        cancelled = create(client)
+        client.post(f"/v1/prediction/{cancelled}/cancel")
+        client.post(f"/v1/prediction/{queued_behind}/cancel")
+        success = run(client)["predictionID"]
+        edit = run(client, EDIT, image_urls=[data_uri(image_file())])["predictionID"]
+        yield {"cancelled": cancelled, "success": success, "edit": edit}
+
+
+@pytest.fixture(autouse=True)
+def _with_history(history: dict[str, str]) -> None:
+    """Every test here looks at a history that holds something."""
+
+
+def listed(client: httpx.Client, **filters: Any) -> list[str]:
+    answer = client.get("/v1/executions", params=filters)
+    assert answer.status_code == 200, answer.text
+    return [execution["id"] for execution in answer.json()["executions"]]
+
+
+def time_of(client: httpx.Client, prediction_id: str) -> datetime:
+    lines = client.get("/v1/executions", params={"limit": 100}).json()["executions"]
+    return next(datetime.fromisoformat(x["created_at"]) for x in lines if x["id"] == prediction_id)
+
+
+def test_the_newest_comes_first(client: httpx.Client, history: dict[str, str]) -> None:
+    """The history lists the newest prediction first, the same at both paths."""
+    expected = [history["edit"], history["success"], history["cancelled"]]
+
+    assert listed(client, limit=3) == expected
+    assert client.get("/v2/executions").json() == client.get("/v1/executions").json()
+
+
+def test_a_line_tells_the_whole_story(client: httpx.Client, history: dict[str, str]) -> None:
+    """A successful line has its times in order, its cost, and the first picture's URL."""
+    line = client.get("/v1/executions?limit=2").json()["executions"][1]
+
+    shown = get(client, history["success"])
+    times = [datetime.fromisoformat(line[f"{at}_at"]) for at in ("created", "started", "completed")]
+    assert times == sorted(times)
+    assert (line["id"], line["model"], line["status"]) == (history["success"], TEXT, "success")
+    assert (line["output"], line["execution_cost"]) == (shown["output"], shown["metrics"]["cost"])
+    assert line["run_time"] == pytest.approx(shown["metrics"]["predict_time"])
+    assert {line[name] for name in ("requested_model", "workflow_id", "workflow_execution_id")} == {
+        None
+    }
+
+
+def test_pages_do_not_overlap(client: httpx.Client) -> None:
+    """Limit and offset cut the same list, and a page past the end is empty."""
+    total = client.get("/v1/executions").json()["total_count"]
+
+    assert listed(client, limit=1) + listed(client, limit=2, offset=1) == listed(client, limit=3)
+    assert listed(client, offset=total) == []
+
+
+def test_default_page(client: httpx.Client) -> None:
+    """Without parameters a page says limit 20 and offset 0 and counts all."""
+    page = client.get("/v1/executions").json()
+
+    assert (page["limit"], page["offset"], page["total_capped"]) == (20, 0, False)
+    assert page["total_count"] >= len(page["executions"]) > 0
+
+
+def test_the_model_filter(client: httpx.Client, history: dict[str, str]) -> None:
+    """Only the named model's predictions are listed."""
+    assert listed(client, model=EDIT, limit=1) == [history["edit"]]
+    assert history["edit"] not in listed(client, model=TEXT, limit=100)
+    assert listed(client, model="none") == []
+
+
+def test_the_status_filter(client: httpx.Client, history: dict[str, str]) -> None:
+    """Status takes a comma list; created and starting mean the same; an empty one means all."""
+    assert history["cancelled"] not in listed(client, status="success,error", limit=100)
+    assert history["success"] in listed(client, status="success, error", limit=100)
+    assert listed(client, status="created") == listed(client, status="starting")
+    assert listed(client, status="", limit=3) == listed(client, limit=3)
+    assert client.get("/v1/executions?status=success,Error").status_code == 400
+
+
+def test_a_queued_prediction_is_created(client: httpx.Client, busy: str) -> None:
+    """While the worker is busy, status=created lists what waits, and not what runs."""
+    waiting = create(client)
+
+    assert listed(client, status="created") == [waiting]
+    client.post(f"/v1/prediction/{waiting}/cancel")
+
+
+def test_the_time_filter(client: httpx.Client, history: dict[str, str]) -> None:
+    """From and to bound the time of creation, with a zone or without."""
+    at = time_of(client, history["success"])
+    before, after = at - timedelta(milliseconds=2), at + timedelta(milliseconds=2)
+    naive = before.replace(tzinfo=None).isoformat()
+
+    around = {"from": before.isoformat(), "to": after.isoformat()}
+    assert listed(client, **around) == [history["success"]]
+    assert history["success"] in listed(client, **{"from": naive}, limit=100)
+    assert listed(client, to=before.isoformat(), limit=1) == [history["cancelled"]]
+    assert listed(client, **{"from": "2001-01-01T00:00:00Z", "to": "2001-02-01T00:00:00Z"}) == []
+    assert listed(client, to="0001-01-01T00:00:00Z") == []
+
+
+def test_the_error_filter(client: httpx.Client) -> None:
+    """error_classification lists failures of that kind only; there is none here."""
+    assert listed(client, error_classification="provider_error,execution_timeout") == []
+
+
+def test_another_key_sees_nothing(
+    client: httpx.Client, stranger: httpx.Client, history: dict[str, str]
+) -> None:
+    """A history holds the predictions of its own key only."""
+    assert not set(listed(stranger, limit=100)) & set(listed(client, limit=100))
+
+
+def test_a_new_prediction_is_listed_at_once(client: httpx.Client) -> None:
+    """What was accepted a moment ago is on top of the history."""
+    created = create(client)
+
+    assert listed(client, limit=1) == [created]
+    until(lambda: get(client, created)["status"] == "success")

@@ -1,0 +1,81 @@
+"""Pictures at their URLs: no key, the signature is the permission."""
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import fetch, run
+
+
+@pytest.fixture
+def url(client: httpx.Client) -> str:
+    return str(run(client)["output"])
+
+
+@pytest.fixture
+def anybody():
+    """A client without a key."""
+    with httpx.Client(trust_env=False) as client:
+        yield client
+
+
+def test_a_kept_copy_is_not_sent_again(anybody: httpx.Client, url: str) -> None:
+    """The ETag of a file answers 304 without a body."""
+    etag = anybody.get(url).headers["etag"]
+
+    again = anybody.get(url, headers={"If-None-Match": etag})
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == etag
+
+
+def test_a_range_is_sent_alone(anybody: httpx.Client, url: str) -> None:
+    """A Range request answers 206 with those bytes; one beyond the end answers 416."""
+    part = anybody.get(url, headers={"Range": "bytes=2-9"})
+    beyond = anybody.get(url, headers={"Range": "bytes=99999999-"})
+
+    assert (part.status_code, part.content) == (206, fetch(url)[2:10])
+    assert beyond.status_code == 416
+
+
+def test_head_tells_without_sending(anybody: httpx.Client, url: str) -> None:
+    """HEAD answers with the length and type of the file and no body."""
+    head = anybody.head(url)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["content-length"]) == len(fetch(url))
+    assert head.headers["content-type"] == "image/png"
+
+
+def test_a_file_cannot_become_a_page(anybody: httpx.Client, url: str) -> None:
+    """A file tells browsers not to guess its type nor to run anything."""
+    headers = anybody.get(url).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("signature=", "signature=0"),
+        ("expires=", "expires=9"),
+        ("/files/", "/files/../files/"),
+        ("/files/", "/files/%2e%2e/"),
+        (".png", ".jpg"),
+        ("/0.png", "/../keys"),
+        ("/0.png", "/%2e%2e/%2e%2e/url_secret"),
+        ("/0.png", "/in-0.png"),
+        ("&signature", "&other"),
+    ],
+)
+def test_a_changed_url_opens_nothing(anybody: httpx.Client, url: str, old: str, new: str) -> None:
+    """Another signature, expiry, name or a path that leads out is a 404."""
+    # httpx resolves dots: the raw path reaches the server as it is written
+    target = httpx.URL(url)
+    raw = target.raw_path.decode().replace(old, new, 1).encode()
+    request = httpx.Request("GET", url, extensions={"target": raw})
+
+    answer = anybody.send(request)
+
+    assert answer.status_code == 404
+    assert answer.json()["error"] in {"file not found", "not found"}

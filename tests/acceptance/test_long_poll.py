@@ -1,0 +1,127 @@
+"""Waiting for the end: who asks to wait waits, nobody else does, and who leaves is forgotten."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from app.main import create_app
+from app.settings import Settings
+from tests.acceptance.asking import create, get, order, until
+from tests.redis_server import RedisServer
+
+
+@contextmanager
+def served(app, listener: socket.socket) -> Iterator[None]:
+    """Serve an app in this process, so that the test can look inside."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:
+    """A queued prediction is shown as created without waiting for anything."""
+    started = time.monotonic()
+    shown = get(client, create(client))
+
+    assert shown["status"] == "created"
+    assert time.monotonic() - started < 1
+    client.post(f"/v1/prediction/{shown['id']}/cancel")
+
+
+@pytest.mark.parametrize(
+    ("query", "prefer"),
+    [
+        ("?wait=30", ""),
+        ("", "wait=30"),
+        ("", "respond-async, wait=30"),
+        ("", "Wait = 30"),
+        ("?wait=30", "wait=0"),
+    ],
+)
+def test_a_wait_ends_with_the_prediction(client: httpx.Client, query: str, prefer: str) -> None:
+    """?wait and Prefer: wait answer at the end; where both are given ?wait counts."""
+    path = f"/v1/prediction/{create(client)}{query}"
+
+    assert client.get(path, headers={"Prefer": prefer}).json()["status"] == "success"
+
+
+@pytest.mark.parametrize(("query", "prefer"), [("?wait=0.3", ""), ("", "wait=0.3")])
+def test_a_wait_that_is_over_gives_the_state(
+    client: httpx.Client, busy: str, query: str, prefer: str
+) -> None:
+    """When the time is up the answer is a 200 with the state of that moment."""
+    started = time.monotonic()
+    answer = client.get(f"/v1/prediction/{busy}{query}", headers={"Prefer": prefer})
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "processing")
+    assert 0.3 <= time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("prefer", ["wait=soon", "wait=-1", "return=minimal", "wait=0"])
+def test_a_wish_that_makes_no_sense_is_no_wish(
+    client: httpx.Client, busy: str, prefer: str
+) -> None:
+    """A Prefer header that cannot be read is ignored: the answer comes at once."""
+    started = time.monotonic()
+    answer = client.get(f"/v1/prediction/{busy}", headers={"Prefer": prefer})
+
+    assert answer.json()["status"] == "processing"
+    assert time.monotonic() - started < 1
+
+
+def test_a_cancel_ends_the_wait(client: httpx.Client, busy: str) -> None:
+    """A client that waits hears of a cancel by another one at once."""
+    waiting = create(client)
+    heard: list[str] = []
+    waiter = threading.Thread(target=lambda: heard.append(get(client, waiting, wait=30)["status"]))
+
+    waiter.start()
+    client.post(f"/v1/prediction/{waiting}/cancel")
+    waiter.join(5)
+
+    assert heard == ["cancelled"]
+
+
+def test_a_client_that_hangs_up_is_forgotten(redis_server: RedisServer, tmp_path: Path) -> None:
+    """The waiter of a client that has gone away is freed while the prediction still runs."""
+    settings = Settings(data=tmp_path, redis_url=redis_server.url, api_keys=("k",))
+    app = create_app(settings)
+    watch = app.state.service.watch
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        served(app, listener),
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+            headers={"X-API-Key": "k"},
+            trust_env=False,
+        ) as client,
+    ):
+        prediction_id = create(client)
+        paths = [f"/v1/prediction/{prediction_id}?wait=60", "/v1/prediction/run"]
+        leavers = []
+        for method, path in zip(("GET", "POST"), paths, strict=True):
+            leaver = socket.create_connection(listener.getsockname())
+            body = httpx.Request(method, "http://h", json=order()).content
+            head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nX-API-Key: k\r\nContent-Length: {len(body)}\r\n\r\n"
+            leaver.sendall(head.encode() + body)
+            leavers.append(leaver)
+        until(lambda: watch.waiting == 2)
+
+        for leaver in leavers:
+            leaver.close()
+
+        until(lambda: watch.waiting == 0)
+        assert get(client, prediction_id)["status"] == "created"

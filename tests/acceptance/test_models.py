@@ -1,0 +1,136 @@
+"""What the server says of its models, to whoever asks."""
+
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from schemathesis.openapi import from_dict
+
+from tests.acceptance.asking import EDIT, TEXT, data_uri, image_file, order
+
+BASE_TEXT = "flux-2-klein-4b-base-text-to-image"
+BASE_EDIT = "flux-2-klein-4b-base-edit"
+
+
+def slugs(client: httpx.Client, **query: Any) -> list[str]:
+    return [model["slug"] for model in client.get("/v1/models", params=query).json()]
+
+
+def test_only_what_can_run_is_listed(client: httpx.Client, varied_client: httpx.Client) -> None:
+    """A distilled checkpoint lists its two slugs, a base checkpoint the base slugs."""
+    assert slugs(client) == [TEXT, EDIT]
+    assert slugs(varied_client) == [BASE_TEXT, BASE_EDIT]
+
+
+def test_a_slug_of_other_weights_is_unknown(
+    client: httpx.Client, varied_client: httpx.Client
+) -> None:
+    """Creating with a slug whose checkpoint is not served is a 404."""
+    answers = [client.post("/v1/prediction", json=order(BASE_TEXT))]
+    answers.append(varied_client.post("/v1/prediction", json=order(TEXT)))
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
+def test_the_list_is_filtered_and_paged(client: httpx.Client) -> None:
+    """Name matches slug or title in any case; limit and offset cut the list."""
+    assert slugs(client, name="EDIT") == [EDIT]
+    assert slugs(client, name="klein] 4b text") == [TEXT]
+    assert slugs(client, name="nothing") == []
+    assert slugs(client, limit=1, offset=1) == [EDIT]
+    assert slugs(client, offset=2) == []
+
+
+@pytest.mark.parametrize("slug", [TEXT, EDIT])
+def test_one_model_is_the_same_everywhere(client: httpx.Client, slug: str) -> None:
+    """Detail by path, by query and in the list agree."""
+    by_path = client.get(f"/v1/models/{slug}").json()
+
+    assert by_path == client.get("/v1/model", params={"slug": slug}).json()
+    assert by_path in client.get("/v1/models").json()
+    assert (by_path["slug"], by_path["version"]) == (slug, "0.0.1")
+
+
+@pytest.mark.parametrize("slug", [TEXT, EDIT, BASE_TEXT, BASE_EDIT])
+def test_a_request_schema_is_plain(
+    client: httpx.Client, varied_client: httpx.Client, slug: str
+) -> None:
+    """A request schema is JSON Schema with scalar types and every field of the contract."""
+    asked = varied_client if "base" in slug else client
+    schema = asked.get(f"/v1/models/{slug}").json()["request_schema"]
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    fields = schema["properties"]
+    assert {type(field["type"]) for field in fields.values()} == {str}
+    assert ("image_urls" in schema["required"]) == ("edit" in slug)
+    assert ("guidance_scale" in fields) == (slug != EDIT)
+    assert fields["num_inference_steps"]["default"] == (28 if "base" in slug else 4)
+    assert {"prompt", "image_size", "num_images", "acceleration", "seed"} <= set(fields)
+    assert {"output_format", "enable_safety_checker", "sync_mode"} <= set(fields)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {},
+        {"prompt": ""},
+        {"prompt": 1},
+        {"num_images": 4},
+        {"num_images": 5},
+        {"num_images": 2.0},
+        {"num_images": 2.5},
+        {"guidance_scale": 20},
+        {"guidance_scale": 20.1},
+        {"num_inference_steps": 50},
+        {"num_inference_steps": 0},
+        {"image_size": "square"},
+        {"image_size": "round"},
+        {"seed": -1},
+        {"seed": "1"},
+        {"output_format": "webp"},
+        {"output_format": "gif"},
+        {"sync_mode": True},
+        {"sync_mode": "true"},
+        {"acceleration": "none"},
+        {"another": 1},
+    ],
+)
+def test_schema_and_server_agree(client: httpx.Client, inputs: dict[str, Any]) -> None:
+    """The server accepts an input exactly when the schema that it hands out does."""
+    schema = client.get(f"/v1/models/{TEXT}").json()["request_schema"]
+    given = {"prompt": "a", "image_size": "square"} | inputs
+
+    answer = client.post("/v1/prediction", json={"model": TEXT, "input": given})
+    if answer.status_code == 200:
+        client.post(f"/v1/prediction/{answer.json()['id']}/cancel")
+
+    assert (answer.status_code == 200) == jsonschema.Draft202012Validator(schema).is_valid(given)
+
+
+def test_schema_and_server_agree_on_an_edit(client: httpx.Client) -> None:
+    """The edit schema takes one to four images as the server does."""
+    schema = client.get(f"/v1/models/{EDIT}").json()["request_schema"]
+    valid = jsonschema.Draft202012Validator(schema).is_valid
+
+    uri = data_uri(image_file())
+    assert [valid({"prompt": "a", "image_urls": [uri] * n}) for n in (0, 1, 4, 5)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("slug", [TEXT, EDIT])
+def test_a_model_has_an_openapi_document_of_its_own(client: httpx.Client, slug: str) -> None:
+    """The document is valid OpenAPI 3.0 that names the slug, its input and this server."""
+    document = client.get(f"/v1/models/{slug}/schemas/openapi").json()
+
+    from_dict(document).validate()
+    body = document["paths"]["/v1/prediction"]["post"]["requestBody"]["content"]
+    properties = body["application/json"]["schema"]["properties"]
+    assert document["openapi"].startswith("3.0.")
+    assert properties["model"]["enum"] == [slug]
+    assert properties["input"] == client.get(f"/v1/models/{slug}").json()["request_schema"]
+    assert document["servers"] == [{"url": str(client.base_url).rstrip("/")}]

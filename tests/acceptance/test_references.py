@@ -1,0 +1,168 @@
+"""The images that an edit refers to: which are taken, and which are refused by name."""
+
+import base64
+import struct
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.acceptance.asking import EDIT, data_uri, fetch, image_file, order, pixels, run
+from tests.acceptance.klein import Klein
+
+PNG = image_file()
+BASE_EDIT = "flux-2-klein-4b-base-edit"
+
+
+def gigantic() -> bytes:
+    """Write a PNG header that promises 60000 x 60000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + PNG[33:]
+
+
+def animated() -> bytes:
+    return image_file(kind="WEBP", save_all=True, append_images=[Image.new("RGB", (64, 64), "red")])
+
+
+@pytest.fixture(scope="module")
+def picture_host() -> Iterator[str]:
+    """The base URL of somebody else's web server."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302 if self.path == "/moved.png" else 200)
+            self.send_header("Location", "/a.png")
+            self.end_headers()
+            self.wfile.write(PNG if self.path == "/a.png" else b"<html>")
+
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_one_to_four_data_uris_are_taken(client: httpx.Client, count: int) -> None:
+    """An edit of one to four data URIs has the size that was asked for."""
+    urls = [data_uri(image_file(64 + 16 * k, 64)) for k in range(count)]
+
+    ended = run(client, EDIT, image_urls=urls, image_size={"width": 96, "height": 64})
+
+    assert pixels(ended["output"]).shape == (64, 96, 3)
+
+
+def test_an_edit_follows_the_first_image(client: httpx.Client) -> None:
+    """Without an image_size the picture is as large as the first reference."""
+    urls = [data_uri(image_file(128, 96)), data_uri(image_file(64, 64))]
+
+    ended = run(client, EDIT, image_urls=urls, image_size=None)
+
+    assert pixels(ended["output"]).shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_every_still_format_is_read(client: httpx.Client, kind: str) -> None:
+    """PNG, JPEG and WebP are taken, whatever the data URI calls them."""
+    assert run(client, EDIT, image_urls=[data_uri(image_file(kind=kind))])["output"]
+
+
+def test_a_data_uri_is_shown_as_its_file(client: httpx.Client) -> None:
+    """The record shows a reference that came as a data URI by the URL of the file that was kept."""
+    ended = run(client, EDIT, image_urls=[data_uri(PNG)])
+
+    shown = client.get(f"/v1/prediction/{ended['predictionID']}").json()
+    assert fetch(shown["input"]["image_urls"][0]) == PNG
+
+
+def test_an_own_output_is_taken(client: httpx.Client) -> None:
+    """The URL of one prediction's picture is a reference of the next, and is the same as its bytes."""
+    first = run(client, seed=1)["output"]
+
+    by_url = run(client, EDIT, image_urls=[first], seed=2)
+    by_bytes = run(client, EDIT, image_urls=[data_uri(fetch(first))], seed=2)
+
+    assert fetch(by_url["output"]) == fetch(by_bytes["output"])
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "",
+        "not a url",
+        "file:///etc/passwd",
+        "http://",
+        "http://[",
+        "http://127.0.0.1:1/a.png",
+        "http://example.com/a.png",
+        "https://169.254.169.254/latest",
+        "data:image/png;base64,",
+        "data:image/png;base64,@@@@",
+        "data:image/png;base64,AAAA",
+        "data:text/html;base64,AAAA",
+        "data:image/png,raw",
+        "data:image/png;base64," + "A" * 30_000_000,
+        data_uri(PNG[:-30]),
+        data_uri(b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        data_uri(gigantic()),
+        data_uri(animated()),
+        data_uri(image_file(16, 16)),
+        data_uri(image_file(1024, 64)),
+        data_uri(image_file(kind="GIF")),
+    ],
+    ids=lambda reference: reference[:40] + str(len(reference)),
+)
+def test_a_bad_reference_is_named(client: httpx.Client, reference: str) -> None:
+    """A broken, gigantic, animated, truncated or foreign image is a 400 that names its place."""
+    answer = client.post("/v1/prediction", json=order(EDIT, image_urls=[data_uri(PNG), reference]))
+
+    assert answer.status_code == 400
+    assert [problem["field"] for problem in answer.json()["details"]] == ["image_urls[1]"]
+
+
+@pytest.mark.parametrize("urls", [[], [data_uri(PNG)] * 5, data_uri(PNG), [5], [None], None])
+def test_the_list_itself_is_checked(client: httpx.Client, urls: object) -> None:
+    """None, five, or anything but a list of strings is a 400 that names image_urls."""
+    answer = client.post("/v1/prediction", json=order(EDIT, image_urls=urls))
+
+    assert answer.status_code == 400
+    assert answer.json()["details"][0]["field"].startswith("image_urls")
+
+
+def test_an_allowed_host_is_fetched_from(varied_client: httpx.Client, picture_host: str) -> None:
+    """A picture at a host of KLEIN_ALLOW_HOSTS counts as its bytes do."""
+    urls = [f"{picture_host}/a.png"]
+
+    by_url = run(varied_client, BASE_EDIT, image_urls=urls, seed=3, num_inference_steps=2)
+    by_bytes = run(
+        varied_client, BASE_EDIT, image_urls=[data_uri(PNG)], seed=3, num_inference_steps=2
+    )
+
+    assert fetch(by_url["output"]) == fetch(by_bytes["output"])
+
+
+@pytest.mark.parametrize("path", ["/moved.png", "/page.html"])
+def test_an_allowed_host_must_send_a_picture(
+    varied_client: httpx.Client, picture_host: str, path: str
+) -> None:
+    """A redirect is not followed and a page is no picture: 400."""
+    body = order(BASE_EDIT, image_urls=[picture_host + path])
+
+    answer = varied_client.post("/v1/prediction", json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["details"][0]["field"] == "image_urls[0]"
+
+
+def test_whitespace_in_base64_does_no_harm(klein: Klein, client: httpx.Client) -> None:
+    """Base64 broken into lines, as mail programs write it, is read."""
+    uri = "data:image/png;base64," + base64.encodebytes(PNG).decode()
+
+    assert run(client, EDIT, image_urls=[uri])["output"].startswith(klein.url)
