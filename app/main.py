@@ -14,6 +14,7 @@ from app.api.requests import RequestLog
 from app.dialects.eachlabs import errors, routes, wire
 from app.images.source import ImageSource
 from app.keys import open_keys
+from app.logs import log
 from app.predictions.queue import Queues
 from app.predictions.roster import Roster
 from app.predictions.service import Service
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with watch.listening():
+            log.info("api_ready")
             yield
         await readers.disconnect()
         connection.close()
@@ -48,13 +50,13 @@ def create_app(settings: Settings) -> FastAPI:
         summary="FLUX.2 [klein] 4B behind the hosted prediction API",
         lifespan=lifespan,
         redirect_slashes=False,
-        max_body_size=settings.body_max_bytes,
         middleware=[Middleware(RequestLog, dialect=errors.answer)],
     )
     app.state.keys = open_keys(settings.api_keys, settings.data)
     app.state.links = links
     app.state.words = WORDS[settings.status_words]
     app.state.retention = settings.retention
+    app.state.body_max_bytes = settings.body_max_bytes
     app.state.public_url = settings.public_url and settings.public_url.rstrip("/")
     app.state.service = Service(
         store=store,

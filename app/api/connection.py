@@ -1,4 +1,4 @@
-"""Waiting on behalf of a client that may go away meanwhile."""
+"""Reading a body of bounded size, and waiting on behalf of a client that may go away meanwhile."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -7,7 +7,22 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from app.api.errors import BodyTooLarge
+
 T = TypeVar("T")
+
+
+async def read_body(request: Request, largest_bytes: int) -> bytes:
+    """Read the whole body. Raises BodyTooLarge as soon as it is known to be."""
+    told = request.headers.get("Content-Length", "")
+    if told.isdecimal() and int(told[:20]) > largest_bytes:
+        raise BodyTooLarge
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > largest_bytes:
+            raise BodyTooLarge
+    return bytes(body)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

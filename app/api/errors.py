@@ -21,6 +21,10 @@ class BadBody(KleinError):
     """The body is not what the route reads."""
 
 
+class BodyTooLarge(KleinError):
+    """The body is over the limit; send less, or images by URL."""
+
+
 class BadRequest(KleinError):
     """A parameter is missing or out of range."""
 

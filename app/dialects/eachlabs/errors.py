@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.api.errors import Answer, BadBody, BadRequest, Unauthorized
+from app.api.errors import Answer, BadBody, BadRequest, BodyTooLarge, Unauthorized
 from app.predictions.errors import (
     AlreadyFinal,
     InvalidInput,
@@ -25,6 +25,7 @@ _WORDS: dict[type[Exception], tuple[int, str]] = {
     UnknownModel: (404, "Failed to fetch model: model not found"),
     FileMissing: (404, "file not found"),
     AlreadyFinal: (409, "conflict"),
+    BodyTooLarge: (413, "request body too large"),
     BadBody: (422, "invalid request body"),
     Unavailable: (503, "service unavailable"),
     StorageError: (503, "service unavailable"),
@@ -38,7 +39,6 @@ _DETAILS: dict[type[Exception], Callable[[Any], Any]] = {
 _HTTP_WORDS = {
     404: "not found",
     405: "method not allowed",
-    413: "request body too large",
     429: "too many requests",
 }
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
-from app.api.connection import while_connected
+from app.api.connection import read_body, while_connected
 from app.api.errors import BadRequest
 from app.dialects.eachlabs import bodies, wire
 from app.predictions.catalog import MODELS, find_model
@@ -50,7 +50,7 @@ async def _view(request: Request) -> wire.View:
 
 
 async def _body(request: Request) -> bodies.CreateBody:
-    return wire.parse_create(await request.body())
+    return wire.parse_create(await read_body(request, request.app.state.body_max_bytes))
 
 
 ServiceOf = Annotated[Service, Depends(_service)]
