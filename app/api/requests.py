@@ -5,12 +5,14 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import Dialect
 from app.logs import log
 
+CLIENT_LEFT = 499  # in the log only, as nginx has it
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
 _QUIET = frozenset({"/livez", "/readyz", "/healthz"})
 
@@ -41,6 +43,8 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_LEFT  # nobody is there to answer
         except Exception as exc:
             log.exception("request_failed", request=request_id)
             if status:
