@@ -10,10 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import redis
-
-from app.embedded import server_command
-
 KEY = "bench-key"
 
 
@@ -43,32 +39,6 @@ def process(arguments: list[str], **environ: str) -> Iterator[subprocess.Popen[b
         finally:
             running.terminate()
             running.wait(60)
-
-
-@contextmanager
-def redis_server() -> Iterator[str]:
-    """Run the embedded Redis as klein does, and give its URL."""
-    with tempfile.TemporaryDirectory(prefix="klein-") as folder:
-        address = Path(folder) / "redis.sock"
-        server = subprocess.Popen(server_command(address), stdout=subprocess.DEVNULL)  # noqa: S603
-        try:
-            wait_for_socket(address)
-            yield f"unix://{address}"
-        finally:
-            server.terminate()
-            server.wait(10)
-
-
-def wait_for_socket(address: Path) -> None:
-    """Wait until Redis answers."""
-    for _ in range(200):
-        try:
-            redis.Redis(unix_socket_path=str(address), retry=None).ping()
-        except redis.ConnectionError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(f"no Redis at {address}")
 
 
 def wait_for_port(port: int, running: subprocess.Popen[bytes]) -> None:

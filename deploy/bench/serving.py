@@ -18,15 +18,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import redis
-
 from app.keys import hash_key
 from app.predictions.prediction import Output, Prediction
 from app.predictions.queue import Queues
 from app.predictions.store import Store
 from deploy.bench.bare_pipeline import SIDE
 from deploy.bench.client import Connection
-from deploy.bench.processes import KEY, free_port, process, redis_server, rss_mb, wait_for_port
+from deploy.bench.processes import KEY, free_port, process, rss_mb, wait_for_port
+from tests.redis_server import running_redis
 from worker.supervise import child_environment
 
 SLUG = "flux-2-klein-4b-text-to-image"
@@ -191,8 +190,8 @@ def measure_wakes(waiters: int, rounds: int) -> list[str]:
 
 
 def _wake_round(waiters: int) -> tuple[list[float], float]:
-    with redis_server() as url, api_alone(url) as (port, api):
-        connection = redis.Redis.from_url(url)
+    with running_redis() as server, api_alone(server.url) as (port, api):
+        connection = server.connect()
         store = Store(connection, Queues(connection), timedelta(days=1))
         ids = [f"bench-{k}" for k in range(waiters)]
         for prediction_id in ids:
@@ -254,10 +253,14 @@ async def flood(port: int, path: str, body: object) -> float:
 
 def measure_create() -> list[str]:
     """Create as fast as one api process takes it, beside a bare route; by turns, medians."""
-    with redis_server() as url, redis_server() as other_url, api_alone(url) as (port, _):
+    with (
+        running_redis() as server,
+        running_redis() as other,
+        api_alone(server.url) as (port, _),
+    ):
         bare_port = free_port()
         with process(
-            ["-m", "deploy.bench.bare_route"], KLEIN_PORT=str(bare_port), REDIS_URL=other_url
+            ["-m", "deploy.bench.bare_route"], KLEIN_PORT=str(bare_port), REDIS_URL=other.url
         ) as bare:
             wait_for_port(bare_port, bare)
             body = {"model": SLUG, "input": {"prompt": PROMPT}}
