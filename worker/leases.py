@@ -16,9 +16,10 @@ BEAT_S = LEASE.total_seconds() / 4
 class Leases:
     """One thread beside the work; the work itself may take as long as it must."""
 
-    def __init__(self, store: Store, roster: Roster) -> None:
+    def __init__(self, store: Store, roster: Roster, beat_s: float = BEAT_S) -> None:
         self._store = store
         self._roster = roster
+        self._beat_s = beat_s
         self._held: dict[str, str] = {}
         self._worker: Worker | None = None
         self._stopping = threading.Event()
@@ -31,7 +32,8 @@ class Leases:
     def close(self) -> None:
         """Stop beating and leave the roster."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():  # it never started where the weights were refused
+            self._thread.join()
         self.announce(None)
 
     def hold(self, prediction_id: str, owner: str) -> None:
@@ -54,7 +56,7 @@ class Leases:
             log.warning("announcement_failed", error=str(exc))
 
     def _beat(self) -> None:
-        while not self._stopping.wait(BEAT_S):
+        while not self._stopping.wait(self._beat_s):
             for prediction_id, owner in list(self._held.items()):
                 self._renew(prediction_id, owner)
             if self._worker is not None:
@@ -64,6 +66,7 @@ class Leases:
         try:
             self._store.change(prediction_id, lambda p, now: p.renew(owner, now))
         except (Lost, UnknownPrediction):
-            self.drop(prediction_id)  # whoever works on it hears so at its next step
+            if self._held.get(prediction_id) == owner:  # and not held by a next attempt of ours
+                self.drop(prediction_id)  # whoever works on it hears so at its next step
         except Unavailable as exc:
             log.warning("lease_not_renewed", prediction=prediction_id, error=str(exc))

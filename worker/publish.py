@@ -6,7 +6,7 @@ from threading import BoundedSemaphore
 
 from app.logs import log
 from app.predictions.catalog import MODELS
-from app.predictions.errors import Lost, Unavailable
+from app.predictions.errors import Lost, Unavailable, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Prediction
 from app.predictions.store import Store, Transition
 from app.storage import Storage
@@ -23,10 +23,13 @@ PAUSE_S = 1.0
 class Publisher:
     """One thread that ends predictions, so that the engine never waits for a codec or a disk."""
 
-    def __init__(self, store: Store, storage: Storage, leases: Leases) -> None:
+    def __init__(
+        self, store: Store, storage: Storage, leases: Leases, pause_s: float = PAUSE_S
+    ) -> None:
         self._store = store
         self._storage = storage
         self._leases = leases
+        self._pause_s = pause_s  # before it tries again
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._room = BoundedSemaphore(BACKLOG)
 
@@ -52,18 +55,11 @@ class Publisher:
     def _end(self, prediction: Prediction, owner: str, result: Result) -> None:
         folder = f"{prediction.id}/{owner}"
         started = time.perf_counter()
-        try:
-            outputs = self._put(prediction, folder, result)
-        except StorageError as exc:
-            failure = Failure(cause=Cause.STORAGE, message=str(exc))
-            self._finish(prediction.id, lambda p, now: p.fail(owner, failure, now))
-            return
+        end = self._store_all(prediction, owner, folder, result)
         stored = time.perf_counter()
         try:
-            ended = self._finish(
-                prediction.id, lambda p, now: p.succeed(owner, outputs, result.notes, now)
-            )
-        except Lost:
+            ended = self._finish(prediction.id, end)
+        except (Lost, UnknownPrediction):
             log.info("late_result_discarded", prediction=prediction.id)
             self._storage.delete(folder)
             return
@@ -76,6 +72,17 @@ class Publisher:
             store_s=round(stored - started, 4),
             run_s=ended.run_time.total_seconds(),
         )
+
+    def _store_all(
+        self, prediction: Prediction, owner: str, folder: str, result: Result
+    ) -> Transition:
+        """Store the pictures; give the end that follows: a success with them, or why there is none."""
+        try:
+            outputs = self._put(prediction, folder, result)
+        except StorageError as exc:
+            failure = Failure(cause=Cause.STORAGE, message=str(exc))
+            return lambda p, now: p.fail(owner, failure, now)
+        return lambda p, now: p.succeed(owner, outputs, result.notes, now)
 
     def _put(self, prediction: Prediction, folder: str, result: Result) -> tuple[Output, ...]:
         checked = MODELS[prediction.model].parse(prediction.input)
@@ -96,15 +103,15 @@ class Publisher:
                 log.warning("store_failed", key=key, error=str(exc))
                 if attempt + 1 == STORE_ATTEMPTS:
                     raise
-                time.sleep(PAUSE_S * 2**attempt)
+                time.sleep(self._pause_s * 2**attempt)
             else:
                 return
 
     def _finish(self, prediction_id: str, transition: Transition) -> Prediction:
-        """Write the end, however long Redis is away. Raises Lost."""
+        """Write the end, however long Redis is away. Raises Lost or UnknownPrediction."""
         while True:
             try:
                 return self._store.change(prediction_id, transition)
             except Unavailable:
                 log.warning("finish_waits_for_redis", prediction=prediction_id)
-                time.sleep(PAUSE_S)
+                time.sleep(self._pause_s)
