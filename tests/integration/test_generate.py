@@ -1,0 +1,328 @@
+"""The job on a real Redis and real files: with a real engine process that draws nothing, or one that obeys the test."""
+
+import io
+from datetime import timedelta
+
+import pytest
+from PIL import Image
+
+from app.predictions.errors import Unavailable
+from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status
+from app.predictions.queue import Queues
+from app.predictions.roster import Roster
+from app.predictions.store import Store
+from app.predictions.upkeep import Upkeep
+from app.storage.local import LocalStorage
+from tests.fakes import ScriptedEngine, a_prediction, a_store, eventually, lapse, make_due
+from tests.redis_server import running_redis
+from worker.generate import Generator
+from worker.leases import Leases
+from worker.publish import Publisher
+from worker.supervise import EngineChild
+
+QUEUE = "rq:queue:klein-distilled"
+
+
+class Rig:
+    """A worker's parts, wired as worker/main.py does, around an engine."""
+
+    def __init__(self, connection, folder, engine):
+        self.connection = connection
+        self.store = a_store(connection)
+        self.storage = LocalStorage(folder / "outputs")
+        self.folder = folder / "outputs"
+        self.engine = engine
+        self.leases = Leases(self.store, Roster(connection))
+        self.publisher = Publisher(self.store, self.storage, self.leases, pause_s=0.01)
+        self.revived = 0
+        self.generator = Generator(
+            self.store, self.storage, engine, self.leases, self.publisher, self.revive
+        )
+
+    def revive(self):
+        self.revived += 1
+        if isinstance(self.engine, EngineChild):
+            self.engine.restart()
+            self.engine.wait_ready(30)
+
+    def add(self, prediction_id="p", prompt="a red house", **values):
+        given = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
+        self.store.add(a_prediction(prediction_id, input=given | values))
+
+    def work(self):
+        """Take tokens until the queue is empty, as RQ does."""
+        while token := self.connection.lpop(QUEUE):
+            self.generator.work(token.decode().rpartition("-")[0])
+
+    def ended(self, prediction_id="p"):
+        eventually(lambda: self.store.get(prediction_id).status.is_final)
+        return self.store.get(prediction_id)
+
+    def files(self):
+        return sorted(
+            str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file()
+        )
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory):
+    with EngineChild(
+        tmp_path_factory.mktemp("weights"), module="tests.fake_child", on_line=lambda _: None
+    ) as child:
+        child.wait_ready(30)
+        yield child
+
+
+@pytest.fixture
+def rig(connection, tmp_path, child):
+    rig = Rig(connection, tmp_path, child)
+    yield rig
+    rig.publisher.close()
+
+
+@pytest.fixture
+def scripted(connection, tmp_path):
+    rig = Rig(connection, tmp_path, ScriptedEngine())
+    yield rig
+    rig.publisher.close()
+
+
+process = pytest.mark.timeout(60)
+
+
+@process
+@pytest.mark.parametrize(("kind", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
+def test_a_prediction_becomes_files(rig, kind, suffix):
+    """Two pictures are drawn, stored in their format and size, and stand on the final record."""
+    rig.add(num_images=2, output_format=kind, num_inference_steps=3)
+    rig.work()
+    ended = rig.ended()
+    pictures = [Image.open(io.BytesIO(rig.storage.get(o.key))) for o in ended.outputs]
+
+    assert ended.status is Status.SUCCEEDED
+    assert (ended.attempt, ended.step, ended.run_time > timedelta()) == (1, ended.steps, True)
+    assert [o.key.rpartition("/")[2] for o in ended.outputs] == [f"0.{suffix}", f"1.{suffix}"]
+    assert [(o.width, o.height) for o in ended.outputs] == [(64, 64)] * 2
+    assert [(str(p.format).lower(), p.size) for p in pictures] == [(kind, (64, 64))] * 2
+    assert rig.files() == [o.key for o in ended.outputs]
+    eventually(lambda: rig.leases._held == {})
+
+
+@process
+def test_a_dead_engine_costs_one_attempt(rig):
+    """The engine dies once: the prediction is drawn anew and succeeds in its second attempt."""
+    rig.add(prompt="slow", num_inference_steps=50)
+    pid = rig.engine.pid
+    original = rig.generator._advance
+
+    def kill_at_first_step(*arguments):
+        if rig.engine.pid == pid:
+            rig.engine.kill()
+        return original(*arguments)
+
+    rig.generator._advance = kill_at_first_step
+    rig.work()
+    ended = rig.ended()
+
+    assert (ended.status, ended.attempt, rig.revived) == (Status.SUCCEEDED, 2, 1)
+
+
+@process
+@pytest.mark.parametrize("prompt", ["die", "device lost"])
+def test_a_poisonous_prediction_is_given_up(rig, prompt):
+    """What kills its engine each time fails after three attempts, and the next prediction succeeds."""
+    rig.add("poison", prompt)
+    rig.add("next")
+    rig.work()
+    poison = rig.ended("poison")
+
+    assert poison.failure.cause is Cause.WORKER_LOST
+    assert (poison.attempt, rig.revived) == (MAX_ATTEMPTS, MAX_ATTEMPTS)
+    assert rig.ended("next").status is Status.SUCCEEDED
+    assert rig.ended("next").attempt == 1
+
+
+@process
+@pytest.mark.parametrize(
+    ("prompt", "cause", "words"),
+    [
+        ("out of memory", Cause.OUT_OF_MEMORY, "fewer or smaller"),
+        ("fault", Cause.ENGINE, "a fault"),
+    ],
+)
+def test_an_engine_that_fails_lives_on(rig, prompt, cause, words):
+    """Too little memory and a fault fail their prediction alone, each with its reason, in one attempt."""
+    rig.add("bad", prompt)
+    rig.add("next")
+    rig.work()
+    bad = rig.ended("bad")
+
+    assert (bad.failure.cause, bad.attempt, rig.revived) == (cause, 1, 0)
+    assert words in bad.failure.message
+    assert rig.ended("next").status is Status.SUCCEEDED
+
+
+@process
+def test_a_cancel_stops_the_engine(rig):
+    """A prediction that is cancelled while it runs stops at its next step and leaves no file."""
+    rig.add(prompt="slow", num_inference_steps=50)
+    steps = []
+    original = rig.generator._advance
+
+    def cancel_at_third(prediction_id, owner, step, of):
+        steps.append(step)
+        if step == 3:
+            rig.store.change("p", lambda p, now: p.cancel(now))
+        return original(prediction_id, owner, step, of)
+
+    rig.generator._advance = cancel_at_third
+    rig.work()
+    rig.publisher.close()
+
+    assert rig.ended().status is Status.CANCELLED
+    assert steps == [1, 2, 3]
+    assert rig.files() == []
+    assert rig.leases._held == {}
+
+
+def test_references_reach_the_engine(scripted):
+    """Stored input images go along with the order."""
+    scripted.storage.put("p/in-0.png", b"png")
+    scripted.store.add(
+        a_prediction(
+            model="flux-2-klein-4b-edit",
+            input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
+            references=("p/in-0.png",),
+        )
+    )
+    scripted.work()
+
+    assert scripted.engine.orders[0].references == (b"png",)
+    assert scripted.ended().notes == ("a note",)
+
+
+def test_a_lost_reference_fails_its_prediction(scripted):
+    """An input image that is gone is a storage failure, and the engine is not asked."""
+    scripted.store.add(
+        a_prediction(
+            model="flux-2-klein-4b-edit",
+            input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
+            references=("p/in-0.png",),
+        )
+    )
+    scripted.work()
+
+    assert scripted.ended().failure.cause is Cause.STORAGE
+    assert scripted.engine.orders == []
+
+
+@pytest.mark.parametrize("prediction_id", ["nobody", "cancelled", "theirs", "final"])
+def test_a_stale_token_does_nothing(scripted, prediction_id):
+    """A token of what is unknown, cancelled, somebody else's or final asks nothing of the engine."""
+    for known in ("cancelled", "theirs", "final"):
+        scripted.add(known)
+    scripted.store.change("cancelled", lambda p, now: p.cancel(now))
+    scripted.store.change("theirs", lambda p, now: p.claim("them", now))
+    scripted.store.change("final", lambda p, now: p.claim("me", now))
+    scripted.store.change("final", lambda p, now: p.succeed("me", (), (), now))
+    scripted.generator.work(prediction_id)
+
+    assert scripted.engine.orders == []
+
+
+def test_the_same_token_twice_draws_once(scripted):
+    """A repeated token finds the prediction final, or running in the publisher's hands."""
+    scripted.add()
+    scripted.connection.rpush(QUEUE, "p-1", "p-1")
+    scripted.work()
+
+    assert scripted.ended().attempt == 1
+    assert len(scripted.engine.orders) == 1
+
+
+def test_a_lease_that_was_lost_stops_the_work(scripted):
+    """Somebody else took over meanwhile: the engine is stopped, and their run goes on."""
+
+    def take_over(_order):
+        lapse(scripted.store, "p")
+        scripted.store.change("p", lambda p, now: p.claim("them", now))
+
+    scripted.engine._act = take_over
+    scripted.add(num_inference_steps=4)
+    scripted.work()
+    scripted.publisher.close()
+
+    theirs = scripted.store.get("p")
+    assert (theirs.status, theirs.owner, theirs.attempt) == (Status.RUNNING, "them", 2)
+    assert scripted.files() == []
+
+
+def test_a_late_result_is_discarded_with_its_files(scripted):
+    """Pixels that arrive when somebody else has finished change nothing and leave no file."""
+
+    def overtaken(_order):
+        lapse(scripted.store, "p")
+        scripted.store.change("p", lambda p, now: p.claim("them", now))
+        scripted.store.change("p", lambda p, now: p.succeed("them", (), (), now))
+
+    scripted.engine._act = overtaken
+    scripted.add()
+    scripted.work()
+    scripted.publisher.close()
+
+    assert scripted.store.get("p").owner == "them"
+    assert scripted.store.get("p").outputs == ()
+    assert scripted.files() == []
+
+
+@pytest.mark.parametrize("stop", [SystemExit(0), KeyboardInterrupt()], ids=["exit", "interrupt"])
+def test_a_worker_that_is_told_to_leave_gives_back(scripted, stop):
+    """Told to stop within a job the worker releases the prediction, which has lost no attempt."""
+
+    def leave(_order):
+        raise stop
+
+    scripted.engine._act = leave
+    scripted.add()
+    token = scripted.connection.lpop(QUEUE)
+    with pytest.raises(type(stop)):
+        scripted.generator.work("p")
+    released = scripted.store.get("p")
+
+    assert token == b"p-1"
+    assert (released.status, released.attempt, released.token_id) == (Status.QUEUED, 0, "p-2")
+    assert scripted.connection.lrange(QUEUE, 0, -1) == [b"p-2"]
+    assert scripted.leases._held == {}
+
+
+def test_a_worker_that_was_lost_is_replaced(scripted):
+    """A claim whose worker died is found when its lease ends, and another worker draws the prediction."""
+    scripted.add()
+    scripted.connection.lpop(QUEUE)
+    scripted.store.change("p", lambda p, now: p.claim("dead", now))
+    lapse(scripted.store, "p")
+    make_due(scripted.connection, "p")
+    upkeep = Upkeep(scripted.store, Queues(scripted.connection), scripted.storage)
+    assert upkeep.reconcile() == 1
+    scripted.work()
+
+    assert (scripted.ended().status, scripted.ended().attempt) == (Status.SUCCEEDED, 2)
+
+
+@process
+def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
+    """Redis dies between the last step and the end: the files wait, the end is written once it is back."""
+    with running_redis() as server, server.connect() as connection:
+        engine = ScriptedEngine(lambda _order: server.kill())
+        rig = Rig(connection, tmp_path, engine)
+        rig.add()
+        rig.generator.work("p")
+        with pytest.raises(Unavailable):
+            Store(connection, Queues(connection), timedelta(1)).get("p")
+        eventually(rig.files)
+        server.start()
+        ended = rig.ended()
+        rig.publisher.close()
+
+        assert (ended.status, ended.attempt, len(engine.orders)) == (Status.SUCCEEDED, 1, 1)
+        assert rig.files() == [o.key for o in ended.outputs]

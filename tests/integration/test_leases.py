@@ -1,0 +1,116 @@
+"""The heartbeat: what is held is renewed, what is lost is let go, and the roster knows who is ready."""
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.prediction import LEASE
+from app.predictions.roster import Roster, Worker
+from tests.fakes import a_prediction, a_store, eventually, lapse
+from worker.leases import Leases
+
+WORKER = Worker(
+    name="w", checkpoint=CheckpointKind.DISTILLED, weights="built-in", revision="1", seen_at=0
+)
+
+
+@pytest.fixture
+def store(connection):
+    return a_store(connection)
+
+
+@pytest.fixture
+def leases(connection, store):
+    leases = Leases(store, Roster(connection), beat_s=0.01)
+    yield leases
+    leases.close()
+
+
+def claim(store, owner="a"):
+    return store.change("p", lambda p, now: p.claim(owner, now))
+
+
+def test_what_is_held_is_renewed(store, leases):
+    """A lease that would end is extended again and again while its prediction is held."""
+    store.add(a_prediction())
+    claimed = claim(store)
+    leases.hold("p", "a")
+    leases.start()
+    for _ in range(2):
+        lapse(store, "p")
+        eventually(lambda: store.get("p").lease_until > claimed.lease_until)
+
+    assert store.get("p").lease_until <= claimed.lease_until + LEASE
+
+
+def test_what_was_dropped_is_renewed_no_more(store, leases):
+    """After a drop the lease runs out while the heart beats on."""
+    store.add(a_prediction())
+    claim(store)
+    leases.hold("p", "a")
+    leases.drop("p")
+    leases.drop("p")  # twice is no error
+    leases.start()
+    leases.announce(WORKER)
+    lapse(store, "p")
+    before = store.get("p")
+    seen = leases._roster._all()[0].seen_at
+    eventually(lambda: leases._roster._all()[0].seen_at > seen)
+
+    assert store.get("p") == before
+
+
+@pytest.mark.parametrize("prediction_id", ["p", "nobody"])
+def test_what_was_lost_is_let_go(store, leases, prediction_id):
+    """A prediction that somebody else ended or that is unknown is not asked for again."""
+    store.add(a_prediction())
+    claim(store)
+    store.change("p", lambda p, now: p.cancel(now))
+    leases.hold(prediction_id, "a")
+    leases.start()
+
+    eventually(lambda: leases._held == {})
+
+
+def test_a_loss_lets_go_of_no_later_attempt(store, leases):
+    """The loss of an old attempt does not end the renewals of the next one in the same worker."""
+    store.add(a_prediction())
+    claim(store, "b")
+    leases.hold("p", "b")
+    leases._renew("p", "a")
+
+    assert leases._held == {"p": "b"}
+
+
+def test_the_heart_beats_on_without_redis(tmp_path):
+    """An outage ends no heartbeat and gives nothing up."""
+    nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
+    leases = Leases(a_store(nowhere), Roster(nowhere), beat_s=0.001)
+    leases.hold("p", "a")
+    leases.announce(WORKER)
+    leases.start()
+    leases._renew("p", "a")
+
+    assert leases._thread.is_alive()
+    assert leases._held == {"p": "a"}
+    leases.close()
+
+
+def test_a_worker_is_present_until_it_leaves(connection, leases):
+    """Announced, a worker is listed as ready; told that it is not, or closed, it is not."""
+    leases.announce(WORKER)
+    assert [w.name for w in Roster(connection).present()] == ["w"]
+    leases.announce(None)
+    assert Roster(connection).present() == []
+    leases.announce(WORKER)
+    leases.start()
+    leases.close()
+
+    assert Roster(connection).present() == []
+
+
+def test_leases_that_never_beat_can_be_closed(connection, store):
+    """Where loading failed before the first beat, closing is no second error."""
+    Leases(store, Roster(connection)).close()

@@ -1,0 +1,89 @@
+"""Who is working, as the api sees it in Redis."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.errors import Unavailable
+from app.predictions.roster import REMEMBERED_S, SEEN_S, WORKERS, Roster, Worker
+
+DISTILLED = frozenset({CheckpointKind.DISTILLED})
+BASE = frozenset({CheckpointKind.BASE})
+
+
+def worker(name="w", checkpoint=CheckpointKind.BASE, age_s=0.0):
+    return Worker(
+        name=name,
+        checkpoint=checkpoint,
+        weights=f"weights of {name}",
+        revision="1",
+        seen_at=time.time() - age_s,
+    )
+
+
+def test_a_ready_worker_is_present(connection):
+    """What a worker announces is what others read."""
+    announced = worker()
+    Roster(connection).announce(announced)
+    roster = Roster(connection)
+
+    assert roster.present() == [announced]
+    assert roster.served() == BASE
+    assert roster.weights_of(CheckpointKind.BASE) == "weights of w"
+    assert roster.weights_of(CheckpointKind.DISTILLED) is None
+
+
+def test_a_silent_worker_is_gone_but_what_it_served_is_listed(connection):
+    """After SEEN_S a worker is not present; what was served stays listed, but not its weights."""
+    roster = Roster(connection)
+    roster.announce(worker(age_s=SEEN_S + 1))
+
+    assert roster.present() == []
+    assert roster.served() == BASE
+    assert roster.weights_of(CheckpointKind.BASE) is None
+
+
+def test_only_workers_that_are_present_count_while_there_are_any(connection):
+    """A worker that left does not add its checkpoint to those that are served."""
+    roster = Roster(connection)
+    roster.announce(worker("old", CheckpointKind.BASE, SEEN_S + 1))
+    roster.announce(worker("new", CheckpointKind.DISTILLED))
+
+    assert roster.served() == DISTILLED
+
+
+def test_before_any_worker_the_distilled_models_are_served(connection):
+    """A fresh server lists the distilled models and queues for them."""
+    assert Roster(connection).served() == DISTILLED
+
+
+def test_old_announcements_are_forgotten(connection):
+    """Those of a day ago are dropped, and no others."""
+    roster = Roster(connection)
+    roster.announce(worker("old", age_s=REMEMBERED_S + 1))
+    roster.announce(worker("left", age_s=REMEMBERED_S - 60))
+    roster.forget_old()
+
+    assert connection.hkeys(WORKERS) == [b"left"]
+
+
+def test_the_roster_is_read_at_most_twice_a_second(connection):
+    """Between two reads a process answers from what it knows."""
+    roster = Roster(connection)
+    assert roster.present() == []
+    roster.announce(replace(worker(), name="new"))
+
+    assert roster.present() == []
+
+
+def test_without_redis_nobody_knows(tmp_path):
+    """Each verb says Unavailable."""
+    nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
+    for act in (Roster(nowhere).present, lambda: Roster(nowhere).announce(worker())):
+        with pytest.raises(Unavailable):
+            act()
