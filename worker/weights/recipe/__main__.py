@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm
+from transformers import Qwen2Tokenizer
 
 from worker.weights.recipe.autoencoder import AutoencoderPhase, set_statistics
 from worker.weights.recipe.card import write_card
@@ -43,7 +44,7 @@ class Recipe:
     def run(self) -> None:
         """Train both phases, write the folder, measure it and write its card."""
         self.state.mkdir(parents=True, exist_ok=True)
-        tokenizer = new_tokenizer()
+        tokenizer = self._tokenizer()
         autoencoder = self._autoencoder()
         phase = TransformerPhase(
             folder=self.state,
@@ -60,6 +61,14 @@ class Recipe:
         )
         self._write(phase.train(), autoencoder, tokenizer)
         evaluate(self.out, self.device, facts=self._facts(), share=self.share)
+
+    def _tokenizer(self) -> Tokenizer:
+        kept = self.state / "tokenizer"
+        if self.resume and kept.exists():  # a newer grammar may have led to other merges
+            return Qwen2Tokenizer.from_pretrained(kept)
+        tokenizer = new_tokenizer()
+        tokenizer.save_pretrained(kept)
+        return tokenizer
 
     def _autoencoder(self) -> Autoencoder:
         done = self.state / "autoencoder.done.pt"
