@@ -156,6 +156,15 @@ def test_cancel_leaves_the_engine_usable(engine):
     assert np.array_equal(draw(engine).pictures[0], before)
 
 
+def test_kept_prompts_draw_what_fresh_ones_draw(engine, tiny_weights):
+    """Drawing again after other prompts and edits gives the bytes of a new engine's first picture."""
+    draw(engine)
+    draw(engine, prompt="a blue tree", references=(reference(),))
+    again = draw(engine).pictures[0]
+
+    assert np.array_equal(again, draw(open_engine(tiny_weights)).pictures[0])
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_edit_takes_one_to_four_references(engine, count):
     """Each number of references draws, and the references change the picture."""

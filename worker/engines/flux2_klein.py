@@ -19,6 +19,7 @@ from worker.engines.errors import DeviceLost, EngineFault, OutOfMemory, WeightsE
 from worker.engines.folder import WeightsFolder
 from worker.engines.references import open_reference
 from worker.engines.sizes import SMALLEST_SIDE, cap_reference, edit_size, floor_size, native_size
+from worker.engines.text_encoder import Embedded, TextEncoder, cut_text_encoder
 
 DISTILLED_STEPS = 4
 BASE_STEPS = 28
@@ -33,6 +34,7 @@ class Flux2Klein:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = _choose_dtype(self._device, folder)
         self._pipe = _load(folder, self._dtype, self._device)
+        self._texts = TextEncoder(self._pipe, folder.manifest)
         self._one_at_a_time = threading.Lock()
         self.checkpoint = Checkpoint(
             name=folder.manifest.name,
@@ -69,12 +71,12 @@ class Flux2Klein:
             (width, height), notes = self._output_size(order, references)
             render = self._render_size(width, height)
             references = [self._prepare(reference) for reference in references]
-            prompt = self._embed(order.prompt)
+            prompt = self._texts.embed(order.prompt)
             negative = None
             guidance = 1.0 if self.checkpoint.distilled else order.guidance
             if guidance > 1.0:
-                negative = self._embed(order.negative_prompt)
-            notes += self._prompt_notes(order.prompt)
+                negative = self._texts.embed(order.negative_prompt).embeds
+            notes += self._cut_notes(prompt)
 
             pictures = []
             for index, seed in enumerate(order.seeds):
@@ -89,7 +91,7 @@ class Flux2Klein:
 
                 pixels = self._pipe(
                     image=references or None,
-                    prompt_embeds=prompt,
+                    prompt_embeds=prompt.embeds,
                     negative_prompt_embeds=negative,
                     width=render[0],
                     height=render[1],
@@ -144,29 +146,12 @@ class Flux2Klein:
             return reference
         return reference.resize(size, Image.Resampling.LANCZOS)
 
-    def _embed(self, text: str) -> torch.Tensor:
-        """Encode the text; 1 x tokens x width."""
-        embeds, _ids = self._pipe.encode_prompt(
-            prompt=text,
-            device=self._device,
-            max_sequence_length=self._manifest.max_sequence_length,
-            text_encoder_out_layers=self._manifest.text_encoder_out_layers,
-        )
-        return embeds  # type: ignore[no-any-return]  # diffusers has no types
-
-    def _prompt_notes(self, prompt: str) -> list[str]:
+    def _cut_notes(self, prompt: Embedded) -> list[str]:
         """Tell when the tokenizer cut the prompt, which the pipeline does in silence."""
         limit = self._manifest.max_sequence_length
-        text = self._pipe.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,
-        )
-        count = len(self._pipe.tokenizer(text)["input_ids"])
-        if count <= limit:
+        if prompt.token_count <= limit:
             return []
-        return [f"the prompt is {count} tokens long and was cut to {limit}"]
+        return [f"the prompt is {prompt.token_count} tokens long and was cut to {limit}"]
 
 
 def _choose_dtype(device: torch.device, folder: WeightsFolder) -> torch.dtype:
@@ -194,6 +179,7 @@ def _load(folder: WeightsFolder, dtype: torch.dtype, device: torch.device) -> An
     deepest = max(folder.manifest.text_encoder_out_layers)
     if layers < deepest:
         raise WeightsError(f"{folder.path}/text_encoder has {layers} layers, {deepest} are read")
+    cut_text_encoder(pipe, deepest)  # before it takes memory on the device
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 
