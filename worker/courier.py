@@ -11,11 +11,11 @@ RECONCILE_S = 1.0
 EXPIRE_EVERY = 60  # reconciliations
 
 
-def run_courier(upkeep: Upkeep, stopping: threading.Event) -> None:
+def run_courier(upkeep: Upkeep, stopping: threading.Event, every_s: float = RECONCILE_S) -> None:
     """Keep house until told to stop; outages of Redis or the storage are waited out."""
     log.info("courier_ready")
     rounds = 0
-    while not stopping.wait(RECONCILE_S):
+    while not stopping.wait(every_s):
         try:
             upkeep.reconcile()
             if rounds % EXPIRE_EVERY == 0:

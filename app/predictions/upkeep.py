@@ -2,8 +2,9 @@
 
 from app.logs import log
 from app.predictions.queue import Queues
-from app.predictions.store import Store
+from app.predictions.store import Store, redis_errors
 from app.storage import Storage
+from app.storage.errors import StorageError
 
 
 class Upkeep:
@@ -18,8 +19,9 @@ class Upkeep:
         """Issue a new token for each open prediction that nobody looks after; tell how many."""
         issued = 0
         for prediction in self._store.due():
-            if self._queues.holds(prediction):
-                continue
+            with redis_errors():
+                if self._queues.holds(prediction):
+                    continue
             self._store.change(prediction.id, lambda p, _now: p.reissue())
             log.info("token_reissued", prediction=prediction.id, attempt=prediction.attempt)
             issued += 1
@@ -27,8 +29,13 @@ class Upkeep:
 
     def expire(self) -> int:
         """Delete the files and then the records whose retention has passed; tell how many."""
-        expired = self._store.expired()
-        for prediction in expired:
-            self._storage.delete(prediction.id)
+        deleted = 0
+        for prediction in self._store.expired():
+            try:
+                self._storage.delete(prediction.id)
+            except StorageError as exc:  # later again, and the others meanwhile
+                log.warning("files_not_deleted", prediction=prediction.id, error=str(exc))
+                continue
             self._store.delete(prediction)
-        return len(expired)
+            deleted += 1
+        return deleted

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from app.storage.errors import FileMissing, StorageError
@@ -30,7 +31,8 @@ class LocalStorage:
             unfinished.replace(path)
             _sync_folder(path.parent)
         except OSError as exc:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
             raise StorageError(f"could not store {key}: {exc.strerror}") from exc
 
     def get(self, key: str) -> bytes:
