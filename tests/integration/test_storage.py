@@ -1,0 +1,190 @@
+"""What every storage does: files whole or not at all, and no name that leads out."""
+
+import errno
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.storage import open_storage
+from app.storage.errors import FileMissing, StorageError
+from app.storage.local import LocalStorage
+
+OPENERS = {"file": lambda folder: open_storage(f"file://{folder}/with%20space/outputs")}
+BAD_KEYS = [
+    "",
+    "/",
+    "..",
+    ".",
+    "../x",
+    "p/../../x",
+    "p/..",
+    "p//x",
+    "/etc/passwd",
+    "p/",
+    "p/.hidden",
+    "p/a\0.png",
+    "p/a\n.png",
+    "p/a\\b",
+    "p/%2e%2e/x",
+    "p/ä.png",
+    "p/\ud800",
+    "C:x",
+    "~/x",
+    "-rf",
+]
+
+
+@pytest.fixture(params=OPENERS)
+def storage(request, tmp_path):
+    return OPENERS[request.param](tmp_path)
+
+
+def names_in(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+def test_what_was_put_is_got(storage):
+    """A file comes back byte by byte, an empty one too, and a second put replaces the first."""
+    for data in (b"", b"\0" * 100_000, b"second"):
+        storage.put("p/a/0.png", data)
+        assert storage.get("p/a/0.png") == data
+
+
+def test_a_missing_file_is_missing(storage):
+    """Reading and locating what is not there, a folder or below a file raise FileMissing."""
+    storage.put("p/a/0.png", b"x")
+    for key in ("q", "p/a/1.png"):
+        with pytest.raises(FileMissing):
+            storage.get(key)
+    for key in ("q", "p/a/1.png", "p/a", "p/a/0.png/x"):
+        with pytest.raises(FileMissing):
+            storage.locate(key)
+
+
+def test_delete_takes_what_is_below(storage):
+    """A prefix goes with all its files, its neighbours stay, and what is gone can be deleted again."""
+    for key in ("p/in-0.png", "p/a/0.png", "pp/0.png"):
+        storage.put(key, b"x")
+    for _ in range(2):
+        storage.delete("p")
+
+    for key in ("p/in-0.png", "p/a/0.png"):
+        with pytest.raises(FileMissing):
+            storage.get(key)
+    assert storage.get("pp/0.png") == b"x"
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_names_that_lead_elsewhere_are_refused(storage, key):
+    """No key with a step up, an empty part, a control character or a leading dot is read or written."""
+    for act in (
+        lambda: storage.get(key),
+        lambda: storage.locate(key),
+        lambda: storage.put(key, b"x"),
+        lambda: storage.delete(key),
+    ):
+        with pytest.raises(FileMissing):
+            act()
+
+
+def test_a_file_is_located(storage):
+    """Here a file is located by its path."""
+    storage.put("p/0.png", b"x")
+
+    assert Path(storage.locate("p/0.png")).read_bytes() == b"x"
+
+
+def test_a_link_that_leads_out_is_refused(tmp_path):
+    """A symbolic link to a place outside is neither read, written, located nor deleted through."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "out").symlink_to(outside)
+    (root / "file").symlink_to(outside / "secret")
+    storage = LocalStorage(root)
+    for act in (
+        lambda: storage.get("out/secret"),
+        lambda: storage.get("file"),
+        lambda: storage.locate("file"),
+        lambda: storage.put("out/new", b"x"),
+        lambda: storage.delete("out"),
+    ):
+        with pytest.raises(FileMissing):
+            act()
+
+    assert names_in(outside) == ["secret"]
+
+
+def test_a_put_that_replaces_is_never_seen_half_done(tmp_path):
+    """Somebody who reads while a file is replaced many times sees one version or the other."""
+    storage = LocalStorage(tmp_path)
+    versions = {bytes([k]) * 200_000 for k in range(2)}
+    storage.put("p/0.png", min(versions))
+    done = threading.Event()
+
+    def replace():
+        for _ in range(15):
+            for data in versions:
+                storage.put("p/0.png", data)
+        done.set()
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    while not done.is_set():
+        assert storage.get("p/0.png") in versions
+    thread.join()
+
+    assert names_in(tmp_path / "p") == ["0.png"]
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 64 KiB; needs root."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a small file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_no_part(tiny_disk):
+    """What does not fit is a StorageError that says so, leaves no file, and what fits works afterwards."""
+    storage = LocalStorage(tiny_disk)
+    storage.put("p/0.png", b"old")
+    with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)):
+        storage.put("p/0.png", b"x" * 200_000)
+
+    assert storage.get("p/0.png") == b"old"
+    assert names_in(tiny_disk / "p") == ["0.png"]
+    storage.put("p/1.png", b"x" * 1000)
+
+
+def test_what_the_disk_refuses_is_a_storage_error(tmp_path):
+    """A name that is too long, a file where a folder must be: StorageErrors, and no half file."""
+    storage = LocalStorage(tmp_path)
+    storage.put("p", b"x")
+    for act in (
+        lambda: storage.put("p/0.png", b"x"),
+        lambda: storage.put("q" * 300, b"x"),
+        lambda: storage.get("p/0.png"),
+        lambda: storage.get("q" * 300),
+        lambda: storage.delete("p"),
+    ):
+        with pytest.raises(StorageError):
+            act()
+
+    assert names_in(tmp_path) == ["p"]
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "outputs", "", "http://x/y"])
+def test_an_unknown_kind_of_storage_is_refused(url):
+    """The error names the setting and what may stand there."""
+    with pytest.raises(ValueError, match=r"STORAGE_URL: .*file:///folder"):
+        open_storage(url)
