@@ -5,16 +5,20 @@ from datetime import timedelta
 
 import pytest
 from PIL import Image
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
 
+from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status
-from app.predictions.queue import Queues
+from app.predictions.queue import Queues, Token, open_queue
 from app.predictions.roster import Roster
 from app.predictions.store import Store
 from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
 from tests.fakes import ScriptedEngine, a_prediction, a_store, eventually, lapse, make_due
 from tests.redis_server import running_redis
+from worker import generate
 from worker.generate import Generator
 from worker.leases import Leases
 from worker.publish import Publisher
@@ -326,3 +330,38 @@ def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
 
         assert (ended.status, ended.attempt, len(engine.orders)) == (Status.SUCCEEDED, 1, 1)
         assert rig.files() == [o.key for o in ended.outputs]
+
+
+def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
+    """A step that Redis does not hear of costs only that it is not shown."""
+    scripted.add()
+    owner = scripted.store.change("p", lambda p, now: p.claim("a", now)).owner
+
+    class Away(Store):
+        def change(self, *_arguments):
+            raise Unavailable
+
+    scripted.generator._store = Away(scripted.connection, Queues(scripted.connection), timedelta(1))
+
+    assert scripted.generator._advance("p", owner, 1, 4)
+    scripted.generator._release("p", owner, is_counted=True)  # and an end is left to the lease
+
+
+@process
+def test_rq_carries_a_prediction_through(rig, monkeypatch):
+    """A real RQ worker takes the token and works on it with what this process has installed."""
+    monkeypatch.setattr(generate, "_generator", None)
+    generate.install(rig.generator)
+    rig.add("bad", "fault")
+    rig.add("good")
+    worker = SimpleWorker(
+        [open_queue(CheckpointKind.DISTILLED, rig.connection)],
+        connection=rig.connection,
+        job_class=Token,
+        serializer=JSONSerializer,
+    )
+
+    assert worker.work(burst=True, logging_level="WARNING")
+    assert rig.ended("bad").failure.cause is Cause.ENGINE
+    assert rig.ended("good").status is Status.SUCCEEDED
+    assert rig.connection.keys("rq:job:*") == []

@@ -1,0 +1,186 @@
+"""What any caller can ask, over a real Redis and real files."""
+
+import base64
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis.asyncio
+from PIL import Image
+
+from app.images.source import ImageSource
+from app.predictions.errors import AlreadyFinal, InvalidInput, UnknownModel, UnknownPrediction
+from app.predictions.prediction import Status
+from app.predictions.roster import Roster
+from app.predictions.service import Service
+from app.predictions.watch import Watch
+from app.storage.errors import StorageError
+from app.storage.links import Links
+from app.storage.local import LocalStorage
+from tests.fakes import FailingStorage, a_store
+
+TEXT = "flux-2-klein-4b-text-to-image"
+EDIT = "flux-2-klein-4b-edit"
+LINKS = Links("secret")
+
+
+def png(side=64):
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, "PNG")
+    return file.getvalue()
+
+
+PNG = png()
+DATA_URI = "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+class Counter:
+    """A service and what is behind it."""
+
+    def __init__(self, connection, readers, folder, strict_inputs=False):
+        self.connection = connection
+        self.storage = FailingStorage(LocalStorage(folder), failures=0)
+        self.store = a_store(connection)
+        self.service = Service(
+            store=self.store,
+            watch=Watch(readers),
+            roster=Roster(connection),
+            storage=self.storage,
+            images=ImageSource(self.storage, LINKS, ()),
+            strict_inputs=strict_inputs,
+        )
+
+    def is_untouched(self):
+        """Say whether nothing was queued and nothing recorded."""
+        return self.connection.keys() == []
+
+
+@pytest.fixture
+async def counter(connection, redis_server, tmp_path):
+    async with redis.asyncio.Redis.from_url(redis_server.url) as readers:
+        yield Counter(connection, readers, tmp_path)
+
+
+def refused_fields(refused):
+    return [problem.field for problem in refused.value.problems]
+
+
+def test_a_submitted_prediction_is_queued(counter):
+    """It keeps the input as sent, with a seed, under a fresh id and its key's name."""
+    first, second = (counter.service.submit("key", TEXT, {"prompt": "x", "n": 1}) for _ in "ab")
+
+    assert counter.store.get(first.id) == first
+    assert (first.key_id, first.model, first.status) == ("key", TEXT, Status.QUEUED)
+    assert first.input == {"prompt": "x", "n": 1, "seed": first.input["seed"]}
+    assert 0 <= first.input["seed"] < 2**32
+    assert first.id != second.id
+    assert timedelta() <= datetime.now(UTC) - first.created_at < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("seed", [0, -5, 2**63 - 1])
+def test_a_given_seed_is_kept(counter, seed):
+    """Zero and negative seeds are seeds too; only an absent or null one is drawn."""
+    submit = counter.service.submit
+
+    assert submit("key", TEXT, {"prompt": "x", "seed": seed}).input["seed"] == seed
+    assert isinstance(submit("key", TEXT, {"prompt": "x", "seed": None}).input["seed"], int)
+
+
+def test_what_is_refused_is_not_queued(counter):
+    """A bad input and an unknown model raise, and leave nothing in Redis or the storage."""
+    with pytest.raises(InvalidInput):
+        counter.service.submit("key", TEXT, {"prompt": ""})
+    with pytest.raises(UnknownModel):
+        counter.service.submit("key", "nonsense", {"prompt": "x"})
+    with pytest.raises(UnknownModel):
+        counter.service.submit("key", "flux-2-klein-4b-base-edit", {"prompt": "x"})
+
+    assert counter.is_untouched()
+    assert counter.storage.puts == 0
+
+
+def test_input_images_become_files(counter):
+    """A data URI is kept as a file that the input names; an own URL stays as sent, its picture is copied."""
+    counter.storage.put("earlier/0.png", PNG)
+    own = LINKS.link("https://klein.test", "earlier/0.png", datetime(2126, 1, 1, tzinfo=UTC))
+    submitted = counter.service.submit("key", EDIT, {"prompt": "x", "image_urls": [DATA_URI, own]})
+
+    assert submitted.references == (f"{submitted.id}/in-0.png", f"{submitted.id}/in-1.png")
+    assert submitted.input["image_urls"] == [submitted.references[0], own]
+    assert [counter.storage.get(key) for key in submitted.references] == [PNG, PNG]
+
+
+def test_every_bad_image_is_named(counter):
+    """Each image that cannot be used is a problem by its place, before anything is stored or queued."""
+    images = ["data:image/png;base64,AAAA", DATA_URI, "https://elsewhere.test/x.png", "http://[::1"]
+    with pytest.raises(InvalidInput) as refused:
+        counter.service.submit("key", EDIT, {"prompt": "x", "image_urls": images})
+
+    assert refused_fields(refused) == ["image_urls[0]", "image_urls[2]", "image_urls[3]"]
+    assert counter.is_untouched()
+    assert counter.storage.puts == 0
+
+
+def test_a_full_storage_queues_nothing(counter):
+    """Where an input image cannot be stored the caller hears so and nothing is queued."""
+    counter.storage.failures = 1
+    with pytest.raises(StorageError):
+        counter.service.submit("key", EDIT, {"prompt": "x", "image_urls": [DATA_URI]})
+
+    assert counter.is_untouched()
+
+
+async def test_unknown_fields_are_refused_by_setting(connection, redis_server, tmp_path):
+    """A strict server names each field that the model does not have."""
+    async with redis.asyncio.Redis.from_url(redis_server.url) as readers:
+        strict = Counter(connection, readers, tmp_path, strict_inputs=True).service
+        with pytest.raises(InvalidInput) as refused:
+            strict.submit("key", TEXT, {"prompt": "x", "zoom": 1, "image_urls": []})
+
+        assert refused_fields(refused) == ["image_urls", "zoom"]
+        assert strict.submit("key", TEXT, {"prompt": "x", "num_images": 2})
+
+
+async def test_another_key_sees_nothing(counter):
+    """Reading, waiting and cancelling with another key are as if the prediction were not there."""
+    submitted = counter.service.submit("key", TEXT, {"prompt": "x"})
+    for stranger in ("another", ""):
+        with pytest.raises(UnknownPrediction):
+            await counter.service.get(stranger, submitted.id)
+        with pytest.raises(UnknownPrediction):
+            await counter.service.wait(stranger, submitted.id, 60)
+        with pytest.raises(UnknownPrediction):
+            counter.service.cancel(stranger, submitted.id)
+        assert history(counter, stranger).total == 0
+
+    assert await counter.service.get("key", submitted.id) == submitted
+
+
+async def test_a_cancelled_prediction_is_told(counter):
+    """A cancel ends the wait of its key, and a second one raises."""
+    submitted = counter.service.submit("key", TEXT, {"prompt": "x"})
+    cancelled = counter.service.cancel("key", submitted.id)
+
+    assert cancelled.status is Status.CANCELLED
+    assert await counter.service.wait("key", submitted.id, 60) == cancelled
+    with pytest.raises(AlreadyFinal):
+        counter.service.cancel("key", submitted.id)
+
+
+def history(counter, key_id):
+    now = datetime.now(UTC)
+    return counter.service.history(
+        key_id,
+        since=now - timedelta(days=1),
+        until=now + timedelta(minutes=1),
+        matches=lambda _p: True,
+        offset=0,
+        limit=10,
+    )
+
+
+def test_the_history_lists_what_a_key_submitted(counter):
+    """Each of a key's predictions is on its history."""
+    ids = {counter.service.submit("key", TEXT, {"prompt": str(k)}).id for k in range(3)}
+
+    assert {p.id for p in history(counter, "key").predictions} == ids
