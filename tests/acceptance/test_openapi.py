@@ -1,0 +1,56 @@
+"""Schemathesis, an outsider that reads our OpenAPI document and sends what it allows and what not."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import EDIT, TEXT
+from tests.acceptance.klein import Klein
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def emptied(klein: Klein) -> Iterator[str]:
+    """The key that is used, whose predictions are cancelled afterwards, so that nobody waits for them."""
+    yield klein.other_key
+    with klein.client(klein.other_key) as client:
+        while waiting := client.get("/v1/executions?status=created&limit=100").json()["executions"]:
+            for line in waiting:
+                client.post(f"/v1/prediction/{line['id']}/cancel")
+
+
+def probe(key: str, folder: Path, schema: str, *options: str) -> tuple[int, str]:
+    """Run schemathesis the same way each time, and give its exit code and report."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", schema, *options]
+    command += ["--seed", "1", "--generation-deterministic"]
+    command += ["--header", f"X-API-Key: {key}", "--no-color", "--request-timeout", "30"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_no_answer_is_undeclared(klein: Klein, emptied: str, tmp_path: Path) -> None:
+    """Whatever our document allows or forbids gets a declared answer of the declared shape, never a 500."""
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    options = ["--checks", checks, "--max-examples", "25", "--phases", "examples,coverage,fuzzing"]
+
+    code, report = probe(emptied, tmp_path, f"{klein.url}/openapi.json", *options)
+
+    assert code == 0, report
+
+
+@pytest.mark.parametrize("slug", [TEXT, EDIT])
+def test_no_input_is_a_server_error(
+    klein: Klein, client: httpx.Client, emptied: str, tmp_path: Path, slug: str
+) -> None:
+    """Whatever a model's own document allows or forbids as its input, the answer is no 500."""
+    schema = f"{klein.url}/v1/models/{slug}/schemas/openapi"
+    options = ["--checks", "not_a_server_error", "--max-examples", "40"]
+
+    code, report = probe(emptied, tmp_path, schema, *options, "--phases", "coverage,fuzzing")
+
+    assert code == 0, report
