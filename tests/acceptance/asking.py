@@ -14,7 +14,7 @@ from PIL import Image
 TEXT = "flux-2-klein-4b-text-to-image"
 EDIT = "flux-2-klein-4b-edit"
 SMALL = {"width": 64, "height": 64}
-LONG = {"num_inference_steps": 50, "num_images": 4, "image_size": "square_hd"}
+LONG: dict[str, Any] = {"num_inference_steps": 50, "num_images": 4, "image_size": "square_hd"}
 """Takes a minute, in steps of a quarter of a second."""
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def data_uri(data: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-def until(look: Callable[[], T], within_s: float = 30) -> T:
+def until(look: Callable[[], T | None], within_s: float = 30) -> T:
     """Look until there is something to see."""
     deadline = time.monotonic() + within_s
     while not (seen := look()):

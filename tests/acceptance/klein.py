@@ -8,13 +8,21 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 STARTED_S = 60
+_TELLING = {
+    "redis": "redis.sock",
+    "api": "app.cli api",
+    "worker": "worker.main worker",
+    "courier": "worker.main courier",
+    "engine": "worker.child",
+}
+"""What each process's command line holds."""
 
 
 class Klein:
@@ -65,18 +73,16 @@ class Klein:
 
     def parts(self) -> list[psutil.Process]:
         """List the processes below `klein up`."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        below: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return below
 
-    def part(self, name: str) -> psutil.Process:
+    def part(self, name: str) -> psutil.Process | None:
         """Find redis, api, worker, courier, or the engine below the worker."""
-        telling = {
-            "redis": "redis.sock",
-            "api": "app.cli api",
-            "worker": "worker.main worker",
-            "courier": "worker.main courier",
-            "engine": "worker.child",
-        }[name]
-        return next(p for p in self.parts() if telling in " ".join(p.cmdline()))
+        for process in self.parts():
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if _TELLING[name] in " ".join(process.cmdline()):
+                    return process
+        return None
 
     def client(self, key: str | None = None) -> httpx.Client:
         return httpx.Client(

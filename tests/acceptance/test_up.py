@@ -1,0 +1,179 @@
+"""`klein up` itself: why it cannot start, how it stops, what it keeps, and what it restarts."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import create, fetch, get, run, until
+from tests.acceptance.klein import Klein, running_klein
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for the name of a socket."""
+    with tempfile.TemporaryDirectory(prefix="klein-") as folder:
+        yield Path(folder)
+
+
+def refusal(klein: Klein) -> str:
+    """Start a system that cannot start, and give the one line in which it says so."""
+    klein.launch()
+    assert klein.ended() != 0
+    errors = [line for line in klein.log if line.startswith("Error: ")]
+    assert len(errors) == 1, klein.log
+    assert "Traceback" not in "\n".join(klein.log)
+    return errors[0]
+
+
+def test_a_taken_port_is_said(short_path: Path, tiny_weights: Path) -> None:
+    """Where the port is taken, one line names it and the setting."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refusal(Klein(short_path, KLEIN_PORT=str(port), KLEIN_WEIGHTS=str(tiny_weights)))
+
+    assert f"127.0.0.1:{port}" in said
+    assert "KLEIN_PORT" in said
+
+
+def test_a_silent_redis_is_said(short_path: Path) -> None:
+    """Where REDIS_URL does not answer, one line names it without its password."""
+    said = refusal(Klein(short_path, REDIS_URL="redis://user:secret@127.0.0.1:1/0"))
+
+    assert "redis://127.0.0.1:1/0" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("weights", ["missing", "empty"])
+def test_unreadable_weights_are_said(short_path: Path, weights: str) -> None:
+    """Where the weights cannot be read, one line names the folder."""
+    folder = short_path / weights
+    if weights == "empty":
+        folder.mkdir()
+
+    assert str(folder) in refusal(Klein(short_path / "data", KLEIN_WEIGHTS=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("KLEIN_PORT", "many"),
+        ("KLEIN_STATUS_WORDS", "klingon"),
+        ("STORAGE_URL", "ftp://x/y"),
+        ("REDIS_URL", "nonsense"),
+        ("KLEIN_DATA", "/proc/nothing"),
+    ],
+)
+def test_a_wrong_setting_is_said(short_path: Path, setting: str, value: str) -> None:
+    """A setting that cannot be used ends the start with one line that names it or its value."""
+    said = refusal(Klein(short_path, **{setting: value}))
+
+    assert setting in said or value in said
+
+
+def test_a_second_tree_on_the_same_folder_is_refused(klein: Klein) -> None:
+    """Two systems cannot share a data folder."""
+    assert str(klein.folder) in refusal(Klein(klein.folder))
+
+
+def test_the_first_start_makes_a_key(short_path: Path, tiny_weights: Path) -> None:
+    """The first start prints a key once and keeps its hash alone; later starts keep key and records."""
+    klein = Klein(short_path, KLEIN_API_KEYS="", KLEIN_WEIGHTS=str(tiny_weights))
+    klein.start()
+    key = str(next(found[0] for line in klein.log if (found := re.search(r"klein_\S{20,}", line))))
+    with klein.client(key) as client:
+        made = run(client)
+    parts = klein.parts()
+
+    code = klein.stop(signal.SIGTERM)
+
+    assert code == 0
+    assert [part for part in parts if part.is_running()] == []
+    klein.log.clear()
+    klein.start()
+    with klein.client(key) as client:
+        kept = get(client, made["predictionID"])
+    code = klein.stop(signal.SIGINT)
+    assert (code, kept["status"], kept["output"]) == (0, "success", made["output"])
+    assert key not in "\n".join(klein.log)
+    grep = ["grep", "-rlF", key, str(short_path)]
+    assert subprocess.run(grep, capture_output=True, check=False).stdout == b""
+
+
+def test_a_stop_leaves_work_to_the_next_start(short_path: Path, tiny_weights: Path) -> None:
+    """Ctrl-C while a prediction runs ends in seconds with code 0; the next start finishes the work."""
+    klein = Klein(short_path, KLEIN_WEIGHTS=str(tiny_weights))
+    klein.start()
+    with klein.client() as client:
+        running = create(client, num_inference_steps=50, image_size="square")
+        waiting = create(client)
+        until(lambda: get(client, running)["status"] == "processing")
+    parts = klein.parts()
+
+    code = klein.stop()
+
+    assert code == 0
+    assert [part for part in parts if part.is_running()] == []
+    klein.start()
+    with klein.client() as client:
+        states = [get(client, p, wait=50)["status"] for p in (running, waiting)]
+    klein.stop()
+    assert states == ["success", "success"]
+
+
+@pytest.fixture(scope="module")
+def harmed(tiny_weights: Path) -> Iterator[Klein]:
+    """A running system whose processes this file kills."""
+    with running_klein(tiny_weights) as klein:
+        yield klein
+
+
+@pytest.mark.parametrize("name", ["engine", "worker", "courier", "api", "redis"])
+def test_a_killed_process_comes_back(harmed: Klein, name: str) -> None:
+    """After kill -9 of any process it runs again, and what had been accepted still ends well."""
+    with harmed.client() as client:
+        running = create(client, num_inference_steps=50, image_size="square")
+        waiting = create(client)
+        until(lambda: get(client, running)["status"] == "processing")
+        victim = until(lambda: harmed.part(name))
+
+        victim.kill()
+
+        until(lambda: harmed.part(name) not in {None, victim})
+        until(lambda: _answers(client))
+        ended = [get(client, p, wait=60) for p in (running, waiting)]
+        assert [shown["status"] for shown in ended] == ["success", "success"]
+        assert fetch(ended[0]["output"])
+        until(lambda: _is_ready(client))
+        assert run(client)["status"] == "success"
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/v1/executions").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    return client.get("/readyz").status_code == 200
+
+
+def test_parts_start_alone(short_path: Path) -> None:
+    """A part that lacks what it needs says so in one line and ends."""
+    for part, expected in [("api", "KLEIN_API_KEYS"), ("worker", "Redis"), ("courier", "Redis")]:
+        environ = {"KLEIN_DATA": str(short_path), "PATH": ""}
+        command = [sys.executable, "-m", "app.cli", part]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr
