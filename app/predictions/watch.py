@@ -74,10 +74,12 @@ class Watch:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+                async with self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(FINAL_CHANNEL)
-                    self._wake_all()  # what ended before the subscription was not announced to us
                     async for message in pubsub.listen():
+                        if message["type"] != "message":  # subscribed, or silently so once more
+                            self._wake_all()  # what ended before was not announced to us
+                            continue
                         self._wake(message["data"].decode(errors="replace"))
             except RedisError as exc:
                 log.warning("subscription_lost", error=str(exc))
