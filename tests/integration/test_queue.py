@@ -1,6 +1,7 @@
 """Tokens on a real RQ: whatever is written in Redis, a worker calls one function and nothing else."""
 
 import json
+import socket
 import zlib
 from pathlib import Path
 
@@ -168,16 +169,23 @@ def test_forged_callbacks_and_webhooks_are_not_called(connection, recorder, tmp_
     module.write_text(f"open({str(marker)!r}, 'w').close()\ndef call(*_): pass\n")
     recorder.error = outcome
     name = {"success_callback_name": "evil_callback.call", "failure_callback_name": "os.abort"}
-    webhook = {"url": f"http://127.0.0.1:9/{marker}", "job_status": "finished"}
-    forge(
-        connection,
-        "evil",
-        **name,
-        stopped_callback_name="os.abort",
-        webhooks=json.dumps([webhook, webhook | {"job_status": "failed"}]),
-    )
-    burst(connection)
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        canary.setblocking(False)
+        hook = {"url": f"http://127.0.0.1:{canary.getsockname()[1]}/", "timeout": 1, "headers": {}}
+        hooks = [hook | {"job_status": status} for status in ("finished", "failed")]
+        forge(
+            connection,
+            "evil",
+            **name,
+            stopped_callback_name="os.abort",
+            webhooks=json.dumps(hooks),
+        )
+        read = Token.fetch("evil", connection=connection, serializer=JSONSerializer)
+        assert len(read.webhooks) == 2  # RQ would send them
+        burst(connection)
 
+        with pytest.raises(BlockingIOError):
+            canary.accept()
     assert recorder.worked_on == ["forged"]
     assert not marker.exists()
 
