@@ -52,6 +52,11 @@ class Settings(BaseSettings):
     weights: Path | None = Field(
         None, alias="KLEIN_WEIGHTS", description="checkpoint folder; unset: the built-in model"
     )
+    loras: Path | None = Field(
+        None,
+        alias="KLEIN_LORAS",
+        description="folder whose .safetensors files predictions may name in `loras`",
+    )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         alias="KLEIN_ALLOW_HOSTS",

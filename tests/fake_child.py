@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from worker.child import main
-from worker.engines import Checkpoint, DeviceLost, EngineFault, OnStep, Order, OutOfMemory, Result
+from worker.engines import (
+    Checkpoint,
+    DeviceLost,
+    EngineFault,
+    OnStep,
+    Order,
+    OutOfMemory,
+    Result,
+    UnusableLora,
+)
 from worker.engines.errors import WeightsError
 
 
@@ -63,13 +72,15 @@ class FakeEngine:
             raise SystemExit(3)
         if "out of memory" in prompt:
             raise OutOfMemory
+        if "unusable lora" in prompt:
+            raise UnusableLora("LoRA x.safetensors: no")
         if "fault" in prompt:
             raise EngineFault("a fault")
         if "device lost" in prompt:
             raise DeviceLost
 
 
-def open_fake(weights: Path) -> FakeEngine:
+def open_fake(weights: Path, loras: Path | None) -> FakeEngine:
     """Give the fake; a folder named "broken" cannot be served."""
     if weights.name == "broken":
         raise WeightsError(f"{weights} is broken")

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from worker.engines import Cancelled, DeviceLost, Engine, OutOfMemory, Result, open_engine
-from worker.engines.errors import EngineError
+from worker.engines.errors import EngineError, UnusableLora
 from worker.wire import (
     Broken,
     Cancel,
@@ -42,7 +42,7 @@ EXIT_DEVICE_LOST = 86
 _PR_SET_PDEATHSIG = 1
 
 
-def main(open_engine: Callable[[Path], Engine] = open_engine) -> int:
+def main(open_engine: Callable[[Path, Path | None], Engine] = open_engine) -> int:
     """Serve one worker until it hangs up; a test may bring an engine of its own."""
     arguments = _parse_arguments()
     _die_with(arguments.parent)
@@ -57,7 +57,7 @@ def main(open_engine: Callable[[Path], Engine] = open_engine) -> int:
     started = time.perf_counter()
     try:
         wire.send(Loading(phase="weights"))
-        engine = open_engine(arguments.weights)
+        engine = open_engine(arguments.weights, arguments.loras)
         wire.send(Loading(phase="warm-up"))
         engine.warm_up()
     except EngineError as exc:
@@ -124,6 +124,8 @@ def serve(engine: Engine, wire: Wire, inbox: Inbox) -> None:
         wire.send(Stopped(id=asked.id))
     except OutOfMemory as exc:
         wire.send(Failed(id=asked.id, kind=FailureKind.OUT_OF_MEMORY, message=str(exc)))
+    except UnusableLora as exc:
+        wire.send(Failed(id=asked.id, kind=FailureKind.INPUT, message=str(exc)))
     except DeviceLost:
         traceback.print_exc()
         sys.stderr.flush()
@@ -173,6 +175,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker.child", description=main.__doc__)
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--loras", type=Path)
     parser.add_argument("--parent", type=int, required=True)
     return parser.parse_args()
 

@@ -10,7 +10,7 @@ from app.predictions.prediction import Cause, Failure, Prediction
 from app.predictions.store import Store
 from app.storage import Storage
 from app.storage.errors import StorageError
-from worker.engines import Cancelled, EngineFault, Order, OutOfMemory
+from worker.engines import Cancelled, EngineFault, Lora, Order, OutOfMemory, UnusableLora
 from worker.leases import Leases
 from worker.publish import Publisher
 from worker.supervise import ChildDied, EngineChild
@@ -70,7 +70,7 @@ class Generator:
             log.error("engine_died", prediction=prediction.id, error=str(exc), tail=exc.tail)
             self._release(prediction.id, owner, is_counted=True)
             self._revive()
-        except (StorageError, OutOfMemory, EngineFault) as exc:
+        except (StorageError, UnusableLora, OutOfMemory, EngineFault) as exc:
             failure = failure_of(exc)
             self._end_attempt(prediction.id, lambda p, now: p.fail(owner, failure, now))
         else:
@@ -102,11 +102,13 @@ class Generator:
             log.info("attempt_ended", prediction=prediction_id, status=ended.status)
 
 
-def failure_of(error: StorageError | OutOfMemory | EngineFault) -> Failure:
+def failure_of(error: StorageError | UnusableLora | OutOfMemory | EngineFault) -> Failure:
     """Say to the caller why an attempt failed."""
     match error:
         case StorageError():
             return Failure(cause=Cause.STORAGE, message=str(error))
+        case UnusableLora():
+            return Failure(cause=Cause.INPUT, message=str(error))
         case OutOfMemory():
             message = "the device has not enough memory for this; ask for fewer or smaller images"
             return Failure(cause=Cause.OUT_OF_MEMORY, message=message)
@@ -129,6 +131,7 @@ def order_of(prediction: Prediction, references: tuple[bytes, ...]) -> Order:
         seeds=tuple(seed + k for k in range(checked.num_images)),
         references=references,
         negative_prompt=checked.negative,
+        loras=tuple(Lora(path=lora.path, scale=lora.scale) for lora in checked.loras),
     )
 
 

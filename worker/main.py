@@ -52,7 +52,7 @@ def run_worker(settings: Settings) -> None:
     connection = _connect(settings)
     store = Store(connection, Queues(connection), settings.retention)
     storage = open_storage(settings.storage)
-    child = EngineChild(settings.weights or BUILT_IN)
+    child = EngineChild(settings.weights or BUILT_IN, loras=settings.loras)
     leases = Leases(store, Roster(connection))
     publisher = Publisher(store, storage, leases)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"

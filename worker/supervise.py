@@ -19,7 +19,15 @@ from typing import Self
 import numpy as np
 
 import worker
-from worker.engines import Cancelled, Checkpoint, EngineFault, Order, OutOfMemory, Result
+from worker.engines import (
+    Cancelled,
+    Checkpoint,
+    EngineFault,
+    Order,
+    OutOfMemory,
+    Result,
+    UnusableLora,
+)
 from worker.engines.errors import EngineError, WeightsError
 from worker.wire import (
     Broken,
@@ -43,6 +51,11 @@ _PASSED_PREFIXES = (
 )  # fmt: skip
 _SECRET_ENDINGS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 _TAIL_LINES = 60
+_FAILURES: dict[FailureKind, type[EngineError]] = {
+    FailureKind.OUT_OF_MEMORY: OutOfMemory,
+    FailureKind.INPUT: UnusableLora,
+    FailureKind.FAULT: EngineFault,
+}
 
 
 class ChildDied(EngineError):
@@ -65,11 +78,13 @@ class EngineChild:
         self,
         weights: Path,
         *,
+        loras: Path | None = None,
         on_line: Callable[[str], None] | None = None,
         environ: Mapping[str, str] | None = None,
         module: str = "worker.child",
     ) -> None:
         self._weights = weights.absolute()
+        self._loras = loras.absolute() if loras else None
         self._module = module
         self._on_line = on_line or _to_stderr
         self._environ = os.environ if environ is None else environ
@@ -107,6 +122,7 @@ class EngineChild:
         command = [sys.executable, "-P", "-m", self._module]
         command += ["--fd", str(theirs.fileno()), "--weights", str(self._weights)]
         command += ["--parent", str(os.getpid())]
+        command += ["--loras", str(self._loras)] if self._loras else []
         self._tail.clear()
         try:
             self._process = self._starter.submit(
@@ -153,7 +169,7 @@ class EngineChild:
         """Have the order drawn; `on_step(k, n)` hears each step and returns False to cancel.
 
         The pictures are read-only views of memory shared with the child. Raises `Cancelled`,
-        `EngineFault` and `OutOfMemory`, after which the child is usable; `ChildDied` when it died,
+        `EngineFault`, `UnusableLora` and `OutOfMemory`, after which the child is usable; `ChildDied` when it died,
         `ChildHung` when it sent nothing for `stall_s` seconds and was killed.
         """
         with self._driving:
@@ -161,7 +177,7 @@ class EngineChild:
             try:
                 self._send(Generate(id=order_id, order=order))
                 return self._follow(order_id, on_step, stall_s)
-            except (Cancelled, EngineFault, OutOfMemory, ChildDied):
+            except (Cancelled, EngineFault, UnusableLora, OutOfMemory, ChildDied):
                 raise
             except BaseException:
                 self._send_cancel(order_id)  # on_step raised: nobody waits for the rest
@@ -222,8 +238,7 @@ class EngineChild:
             elif isinstance(message, Stopped):
                 raise Cancelled
             elif isinstance(message, Failed):
-                kind = message.kind is FailureKind.OUT_OF_MEMORY
-                raise (OutOfMemory if kind else EngineFault)(message.message)
+                raise _FAILURES[message.kind](message.message)
 
     def _receive(self, timeout_s: float) -> tuple[Message, int | None]:
         if self._wire is None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from worker.engines import Checkpoint, Order
+from worker.engines import Checkpoint, Lora, Order
 
 _HEAD = struct.Struct("!II")
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -24,6 +24,7 @@ class FailureKind(StrEnum):
     """Why an order failed while the engine lives on."""
 
     OUT_OF_MEMORY = "out_of_memory"
+    INPUT = "input"
     FAULT = "fault"
 
 
@@ -178,7 +179,8 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
     kind = _TYPES[fields.pop("event")]
     if kind is Generate:
         order = fields["order"]
-        order |= {"seeds": tuple(order["seeds"]), "references": blobs}
+        loras = tuple(Lora(**lora) for lora in order["loras"])
+        order |= {"seeds": tuple(order["seeds"]), "references": blobs, "loras": loras}
         fields["order"] = Order(**order)
     elif kind is Ready:
         fields["checkpoint"] = Checkpoint(**fields["checkpoint"])

@@ -5,10 +5,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
+from app.predictions.lora import LORAS_MAX, LORAS_SCHEMA, Lora, check_distinct
 
 PRICE_PER_MEGAPIXEL = 0.001  # dollars, the hosted price
 PROMPT_MAX_LENGTH = 10_000  # characters; the text encoder keeps its first 512 tokens
@@ -117,6 +126,9 @@ class ModelInput(BaseModel):
         Annotated[int, Field(ge=1, le=100, description="JPEG and WebP quality.")]
         | SkipJsonSchema[None]
     ) = None
+    loras: Annotated[list[Lora], AfterValidator(check_distinct)] = Field(
+        [], max_length=LORAS_MAX, description=LORAS_SCHEMA["description"]
+    )
     enable_safety_checker: bool = Field(True, description="Accepted for compatibility.")
     sync_mode: bool = Field(False, description="Return data URIs instead of URLs.")
 
@@ -232,6 +244,7 @@ class Model:
             name: {k: v for k, v in spec.items() if k != "title" and v is not None}
             for name, spec in schema["properties"].items()
         }
+        properties["loras"] = LORAS_SCHEMA
         steps = properties["num_inference_steps"]
         steps["default"] = self.checkpoint.default_steps
         if not self.input.__name__.endswith("EditInput"):
@@ -288,10 +301,20 @@ def price(sizes: list[tuple[int, int]]) -> float:
     return round(sum(w * h for w, h in sizes) / 1e6 * PRICE_PER_MEGAPIXEL, 6)
 
 
+def _name(path: tuple[int | str, ...]) -> str:
+    """Name a field as the caller wrote it; deeper than a LoRA's own fields lie union branches."""
+    match path:
+        case ("loras", int(k), str(field)):
+            return f"loras[{k}].{field}"
+        case ("loras", int(k)):
+            return f"loras[{k}]"
+    return str(path[0]) if path else "prompt"
+
+
 def _problems(exc: ValidationError) -> list[FieldProblem]:
     problems: dict[str, FieldProblem] = {}
     for error in exc.errors(include_url=False, include_context=False, include_input=False):
-        field = str(error["loc"][0]) if error["loc"] else "prompt"
+        field = _name(error["loc"])
         message = error["msg"].removeprefix("Value error, ")
         # a union reports every branch: one that merely says "another type" yields to one that looked inside
         if field not in problems or error["type"] not in {

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from worker.engines import Cancelled, EngineFault, Order, OutOfMemory, WeightsError
+from worker.engines import (
+    Cancelled,
+    EngineFault,
+    Order,
+    OutOfMemory,
+    UnusableLora,
+    WeightsError,
+)
 from worker.supervise import ChildDied, ChildHung, EngineChild, child_environment
 
 pytestmark = pytest.mark.timeout(60)
@@ -156,7 +163,11 @@ def test_error_in_on_step_leaves_the_child_usable(child):
 
 @pytest.mark.parametrize(
     ("prompt", "error", "message"),
-    [("out of memory", OutOfMemory, "too little memory"), ("fault", EngineFault, "a fault")],
+    [
+        ("out of memory", OutOfMemory, "too little memory"),
+        ("unusable lora", UnusableLora, "LoRA x"),
+        ("fault", EngineFault, "a fault"),
+    ],
 )
 def test_failed_order_leaves_the_child_usable(child, prompt, error, message):
     """A failure of one order has its own error, and the next order draws."""

@@ -151,11 +151,12 @@ def test_a_poisonous_prediction_is_given_up(rig, prompt):
     ("prompt", "cause", "words"),
     [
         ("out of memory", Cause.OUT_OF_MEMORY, "fewer or smaller"),
+        ("unusable lora", Cause.INPUT, "LoRA x.safetensors: no"),
         ("fault", Cause.ENGINE, "a fault"),
     ],
 )
 def test_an_engine_that_fails_lives_on(rig, prompt, cause, words):
-    """Too little memory and a fault fail their prediction alone, each with its reason, in one attempt."""
+    """Too little memory, an unusable LoRA and a fault fail their prediction alone, each with its reason, in one attempt."""
     rig.add("bad", prompt)
     rig.add("next")
     rig.work()

@@ -12,7 +12,16 @@ import pytest
 
 from worker import wire
 from worker.child import Inbox, serve
-from worker.engines import Cancelled, Checkpoint, EngineFault, Order, OutOfMemory, Result
+from worker.engines import (
+    Cancelled,
+    Checkpoint,
+    EngineFault,
+    Lora,
+    Order,
+    OutOfMemory,
+    Result,
+    UnusableLora,
+)
 
 ORDER = Order(
     prompt="ä prompt",
@@ -23,6 +32,7 @@ ORDER = Order(
     seeds=(-(2**63), 2**64 - 1),
     references=(b"\0one", b"", b"three" * 100_000),
     negative_prompt="no",
+    loras=(Lora(path="a.safetensors", scale=-0.5), Lora(path="b.safetensors", scale=4)),
 )
 CHECKPOINT = Checkpoint(
     name="n",
@@ -155,6 +165,7 @@ def test_pictures_lie_one_after_the_other(ends):
             OutOfMemory(),
             wire.Failed(id="1", kind=wire.FailureKind.OUT_OF_MEMORY, message=str(OutOfMemory())),
         ),
+        (UnusableLora("no"), wire.Failed(id="1", kind=wire.FailureKind.INPUT, message="no")),
         (EngineFault("flat"), wire.Failed(id="1", kind=wire.FailureKind.FAULT, message="flat")),
         (KeyError("x"), wire.Failed(id="1", kind=wire.FailureKind.FAULT, message="KeyError: 'x'")),
         (Cancelled(), wire.Stopped(id="1")),

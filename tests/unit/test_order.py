@@ -5,7 +5,7 @@ import pytest
 from app.predictions.prediction import Cause, Failure
 from app.storage.errors import FileMissing, StorageError
 from tests.fakes import a_prediction
-from worker.engines import EngineFault, Order, OutOfMemory
+from worker.engines import EngineFault, Lora, Order, OutOfMemory, UnusableLora
 from worker.generate import failure_of, generate, order_of
 
 BASE = "flux-2-klein-4b-base-text-to-image"
@@ -55,6 +55,16 @@ def test_an_edit_carries_its_images_and_follows_their_size():
     assert (edit.references, edit.width, edit.height) == ((b"png",), None, None)
 
 
+def test_loras_go_along_by_name():
+    """Each LoRA keeps its name, its place and its scale, which is 1 unless given."""
+    drawn = order(loras=[{"path": "b.safetensors"}, {"path": "a.safetensors", "scale": -2}])
+
+    assert drawn.loras == (
+        Lora(path="b.safetensors", scale=1),
+        Lora(path="a.safetensors", scale=-2),
+    )
+
+
 def test_a_process_that_is_no_worker_refuses_tokens():
     """Without an engine installed the job says so."""
     with pytest.raises(RuntimeError, match="not a klein worker"):
@@ -66,6 +76,7 @@ def test_a_process_that_is_no_worker_refuses_tokens():
     [
         (StorageError("the disk is full"), Cause.STORAGE, "the disk is full"),
         (FileMissing("p/in-0.png"), Cause.STORAGE, "p/in-0.png"),
+        (UnusableLora("LoRA a.safetensors: no"), Cause.INPUT, "a.safetensors"),
         (OutOfMemory("CUDA out of memory"), Cause.OUT_OF_MEMORY, "fewer or smaller"),
         (EngineFault("black picture"), Cause.ENGINE, "black picture"),
     ],

@@ -17,6 +17,7 @@ from worker.engines.errors import (
     EngineError,
     EngineFault,
     OutOfMemory,
+    UnusableLora,
     WeightsError,
 )
 
@@ -27,11 +28,13 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineFault",
+    "Lora",
     "OnStep",
     "Order",
     "OutOfMemory",
     "Picture",
     "Result",
+    "UnusableLora",
     "WeightsError",
     "open_engine",
 ]
@@ -41,6 +44,15 @@ Picture = npt.NDArray[np.uint8]
 
 OnStep = Callable[[int, int], None]
 """Hears (k, n) after step k of the order's n steps over all its images; raises `Cancelled` to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """One LoRA that an order draws with."""
+
+    path: str
+    """The name of a file in the worker's folder of LoRAs."""
+    scale: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,8 @@ class Order:
     """PNG, JPEG or WebP files."""
     negative_prompt: str = ""
     """Only a base checkpoint with guidance above 1 reads it."""
+    loras: tuple[Lora, ...] = ()
+    """Each file once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +124,15 @@ class Engine(Protocol):
         """
 
 
-def open_engine(weights: Path) -> Engine:
-    """Load the weights folder onto the best device of this machine; raises `WeightsError`."""
+def open_engine(weights: Path, loras: Path | None = None) -> Engine:
+    """Load the weights folder onto the best device of this machine; raises `WeightsError`.
+
+    `loras` is the folder whose files an order's LoRAs name.
+    """
     from worker.engines.folder import inspect_folder
 
     folder = inspect_folder(weights)  # before torch: what is wrong with a folder shows at once
 
     from worker.engines.flux2_klein import Flux2Klein
 
-    return Flux2Klein(folder)
+    return Flux2Klein(folder, loras)

@@ -3,6 +3,7 @@
 EngineError
 ├── WeightsError    the weights folder cannot be served
 ├── EngineFault     one picture failed, the engine is fine
+├── UnusableLora    a LoRA of the order is missing or does not fit, the engine is fine
 ├── OutOfMemory     one order was too large, the engine is fine
 ├── DeviceLost      the device is in a state that only a new process cures
 └── Cancelled       the caller asked to stop
@@ -22,6 +23,10 @@ class WeightsError(EngineError):
 
 class EngineFault(EngineError):
     """The model did not produce a usable picture; try again, or with another seed."""
+
+
+class UnusableLora(EngineError):
+    """The LoRA is not on this server or does not fit its model; name another one."""
 
 
 class OutOfMemory(EngineError):

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -17,6 +18,7 @@ from PIL import Image
 from worker.engines import Checkpoint, OnStep, Order, Picture, Result
 from worker.engines.errors import DeviceLost, EngineFault, OutOfMemory, WeightsError
 from worker.engines.folder import WeightsFolder
+from worker.engines.loras import LoraShelf
 from worker.engines.references import open_reference
 from worker.engines.sizes import SMALLEST_SIDE, cap_reference, edit_size, floor_size, native_size
 from worker.engines.text_encoder import Embedded, TextEncoder, cut_text_encoder
@@ -29,12 +31,13 @@ _SMALL_BYTES = 2 << 30
 class Flux2Klein:
     """One resident pipeline; calls wait for each other, since a pipeline holds the state of one."""
 
-    def __init__(self, folder: WeightsFolder) -> None:
+    def __init__(self, folder: WeightsFolder, loras: Path | None = None) -> None:
         self._manifest = folder.manifest
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = _choose_dtype(self._device, folder)
         self._pipe = _load(folder, self._dtype, self._device)
         self._texts = TextEncoder(self._pipe, folder.manifest)
+        self._loras = LoraShelf(self._pipe, loras)
         self._one_at_a_time = threading.Lock()
         self.checkpoint = Checkpoint(
             name=folder.manifest.name,
@@ -71,6 +74,7 @@ class Flux2Klein:
             (width, height), notes = self._output_size(order, references)
             render = self._render_size(width, height)
             references = [self._prepare(reference) for reference in references]
+            self._loras.wear(order.loras)
             prompt = self._texts.embed(order.prompt)
             negative = None
             guidance = 1.0 if self.checkpoint.distilled else order.guidance

@@ -101,7 +101,7 @@ def test_a_prompt_is_required(model):
 @EVERY
 def test_unknown_fields_are_ignored(model):
     """Keys that no model has change nothing."""
-    assert parse(model, loras=[], whatever={"a": 1}) == parse(model)
+    assert parse(model, lora=[], whatever={"a": 1}) == parse(model)
 
 
 @EVERY
@@ -112,6 +112,68 @@ def test_every_problem_is_named_at_once(model):
         "num_images",
         "sync_mode",
     }
+
+
+@EVERY
+def test_loras_are_names_and_scales(model):
+    """Up to three LoRAs, each with scale 1 unless another was given."""
+    given = [{"path": "Ink-v1.2.safetensors", "scale": -4}, {"path": "b.safetensors", "more": 1}]
+
+    assert [(lora.path, lora.scale) for lora in parse(model, loras=given).loras] == [
+        ("Ink-v1.2.safetensors", -4),
+        ("b.safetensors", 1),
+    ]
+    assert parse(model, loras=None).loras == parse(model).loras == []
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "a",
+        "a.bin",
+        "a.safetensors.bin",
+        "../a.safetensors",
+        "sub/a.safetensors",
+        "sub\\a.safetensors",
+        "/a.safetensors",
+        ".safetensors",
+        "..safetensors",
+        "https://x.y/a.safetensors",
+        "user/repo",
+        "a.safetensors\n",
+        "a\0.safetensors",
+        "a" * 200 + ".safetensors",
+        7,
+        None,
+    ],
+)
+def test_a_lora_is_named_by_a_file_alone(model, path):
+    """Whatever is not the bare name of a .safetensors file is refused, and the problem names its place."""
+    assert list(refusal(model, loras=[{"path": "a.safetensors"}, {"path": path}])) == [
+        "loras[1].path"
+    ]
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("loras", "field"),
+    [
+        ([{"path": f"{k}.safetensors"} for k in range(4)], "loras"),
+        ([{"path": "a.safetensors"}] * 2, "loras"),
+        ("a.safetensors", "loras"),
+        ([{}], "loras[0].path"),
+        (["a.safetensors"], "loras[0]"),
+        ([{"path": "a.safetensors", "scale": 4.1}], "loras[0].scale"),
+        ([{"path": "a.safetensors", "scale": -4.1}], "loras[0].scale"),
+        ([{"path": "a.safetensors", "scale": "1"}], "loras[0].scale"),
+        ([{"path": "a.safetensors", "scale": float("nan")}], "loras[0].scale"),
+    ],
+)
+def test_what_is_wrong_with_loras(model, loras, field):
+    """Too many, twice the same, of another type or too strong: each is named by its place."""
+    assert list(refusal(model, loras=loras)) == [field]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +256,10 @@ def test_the_schema_tells_the_defaults(model):
 
 ANYTHING = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats() | st.text()
 PROMPT = {"prompt": st.just("x") | st.text(max_size=20) | ANYTHING}
+LORA = st.fixed_dictionaries(
+    {"path": st.sampled_from(["a.safetensors", "../a.safetensors", "b.bin"]) | st.text(max_size=3)},
+    optional={"scale": st.integers(-5, 5) | st.floats(-5, 5)},
+)
 VALUES = {
     "num_inference_steps": st.integers(-2, 55) | ANYTHING,
     "num_images": st.integers(-1, 6) | ANYTHING,
@@ -205,6 +271,7 @@ VALUES = {
     "sync_mode": ANYTHING,
     "enable_safety_checker": ANYTHING,
     "guidance_scale": st.floats(-1, 21) | ANYTHING,
+    "loras": st.lists(LORA, max_size=4, unique_by=str) | ANYTHING,
     "negative_prompt": ANYTHING,
     "image_urls": st.lists(st.text(max_size=5), max_size=6) | ANYTHING,
 }
@@ -219,7 +286,7 @@ def test_what_the_schema_accepts_is_accepted(model, sent):
     try:
         model.parse(sent)
     except InvalidInput as exc:
-        refused = {problem.field for problem in exc.problems}
+        refused = {problem.field.partition("[")[0] for problem in exc.problems}
     validator = jsonschema.Draft202012Validator(model.request_schema)
     wrong = {
         str(error.path[0]) if error.path else error.message.split("'")[1]

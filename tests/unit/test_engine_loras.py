@@ -1,0 +1,171 @@
+"""LoRAs on tiny weights: what fits is drawn with, what does not is refused, nothing is left behind."""
+
+import os
+import pickle
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.lora_files import write_lora
+from worker.engines import Lora, Order, UnusableLora, open_engine
+from worker.engines.loras import KEPT, LoraShelf
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Draw with one thread: spinning threads starve each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loras")
+    for seed, name in enumerate("abc"):
+        write_lora(folder / f"{name}.safetensors", seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_weights, folder):
+    return open_engine(tiny_weights, folder)
+
+
+@pytest.fixture(scope="module")
+def bare_picture(tiny_weights):
+    return draw(open_engine(tiny_weights))
+
+
+def draw(engine, *loras, prompt="a red house"):
+    order = Order(
+        prompt=prompt,
+        width=64,
+        height=64,
+        steps=2,
+        guidance=1.0,
+        seeds=(7,),
+        loras=tuple(Lora(path=f"{name}.safetensors", scale=scale) for name, scale in loras),
+    )
+    return engine.generate(order, lambda k, n: None).pictures[0]
+
+
+def test_a_lora_changes_the_picture_by_its_scale(engine, bare_picture):
+    """Each LoRA, and each scale of it, draws another picture."""
+    drawn = [bare_picture, draw(engine, ("a", 1)), draw(engine, ("a", -1)), draw(engine, ("b", 1))]
+
+    assert len({picture.tobytes() for picture in drawn}) == 4
+
+
+def test_without_a_lora_it_is_the_bare_model_again(engine, bare_picture):
+    """After LoRAs were worn, an order without one gives the bytes of a model that never saw any."""
+    draw(engine, ("a", 1), ("b", 2))
+
+    assert np.array_equal(draw(engine), bare_picture)
+
+
+def test_scale_zero_is_the_bare_model(engine, bare_picture):
+    """A LoRA at scale 0 changes no byte."""
+    assert np.array_equal(draw(engine, ("a", 0)), bare_picture)
+
+
+def test_what_was_worn_before_does_not_matter(engine, tiny_weights, folder):
+    """The picture of a set of LoRAs is that of a fresh engine, whatever the engine drew before."""
+    draw(engine, ("c", 4), prompt="another")
+    draw(engine, ("b", 1))
+    worn = draw(engine, ("a", 0.5), ("b", -0.5))
+
+    assert np.array_equal(worn, draw(open_engine(tiny_weights, folder), ("a", 0.5), ("b", -0.5)))
+    assert not np.array_equal(worn, draw(engine, ("a", 0.5)))
+
+
+@pytest.fixture(scope="module")
+def unusable(folder):
+    """Write every kind of file that cannot be drawn with."""
+    good = (folder / "a.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(good[:-100])
+    (folder / "empty.safetensors").write_bytes(b"")
+    (folder / "pickle.safetensors").write_bytes(pickle.dumps({"a": 1}))
+    (folder / "folder.safetensors").mkdir()
+    save_file({"alphabet": torch.zeros(1)}, folder / "no-lora.safetensors")
+    save_file({}, folder / "nothing.safetensors")
+    write_lora(folder / "unknown-keys.safetensors", prefix="unet")
+    write_lora(folder / "other-width.safetensors", width=48)
+    state = write_lora(folder / "half.safetensors")
+    half = {key: value for key, value in state.items() if "to_out" not in key}
+    strange = {key.replace("to_out", "to_nowhere"): value for key, value in state.items()}
+    save_file(half | strange, folder / "half.safetensors")
+    lost = {key: value for key, value in state.items() if "to_out.lora_B" not in key}
+    save_file(lost, folder / "lost.safetensors")
+
+
+UNUSABLE = (
+    "cut",
+    "empty",
+    "pickle",
+    "folder",
+    "no-lora",
+    "nothing",
+    "unknown-keys",
+    "other-width",
+    "half",
+    "lost",
+    "missing",
+    "../a",
+    "sub/a",
+    "nul\0",
+)
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+@pytest.mark.usefixtures("unusable")
+def test_an_unusable_file_fails_its_order_alone(engine, bare_picture, name):
+    """The error names the file, and the next order draws as if nothing was."""
+    with pytest.raises(UnusableLora, match="LoRA ") as failed:
+        draw(engine, ("a", 1), (name, 1))
+
+    assert name in str(failed.value)
+    assert np.array_equal(draw(engine), bare_picture)
+    assert not np.array_equal(draw(engine, ("a", 1)), bare_picture)
+
+
+def test_without_a_folder_every_lora_is_unknown(tiny_weights):
+    """A server that was given no folder says which setting is missing."""
+    with pytest.raises(UnusableLora, match="KLEIN_LORAS"):
+        draw(open_engine(tiny_weights), ("a", 1))
+
+
+def test_an_exchanged_file_is_read_anew(engine, folder):
+    """A file that was replaced under the same name draws what the new one draws."""
+    target = folder / "changing.safetensors"
+    write_lora(target, 0)
+    before = draw(engine, ("changing", 1))
+    write_lora(target, 1)
+    os.utime(target, (1, 1))
+
+    assert np.array_equal(draw(engine, ("a", 1)), before)
+    assert np.array_equal(draw(engine, ("changing", 1)), draw(engine, ("b", 1)))
+
+
+def test_few_loras_stay_resident(tiny_weights, folder, tmp_path):
+    """The latest stay on the device, the oldest leave it, and what stays is not loaded twice."""
+    for k in range(KEPT + 2):
+        write_lora(tmp_path / f"{k}.safetensors", k)
+    pipe = cast("Any", open_engine(tiny_weights))._pipe
+    shelf = LoraShelf(pipe, tmp_path)
+    for k in range(KEPT + 2):
+        shelf.wear([Lora(path=f"{k}.safetensors", scale=1)])
+    resident = pipe.get_list_adapters()["transformer"]
+    shelf.wear([Lora(path="2.safetensors", scale=1)])
+
+    assert len(resident) == KEPT
+    assert pipe.get_list_adapters()["transformer"] == resident
+    shelf.wear([])
+    shelf.forget()
+    assert not any("lora" in name for name, _ in pipe.transformer.named_parameters())
