@@ -11,10 +11,11 @@ from fastapi.middleware import Middleware
 from app.api import files, health
 from app.api.errors import install_errors
 from app.api.requests import RequestLog
-from app.dialects.eachlabs import errors, routes, wire
+from app.dialects.eachlabs import errors, routes, webhook_routes, wire
 from app.images.source import ImageSource
 from app.keys import open_keys
 from app.logs import log
+from app.outbound import Outbound
 from app.predictions.queue import Queues
 from app.predictions.roster import Roster
 from app.predictions.service import Service
@@ -23,6 +24,8 @@ from app.predictions.watch import Watch
 from app.settings import Settings, StatusWords
 from app.storage import open_storage
 from app.storage.links import open_links
+from app.webhooks.delivery import SCHEDULES
+from app.webhooks.outbox import Outbox
 
 WORDS = {StatusWords.LIVE: wire.LIVE, StatusWords.DOCUMENTED: wire.DOCUMENTED}
 READERS = 64  # connections that long polls read through
@@ -58,17 +61,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.retention = settings.retention
     app.state.body_max_bytes = settings.body_max_bytes
     app.state.public_url = settings.public_url and settings.public_url.rstrip("/")
+    app.state.outbox = Outbox(connection, store, SCHEDULES[settings.webhook_retries])
     app.state.service = Service(
         store=store,
         watch=watch,
         roster=Roster(connection),
         storage=storage,
-        images=ImageSource(storage, links, settings.allow_hosts),
+        images=ImageSource(storage, links, Outbound(settings.allow_hosts)),
         strict_inputs=settings.strict_inputs,
     )
     install_errors(app, errors.answer)
     app.include_router(routes.private)
     app.include_router(routes.public)
+    app.include_router(webhook_routes.router)
     app.include_router(files.router)
     app.include_router(health.router)
     return app

@@ -68,6 +68,15 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """Whom to tell of the end."""
+
+    url: str
+    secret: str | None = field(default=None, repr=False)
+    base: str  # of the URLs in its body, without a trailing slash: nobody's request names a host then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """One accepted request and what became of it."""
 
@@ -89,6 +98,7 @@ class Prediction:
     outputs: tuple[Output, ...] = ()
     notes: tuple[str, ...] = ()
     failure: Failure | None = field(default=None)
+    webhook: Webhook | None = None
 
     def claim(self, owner: str, now: datetime) -> "Prediction":
         """Take the prediction for one attempt, or fail it when its attempts are used up.
@@ -175,6 +185,11 @@ class Prediction:
         if self.started_at is None or self.finished_at is None:
             return timedelta()
         return self.finished_at - self.started_at
+
+    @property
+    def owes_webhook(self) -> bool:
+        """Say whether somebody must be told of its end; nobody is told of a cancel."""
+        return self.webhook is not None and self.status in {Status.SUCCEEDED, Status.FAILED}
 
     def due_at(self, now: datetime) -> datetime | None:
         """Tell when the reconciler must look at it next; None once it is final."""

@@ -12,7 +12,7 @@ from app.images.errors import ImageRejected
 from app.images.source import ImageSource
 from app.predictions.catalog import Model, ModelInput, draw_seed, find_model
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownPrediction
-from app.predictions.prediction import Prediction
+from app.predictions.prediction import Prediction, Webhook
 from app.predictions.roster import Roster
 from app.predictions.store import Page, Store
 from app.predictions.watch import Watch
@@ -30,7 +30,9 @@ class Service:
     images: ImageSource
     strict_inputs: bool
 
-    def submit(self, key_id: str, slug: str, given: dict[str, Any]) -> Prediction:
+    def submit(
+        self, key_id: str, slug: str, given: dict[str, Any], webhook: Webhook | None = None
+    ) -> Prediction:
         """Check a request, keep its input images, and queue it.
 
         Raises UnknownModel, InvalidInput, StorageError or Unavailable; nothing is queued then.
@@ -49,6 +51,7 @@ class Service:
             input=_kept_input(given, checked, references),
             created_at=datetime.now(UTC),
             references=references,
+            webhook=webhook,
         )
         for key, (_, data) in zip(references, images, strict=True):
             self.storage.put(key, data)

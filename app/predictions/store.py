@@ -1,7 +1,8 @@
 """The predictions in Redis: every transition is a pure function applied by one compare-and-set script.
 
 Keys: `klein:prediction:{id}` the record · `klein:open` ids by the time somebody must look at them ·
-`klein:history:{key}` a key's ids by age · `klein:expiry` final ids by the time they are deleted. All times that
+`klein:history:{key}` a key's ids by age · `klein:expiry` final ids by the time they are deleted · `klein:webhooks:due`
+ids by the time of the next webhook attempt · `klein:webhooks:of:{key}` a key's ids with a webhook. All times that
 decide anything are Redis's own. A queue token is pushed in the transaction that makes it necessary.
 """
 
@@ -21,6 +22,7 @@ from app.predictions.queue import Queues
 FINAL_CHANNEL = "klein:final"
 OPEN = "klein:open"
 EXPIRY = "klein:expiry"
+WEBHOOKS_DUE = "klein:webhooks:due"
 
 _RECORD = TypeAdapter(Prediction)
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
@@ -33,7 +35,8 @@ redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 """
 # KEYS record; the record beside the time (ms) at which it was read
 _READ = f"{_NOW} return {{now, redis.call('GET', KEYS[1])}}"
-# KEYS record, open, expiry; ARGV old, new, id, next look (ms; '' when final), expiry (ms), channel
+# KEYS record, open, expiry, webhooks due, webhooks of the key
+# ARGV old, new, id, next look (ms; '' when final), expiry (ms), channel, webhook due (ms; '' for none)
 _CHANGE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
@@ -42,6 +45,10 @@ if ARGV[4] ~= '' then
 else
   redis.call('ZREM', KEYS[2], ARGV[3])
   redis.call('ZADD', KEYS[3], ARGV[5], ARGV[3])
+  if ARGV[7] ~= '' then
+    redis.call('ZADD', KEYS[4], ARGV[7], ARGV[3])
+    redis.call('ZADD', KEYS[5], ARGV[7], ARGV[3])
+  end
   redis.call('PUBLISH', ARGV[6], ARGV[3])
 end
 return 1
@@ -59,6 +66,16 @@ Transition = Callable[[Prediction, datetime], Prediction]
 def record_key(prediction_id: str) -> str:
     """Name the Redis key of a record."""
     return f"klein:prediction:{prediction_id}"
+
+
+def delivery_key(prediction_id: str) -> str:
+    """Name the Redis key of a webhook delivery's record."""
+    return f"klein:webhook:{prediction_id}"
+
+
+def deliveries_key(key_id: str) -> str:
+    """Name the Redis key of an API key's deliveries by age."""
+    return f"klein:webhooks:of:{key_id}"
 
 
 def decode(record: bytes | None, prediction_id: str) -> Prediction:
@@ -141,16 +158,19 @@ class Store:
                     self._queues.push(after, pipe)  # harmless where the change loses its race
                 pipe.eval(
                     _CHANGE,
-                    3,
+                    5,
                     key,
                     OPEN,
                     EXPIRY,
+                    WEBHOOKS_DUE,
+                    deliveries_key(after.key_id),
                     cast("bytes", record),
                     _RECORD.dump_json(after),
                     prediction_id,
                     "" if due is None else _ms(due),
                     _ms(now + self._retention),
                     FINAL_CHANNEL,
+                    _ms(now) if after.owes_webhook else "",
                 )
                 if pipe.execute()[-1]:
                     return after
@@ -169,6 +189,9 @@ class Store:
         pipe.delete(record_key(prediction.id))
         pipe.zrem(_history_key(prediction.key_id), prediction.id)
         pipe.zrem(EXPIRY, prediction.id)
+        pipe.delete(delivery_key(prediction.id))
+        pipe.zrem(WEBHOOKS_DUE, prediction.id)
+        pipe.zrem(deliveries_key(prediction.key_id), prediction.id)
         with redis_errors():
             pipe.execute()
 
@@ -194,7 +217,8 @@ class Store:
                 offset=0,
                 num=most + 1,
             )
-        found = [p for p in self._read_all(cast("list[bytes]", ids)[:most]) if matches(p)]
+        looked_at = [i.decode() for i in cast("list[bytes]", ids)[:most]]
+        found = [p for p in self.read_all(looked_at) if matches(p)]
         return Page(
             predictions=found[offset : offset + limit],
             total=len(found),
@@ -204,13 +228,14 @@ class Store:
     def _listed(self, key: str, most: int) -> list[Prediction]:
         with redis_errors():
             ids = self._redis.eval(_DUE, 1, key, most, round(QUEUE_CHECK.total_seconds() * 1000))
-        return list(self._read_all(cast("list[bytes]", ids)))
+        return list(self.read_all([i.decode() for i in cast("list[bytes]", ids)]))
 
-    def _read_all(self, ids: list[bytes]) -> Iterator[Prediction]:
+    def read_all(self, ids: list[str]) -> Iterator[Prediction]:
+        """Read those of many records that there are."""
         if not ids:
             return
         with redis_errors():
-            records = cast("list[Any]", self._redis.mget([record_key(i.decode()) for i in ids]))
+            records = cast("list[Any]", self._redis.mget([record_key(i) for i in ids]))
         yield from (_RECORD.validate_json(record) for record in records if record is not None)
 
 

@@ -149,9 +149,9 @@ def test_what_clients_send_along_is_ignored(client: httpx.Client, extra: dict[st
     assert client.post("/v1/prediction", json=order() | extra).status_code == 200
 
 
-def test_a_webhook_is_not_promised(client: httpx.Client) -> None:
-    """A webhook_url is refused by name as long as nothing would be sent to it."""
-    answer = client.post("/v1/prediction", json=order() | {"webhook_url": "http://h/x"})
+def test_a_webhook_that_cannot_be_called(client: httpx.Client) -> None:
+    """A webhook_url that is no http(s) URL is refused by name."""
+    answer = client.post("/v1/prediction", json=order() | {"webhook_url": "ftp://h/x"})
 
     assert told(answer) == (400, "Invalid input for model")
     assert answer.json()["details"][0]["field"] == "webhook_url"

@@ -35,8 +35,9 @@ def picture_host() -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(302 if self.path == "/moved.png" else 200)
-            self.send_header("Location", "/a.png")
+            hops = self.path.count("moved")
+            self.send_response(302 if hops else 200)
+            self.send_header("Location", "/moved" * (hops - 1) + "/a.png")
             self.end_headers()
             self.wfile.write(PNG if self.path == "/a.png" else b"<html>")
 
@@ -136,9 +137,12 @@ def test_the_list_itself_is_checked(client: httpx.Client, urls: object) -> None:
     assert answer.json()["details"][0]["field"].startswith("image_urls")
 
 
-def test_an_allowed_host_is_fetched_from(varied_client: httpx.Client, picture_host: str) -> None:
-    """A picture at a host of KLEIN_ALLOW_HOSTS counts as its bytes do."""
-    urls = [f"{picture_host}/a.png"]
+@pytest.mark.parametrize("path", ["/a.png", "/moved" * 3 + "/a.png"])
+def test_an_allowed_host_is_fetched_from(
+    varied_client: httpx.Client, picture_host: str, path: str
+) -> None:
+    """A picture at a host of KLEIN_ALLOW_HOSTS counts as its bytes do, up to three redirects away."""
+    urls = [picture_host + path]
 
     by_url = run(varied_client, BASE_EDIT, image_urls=urls, seed=3, num_inference_steps=2)
     by_bytes = run(
@@ -148,11 +152,11 @@ def test_an_allowed_host_is_fetched_from(varied_client: httpx.Client, picture_ho
     assert fetch(by_url["output"]) == fetch(by_bytes["output"])
 
 
-@pytest.mark.parametrize("path", ["/moved.png", "/page.html"])
+@pytest.mark.parametrize("path", ["/moved" * 4 + "/a.png", "/page.html"])
 def test_an_allowed_host_must_send_a_picture(
     varied_client: httpx.Client, picture_host: str, path: str
 ) -> None:
-    """A redirect is not followed and a page is no picture: 400."""
+    """A fourth redirect is not followed and a page is no picture: 400."""
     body = order(BASE_EDIT, image_urls=[picture_host + path])
 
     answer = varied_client.post("/v1/prediction", json=body)

@@ -9,6 +9,7 @@ import redis.asyncio
 from PIL import Image
 
 from app.images.source import ImageSource
+from app.outbound import Outbound
 from app.predictions.errors import AlreadyFinal, InvalidInput, UnknownModel, UnknownPrediction
 from app.predictions.prediction import Status
 from app.predictions.roster import Roster
@@ -46,7 +47,7 @@ class Counter:
             watch=Watch(readers),
             roster=Roster(connection),
             storage=self.storage,
-            images=ImageSource(self.storage, LINKS, ()),
+            images=ImageSource(self.storage, LINKS, Outbound(())),
             strict_inputs=strict_inputs,
         )
 

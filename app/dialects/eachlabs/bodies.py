@@ -14,9 +14,9 @@ class CreateBody(BaseModel):
     input: dict[str, Any] = Field(examples=[{"prompt": "a red circle on a blue background"}])
     version: Any = Field(None, description="Ignored; kept for older clients.", deprecated=True)
     webhook_url: str | None = Field(
-        None, description="Not served yet: anything but an empty string or null is refused."
+        None, description="Called at the end, on success or failure; an empty string means none."
     )
-    webhook_secret: str | None = None
+    webhook_secret: str | None = Field(None, description="Signs what is sent to webhook_url.")
 
 
 class Accepted(BaseModel):
@@ -128,6 +128,42 @@ class Executions(BaseModel):
     total_capped: bool
     offset: int
     limit: int
+
+
+class WebhookBody(BaseModel):
+    """A webhook delivery."""
+
+    execution_id: str
+    url: str
+    request: str = Field(description="The raw JSON that is sent.")
+    headers: dict[str, str] = Field(description="Sent along, without secret and signatures.")
+    source: str
+    created_at: AwareDatetime
+
+
+class WebhookAttempt(BaseModel):
+    """One request to a receiver."""
+
+    status: Literal["PENDING", "SUCCESS", "FAILED"]
+    status_code: int | None
+    response: str | None = Field(description="The first 1,024 bytes.")
+    error_message: str | None
+    created_at: AwareDatetime
+
+
+class WebhookWithAttempts(WebhookBody):
+    """A webhook delivery with every attempt."""
+
+    attempts: list[WebhookAttempt]
+
+
+class Webhooks(BaseModel):
+    """A page of webhook deliveries, newest first."""
+
+    webhooks: list[WebhookBody]
+    limit: int
+    offset: int
+    total_count: int
 
 
 class ErrorBody(BaseModel):

@@ -15,6 +15,7 @@ from app.predictions.errors import (
     UnknownPrediction,
 )
 from app.storage.errors import FileMissing, StorageError
+from app.webhooks.outbox import UnknownWebhook
 
 RETRY_AFTER_S = 2
 
@@ -23,6 +24,7 @@ _WORDS: dict[type[Exception], tuple[int, str]] = {
     Unauthorized: (401, "Invalid or missing API key"),
     UnknownPrediction: (404, "Prediction not found"),
     UnknownModel: (404, "Failed to fetch model: model not found"),
+    UnknownWebhook: (404, "webhook not found"),
     FileMissing: (404, "file not found"),
     AlreadyFinal: (409, "conflict"),
     BodyTooLarge: (413, "request body too large"),

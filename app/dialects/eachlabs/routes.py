@@ -1,7 +1,5 @@
 """The hosted API's routes; each one reads, asks the service, and answers in the wire's words."""
 
-import base64
-import mimetypes
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -14,8 +12,9 @@ from app.api.auth import KeyId
 from app.api.connection import read_body, while_connected
 from app.api.errors import BadRequest
 from app.dialects.eachlabs import bodies, wire
+from app.dialects.eachlabs.output import Show, classification_of, data_uri
 from app.predictions.catalog import MODELS, find_model
-from app.predictions.prediction import Output, Prediction
+from app.predictions.prediction import Prediction
 from app.predictions.service import Service
 
 WAIT_MAX_S = 60.0
@@ -73,7 +72,7 @@ _CREATE_DOCS = {
 @private.post("/v1/prediction/", include_in_schema=False, response_model=None)
 def create(key_id: KeyId, body: CreateBody, service: ServiceOf, view: ViewOf) -> Response:
     """Create a prediction and answer at once with its id."""
-    return JSONResponse(view.accepted(service.submit(key_id, body.model, body.input)))
+    return JSONResponse(view.accepted(_submit(key_id, body, service, view)))
 
 
 @private.post(
@@ -87,7 +86,7 @@ async def run(
     request: Request, key_id: KeyId, body: CreateBody, service: ServiceOf, view: ViewOf
 ) -> Response:
     """Create a prediction and answer when it has ended; 200 also where it failed."""
-    created = await run_in_threadpool(service.submit, key_id, body.model, body.input)
+    created = await run_in_threadpool(_submit, key_id, body, service, view)
     ended = await _wait(request, service, created, None)
     return JSONResponse(await run_in_threadpool(view.run, ended, _shower(ended, service, view)))
 
@@ -164,7 +163,7 @@ def executions(  # noqa: PLR0913 -- one argument a filter
         return (
             (not model or prediction.model == model)
             and prediction.status in statuses
-            and (not classes or wire.classification_of(prediction) in classes)
+            and (not classes or classification_of(prediction) in classes)
         )
 
     page = service.history(
@@ -236,24 +235,21 @@ def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
     return JSONResponse(wire.model_openapi(find_model(slug, service.roster.served()), view.base))
 
 
+def _submit(key_id: str, body: bodies.CreateBody, service: Service, view: wire.View) -> Prediction:
+    return service.submit(key_id, body.model, body.input, wire.webhook_of(body, view.base))
+
+
 async def _wait(
     request: Request, service: Service, prediction: Prediction, timeout: float | None
 ) -> Prediction:
     return await while_connected(request, service.watch.wait(prediction.id, timeout))
 
 
-def _shower(prediction: Prediction, service: Service, view: wire.View) -> wire.Show:
+def _shower(prediction: Prediction, service: Service, view: wire.View) -> Show:
     """Choose how pictures are shown: as URLs, or in sync mode as data URIs, which reads the files."""
     if prediction.input.get("sync_mode") is not True:
         return lambda output: view.url(prediction, output)
-
-    def as_data_uri(output: Output) -> str:
-        media_type = mimetypes.guess_type(output.key)[0]
-        return (
-            f"data:{media_type};base64,{base64.b64encode(service.storage.get(output.key)).decode()}"
-        )
-
-    return as_data_uri
+    return lambda output: data_uri(output, service.storage.get(output.key))
 
 
 def _preferred_wait(request: Request) -> float:

@@ -1,19 +1,27 @@
 """klein's predictions in the words of each::labs, and back; a pure mapping."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from app.api.errors import BadBody, BadRequest
 from app.dialects.eachlabs.bodies import CreateBody
-from app.predictions.catalog import Model, price
+from app.dialects.eachlabs.output import (
+    Show,
+    cost_of,
+    kept_until,
+    output_of,
+    time_text,
+)
+from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
-from app.predictions.prediction import Cause, Output, Prediction, Status
+from app.predictions.prediction import Output, Prediction, Status, Webhook
 
 LIVE = {
     Status.QUEUED: "created",
@@ -37,57 +45,11 @@ _FILTERS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _FailureWords:
-    """How hosted names a cause."""
-
-    code: str
-    category: str
-    step: str
-    classification: str  # in the history's filter
-
-
-_FAILURES = {
-    Cause.INPUT: _FailureWords(
-        code="INPUT_VALIDATION_ERROR",
-        category="VALIDATION",
-        step="input",
-        classification="invalid_user_input",
-    ),
-    Cause.ENGINE: _FailureWords(
-        code="PROVIDER_FAILED",
-        category="PROVIDER",
-        step="generate",
-        classification="provider_error",
-    ),
-    Cause.OUT_OF_MEMORY: _FailureWords(
-        code="PROVIDER_SERVER_ERROR",
-        category="PROVIDER",
-        step="generate",
-        classification="provider_error",
-    ),
-    Cause.TIMEOUT: _FailureWords(
-        code="EXECUTION_TIMEOUT",
-        category="TIMEOUT",
-        step="generate",
-        classification="execution_timeout",
-    ),
-    Cause.STORAGE: _FailureWords(
-        code="PROVIDER_SERVER_ERROR",
-        category="INTERNAL",
-        step="store",
-        classification="internal_error",
-    ),
-    Cause.WORKER_LOST: _FailureWords(
-        code="PROVIDER_SERVER_ERROR",
-        category="PROVIDER",
-        step="generate",
-        classification="provider_unavailable",
-    ),
-}
+URL_MAX = 2048  # characters
+SECRET_MAX = 512  # characters
+_SECRET = re.compile(rf"[\x21-\x7e]{{0,{SECRET_MAX}}}")
 
 Link = Callable[[str, datetime], str]  # (storage key, expiry) -> absolute URL
-Show = Callable[[Output], str]  # one picture as its URL or data URI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +63,7 @@ class View:
 
     def url(self, prediction: Prediction, output: Output) -> str:
         """Link to one picture, for as long as it is kept."""
-        ended = prediction.finished_at or prediction.created_at
-        return self.link(output.key, ended + self.retention)
+        return self.link(output.key, kept_until(prediction, self.retention))
 
     def accepted(self, prediction: Prediction) -> dict[str, Any]:
         """Answer a create."""
@@ -165,9 +126,9 @@ class View:
             "workflow_execution_id": None,
             "execution_cost": cost_of(prediction),
             "run_time": prediction.run_time.total_seconds(),
-            "created_at": _time(prediction.created_at),
-            "started_at": _time(prediction.started_at),
-            "completed_at": _time(prediction.finished_at),
+            "created_at": time_text(prediction.created_at),
+            "started_at": time_text(prediction.started_at),
+            "completed_at": time_text(prediction.finished_at),
             "output": None if first is None else self.url(prediction, first),
         }
 
@@ -202,14 +163,28 @@ def parse_create(body: bytes) -> CreateBody:
                 for e in exc.errors(include_url=False, include_context=False, include_input=False)
             )
         ) from None
-    if parsed.webhook_url:
-        raise InvalidInput(
-            FieldProblem(
-                field="webhook_url",
-                message="this version does not send webhooks: leave it out and poll, or wait with ?wait=",
-            )
+    problems = [
+        FieldProblem(field=name, message=message)
+        for name, message, is_fine in (
+            ("webhook_url", "send an http(s) URL without a user name", _is_url(parsed.webhook_url)),
+            (
+                "webhook_secret",
+                f"send at most {SECRET_MAX} visible ASCII characters",
+                _SECRET.fullmatch(parsed.webhook_secret or ""),
+            ),
         )
+        if not is_fine
+    ]
+    if problems:
+        raise InvalidInput(*problems)
     return parsed
+
+
+def webhook_of(parsed: CreateBody, base: str) -> Webhook | None:
+    """Tell whom a create wants to be told of the end; `base` is where its own URLs will point."""
+    if not parsed.webhook_url:
+        return None
+    return Webhook(url=parsed.webhook_url, secret=parsed.webhook_secret or None, base=base)
 
 
 def parse_statuses(text: str) -> frozenset[Status]:
@@ -220,24 +195,6 @@ def parse_statuses(text: str) -> frozenset[Status]:
         allowed = ", ".join(_FILTERS)
         raise BadRequest("invalid status parameter", f"status: use a comma list of {allowed}")
     return frozenset(_FILTERS[token] for token in tokens) or frozenset(Status)
-
-
-def classification_of(prediction: Prediction) -> str:
-    """Name a failure as the history's filter does; '' where there is none."""
-    return "" if prediction.failure is None else _FAILURES[prediction.failure.cause].classification
-
-
-def cost_of(prediction: Prediction) -> float:
-    """Price a prediction at the hosted price, in dollars; only a success costs."""
-    return price([(output.width, output.height) for output in prediction.outputs])
-
-
-def output_of(prediction: Prediction, show: Show) -> str | list[str] | dict[str, Any] | None:
-    """Show what came of it: nothing yet, one picture, several, or why it failed."""
-    if prediction.failure is not None:
-        return _envelope(prediction)
-    shown = [show(output) for output in prediction.outputs]
-    return shown[0] if len(shown) == 1 else shown or None
 
 
 def model_body(model: Model, weights: str | None) -> dict[str, Any]:
@@ -301,24 +258,22 @@ def model_openapi(model: Model, base: str) -> dict[str, Any]:
     }
 
 
-def _envelope(prediction: Prediction) -> dict[str, Any]:
-    failure = prediction.failure
-    assert failure is not None  # noqa: S101 -- the caller looked
-    words = _FAILURES[failure.cause]
-    return {
-        "error": "Execution failed",
-        "error_code": words.code,
-        "error_message": failure.message,
-        "error_step": words.step,
-        "classification": {"category": words.category},
-        "execution_id": prediction.id,
-        "model_slug": prediction.model,
-        "provider": "klein",
-        "retryable": failure.is_retryable,
-        "status": "ERROR",
-        "success": False,
-    }
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
+def _is_url(url: str | None) -> bool:
+    """Check the syntax alone; which address it leads to is looked at when it is called."""
+    if not url:
+        return True
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return (
+        len(url) <= URL_MAX
+        and url.isprintable()
+        and " " not in url
+        and "\\" not in url
+        and parts.scheme in {"http", "https"}
+        and bool(parts.hostname)
+        and "@" not in parts.netloc
+        and port != 0
+    )

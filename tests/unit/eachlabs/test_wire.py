@@ -8,11 +8,11 @@ import pytest
 
 from app.api.errors import BadBody, BadRequest
 from app.dialects.eachlabs import bodies
+from app.dialects.eachlabs.output import classification_of
 from app.dialects.eachlabs.wire import (
     DOCUMENTED,
     LIVE,
     View,
-    classification_of,
     model_body,
     model_openapi,
     parse_create,
@@ -294,12 +294,19 @@ def test_a_model_is_required(body):
         (b'{"model":"m","input":[]}', "input"),
         (b'{"model":5,"input":{}}', "model"),
         (b'{"model":"m","input":{},"webhook_url":5}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_url":"https://x.test"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_url":"ftp://x.test"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_url":"https://"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_url":"https://a:b@x.test"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_url":"https://x.test:99999"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_url":"x.test"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_url":"https://[x"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_url":"https://x.test/a b"}', "webhook_url"),
+        (b'{"model":"m","input":{},"webhook_secret":"a\\nb"}', "webhook_secret"),
         (b'{"model":"m","input":{},"webhook_secret":5}', "webhook_secret"),
     ],
 )
 def test_wrong_fields_are_named(body, field):
-    """A field of the wrong type, and a webhook that would never be called, are refused by name."""
+    """A field of the wrong type, and a webhook that can never be called, are refused by name."""
     with pytest.raises(InvalidInput) as refused:
         parse_create(body)
 

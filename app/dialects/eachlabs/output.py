@@ -1,0 +1,116 @@
+"""What came of a prediction, in the words of each::labs: pictures, reasons, price and times; pure."""
+
+import base64
+import mimetypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.predictions.catalog import price
+from app.predictions.prediction import Cause, Output, Prediction
+
+Show = Callable[[Output], str]  # one picture as its URL or data URI
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FailureWords:
+    """How hosted names a cause."""
+
+    code: str
+    category: str
+    step: str
+    classification: str  # in the history's filter
+
+
+_FAILURES = {
+    Cause.INPUT: _FailureWords(
+        code="INPUT_VALIDATION_ERROR",
+        category="VALIDATION",
+        step="input",
+        classification="invalid_user_input",
+    ),
+    Cause.ENGINE: _FailureWords(
+        code="PROVIDER_FAILED",
+        category="PROVIDER",
+        step="generate",
+        classification="provider_error",
+    ),
+    Cause.OUT_OF_MEMORY: _FailureWords(
+        code="PROVIDER_SERVER_ERROR",
+        category="PROVIDER",
+        step="generate",
+        classification="provider_error",
+    ),
+    Cause.TIMEOUT: _FailureWords(
+        code="EXECUTION_TIMEOUT",
+        category="TIMEOUT",
+        step="generate",
+        classification="execution_timeout",
+    ),
+    Cause.STORAGE: _FailureWords(
+        code="PROVIDER_SERVER_ERROR",
+        category="INTERNAL",
+        step="store",
+        classification="internal_error",
+    ),
+    Cause.WORKER_LOST: _FailureWords(
+        code="PROVIDER_SERVER_ERROR",
+        category="PROVIDER",
+        step="generate",
+        classification="provider_unavailable",
+    ),
+}
+
+
+def classification_of(prediction: Prediction) -> str:
+    """Name a failure as the history's filter does; '' where there is none."""
+    return "" if prediction.failure is None else _FAILURES[prediction.failure.cause].classification
+
+
+def cost_of(prediction: Prediction) -> float:
+    """Price a prediction at the hosted price, in dollars; only a success costs."""
+    return price([(output.width, output.height) for output in prediction.outputs])
+
+
+def output_of(prediction: Prediction, show: Show) -> str | list[str] | dict[str, Any] | None:
+    """Show what came of it: nothing yet, one picture, several, or why it failed."""
+    if prediction.failure is not None:
+        return _envelope(prediction)
+    shown = [show(output) for output in prediction.outputs]
+    return shown[0] if len(shown) == 1 else shown or None
+
+
+def data_uri(output: Output, data: bytes) -> str:
+    """Show a picture as a data URI, as sync mode does."""
+    media_type = mimetypes.guess_type(output.key)[0]
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def kept_until(prediction: Prediction, retention: timedelta) -> datetime:
+    """Tell until when the pictures are kept."""
+    return (prediction.finished_at or prediction.created_at) + retention
+
+
+def time_text(at: datetime | None) -> str | None:
+    """Write a time as the API does."""
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
+
+
+def _envelope(prediction: Prediction) -> dict[str, Any]:
+    failure = prediction.failure
+    assert failure is not None  # noqa: S101 -- the caller looked
+    words = _FAILURES[failure.cause]
+    return {
+        "error": "Execution failed",
+        "error_code": words.code,
+        "error_message": failure.message,
+        "error_step": words.step,
+        "classification": {"category": words.category},
+        "execution_id": prediction.id,
+        "model_slug": prediction.model,
+        "provider": "klein",
+        "retryable": failure.is_retryable,
+        "status": "ERROR",
+        "success": False,
+    }

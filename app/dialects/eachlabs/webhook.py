@@ -1,0 +1,51 @@
+"""The body of a webhook and the history of its delivery, in the words of each::labs; pure."""
+
+import json
+from typing import Any
+
+from app.dialects.eachlabs.output import Show, output_of, time_text
+from app.predictions.prediction import Prediction
+from app.webhooks.delivery import Attempt, Delivery
+from app.webhooks.send import CONTENT_HEADERS, webhook_id
+
+
+def body_of(prediction: Prediction, show: Show) -> bytes:
+    """Write what a receiver gets; the same prediction gives the same bytes."""
+    body: dict[str, Any] = {"exec_id": prediction.id, "flow_id": None}
+    if prediction.failure is None:
+        body |= {"status": "succeeded", "output": output_of(prediction, show)}
+    else:
+        why = {"id": "", "status": "", "output": "", "error": prediction.failure.message}
+        body |= {"status": "failed", "output": [why]}
+    body |= {"error": ""}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def delivery_body(prediction: Prediction, delivery: Delivery, show: Show) -> dict[str, Any]:
+    """Show a delivery without its attempts, and without what would let others sign."""
+    return {
+        "execution_id": delivery.id,
+        "url": delivery.url,
+        "request": body_of(prediction, show).decode(),
+        "headers": {**CONTENT_HEADERS, "webhook-id": webhook_id(delivery.id)},
+        "source": "klein",
+        "created_at": time_text(delivery.created_at),
+    }
+
+
+def attempts_of(delivery: Delivery) -> list[dict[str, Any]]:
+    """Show every attempt; before the first there is one that is pending."""
+    if not delivery.attempts:
+        pending = Attempt(at=delivery.created_at)
+        return [_attempt(pending) | {"status": "PENDING"}]
+    return [_attempt(attempt) for attempt in delivery.attempts]
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "status": "SUCCESS" if attempt.is_acknowledged else "FAILED",
+        "status_code": attempt.status_code,
+        "response": attempt.response,
+        "error_message": attempt.error,
+        "created_at": time_text(attempt.at),
+    }

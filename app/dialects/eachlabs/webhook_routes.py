@@ -1,0 +1,82 @@
+"""The hosted API's webhook history, and manual redelivery, which is ours."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from app.api.auth import KeyId
+from app.dialects.eachlabs import bodies
+from app.dialects.eachlabs.routes import ViewOf
+from app.dialects.eachlabs.webhook import attempts_of, delivery_body
+from app.dialects.eachlabs.wire import View
+from app.predictions.prediction import Prediction
+from app.webhooks.delivery import Delivery
+from app.webhooks.outbox import Outbox
+
+_ERROR = {"model": bodies.ErrorBody}
+router = APIRouter(tags=["webhooks"], responses={401: _ERROR, 503: _ERROR})
+
+
+async def _outbox(request: Request) -> Outbox:
+    outbox: Outbox = request.app.state.outbox
+    return outbox
+
+
+OutboxOf = Annotated[Outbox, Depends(_outbox)]
+
+
+@router.get(
+    "/v1/webhooks",
+    response_model=None,
+    responses={200: {"model": bodies.Webhooks}, 400: _ERROR},
+)
+def webhooks(
+    key_id: KeyId,
+    outbox: OutboxOf,
+    view: ViewOf,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> Response:
+    """List this key's webhook deliveries, newest first."""
+    page = outbox.history(key_id, offset=offset, limit=limit)
+    return JSONResponse(
+        {
+            "webhooks": [_delivery(view, p, delivery) for p, delivery in page.deliveries],
+            "limit": limit,
+            "offset": offset,
+            "total_count": page.total,
+        }
+    )
+
+
+@router.get(
+    "/v1/webhooks/{prediction_id}",
+    response_model=None,
+    responses={200: {"model": bodies.WebhookWithAttempts}, 404: _ERROR},
+)
+def webhook(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -> Response:
+    """Show a prediction's webhook delivery with every attempt."""
+    return JSONResponse(_whole(view, *outbox.get(key_id, prediction_id)))
+
+
+@router.post(
+    "/v1/webhooks/{prediction_id}/redeliver",
+    response_model=None,
+    responses={200: {"model": bodies.WebhookWithAttempts}, 404: _ERROR},
+)
+@router.post(
+    "/v1/webhooks/{prediction_id}/redeliver/", include_in_schema=False, response_model=None
+)
+def redeliver(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -> Response:
+    """Deliver a webhook once more, with all its retries; ours."""
+    return JSONResponse(_whole(view, *outbox.redeliver(key_id, prediction_id)))
+
+
+def _delivery(view: View, prediction: Prediction, delivery: Delivery) -> dict[str, Any]:
+    # URLs in sync mode too: a page of a hundred histories must not carry their pictures
+    return delivery_body(prediction, delivery, lambda output: view.url(prediction, output))
+
+
+def _whole(view: View, prediction: Prediction, delivery: Delivery) -> dict[str, Any]:
+    return _delivery(view, prediction, delivery) | {"attempts": attempts_of(delivery)}

@@ -1,0 +1,77 @@
+"""What a delivery is and when it is tried again; pure, no I/O and no clock."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from app.predictions.prediction import Prediction
+
+GONE = 410  # the receiver wants no more of it
+
+
+SCHEDULES = {
+    "hosted": (timedelta(seconds=10),) * 2,
+    # standardwebhooks.com: three days and a few hours in all
+    "long": (
+        timedelta(seconds=5),
+        timedelta(minutes=5),
+        timedelta(minutes=30),
+        timedelta(hours=2),
+        timedelta(hours=5),
+        timedelta(hours=10),
+        timedelta(hours=14),
+        timedelta(hours=20),
+        timedelta(hours=24),
+    ),
+}
+"""The pauses between attempts, by setting: one attempt more than there are pauses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request to the receiver and what came back."""
+
+    at: datetime
+    status_code: int | None = None
+    response: str | None = None
+    error: str | None = None
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Say whether the receiver has it: any 2xx."""
+        return self.status_code is not None and 200 <= self.status_code < 300  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One final state that somebody wants to hear of."""
+
+    id: str  # the prediction's
+    url: str
+    created_at: datetime
+    attempts: tuple[Attempt, ...] = ()
+    round_from: int = 0  # the attempt at which the current round began: redelivery begins another
+
+    def tried(self, attempt: Attempt) -> "Delivery":
+        """Add an attempt."""
+        return replace(self, attempts=(*self.attempts, attempt))
+
+    def again(self) -> "Delivery":
+        """Begin another round, with all its attempts."""
+        return replace(self, round_from=len(self.attempts))
+
+    def pause(self, pauses: tuple[timedelta, ...]) -> timedelta | None:
+        """Tell how long to wait now; None where it is acknowledged, refused for good or given up."""
+        tries = len(self.attempts) - self.round_from
+        if not tries:
+            return timedelta()
+        last = self.attempts[-1]
+        if last.is_acknowledged or last.status_code == GONE or tries > len(pauses):
+            return None
+        return pauses[tries - 1]
+
+
+def first_delivery(prediction: Prediction) -> Delivery:
+    """Give the delivery that a final prediction owes, before any attempt."""
+    assert prediction.webhook is not None  # noqa: S101 -- the caller looked
+    assert prediction.finished_at is not None  # noqa: S101 -- only what ended is delivered
+    return Delivery(id=prediction.id, url=prediction.webhook.url, created_at=prediction.finished_at)

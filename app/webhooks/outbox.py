@@ -1,0 +1,149 @@
+"""The deliveries in Redis: what is due, what is being sent, and what came of each.
+
+`app.predictions.store` puts an id into `klein:webhooks:due` in the same script that makes its prediction final; a
+delivery without a record yet is one that nobody has tried. Records change by compare-and-set, like predictions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+import redis
+from pydantic import TypeAdapter
+
+from app.predictions.errors import KleinError
+from app.predictions.prediction import Prediction
+from app.predictions.store import (
+    WEBHOOKS_DUE,
+    Store,
+    deliveries_key,
+    delivery_key,
+    record_key,
+    redis_errors,
+)
+from app.webhooks.delivery import Attempt, Delivery, first_delivery
+
+LEASE = timedelta(seconds=60)  # longer than one attempt can take
+_RECORD = TypeAdapter(Delivery)
+_NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
+# KEYS due; ARGV most, lease (ms)
+_TAKE = f"""{_NOW}
+local ids = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(ids) do redis.call('ZADD', KEYS[1], now + ARGV[2], id) end
+return ids
+"""
+# KEYS due; ARGV id, pause (ms)
+_POSTPONE = f"{_NOW} redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])"
+# KEYS delivery, due, prediction; ARGV old ('' for none yet), new, id, pause (ms; '' for ever)
+_CHANGE = f"""{_NOW}
+if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('ZREM', KEYS[2], ARGV[3]) return 1 end
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+if ARGV[4] == '' then redis.call('ZREM', KEYS[2], ARGV[3])
+else redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[3]) end
+return 1
+"""
+
+
+class UnknownWebhook(KleinError):
+    """There is no such delivery; it is made when a prediction with a webhook_url ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPage:
+    """A stretch of a key's deliveries, newest first."""
+
+    deliveries: list[tuple[Prediction, Delivery]]
+    total: int
+
+
+class Outbox:
+    """The deliveries, for any number of threads and processes."""
+
+    def __init__(
+        self, connection: "redis.Redis", store: Store, pauses: tuple[timedelta, ...]
+    ) -> None:
+        self._redis = connection
+        self._store = store
+        self._pauses = pauses
+
+    def take(self, most: int) -> list[str]:
+        """Lease ids that are due; whoever gets one has LEASE to deal with it."""
+        with redis_errors():
+            ids = self._redis.eval(_TAKE, 1, WEBHOOKS_DUE, most, _ms(LEASE))
+        return [i.decode() for i in cast("list[bytes]", ids)]
+
+    def postpone(self, prediction_id: str, pause: timedelta) -> None:
+        """Give a lease back, to be taken again after a pause."""
+        with redis_errors():
+            self._redis.eval(_POSTPONE, 1, WEBHOOKS_DUE, prediction_id, _ms(pause))
+
+    def drop(self, prediction_id: str) -> None:
+        """Forget an id whose prediction is gone."""
+        with redis_errors():
+            self._redis.zrem(WEBHOOKS_DUE, prediction_id)
+
+    def record(self, prediction: Prediction, attempt: Attempt) -> Delivery:
+        """Keep an attempt and plan the next."""
+        return self._change(prediction, lambda d: d.tried(attempt))
+
+    def redeliver(self, key_id: str, prediction_id: str) -> tuple[Prediction, Delivery]:
+        """Deliver anew, from now on, whatever came of it before. Raises UnknownWebhook."""
+        prediction, _ = self.get(key_id, prediction_id)
+        return prediction, self._change(prediction, Delivery.again)
+
+    def get(self, key_id: str, prediction_id: str) -> tuple[Prediction, Delivery]:
+        """Read one of this key's deliveries. Raises UnknownWebhook or Unavailable."""
+        with redis_errors():
+            is_own = self._redis.zscore(deliveries_key(key_id), prediction_id) is not None
+        found = self._read([prediction_id]) if is_own else []
+        if not found:
+            raise UnknownWebhook(prediction_id)
+        return found[0]
+
+    def history(self, key_id: str, *, offset: int, limit: int) -> DeliveryPage:
+        """Page through a key's deliveries, newest first."""
+        key = deliveries_key(key_id)
+        with redis_errors():
+            ids = self._redis.zrange(key, offset, offset + limit - 1, desc=True)
+            total = self._redis.zcard(key)
+        found = self._read([i.decode() for i in cast("list[bytes]", ids)])
+        return DeliveryPage(deliveries=found, total=total)
+
+    def _read(self, ids: list[str]) -> list[tuple[Prediction, Delivery]]:
+        if not ids:
+            return []
+        with redis_errors():
+            records = self._redis.mget([delivery_key(i) for i in ids])
+        kept = dict(zip(ids, cast("list[bytes | None]", records), strict=True))
+        return [(p, _decode(p, kept[p.id])) for p in self._store.read_all(ids)]
+
+    def _change(self, prediction: Prediction, change: Callable[[Delivery], Delivery]) -> Delivery:
+        key = delivery_key(prediction.id)
+        while True:
+            with redis_errors():
+                record = cast("bytes | None", self._redis.get(key))
+                after = change(_decode(prediction, record))
+                pause = after.pause(self._pauses)
+                changed = self._redis.eval(
+                    _CHANGE,
+                    3,
+                    key,
+                    WEBHOOKS_DUE,
+                    record_key(prediction.id),
+                    record or b"",
+                    _RECORD.dump_json(after),
+                    prediction.id,
+                    "" if pause is None else _ms(pause),
+                )
+            if changed:
+                return after
+
+
+def _decode(prediction: Prediction, record: bytes | None) -> Delivery:
+    return first_delivery(prediction) if record is None else _RECORD.validate_json(record)
+
+
+def _ms(span: timedelta) -> int:
+    return round(span.total_seconds() * 1000)

@@ -1,0 +1,57 @@
+"""One attempt: sign the body, post it, and keep what came back."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from app.outbound import Outbound, Unreachable
+from app.predictions.prediction import Webhook
+from app.webhooks.delivery import Attempt
+from app.webhooks.sign import headers
+
+ACKNOWLEDGE_S = 30.0
+KEPT_BYTES = 1024  # of the reply
+CONTENT_HEADERS = {"Content-Type": "application/json", "User-Agent": "klein-webhooks/1"}
+UNREACHABLE = "the receiver could not be reached, or did not answer in time"
+
+
+def webhook_id(prediction_id: str) -> str:
+    """Name a delivery by what never changes, so that a receiver can tell a repetition."""
+    return f"msg_{prediction_id}"
+
+
+class Sender:
+    """Posts webhooks; the time comes from `clock`."""
+
+    def __init__(
+        self, outbound: Outbound, clock: Callable[[], datetime], within_s: float = ACKNOWLEDGE_S
+    ) -> None:
+        self._outbound = outbound
+        self._clock = clock
+        self._within_s = within_s
+
+    async def post(self, prediction_id: str, webhook: Webhook, body: bytes) -> Attempt:
+        """Post a body once; whatever goes wrong is in the attempt."""
+        at = self._clock()
+        signed = headers(webhook_id(prediction_id), webhook.secret, body, int(at.timestamp()))
+        try:
+            reply = await self._outbound.send(
+                "POST",
+                webhook.url,
+                headers=CONTENT_HEADERS | signed,
+                content=body,
+                most_bytes=KEPT_BYTES,
+                within_s=self._within_s,
+            )
+        except Unreachable:
+            return Attempt(at=at, error=UNREACHABLE)
+        attempt = Attempt(
+            at=at, status_code=reply.status, response=reply.body.decode("utf-8", "replace")
+        )
+        if attempt.is_acknowledged:
+            return attempt
+        return Attempt(
+            at=at,
+            status_code=reply.status,
+            response=attempt.response,
+            error=f"the receiver answered {reply.status}",
+        )

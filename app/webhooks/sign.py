@@ -1,0 +1,40 @@
+"""The headers by which a receiver knows who calls; pure.
+
+Hosted sends the secret itself as `X-Webhook-Secret`. Beside it stand `X-Webhook-Signature`, the hex HMAC-SHA256 of
+`timestamp.body`, and the three headers of standardwebhooks.com, which its libraries verify. Those want a base64 key:
+a secret that is not `whsec_` and base64 is the key as it stands, so give the library
+`"whsec_" + base64(secret)`.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+PREFIX = "whsec_"
+
+
+def headers(webhook_id: str, secret: str | None, body: bytes, timestamp_s: int) -> dict[str, str]:
+    """Give the headers for one attempt; the id is the same in every attempt."""
+    plain = {"webhook-id": webhook_id, "webhook-timestamp": str(timestamp_s)}
+    if secret is None:
+        return plain
+    signed = f"{timestamp_s}.".encode() + body
+    standard = hmac.digest(_key(secret), f"{webhook_id}.".encode() + signed, "sha256")
+    return plain | {
+        "webhook-signature": f"v1,{base64.b64encode(standard).decode()}",
+        "X-Webhook-Secret": secret,
+        "X-Webhook-Timestamp": str(timestamp_s),
+        "X-Webhook-Signature": hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest(),
+    }
+
+
+def _key(secret: str) -> bytes:
+    if secret.startswith(PREFIX):
+        try:
+            encoded = secret.removeprefix(PREFIX)
+            # libraries take keys without their padding too
+            return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True) or b"\0"
+        except binascii.Error:
+            pass
+    return secret.encode()
