@@ -17,6 +17,13 @@ class StatusWords(StrEnum):
     DOCUMENTED = "documented"
 
 
+class WebhookRetries(StrEnum):
+    """Whose schedule failed webhooks follow."""
+
+    HOSTED = "hosted"
+    LONG = "long"
+
+
 class Settings(BaseSettings):
     """What an operator can set; an unset variable keeps the default."""
 
@@ -60,7 +67,14 @@ class Settings(BaseSettings):
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         alias="KLEIN_ALLOW_HOSTS",
-        description="hosts, comma-separated, that input images may be fetched from",
+        description="private hosts, addresses or networks, comma-separated, that input images may be "
+        "fetched from and webhooks sent to; public ones always",
+    )
+    webhook_retries: WebhookRetries = Field(
+        WebhookRetries.HOSTED,
+        alias="KLEIN_WEBHOOK_RETRIES",
+        description="`hosted`: 3 attempts, 10 s apart; `long`: 10 attempts over three days, as "
+        "standardwebhooks.com says",
     )
     retention: timedelta = Field(
         timedelta(days=7),

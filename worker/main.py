@@ -1,5 +1,6 @@
 """Wires the worker and the courier processes; `python -m worker.main worker|courier`."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -7,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
@@ -14,15 +16,24 @@ import redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
+from app.dialects.eachlabs.output import data_uri, kept_until
+from app.dialects.eachlabs.webhook import body_of
 from app.logs import configure_logs, log
+from app.outbound import Outbound
 from app.predictions.catalog import CheckpointKind
+from app.predictions.prediction import Output, Prediction
 from app.predictions.queue import Queues, Token, open_queue
 from app.predictions.roster import Roster, Worker
 from app.predictions.store import Store
 from app.predictions.upkeep import Upkeep
 from app.settings import Settings
 from app.storage import open_storage
+from app.storage.links import open_links
+from app.webhooks.delivery import SCHEDULES
+from app.webhooks.outbox import Outbox
+from app.webhooks.send import Sender
 from worker.courier import run_courier
+from worker.deliver import Deliverer
 from worker.engines import Checkpoint, WeightsError
 from worker.generate import Generator, install
 from worker.leases import Leases
@@ -112,10 +123,36 @@ def run_upkeep(settings: Settings) -> None:
     connection = _connect(settings)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
+    storage = open_storage(settings.storage)
+    links = open_links(settings.url_secret, settings.data)
+
+    def show(prediction: Prediction, output: Output) -> str:
+        if prediction.input.get("sync_mode") is True:
+            return data_uri(output, storage.get(output.key))
+        assert prediction.webhook is not None  # noqa: S101 -- only such are delivered
+        base = (settings.public_url or prediction.webhook.base).rstrip("/")
+        return links.link(base, output.key, kept_until(prediction, settings.retention))
+
+    deliverer = Deliverer(
+        Outbox(connection, store, SCHEDULES[settings.webhook_retries]),
+        store,
+        Sender(Outbound(settings.allow_hosts), lambda: datetime.now(UTC)),
+        lambda prediction: body_of(prediction, lambda output: show(prediction, output)),
+    )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    run_courier(Upkeep(store, queues, open_storage(settings.storage)), stopping)
+
+    def deliver() -> None:
+        try:
+            asyncio.run(deliverer.run(stopping))
+        finally:
+            stopping.set()  # whatever ended it, the process is started anew as a whole
+
+    delivering = threading.Thread(target=deliver, name="webhooks")
+    delivering.start()
+    run_courier(Upkeep(store, queues, storage), stopping)
+    delivering.join()
 
 
 def main() -> None:
