@@ -7,6 +7,8 @@ import redis
 import redis.asyncio
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 
 from app.api import files, health
 from app.api.errors import install_errors
@@ -28,13 +30,18 @@ from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 
 WORDS = {StatusWords.LIVE: wire.LIVE, StatusWords.DOCUMENTED: wire.DOCUMENTED}
+RETRIES = 10
 READERS = 64  # connections that long polls read through
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the api from its settings."""
     connection = redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=2)
-    readers = redis.asyncio.BlockingConnectionPool.from_url(settings.redis, max_connections=READERS)
+    readers = redis.asyncio.BlockingConnectionPool.from_url(
+        settings.redis,
+        max_connections=READERS,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.01), RETRIES),  # as the sync client has
+    )
     storage = open_storage(settings.storage)
     links = open_links(settings.url_secret, settings.data)
     watch = Watch(redis.asyncio.Redis.from_pool(readers))

@@ -56,8 +56,11 @@ class Settings(BaseSettings):
     storage_url: str | None = Field(
         None, alias="STORAGE_URL", description="where outputs go; unset: `file://` in KLEIN_DATA"
     )
-    weights: Path | None = Field(
-        None, alias="KLEIN_WEIGHTS", description="checkpoint folder; unset: the built-in model"
+    weights: str | None = Field(
+        None,
+        alias="KLEIN_WEIGHTS",
+        description="checkpoint folder or hub id such as `black-forest-labs/FLUX.2-klein-4B`, "
+        "downloaded once; unset: the built-in model",
     )
     loras: Path | None = Field(
         None,
@@ -78,6 +81,7 @@ class Settings(BaseSettings):
     )
     retention: timedelta = Field(
         timedelta(days=7),
+        gt=timedelta(0),
         alias="KLEIN_RETENTION",
         description="how long a record and its files are kept after the end (seconds or ISO 8601)",
     )
@@ -101,6 +105,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        return float(value) if isinstance(value, str) and value.isdecimal() else value
 
     @property
     def storage(self) -> str:

@@ -9,7 +9,7 @@ from app.predictions.errors import Lost, Unavailable, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Prediction
 from app.predictions.store import Store
 from app.storage import Storage
-from app.storage.errors import StorageError
+from app.storage.errors import FileMissing, StorageError
 from worker.engines import Cancelled, EngineFault, Lora, Order, OutOfMemory, UnusableLora
 from worker.leases import Leases
 from worker.publish import Publisher
@@ -105,6 +105,8 @@ class Generator:
 def failure_of(error: StorageError | UnusableLora | OutOfMemory | EngineFault) -> Failure:
     """Say to the caller why an attempt failed."""
     match error:
+        case FileMissing():
+            return Failure(cause=Cause.INPUT, message="an input image has expired; send it again")
         case StorageError():
             return Failure(cause=Cause.STORAGE, message=str(error))
         case UnusableLora():

@@ -34,6 +34,7 @@ from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
 from worker.courier import run_courier
 from worker.deliver import Deliverer
+from worker.checkpoints import find_weights
 from worker.engines import Checkpoint, WeightsError
 from worker.generate import Generator, install
 from worker.leases import Leases
@@ -63,7 +64,8 @@ def run_worker(settings: Settings) -> None:
     connection = _connect(settings)
     store = Store(connection, Queues(connection), settings.retention)
     storage = open_storage(settings.storage)
-    child = EngineChild(settings.weights or BUILT_IN, loras=settings.loras)
+    weights = find_weights(settings.weights) if settings.weights else BUILT_IN
+    child = EngineChild(weights, loras=settings.loras)
     leases = Leases(store, Roster(connection))
     publisher = Publisher(store, storage, leases)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"

@@ -73,7 +73,9 @@ class Webhook:
 
     url: str
     secret: str | None = field(default=None, repr=False)
-    base: str  # of the URLs in its body, without a trailing slash: nobody's request names a host then
+    base: (
+        str  # of the URLs in its body, without a trailing slash: nobody's request names a host then
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,15 +36,15 @@ class Roster:
         self._workers: list[Worker] = []
 
     def announce(self, worker: Worker) -> None:
-        """Say that a worker is ready; one that leaves says so with a `seen_at` that is long ago."""
+        """Say that a worker is ready; one that leaves says so with a `seen_at` that is long ago.
+
+        Announcements of a day ago are dropped on the way.
+        """
         with redis_errors():
             self._redis.hset(WORKERS, worker.name, json.dumps(asdict(worker)))
-
-    def forget_old(self) -> None:
-        """Drop the announcements of workers that left long ago."""
-        for worker in self._all():
-            if worker.seen_at < time.time() - REMEMBERED_S:
-                self._redis.hdel(WORKERS, worker.name)
+            for other in self._all():
+                if other.seen_at < time.time() - REMEMBERED_S:
+                    self._redis.hdel(WORKERS, other.name)
 
     def present(self) -> list[Worker]:
         """List the workers that can take a prediction now."""

@@ -67,7 +67,6 @@ def test_old_announcements_are_forgotten(connection):
     roster = Roster(connection)
     roster.announce(worker("old", age_s=REMEMBERED_S + 1))
     roster.announce(worker("left", age_s=REMEMBERED_S - 60))
-    roster.forget_old()
 
     assert connection.hkeys(WORKERS) == [b"left"]
 

@@ -75,7 +75,7 @@ def test_a_process_that_is_no_worker_refuses_tokens():
     ("error", "cause", "words"),
     [
         (StorageError("the disk is full"), Cause.STORAGE, "the disk is full"),
-        (FileMissing("p/in-0.png"), Cause.STORAGE, "p/in-0.png"),
+        (FileMissing("p/in-0.png"), Cause.INPUT, "an input image has expired; send it again"),
         (UnusableLora("LoRA a.safetensors: no"), Cause.INPUT, "a.safetensors"),
         (OutOfMemory("CUDA out of memory"), Cause.OUT_OF_MEMORY, "fewer or smaller"),
         (EngineFault("black picture"), Cause.ENGINE, "black picture"),

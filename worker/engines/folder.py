@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ PIPELINE_CLASS = "Flux2KleinPipeline"
 _COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 _WITH_WEIGHTS = ("text_encoder", "transformer", "vae")
 _SAMPLE_BYTES = 1 << 20
+# How the hub's cache names what it downloaded: models--OWNER--NAME/snapshots/COMMIT.
+_HUB_SNAPSHOT = re.compile(r"/models--[^/]+--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
 _LARGEST_HEADER_BYTES = 100 << 20
 
 
@@ -47,11 +50,12 @@ def inspect_folder(path: Path) -> WeightsFolder:
     for file in files:
         _check_whole(file)
 
+    snapshot = _HUB_SNAPSHOT.search(path.as_posix())
     return WeightsFolder(
         path=path,
-        manifest=read_manifest(path),
+        manifest=read_manifest(path, name=snapshot["name"] if snapshot else path.name),
         distilled=index.get("is_distilled") is True,
-        revision=_revision(path, files),
+        revision=snapshot["commit"] if snapshot else _revision(path, files),
         size_bytes=sum(file.stat().st_size for file in files),
     )
 

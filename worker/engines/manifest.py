@@ -24,8 +24,8 @@ class Manifest:
     licence: str = "Apache-2.0"
 
 
-def read_manifest(weights: Path) -> Manifest:
-    """Read klein.json of the weights folder, or give the defaults when it has none.
+def read_manifest(weights: Path, *, name: str = "") -> Manifest:
+    """Read klein.json of the weights folder, or give the defaults and the name when it has none.
 
     Unknown keys are ignored: a newer recipe may write more than this version reads.
     """
@@ -33,7 +33,7 @@ def read_manifest(weights: Path) -> Manifest:
     try:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
-        return Manifest(name=weights.name)
+        return Manifest(name=name or weights.name)
     except (OSError, ValueError) as exc:
         raise WeightsError(f"{path} is not readable JSON: {exc}") from exc
     if not isinstance(raw, dict):
