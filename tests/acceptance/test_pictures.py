@@ -135,3 +135,13 @@ def test_the_record_is_shown_whole(client: httpx.Client) -> None:
     assert shown["urls"]["cancel"] == shown["urls"]["get"] + "/cancel"
     assert client.get(shown["urls"]["get"]).json() == ended
     assert "error" not in ended
+
+
+def test_urls_name_the_host_that_was_asked(client: httpx.Client) -> None:
+    """The URLs in an answer begin with the host that the request named, whatever the server's own is."""
+    prediction_id = run(client)["predictionID"]
+
+    shown = client.get(f"/v1/prediction/{prediction_id}", headers={"Host": "klein.test:81"}).json()
+
+    assert shown["output"].startswith("http://klein.test:81/files/")
+    assert shown["urls"]["get"] == f"http://klein.test:81/v1/prediction/{prediction_id}"
