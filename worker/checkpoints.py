@@ -28,13 +28,22 @@ def find_weights(setting: str, *, endpoint: str | None = None, cache: Path | Non
     from huggingface_hub import snapshot_download  # noqa: PLC0415 -- for hub ids alone
     from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
 
-    asked = {"allow_patterns": list(FILES), "cache_dir": cache, "endpoint": endpoint}
+    def fetch(*, is_local: bool) -> Path:
+        found = snapshot_download(
+            setting,
+            allow_patterns=list(FILES),
+            cache_dir=cache,
+            endpoint=endpoint,
+            local_files_only=is_local,
+        )
+        return Path(found)
+
     try:
-        return Path(snapshot_download(setting, local_files_only=True, **asked))  # type: ignore[arg-type]  # each value fits its own parameter
+        return fetch(is_local=True)
     except LocalEntryNotFoundError:
         log.info("weights_download", checkpoint=setting)  # nothing here, or not all of it
     try:
-        return Path(snapshot_download(setting, **asked))  # type: ignore[arg-type]  # as above
+        return fetch(is_local=False)
     except Exception as exc:  # the hub's client raises its transport's errors and its own
         reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
         raise WeightsError(

@@ -32,9 +32,9 @@ from app.storage.links import open_links
 from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
+from worker.checkpoints import find_weights
 from worker.courier import run_courier
 from worker.deliver import Deliverer
-from worker.checkpoints import find_weights
 from worker.engines import Checkpoint, WeightsError
 from worker.generate import Generator, install
 from worker.leases import Leases
