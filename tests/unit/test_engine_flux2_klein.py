@@ -275,6 +275,51 @@ def test_errors_of_torch_get_our_names(raised, expected):
         raise raised
 
 
+class Starved:
+    """A pipeline that runs out of memory after its first step, a number of times."""
+
+    def __init__(self, pipe, failures):
+        self.pipe = pipe
+        self.failures = failures
+
+    def __getattr__(self, name):
+        return getattr(self.pipe, name)
+
+    def __call__(self, **options):
+        if self.failures == 0:
+            return self.pipe(**options)
+        self.failures -= 1
+        options["callback_on_step_end"](self.pipe, 0, None, {})
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.fixture
+def starve(engine, monkeypatch):
+    """Let the engine's next calls of its pipeline run out of memory."""
+    return lambda failures: monkeypatch.setattr(engine, "_pipe", Starved(engine._pipe, failures))
+
+
+def test_memory_that_ran_out_is_tried_again(engine, starve):
+    """After one failure the order is drawn once more, to the same bytes, and no step is taken back."""
+    expected = draw(engine).pictures[0]
+    starve(1)
+    heard = []
+    result = engine.generate(order(), lambda k, n: heard.append((k, n)))
+
+    assert np.array_equal(result.pictures[0], expected)
+    assert heard == [(1, 2), (1, 2), (2, 2)]
+
+
+def test_memory_that_runs_out_twice_fails_the_order_alone(engine, starve):
+    """A second failure ends the order, and the next one is drawn."""
+    expected = draw(engine).pictures[0]
+    starve(2)
+    with pytest.raises(OutOfMemory):
+        draw(engine)
+
+    assert np.array_equal(draw(engine).pictures[0], expected)
+
+
 def test_broken_reference_is_a_fault(engine):
     """Bytes that do not decode are a fault that names the reference."""
     with pytest.raises(EngineFault, match="reference image"):

@@ -65,11 +65,30 @@ class Flux2Klein:
     def generate(self, order: Order, on_step: OnStep) -> Result:
         """Draw the order, one image after the other, so that each depends on its own seed alone.
 
-        See `worker.engines.Engine.generate`. Noise comes from CPU generators: the same seed gives
+        See `worker.engines.Engine.generate`. Where memory runs out, what is kept for later orders is
+        freed and the order drawn once more. Noise comes from CPU generators: the same seed gives
         the same noise on every device.
         """
+        heard = 0
+
+        def hear(step: int, steps: int) -> None:
+            nonlocal heard
+            heard = max(heard, step)  # a second attempt does not count backwards
+            on_step(heard, steps)
+
+        with self._one_at_a_time:
+            try:
+                return self._draw(order, hear)
+            except OutOfMemory:
+                pass  # the exception holds the frames and their tensors until here
+            self._texts.forget()
+            self._loras.forget()
+            _free_cached()
+            return self._draw(order, hear)
+
+    def _draw(self, order: Order, on_step: OnStep) -> Result:
         started = time.perf_counter()
-        with self._one_at_a_time, _translated_errors(), torch.inference_mode():
+        with _translated_errors(), torch.inference_mode():
             references = [open_reference(data) for data in order.references]
             (width, height), notes = self._output_size(order, references)
             render = self._render_size(width, height)
@@ -229,10 +248,14 @@ def _translated_errors() -> Iterator[None]:
             raise
     if out_of_memory:
         # Outside the except block: a traceback would keep the tensors of its frames alive.
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _free_cached()
         raise OutOfMemory
+
+
+def _free_cached() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _first_line(exc: Exception) -> str:
