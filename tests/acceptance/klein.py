@@ -103,8 +103,8 @@ class Klein:
 def running_klein(weights: Path, **settings: str) -> Iterator[Klein]:
     with tempfile.TemporaryDirectory(prefix="klein-") as folder:
         klein = Klein(Path(folder), KLEIN_WEIGHTS=str(weights), **settings)
-        klein.start()
         try:
+            klein.start()
             yield klein
         finally:
             if klein.process.poll() is None:
