@@ -24,13 +24,17 @@ from ssrfguard import (
 from ssrfguard.httpx import AsyncClient
 
 URL_MAX = 2048  # characters
-_PUBLIC_PORTS = frozenset({80, 443, 8080, 8443})
+PUBLIC_PORTS = frozenset({80, 443, 8080, 8443})
 _ANY_PORT = frozenset(range(1, 65536))
 _EVERYTHING = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 _AZURE = Block(
     ipaddress.ip_network("168.63.129.16/32"), "Azure wire server", "no RFC", Reach.DENIED
 )
-_NOT_PUBLIC = AddressTable((*DEFAULT_DENIED.blocks, _AZURE))
+# RFC 4291: only 2000::/3 is global unicast. The longest prefix counts, so the table's own rows stand above these:
+# without them it let ::ffff:0:127.0.0.1 (RFC 2765) out.
+_UNASSIGNED = Block(ipaddress.ip_network("::/0"), "not global unicast", "RFC4291", Reach.DENIED)
+_UNICAST = Block(ipaddress.ip_network("2000::/3"), "global unicast", "RFC4291", Reach.PERMITTED)
+_NOT_PUBLIC = AddressTable((*DEFAULT_DENIED.blocks, _AZURE, _UNASSIGNED, _UNICAST))
 _NOWHERE = AddressTable(tuple(Block(n, "everything", "-", Reach.DENIED) for n in _EVERYTHING))
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -54,7 +58,12 @@ class Reply:
 class Outbound:
     """Sends requests; `allow_hosts` are the hosts, addresses and networks that may be private."""
 
-    def __init__(self, allow_hosts: tuple[str, ...], resolver: Resolver | None = None) -> None:
+    def __init__(
+        self,
+        allow_hosts: tuple[str, ...],
+        resolver: Resolver | None = None,
+        public_ports: frozenset[int] = PUBLIC_PORTS,
+    ) -> None:
         self._names, networks = _sorted(allow_hosts)
         self._resolver = resolver
         self._trusted = Policy(
@@ -63,7 +72,7 @@ class Outbound:
         self._public = replace(
             self._trusted,
             allowed_networks=networks,
-            allowed_ports=_PUBLIC_PORTS,
+            allowed_ports=public_ports,
             denied_networks=_NOT_PUBLIC,
         )
         self._private = replace(self._trusted, allowed_networks=networks, denied_networks=_NOWHERE)
@@ -130,7 +139,7 @@ class Outbound:
     def _policy_for(self, target: Target) -> Policy:
         if target.host.rstrip(".").lower() in self._names:
             return self._trusted
-        return self._public if target.port in _PUBLIC_PORTS else self._private
+        return self._public if target.port in self._public.allowed_ports else self._private
 
 
 async def _read(response: httpx.Response, most_bytes: int, partial: list[Reply]) -> None:

@@ -54,7 +54,9 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
 
 
 @contextmanager
-def running_receiver(*answers: Answer, port: int = 0) -> Iterator[Receiver]:
+def running_receiver(
+    *answers: Answer, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Receiver]:
     receiver = Receiver(answers=list(answers) or [status(200)])
 
     class Handler(BaseHTTPRequestHandler):
@@ -88,8 +90,8 @@ def running_receiver(*answers: Answer, port: int = 0) -> Iterator[Receiver]:
         daemon_threads = True
         block_on_close = False
 
-    with Server(("127.0.0.1", port), Handler) as server:
-        receiver.url = f"http://127.0.0.1:{server.server_port}"
+    with Server((host, port), Handler) as server:
+        receiver.url = f"http://{host}:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:

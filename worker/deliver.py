@@ -19,7 +19,9 @@ from app.webhooks.send import Sender
 AT_ONCE = 64  # deliveries
 AT_ONCE_PER_HOST = 8
 POLL_S = 0.25
-BUSY_HOST = timedelta(seconds=1)  # until a delivery to a host with many under way is looked at anew
+BUSY_HOST = timedelta(
+    seconds=POLL_S
+)  # until a delivery to a host with many under way is looked at anew
 AWAY_S = 1.0  # between looks for a Redis that went away
 
 
@@ -44,26 +46,26 @@ class Deliverer:
         """Deliver until told to stop; what is under way then goes out again later."""
         while not stopping.is_set():
             try:
-                taken = await self._take()
+                await self._take()
             except Unavailable as exc:
                 log.warning("webhooks_wait", error=str(exc))
-                taken = 0
                 await asyncio.sleep(AWAY_S)
-            if not taken:
-                await asyncio.sleep(POLL_S)
+            await asyncio.sleep(
+                POLL_S
+            )  # in a rush too: a silent host's backlog is looked at slowly
         await self._leave()
 
-    async def _take(self) -> int:
+    async def _take(self) -> None:
         room = AT_ONCE - len(self._running)
         if not room:
-            return 0
+            return
         ids = await asyncio.to_thread(self._outbox.take, room)
-        new = [i for i in ids if i not in self._running]
-        for prediction_id in new:
+        for prediction_id in ids:
+            if prediction_id in self._running:
+                continue
             task = asyncio.create_task(self._deliver(prediction_id))
             self._running[prediction_id] = task
             task.add_done_callback(lambda _, i=prediction_id: self._running.pop(i))  # type: ignore[misc]  # mypy cannot infer this lambda
-        return len(new)
 
     async def _leave(self) -> None:
         under_way = dict(self._running)

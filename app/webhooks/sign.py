@@ -7,7 +7,6 @@ a secret that is not `whsec_` and base64 is the key as it stands, so give the li
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -30,11 +29,11 @@ def headers(webhook_id: str, secret: str | None, body: bytes, timestamp_s: int) 
 
 
 def _key(secret: str) -> bytes:
-    if secret.startswith(PREFIX):
-        try:
-            encoded = secret.removeprefix(PREFIX)
-            # libraries take keys without their padding too
-            return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True) or b"\0"
-        except binascii.Error:
-            pass
-    return secret.encode()
+    encoded = secret.removeprefix(PREFIX)
+    if encoded == secret or not encoded:
+        return secret.encode()
+    try:
+        # libraries take keys without their padding too
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        return secret.encode()

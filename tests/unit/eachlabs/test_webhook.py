@@ -1,0 +1,60 @@
+"""What receivers and the history read."""
+
+import json
+from datetime import timedelta
+
+from app.dialects.eachlabs import bodies
+from app.dialects.eachlabs.webhook import attempts_of, body_of, delivery_body
+from app.predictions.prediction import Cause, Failure, Output, Webhook
+from app.webhooks.delivery import Attempt, first_delivery
+from tests.fakes import NOW, a_prediction
+
+WEBHOOK = Webhook(url="https://x.test/hook", secret="hush", base="https://klein.test")
+OUTPUTS = tuple(Output(key=f"p/{k}.png", width=64, height=64) for k in range(2))
+running = a_prediction(webhook=WEBHOOK).claim("a", NOW)
+one = running.succeed("a", OUTPUTS[:1], (), NOW + timedelta(seconds=1))
+two = running.succeed("a", OUTPUTS, (), NOW)
+failed = running.fail("a", Failure(cause=Cause.ENGINE, message="it broke"), NOW)
+
+
+def show(output):
+    return f"https://klein.test/{output.key}"
+
+
+def test_the_body_of_a_success():
+    """It is in the contract's words, with the output as GET shows it."""
+    assert json.loads(body_of(one, show)) == {
+        "exec_id": "p",
+        "flow_id": None,
+        "status": "succeeded",
+        "output": "https://klein.test/p/0.png",
+        "error": "",
+    }
+    assert json.loads(body_of(two, show))["output"] == [show(output) for output in OUTPUTS]
+
+
+def test_the_body_of_a_failure():
+    """The reason stands in the output, as hosted has it."""
+    assert json.loads(body_of(failed, show)) == {
+        "exec_id": "p",
+        "flow_id": None,
+        "status": "failed",
+        "output": [{"id": "", "status": "", "output": "", "error": "it broke"}],
+        "error": "",
+    }
+
+
+def test_the_history_of_a_delivery():
+    """It has the documented fields, the body as it was sent, every attempt, and no secret."""
+    fresh = first_delivery(one)
+    delivery = fresh.tried(Attempt(at=NOW, status_code=500, response="x", error="500")).tried(
+        Attempt(at=NOW, status_code=204, response="")
+    )
+    shown = delivery_body(one, delivery, show) | {"attempts": attempts_of(delivery)}
+    bodies.WebhookWithAttempts.model_validate(shown)
+
+    assert shown["request"].encode() == body_of(one, show)
+    assert shown["created_at"] == "2026-01-02T03:04:06Z"
+    assert [a["status"] for a in shown["attempts"]] == ["FAILED", "SUCCESS"]
+    assert [a["status"] for a in attempts_of(fresh)] == ["PENDING"]
+    assert "hush" not in str(shown)

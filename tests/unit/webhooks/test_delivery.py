@@ -1,0 +1,85 @@
+"""When a delivery is tried again, and when it is over."""
+
+from datetime import timedelta
+
+import pytest
+
+from app.predictions.prediction import Webhook
+from app.webhooks.delivery import SCHEDULES, Attempt, first_delivery
+from tests.fakes import NOW, a_prediction
+
+HOSTED = SCHEDULES["hosted"]
+WEBHOOK = Webhook(url="https://x.test", base="https://klein.test")
+DELIVERY = first_delivery(a_prediction(webhook=WEBHOOK).claim("a", NOW).succeed("a", (), (), NOW))
+
+
+def tried(*codes):
+    delivery = DELIVERY
+    for code in codes:
+        delivery = delivery.tried(Attempt(at=NOW, status_code=code))
+    return delivery
+
+
+def pauses_until_given_up(schedule):
+    delivery, pauses = DELIVERY, []
+    while (pause := delivery.pause(schedule)) is not None:
+        pauses.append(pause)
+        delivery = delivery.tried(Attempt(at=NOW))
+    return pauses
+
+
+def test_the_hosted_schedule():
+    """Three attempts, ten seconds apart."""
+    assert [p.total_seconds() for p in pauses_until_given_up(HOSTED)] == [0, 10, 10]
+
+
+def test_the_long_schedule():
+    """That of Standard Webhooks: growing pauses up to a day, over three days in all."""
+    pauses = pauses_until_given_up(SCHEDULES["long"])
+
+    assert pauses == sorted(pauses)
+    assert (len(pauses), pauses[-1]) == (10, timedelta(days=1))
+    assert sum(pauses, timedelta()) == timedelta(hours=75, minutes=35, seconds=5)
+
+
+@pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
+def test_any_2xx_acknowledges(code):
+    """An acknowledged delivery is over."""
+    assert tried(500, code).pause(HOSTED) is None
+
+
+@pytest.mark.parametrize("code", [None, 100, 301, 304, 400, 404, 429, 500, 503])
+def test_anything_else_is_tried_again(code):
+    """A redirect, an error and no answer at all are tried again."""
+    assert tried(code).pause(HOSTED) == timedelta(seconds=10)
+
+
+def test_410_ends_it():
+    """A receiver that is gone is not called again."""
+    assert tried(410).pause(SCHEDULES["long"]) is None
+
+
+def test_redelivery_begins_a_round():
+    """By hand it begins at once, and has all its attempts again, beside those that were."""
+    again = tried(500, 500, 500).again()
+
+    assert again.pause(HOSTED) == timedelta()
+    assert again.tried(Attempt(at=NOW)).pause(HOSTED) == timedelta(seconds=10)
+    assert len(again.attempts) == 3
+
+
+def test_who_is_told():
+    """A success and a failure are told, a cancel is not, nor what nobody asked to hear."""
+    running = a_prediction(webhook=WEBHOOK).claim("a", NOW)
+
+    assert running.succeed("a", (), (), NOW).owes_webhook
+    assert not running.owes_webhook
+    assert not running.cancel(NOW).owes_webhook
+    assert not a_prediction().claim("a", NOW).succeed("a", (), (), NOW).owes_webhook
+
+
+def test_a_secret_is_not_printed():
+    """What is logged of a prediction does not hold its secret."""
+    webhook = Webhook(url="https://x.test", secret="hush", base="https://klein.test")
+
+    assert "hush" not in repr(a_prediction(webhook=webhook))

@@ -1,0 +1,54 @@
+"""Signatures, judged by the library that receivers use."""
+
+import base64
+import hashlib
+import hmac
+import time
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from app.webhooks.sign import headers
+
+BODY = '{"exec_id":"p","output":"ü"}'.encode()
+KEY = b"thirty-two bytes of a secret key"
+STANDARD = "whsec_" + base64.b64encode(KEY).decode()
+
+
+def signed(secret, body=BODY):
+    return headers("msg_p", secret, body, int(time.time()))
+
+
+@pytest.mark.parametrize("secret", [STANDARD, STANDARD.rstrip("=")])
+def test_a_standard_secret_verifies_as_it_is(secret):
+    """A whsec_ secret is given to the library unchanged, padded or not."""
+    assert Webhook(secret).verify(BODY, signed(secret))["exec_id"] == "p"
+
+
+@pytest.mark.parametrize("secret", ["hush", "a/b+c=", "whsec_not base64", "whsec_ä", "whsec_"])
+def test_any_other_secret_verifies_encoded(secret):
+    """Any other secret is given to the library as whsec_ and its base64."""
+    encoded = "whsec_" + base64.b64encode(secret.encode()).decode()
+
+    assert Webhook(encoded).verify(BODY, signed(secret))["exec_id"] == "p"
+
+
+def test_a_changed_body_does_not_verify():
+    """A signature holds for its own body alone."""
+    with pytest.raises(WebhookVerificationError):
+        Webhook(STANDARD).verify(BODY.replace(b"p", b"q"), signed(STANDARD))
+
+
+def test_the_hosted_headers():
+    """The secret stands there verbatim, beside the hex HMAC of timestamp and body."""
+    sent = headers("msg_p", "hush", BODY, 1234)
+    expected = hmac.new(b"hush", b"1234." + BODY, hashlib.sha256).hexdigest()
+
+    assert sent["X-Webhook-Secret"] == "hush"
+    assert sent["X-Webhook-Timestamp"] == sent["webhook-timestamp"] == "1234"
+    assert sent["X-Webhook-Signature"] == expected
+
+
+def test_without_a_secret_nothing_is_signed():
+    """The id and the time stand there alone."""
+    assert headers("msg_p", None, BODY, 5) == {"webhook-id": "msg_p", "webhook-timestamp": "5"}
