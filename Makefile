@@ -25,6 +25,9 @@ fmt: .venv/.dev ## format, and mend what ruff can mend
 bench-serving: .venv/.dev ## measure the serving overhead and write docs/serving.md
 	$(BIN)/python -m deploy.bench.serving
 
+bench-engine: .venv/.dev ## measure the engine beside plain diffusers and write docs/performance.md
+	$(BIN)/python -m deploy.bench.engine
+
 weights: .venv/.dev ## train the built-in model (hours on a CPU, minutes on a GPU)
 	$(BIN)/python -m worker.weights.recipe --out worker/weights/builtin --resume
 
@@ -42,4 +45,4 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = worker,dev
 
-.PHONY: help up test check fmt bench-serving weights lock
+.PHONY: help up test check fmt bench-serving bench-engine weights lock
