@@ -18,7 +18,6 @@ from typing import Self
 
 import numpy as np
 
-import worker
 from worker.engines import (
     Cancelled,
     Checkpoint,
@@ -29,6 +28,7 @@ from worker.engines import (
     UnusableLora,
 )
 from worker.engines.errors import EngineError, WeightsError
+from worker.environment import child_environment
 from worker.wire import (
     Broken,
     Cancel,
@@ -43,13 +43,6 @@ from worker.wire import (
     Wire,
 )
 
-_PASSED_NAMES = frozenset({
-    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
-})  # fmt: skip
-_PASSED_PREFIXES = (
-    "CUDA_", "NVIDIA_", "HF_", "TORCH", "PYTORCH_", "OMP_", "MKL_", "COVERAGE_", "TRITON_",
-)  # fmt: skip
-_SECRET_ENDINGS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 _TAIL_LINES = 60
 _FAILURES: dict[FailureKind, type[EngineError]] = {
     FailureKind.OUT_OF_MEMORY: OutOfMemory,
@@ -284,21 +277,6 @@ class EngineChild:
             for line in lines:
                 self._tail.append(line.rstrip("\n"))
                 self._on_line(line.rstrip("\n"))
-
-
-def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Choose what the engine process may know: no address, no key, no token."""
-    passed = {
-        name: value
-        for name, value in environ.items()
-        if (name in _PASSED_NAMES or name.startswith(_PASSED_PREFIXES))
-        and not name.endswith(_SECRET_ENDINGS)
-    }
-    # Spinning threads starve each other where other processes want the cores too: 2.3 times slower.
-    chosen = {"OMP_WAIT_POLICY": "passive"}
-    root = str(Path(worker.__file__).parent.parent)
-    fixed = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": root}
-    return chosen | passed | fixed
 
 
 def _map_pictures(fd: int, done: Done) -> Result:

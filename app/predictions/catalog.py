@@ -16,8 +16,9 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
+from app.predictions.errors import InvalidInput, UnknownModel
 from app.predictions.lora import LORAS_MAX, LORAS_SCHEMA, Lora, check_distinct
+from app.predictions.problems import problems_of
 
 PRICE_PER_MEGAPIXEL = 0.001  # dollars, the hosted price
 PROMPT_MAX_LENGTH = 10_000  # characters; the text encoder keeps its first 512 tokens
@@ -234,7 +235,7 @@ class Model:
         try:
             return self.input.model_validate(given)
         except ValidationError as exc:
-            raise InvalidInput(*_problems(exc)) from None
+            raise InvalidInput(*problems_of(exc)) from None
 
     @property
     def request_schema(self) -> dict[str, Any]:
@@ -299,28 +300,3 @@ def draw_seed() -> int:
 def price(sizes: list[tuple[int, int]]) -> float:
     """Price pictures of these sizes (px), in dollars."""
     return round(sum(w * h for w, h in sizes) / 1e6 * PRICE_PER_MEGAPIXEL, 6)
-
-
-def _name(path: tuple[int | str, ...]) -> str:
-    """Name a field as the caller wrote it; deeper than a LoRA's own fields lie union branches."""
-    match path:
-        case ("loras", int(k), str(field)):
-            return f"loras[{k}].{field}"
-        case ("loras", int(k)):
-            return f"loras[{k}]"
-    return str(path[0]) if path else "prompt"
-
-
-def _problems(exc: ValidationError) -> list[FieldProblem]:
-    problems: dict[str, FieldProblem] = {}
-    for error in exc.errors(include_url=False, include_context=False, include_input=False):
-        field = _name(error["loc"])
-        message = error["msg"].removeprefix("Value error, ")
-        # a union reports every branch: one that merely says "another type" yields to one that looked inside
-        if field not in problems or error["type"] not in {
-            "literal_error",
-            "model_type",
-            "none_required",
-        }:
-            problems[field] = FieldProblem(field=field, message=message)
-    return list(problems.values())

@@ -26,7 +26,7 @@ from deploy.bench.bare_pipeline import SIDE
 from deploy.bench.client import Connection
 from deploy.bench.processes import KEY, free_port, process, rss_mb, wait_for_port
 from tests.redis_server import running_redis
-from worker.supervise import child_environment
+from worker.environment import child_environment
 
 SLUG = "flux-2-klein-4b-text-to-image"
 PROMPT = "a red circle on a blue background"

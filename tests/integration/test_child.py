@@ -21,7 +21,8 @@ from worker.engines import (
     UnusableLora,
     WeightsError,
 )
-from worker.supervise import ChildDied, ChildHung, EngineChild, child_environment
+from worker.environment import child_environment
+from worker.supervise import ChildDied, ChildHung, EngineChild
 
 pytestmark = pytest.mark.timeout(60)
 ROOT = Path(__file__).parents[2]

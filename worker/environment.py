@@ -1,0 +1,29 @@
+"""What the engine process gets to know of the worker's environment variables."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import worker
+
+_PASSED_NAMES = frozenset({
+    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
+})  # fmt: skip
+_PASSED_PREFIXES = (
+    "CUDA_", "NVIDIA_", "HF_", "TORCH", "PYTORCH_", "OMP_", "MKL_", "COVERAGE_", "TRITON_",
+)  # fmt: skip
+_SECRET_ENDINGS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Choose what the engine process may know: no address, no key, no token."""
+    passed = {
+        name: value
+        for name, value in environ.items()
+        if (name in _PASSED_NAMES or name.startswith(_PASSED_PREFIXES))
+        and not name.endswith(_SECRET_ENDINGS)
+    }
+    # Spinning threads starve each other where other processes want the cores too: 2.3 times slower.
+    chosen = {"OMP_WAIT_POLICY": "passive"}
+    root = str(Path(worker.__file__).parent.parent)
+    fixed = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": root}
+    return chosen | passed | fixed
