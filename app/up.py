@@ -20,6 +20,7 @@ from app.settings import Settings
 READY_S = 900.0
 STOP_S = 40.0  # then the stragglers are killed
 RESTART_MOST_S = 30.0
+STARTS = 5
 _COLOURS = ("cyan", "green", "magenta", "yellow")
 
 
@@ -46,6 +47,7 @@ class Tree:
         self._environ = environ
         self._parts: list[Part] = []
         self.stopping = asyncio.Event()
+        self.is_ready = False  # until then, what dies again and again ends the tree
         self.failure: str | None = None
 
     async def add(self, name: str, command: list[str]) -> None:
@@ -93,6 +95,10 @@ class Tree:
             self.failure = last.removeprefix("Error: ")
             self.stopping.set()
             return
+        if not self.is_ready and part.deaths == STARTS:
+            self.failure = f"{part.name} ended {STARTS} times before klein was ready: {last}"
+            self.stopping.set()
+            return
         pause = min(2.0 ** (part.deaths - 1), RESTART_MOST_S)
         part.say(f"ended with code {code}; starts again in {pause:.0f} s")
         await asyncio.sleep(pause)
@@ -131,7 +137,8 @@ async def up(settings: Settings) -> None:
         for name in ("api", "worker", "courier"):
             await tree.add(name, [sys.executable, "-m", "app.cli", name])
         await _wait_until_ready(settings, tree)
-        if not tree.stopping.is_set():
+        tree.is_ready = not tree.stopping.is_set()
+        if tree.is_ready:
             click.echo(_welcome(settings, key))
         await tree.stopping.wait()
     finally:
@@ -189,7 +196,9 @@ async def _wait_for_redis(settings: Settings, tree: Tree) -> None:
         else:
             return
         await asyncio.sleep(0.05)
-    raise click.ClickException(f"Redis does not answer at {settings.redis_shown}: {error}")
+    raise click.ClickException(
+        f"Redis does not answer at {settings.redis_shown}: {error}; set REDIS_URL"
+    )
 
 
 async def _wait_until_ready(settings: Settings, tree: Tree) -> None:

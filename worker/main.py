@@ -93,7 +93,7 @@ def run_worker(settings: Settings) -> None:
             log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
             announcement = _announcement(name, checkpoint)
             leases.announce(announcement)
-            _work(connection, announcement)
+            _work(_connect(settings, timeout_s=WORKER_TTL_S), announcement)
         finally:
             publisher.close()
             leases.close()
@@ -169,8 +169,9 @@ def main() -> None:
         raise SystemExit(0) from None
 
 
-def _connect(settings: Settings) -> "redis.Redis":
-    return redis.Redis.from_url(settings.redis, socket_connect_timeout=2)
+def _connect(settings: Settings, timeout_s: float = 5) -> "redis.Redis":
+    """Connect; `timeout_s` limits each command, and RQ's blocking one needs more than the others."""
+    return redis.Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=timeout_s)
 
 
 def _announcement(name: str, checkpoint: Checkpoint) -> Worker:
