@@ -25,16 +25,17 @@ EXPIRY = "klein:expiry"
 WEBHOOKS_DUE = "klein:webhooks:due"
 
 _RECORD = TypeAdapter(Prediction)
-_NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
+# binds `now`, in ms of Redis time, for the script that follows
+NOW_MS = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
 # KEYS record, open, history; ARGV record, id, created (ms), look again after (ms). Redis's client sends it again
 # where the reply was lost: by then the prediction may have moved on.
-_ADD = f"""{_NOW}
+_ADD = f"""{NOW_MS}
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return end
 redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 """
 # KEYS record; the record beside the time (ms) at which it was read
-_READ = f"{_NOW} return {{now, redis.call('GET', KEYS[1])}}"
+_READ = f"{NOW_MS} return {{now, redis.call('GET', KEYS[1])}}"
 # KEYS record, open, expiry, webhooks due, webhooks of the key
 # ARGV old, new, id, next look (ms; '' when final), expiry (ms), channel, webhook due (ms; '' for none)
 _CHANGE = """
@@ -54,7 +55,7 @@ end
 return 1
 """
 # KEYS open or expiry; ARGV most, look again after (ms): whoever gets an id has that long to deal with it
-_DUE = f"""{_NOW}
+_DUE = f"""{NOW_MS}
 local ids = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(ids) do redis.call('ZADD', KEYS[1], now + ARGV[2], id) end
 return ids

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from app.predictions.errors import KleinError
 from app.predictions.prediction import Prediction
 from app.predictions.store import (
+    NOW_MS,
     WEBHOOKS_DUE,
     Store,
     deliveries_key,
@@ -26,17 +27,16 @@ from app.webhooks.delivery import Attempt, Delivery, first_delivery
 
 LEASE = timedelta(seconds=60)  # longer than one attempt can take
 _RECORD = TypeAdapter(Delivery)
-_NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
 # KEYS due; ARGV most, lease (ms)
-_TAKE = f"""{_NOW}
+_TAKE = f"""{NOW_MS}
 local ids = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(ids) do redis.call('ZADD', KEYS[1], now + ARGV[2], id) end
 return ids
 """
 # KEYS due; ARGV id, pause (ms)
-_POSTPONE = f"{_NOW} redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])"
+_POSTPONE = f"{NOW_MS} redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])"
 # KEYS delivery, due, prediction; ARGV old ('' for none yet), new, id, pause (ms; '' for ever)
-_CHANGE = f"""{_NOW}
+_CHANGE = f"""{NOW_MS}
 if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('ZREM', KEYS[2], ARGV[3]) return 1 end
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])

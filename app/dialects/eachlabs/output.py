@@ -3,9 +3,8 @@
 import base64
 import mimetypes
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.predictions.catalog import price
 from app.predictions.prediction import Cause, Output, Prediction
@@ -13,8 +12,7 @@ from app.predictions.prediction import Cause, Output, Prediction
 Show = Callable[[Output], str]  # one picture as its URL or data URI
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _FailureWords:
+class _FailureWords(NamedTuple):
     """How hosted names a cause."""
 
     code: str
@@ -24,42 +22,21 @@ class _FailureWords:
 
 
 _FAILURES = {
-    Cause.INPUT: _FailureWords(
-        code="INPUT_VALIDATION_ERROR",
-        category="VALIDATION",
-        step="input",
-        classification="invalid_user_input",
-    ),
-    Cause.ENGINE: _FailureWords(
-        code="PROVIDER_FAILED",
-        category="PROVIDER",
-        step="generate",
-        classification="provider_error",
-    ),
-    Cause.OUT_OF_MEMORY: _FailureWords(
-        code="PROVIDER_SERVER_ERROR",
-        category="PROVIDER",
-        step="generate",
-        classification="provider_error",
-    ),
-    Cause.TIMEOUT: _FailureWords(
-        code="EXECUTION_TIMEOUT",
-        category="TIMEOUT",
-        step="generate",
-        classification="execution_timeout",
-    ),
-    Cause.STORAGE: _FailureWords(
-        code="PROVIDER_SERVER_ERROR",
-        category="INTERNAL",
-        step="store",
-        classification="internal_error",
-    ),
-    Cause.WORKER_LOST: _FailureWords(
-        code="PROVIDER_SERVER_ERROR",
-        category="PROVIDER",
-        step="generate",
-        classification="provider_unavailable",
-    ),
+    cause: _FailureWords(*words)
+    for cause, *words in (
+        (Cause.INPUT, "INPUT_VALIDATION_ERROR", "VALIDATION", "input", "invalid_user_input"),
+        (Cause.ENGINE, "PROVIDER_FAILED", "PROVIDER", "generate", "provider_error"),
+        (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", "generate", "provider_error"),
+        (Cause.TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", "generate", "execution_timeout"),
+        (Cause.STORAGE, "PROVIDER_SERVER_ERROR", "INTERNAL", "store", "internal_error"),
+        (
+            Cause.WORKER_LOST,
+            "PROVIDER_SERVER_ERROR",
+            "PROVIDER",
+            "generate",
+            "provider_unavailable",
+        ),
+    )
 }
 
 
