@@ -39,7 +39,7 @@ OTHER_CANVASES = (
     Canvas(width=176, height=96),
     Canvas(width=96, height=176),
 )
-OTHER_CANVAS_SHARE = 0.12
+OTHER_CANVAS_SHARE = 0.2
 EDITS_FROM = 0.3
 EDIT_EVERY = 4
 TWO_REFERENCES_SHARE = 0.25
