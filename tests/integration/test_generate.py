@@ -217,7 +217,7 @@ def test_a_lost_reference_fails_its_prediction(scripted):
     )
     scripted.work()
 
-    assert scripted.ended().failure.cause is Cause.STORAGE
+    assert scripted.ended().failure.cause is Cause.INPUT
     assert scripted.engine.orders == []
 
 
