@@ -1,5 +1,6 @@
 """What the engine process gets to know of the worker's environment variables."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,7 +24,11 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
         and not name.endswith(_SECRET_ENDINGS)
     }
     # Spinning threads starve each other where other processes want the cores too: 2.3 times slower.
-    chosen = {"OMP_WAIT_POLICY": "passive"}
+    # One core stays free for the serving: on two cores a picture takes no longer and its answer comes sooner.
+    chosen = {
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1)),
+    }
     root = str(Path(worker.__file__).parent.parent)
     fixed = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": root}
     return chosen | passed | fixed
