@@ -72,6 +72,10 @@ class Queues:
         pipe.lrem(self._of(prediction).key, 0, prediction.token_id)
         pipe.delete(Token.key_for(prediction.token_id))
 
+    def waiting(self, prediction: Prediction) -> int:
+        """Count the tokens in the queue that this prediction's are in."""
+        return self._of(prediction).count
+
     def holds(self, prediction: Prediction) -> bool:
         """Say whether the newest token still waits in its queue."""
         return self._of(prediction).get_job_position(prediction.token_id) is not None

@@ -180,6 +180,11 @@ class Store:
         """List open predictions that nobody has looked at in time; the next look is QUEUE_CHECK away."""
         return self._listed(OPEN, most)
 
+    def has_backlog(self, prediction: Prediction) -> bool:
+        """Say whether others wait for the kind of worker that this one needs."""
+        with redis_errors():
+            return self._queues.waiting(prediction) > 0
+
     def expired(self, most: int = 1000) -> list[Prediction]:
         """List final predictions whose retention has passed."""
         return self._listed(EXPIRY, most)
