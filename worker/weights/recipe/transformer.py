@@ -43,7 +43,8 @@ OTHER_CANVAS_SHARE = 0.2
 EDITS_FROM = 0.3
 EDIT_EVERY = 4
 TWO_REFERENCES_SHARE = 0.25
-PURE_NOISE_SHARE = 0.08
+STEPS = 4  # that the model is to be good at
+AT_STEPS_SHARE = 0.75  # of the times; the rest lies anywhere, for those who ask for other steps
 LOWEST_U = 0.04  # before the shift; few-step schedules never look below
 MUON_LR = 0.02
 ADAM_LR = 2e-3
@@ -105,11 +106,11 @@ def velocity(
 
 
 def sample_times(count: int, device: torch.device) -> Tensor:
-    """Sample times as few-step schedules visit them: shifted towards noise, some at 1 exactly."""
-    u = torch.rand(count) * (1 - LOWEST_U) + LOWEST_U
-    times = SHIFT * u / (1 + (SHIFT - 1) * u)
-    times[torch.rand(count) < PURE_NOISE_SHARE] = 1.0
-    return times.to(device)
+    """Sample times, shifted towards noise: mostly those that a run of `STEPS` visits, 1 first."""
+    anywhere = torch.rand(count) * (1 - LOWEST_U) + LOWEST_U
+    visited = torch.randint(1, STEPS + 1, (count,)) / STEPS
+    u = torch.where(torch.rand(count) < AT_STEPS_SHARE, visited, anywhere)
+    return (SHIFT * u / (1 + (SHIFT - 1) * u)).to(device)
 
 
 def flow_loss(
