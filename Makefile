@@ -43,6 +43,6 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 	$(BIN)/pip install --disable-pip-version-check --constraint requirements.lock --editable '.[$(EXTRAS)]'
 	@touch $@
 .venv/.worker: EXTRAS = worker
-.venv/.dev: EXTRAS = worker,dev
+.venv/.dev: EXTRAS = telemetry,worker,dev
 
 .PHONY: help up test check fmt bench-serving bench-engine weights lock
