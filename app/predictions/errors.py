@@ -5,6 +5,7 @@ KleinError
 ├── UnknownModel            no such slug here
 ├── UnknownPrediction       no such id for this key
 ├── AlreadyFinal            a final prediction cannot be cancelled
+├── KeyReused               an idempotency key came with another request
 ├── Lost                    the attempt no longer owns its prediction
 └── Unavailable             Redis or the storage is away
 """
@@ -46,6 +47,10 @@ class AlreadyFinal(KleinError):
     def __init__(self, status: str) -> None:
         super().__init__(f"the prediction has already ended: {status}")
         self.status = status
+
+
+class KeyReused(KleinError):
+    """Another request came with this Idempotency-Key before; send a new key for a new request."""
 
 
 class Lost(KleinError):

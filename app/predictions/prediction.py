@@ -79,6 +79,14 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """By what a repeated request is known."""
+
+    key: str  # the caller's own word for this request
+    fingerprint: str  # of what was asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """One accepted request and what became of it."""
 
@@ -101,6 +109,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     failure: Failure | None = field(default=None)
     webhook: Webhook | None = None
+    idempotency: Idempotency | None = None
 
     def claim(self, owner: str, now: datetime) -> "Prediction":
         """Take the prediction for one attempt, or fail it when its attempts are used up.

@@ -10,13 +10,15 @@ from app.images.check import check_image
 from app.images.data_uri import is_data_uri
 from app.images.errors import ImageRejected
 from app.images.source import ImageSource
+from app.logs import log
 from app.predictions.catalog import Model, ModelInput, draw_seed, find_model
-from app.predictions.errors import FieldProblem, InvalidInput, UnknownPrediction
-from app.predictions.prediction import Prediction, Webhook
+from app.predictions.errors import FieldProblem, InvalidInput, KeyReused, UnknownPrediction
+from app.predictions.prediction import Idempotency, Prediction, Webhook
 from app.predictions.roster import Roster
 from app.predictions.store import Page, Store
 from app.predictions.watch import Watch
 from app.storage import Storage
+from app.storage.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +33,19 @@ class Service:
     strict_inputs: bool
 
     def submit(
-        self, key_id: str, slug: str, given: dict[str, Any], webhook: Webhook | None = None
+        self,
+        key_id: str,
+        slug: str,
+        given: dict[str, Any],
+        webhook: Webhook | None = None,
+        idempotency: Idempotency | None = None,
     ) -> Prediction:
-        """Check a request, keep its input images, and queue it.
+        """Check a request, keep its input images, and queue it; a repeated request gets the first one's.
 
-        Raises UnknownModel, InvalidInput, StorageError or Unavailable; nothing is queued then.
+        Raises UnknownModel, InvalidInput, KeyReused, StorageError or Unavailable; nothing is queued then.
         """
+        if idempotency is not None and (first := self.store.recall(key_id, idempotency)):
+            return first
         model = find_model(slug, self.roster.served())
         checked = model.parse(given)
         if self.strict_inputs:
@@ -52,11 +61,18 @@ class Service:
             created_at=datetime.now(UTC),
             references=references,
             webhook=webhook,
+            idempotency=idempotency,
         )
         for key, (_, data) in zip(references, images, strict=True):
             self.storage.put(key, data)
-        self.store.add(prediction)
-        return prediction
+        try:
+            accepted = self.store.add(prediction)
+        except KeyReused:
+            self._forget_references(prediction)
+            raise
+        if accepted.id != prediction.id:
+            self._forget_references(prediction)
+        return accepted
 
     async def get(self, key_id: str, prediction_id: str) -> Prediction:
         """Read a prediction of this key. Raises UnknownPrediction or Unavailable."""
@@ -85,6 +101,15 @@ class Service:
         return self.store.history(
             key_id, since=since, until=until, matches=matches, offset=offset, limit=limit
         )
+
+    def _forget_references(self, prediction: Prediction) -> None:
+        """Delete the input images of a request that its twin overtook."""
+        if not prediction.references:
+            return
+        try:
+            self.storage.delete(prediction.id)
+        except StorageError as exc:
+            log.warning("files_not_deleted", prediction=prediction.id, error=str(exc))
 
     def _read_references(self, checked: ModelInput) -> list[tuple[str, bytes]]:
         images = []

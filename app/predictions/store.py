@@ -1,7 +1,7 @@
 """The predictions in Redis: every transition is a pure function applied by one compare-and-set script.
 
 Keys: `klein:prediction:{id}` the record · `klein:open` ids by the time somebody must look at them ·
-`klein:history:{key}` a key's ids by age · `klein:expiry` final ids by the time they are deleted · `klein:webhooks:due`
+`klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{word}` the id that a repeated request gets · `klein:expiry` final ids by the time they are deleted · `klein:webhooks:due`
 ids by the time of the next webhook attempt · `klein:webhooks:of:{key}` a key's ids with a webhook. All times that
 decide anything are Redis's own. A queue token is pushed in the transaction that makes it necessary.
 """
@@ -15,24 +15,32 @@ from typing import Any, cast
 import redis
 from pydantic import TypeAdapter
 
-from app.predictions.errors import Unavailable, UnknownPrediction
-from app.predictions.prediction import QUEUE_CHECK, Prediction, Status
+from app.predictions.errors import KeyReused, Unavailable, UnknownPrediction
+from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
 
 FINAL_CHANNEL = "klein:final"
 OPEN = "klein:open"
 EXPIRY = "klein:expiry"
+IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
 WEBHOOKS_DUE = "klein:webhooks:due"
 
 _RECORD = TypeAdapter(Prediction)
 # binds `now`, in ms of Redis time, for the script that follows
 NOW_MS = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
-# KEYS record, open, history; ARGV record, id, created (ms), look again after (ms). Redis's client sends it again
-# where the reply was lost: by then the prediction may have moved on.
+# KEYS record, open, history, and with an idempotency key the id that it stands for
+# ARGV record, id, created (ms), look again after (ms), idempotency key kept for (ms); gives the id that was accepted.
+# Redis's client sends it again where the reply was lost: by then the prediction may have moved on.
 _ADD = f"""{NOW_MS}
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return end
+if KEYS[4] then
+  local first = redis.call('GET', KEYS[4])
+  if first and first ~= ARGV[2] then return first end
+  redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[5])
+end
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return ARGV[2] end
 redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
+return ARGV[2]
 """
 # KEYS record; the record beside the time (ms) at which it was read
 _READ = f"{NOW_MS} return {{now, redis.call('GET', KEYS[1])}}"
@@ -112,23 +120,43 @@ class Store:
         self._queues = queues
         self._retention = retention
 
-    def add(self, prediction: Prediction) -> None:
-        """Accept a prediction: its record and its queue token, in one transaction."""
+    def add(self, prediction: Prediction) -> Prediction:
+        """Accept a prediction: its record and its queue token, in one transaction.
+
+        Gives the one that was accepted: where its idempotency key has come before, the first. Raises KeyReused.
+        """
+        idempotency = prediction.idempotency
+        keys = [record_key(prediction.id), OPEN, _history_key(prediction.key_id)]
+        if idempotency is not None:
+            keys.append(_idempotency_key(prediction.key_id, idempotency))
         pipe = self._redis.pipeline()
         with redis_errors():
             self._queues.push(prediction, pipe)
             pipe.eval(
                 _ADD,
-                3,
-                record_key(prediction.id),
-                OPEN,
-                _history_key(prediction.key_id),
+                len(keys),
+                *keys,
                 _RECORD.dump_json(prediction),
                 prediction.id,
                 _ms(prediction.created_at),
                 _ms(prediction.due_at(prediction.created_at)) - _ms(prediction.created_at),
+                round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
             )
-            pipe.execute()
+            accepted = cast("bytes", pipe.execute()[-1]).decode()
+            if accepted != prediction.id:
+                self._queues.remove(prediction, pipe)  # where this is not reached it leads nowhere
+                pipe.execute()
+        if idempotency is None or accepted == prediction.id:
+            return prediction
+        return _repeated(self.get(accepted), idempotency)
+
+    def recall(self, key_id: str, idempotency: Idempotency) -> Prediction | None:
+        """Find what this request made when it came before. Raises KeyReused where it was another."""
+        with redis_errors():
+            first = self._redis.get(_idempotency_key(key_id, idempotency))
+        if first is None:
+            return None
+        return _repeated(self.get(cast("bytes", first).decode()), idempotency)
 
     def get(self, prediction_id: str) -> Prediction:
         """Read a record. Raises UnknownPrediction."""
@@ -198,6 +226,8 @@ class Store:
         pipe.delete(delivery_key(prediction.id))
         pipe.zrem(WEBHOOKS_DUE, prediction.id)
         pipe.zrem(deliveries_key(prediction.key_id), prediction.id)
+        if prediction.idempotency is not None:
+            pipe.delete(_idempotency_key(prediction.key_id, prediction.idempotency))
         with redis_errors():
             pipe.execute()
 
@@ -247,6 +277,16 @@ class Store:
 
 def _history_key(key_id: str) -> str:
     return f"klein:history:{key_id}"
+
+
+def _idempotency_key(key_id: str, idempotency: Idempotency) -> str:
+    return f"klein:idempotency:{key_id}:{idempotency.key}"
+
+
+def _repeated(first: Prediction, idempotency: Idempotency) -> Prediction:
+    if first.idempotency != idempotency:
+        raise KeyReused
+    return first
 
 
 def _ms(at: datetime | None) -> int:

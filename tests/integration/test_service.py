@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,10 +11,18 @@ from PIL import Image
 
 from app.images.source import ImageSource
 from app.outbound import Outbound
-from app.predictions.errors import AlreadyFinal, InvalidInput, UnknownModel, UnknownPrediction
-from app.predictions.prediction import Status
+from app.predictions.errors import (
+    AlreadyFinal,
+    InvalidInput,
+    KeyReused,
+    UnknownModel,
+    UnknownPrediction,
+)
+from app.predictions.prediction import Idempotency, Status
+from app.predictions.queue import Queues
 from app.predictions.roster import Roster
 from app.predictions.service import Service
+from app.predictions.store import Store
 from app.predictions.watch import Watch
 from app.storage.errors import StorageError
 from app.storage.links import Links
@@ -40,6 +49,7 @@ class Counter:
 
     def __init__(self, connection, readers, folder, strict_inputs=False):
         self.connection = connection
+        self.folder = folder
         self.storage = FailingStorage(LocalStorage(folder), failures=0)
         self.store = a_store(connection)
         self.service = Service(
@@ -129,6 +139,38 @@ def test_a_full_storage_queues_nothing(counter):
         counter.service.submit("key", EDIT, {"prompt": "x", "image_urls": [DATA_URI]})
 
     assert counter.is_untouched()
+
+
+WORD = Idempotency(key="word", fingerprint="an edit")
+
+
+def test_a_repeated_request_is_not_read_again(counter):
+    """The same word gets the first prediction, without another look at its images."""
+    edit = {"prompt": "x", "image_urls": [DATA_URI]}
+    first = counter.service.submit("key", EDIT, edit, idempotency=WORD)
+    again = counter.service.submit("key", EDIT, edit, idempotency=WORD)
+
+    assert again == first
+    assert counter.storage.puts == 1
+
+
+def test_a_twin_that_comes_too_late_leaves_no_files(counter):
+    """Images of a request that its twin overtook between the look and the accept are deleted."""
+    edit = {"prompt": "x", "image_urls": [DATA_URI]}
+    first = counter.service.submit("key", EDIT, edit, idempotency=WORD)
+
+    class Blind(Store):
+        def recall(self, *_):
+            return None
+
+    connection = counter.connection
+    blind = Blind(connection, Queues(connection), timedelta(days=7))
+    late = replace(counter.service, store=blind)
+
+    assert late.submit("key", EDIT, edit, idempotency=WORD) == first
+    with pytest.raises(KeyReused):
+        late.submit("key", EDIT, edit, idempotency=replace(WORD, fingerprint="another"))
+    assert [path.name for path in counter.folder.iterdir()] == [first.id]
 
 
 async def test_unknown_fields_are_refused_by_setting(connection, redis_server, tmp_path):

@@ -10,6 +10,7 @@ from app.api.errors import Answer, BadBody, BadRequest, BodyTooLarge, Unauthoriz
 from app.predictions.errors import (
     AlreadyFinal,
     InvalidInput,
+    KeyReused,
     Unavailable,
     UnknownModel,
     UnknownPrediction,
@@ -27,6 +28,7 @@ _WORDS: dict[type[Exception], tuple[int, str]] = {
     UnknownWebhook: (404, "webhook not found"),
     FileMissing: (404, "file not found"),
     AlreadyFinal: (409, "conflict"),
+    KeyReused: (409, "conflict"),
     BodyTooLarge: (413, "request body too large"),
     BadBody: (422, "invalid request body"),
     Unavailable: (503, "service unavailable"),

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -55,6 +55,17 @@ async def _body(request: Request) -> bodies.CreateBody:
 ServiceOf = Annotated[Service, Depends(_service)]
 ViewOf = Annotated[wire.View, Depends(_view)]
 CreateBody = Annotated[bodies.CreateBody, Depends(_body)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A word of your own for this request, 1 to 255 visible ASCII characters. Sent again with "
+        "the same body within a day it makes no second prediction; with another body it is a 409.",
+    ),
+]
 _CREATE_DOCS = {
     "requestBody": {
         "required": True,
@@ -67,26 +78,33 @@ _CREATE_DOCS = {
     "/v1/prediction",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
-    responses=_answers(bodies.Accepted, 400, 404, 413, 422),
+    responses=_answers(bodies.Accepted, 400, 404, 409, 413, 422),
 )
 @private.post("/v1/prediction/", include_in_schema=False, response_model=None)
-def create(key_id: KeyId, body: CreateBody, service: ServiceOf, view: ViewOf) -> Response:
+def create(
+    key_id: KeyId, body: CreateBody, service: ServiceOf, view: ViewOf, again: IdempotencyKey = None
+) -> Response:
     """Create a prediction and answer at once with its id."""
-    return JSONResponse(view.accepted(_submit(key_id, body, service, view)))
+    return JSONResponse(view.accepted(_submit(key_id, body, service, view, again)))
 
 
 @private.post(
     "/v1/prediction/run",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
-    responses=_answers(bodies.RunBody, 400, 404, 413, 422),
+    responses=_answers(bodies.RunBody, 400, 404, 409, 413, 422),
 )
 @private.post("/v1/prediction/run/", include_in_schema=False, response_model=None)
-async def run(
-    request: Request, key_id: KeyId, body: CreateBody, service: ServiceOf, view: ViewOf
+async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
+    request: Request,
+    key_id: KeyId,
+    body: CreateBody,
+    service: ServiceOf,
+    view: ViewOf,
+    again: IdempotencyKey = None,
 ) -> Response:
     """Create a prediction and answer when it has ended; 200 also where it failed."""
-    created = await run_in_threadpool(_submit, key_id, body, service, view)
+    created = await run_in_threadpool(_submit, key_id, body, service, view, again)
     ended = await _wait(request, service, created, None)
     return JSONResponse(await run_in_threadpool(view.run, ended, _shower(ended, service, view)))
 
@@ -235,8 +253,16 @@ def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
     return JSONResponse(wire.model_openapi(find_model(slug, service.roster.served()), view.base))
 
 
-def _submit(key_id: str, body: bodies.CreateBody, service: Service, view: wire.View) -> Prediction:
-    return service.submit(key_id, body.model, body.input, wire.webhook_of(body, view.base))
+def _submit(
+    key_id: str, body: bodies.CreateBody, service: Service, view: wire.View, again: str | None
+) -> Prediction:
+    return service.submit(
+        key_id,
+        body.model,
+        body.input,
+        wire.webhook_of(body, view.base),
+        wire.idempotency_of(body, again),
+    )
 
 
 async def _wait(

@@ -1,5 +1,7 @@
 """klein's predictions in the words of each::labs, and back; a pure mapping."""
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from app.dialects.eachlabs.output import (
 )
 from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
-from app.predictions.prediction import Output, Prediction, Status, Webhook
+from app.predictions.prediction import Idempotency, Output, Prediction, Status, Webhook
 
 LIVE = {
     Status.QUEUED: "created",
@@ -185,6 +187,15 @@ def webhook_of(parsed: CreateBody, base: str) -> Webhook | None:
     if not parsed.webhook_url:
         return None
     return Webhook(url=parsed.webhook_url, secret=parsed.webhook_secret or None, base=base)
+
+
+def idempotency_of(parsed: CreateBody, key: str | None) -> Idempotency | None:
+    """Tell by what a create is known should it come again: its key, and what it asks for."""
+    if key is None:
+        return None
+    asked = parsed.model_dump(exclude={"version"})
+    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return Idempotency(key=key, fingerprint=hashlib.sha256(canonical.encode()).hexdigest())
 
 
 def parse_statuses(text: str) -> frozenset[Status]:

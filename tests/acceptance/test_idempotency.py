@@ -1,0 +1,84 @@
+"""`Idempotency-Key`: a create that is sent again, at once or later, makes no second prediction."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from app.dialects.eachlabs import bodies
+from tests.acceptance.asking import get, order
+from tests.acceptance.klein import Klein
+
+TWINS = 50
+
+
+def post(client: httpx.Client, word: str | bytes, body: Any = None, path: str = "") -> Any:
+    """Create or run with an idempotency key."""
+    header = word.encode() if isinstance(word, str) else word
+    headers = {b"Idempotency-Key": header}
+    return client.post(f"/v1/prediction{path}", json=body or order(), headers=headers)
+
+
+def test_fifty_twins_make_one_prediction(client: httpx.Client) -> None:
+    """Fifty equal creates in the same moment get one id, one prediction and one picture."""
+    with ThreadPoolExecutor(TWINS) as threads:
+        answers = list(threads.map(lambda _: post(client, "fifty"), range(TWINS)))
+    ids = {answer.json()["predictionID"] for answer in answers}
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(ids) == 1
+    shown = get(client, ids.pop(), wait=50)
+    assert shown["status"] == "success"
+    listed = client.get("/v1/executions?limit=100").json()["executions"]
+    assert [line["id"] for line in listed].count(shown["id"]) == 1
+
+
+def test_a_run_is_repeated_too(client: httpx.Client) -> None:
+    """A run that is sent again, spaced otherwise, answers with the first one's picture."""
+    first = post(client, "run", path="/run").json()
+    spaced = '{"input": {"image_size": {"width": 64,  "height": 64}, "prompt": "a red circle"},\n'
+    spaced += '"model": "flux-2-klein-4b-text-to-image"}'
+    again = client.post("/v1/prediction/run", content=spaced, headers={"Idempotency-Key": "run"})
+
+    assert first["status"] == "success"
+    assert again.json() == first
+
+
+def test_another_body_is_a_conflict(client: httpx.Client) -> None:
+    """The same word with another body is a 409 in the contract's form that says what to do."""
+    post(client, "conflict")
+    for other in (
+        order(prompt="a blue circle"),
+        order() | {"webhook_url": "https://receiver.test/"},
+    ):
+        answer = post(client, "conflict", other)
+
+        assert answer.status_code == 409
+        body = bodies.ErrorBody.model_validate(answer.json())
+        assert (body.status, body.error) == (409, "conflict")
+        assert "Idempotency-Key" in body.details
+
+
+def test_words_are_a_keys_own(klein: Klein, client: httpx.Client, stranger: httpx.Client) -> None:
+    """Another API key may use the same word, and gets a prediction of its own."""
+    mine, theirs = (post(c, "shared").json()["predictionID"] for c in (client, stranger))
+
+    assert mine != theirs
+    assert get(stranger, mine)["status"] == 404
+
+
+@pytest.mark.parametrize("word", ["", "x" * 256, "two words", "ä".encode(), b"tab\there"])
+def test_a_word_that_cannot_be_one_is_refused(client: httpx.Client, word: str | bytes) -> None:
+    """What is empty, too long or not visible ASCII is a 400 that names the header."""
+    answer = post(client, word)
+
+    assert answer.status_code == 400
+    assert "Idempotency-Key" in answer.json()["error"]
+    assert "Idempotency-Key" in answer.json()["details"]
+
+
+def test_what_was_refused_is_not_remembered(client: httpx.Client) -> None:
+    """A bad input under a word leaves it free for the mended one."""
+    assert post(client, "mended", order(num_images=99)).status_code == 400
+    assert post(client, "mended").status_code == 200

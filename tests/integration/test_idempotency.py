@@ -1,0 +1,116 @@
+"""A request that is sent again under its idempotency key makes no second prediction, over a real Redis and real files."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+import redis
+
+from app.predictions import store as store_module
+from app.predictions.errors import KeyReused
+from app.predictions.prediction import Idempotency
+from app.predictions.store import IDEMPOTENCY_KEPT, OPEN
+from tests.fakes import a_prediction, a_store, lossy_network
+from tests.redis_server import running_redis
+
+QUEUE = "rq:queue:klein-distilled"
+WORD = Idempotency(key="word", fingerprint="a red house")
+KEPT_AT = "klein:idempotency:key:word"
+TWINS = 20
+
+
+def add_twins(connection):
+    """Accept the same request many times in the same moment; give the ids that the callers got."""
+    start = Barrier(TWINS)
+
+    def add(number):
+        start.wait()
+        return a_store(connection).add(a_prediction(f"p{number}", idempotency=WORD)).id
+
+    with ThreadPoolExecutor(TWINS) as threads:
+        return set(threads.map(add, range(TWINS)))
+
+
+def test_twins_make_one_prediction(connection):
+    """Of twenty equal requests in the same moment one is accepted, and all callers get its id."""
+    ids = add_twins(connection)
+
+    assert len(ids) == 1
+    assert {i.decode() for i in connection.zrange(OPEN, 0, -1)} == ids
+    assert connection.lrange(QUEUE, 0, -1) == [f"{i}-1".encode() for i in ids]
+    assert len(connection.keys("klein:prediction:*")) == 1
+
+
+def test_without_the_look_twins_make_many(connection, monkeypatch):
+    """A script that does not look for the key accepts each twin: the test above can fail."""
+    blind = store_module._ADD.replace("if first and", "if false and")
+    assert blind != store_module._ADD
+    monkeypatch.setattr(store_module, "_ADD", blind)  # a mutant is what patching is for
+
+    assert len(add_twins(connection)) == TWINS
+
+
+def test_another_request_is_refused(connection):
+    """The same word for something else raises, before and in the transaction, and leaves nothing."""
+    store = a_store(connection)
+    store.add(a_prediction("first", idempotency=WORD))
+    other = replace(WORD, fingerprint="a blue house")
+    with pytest.raises(KeyReused):
+        store.recall("key", other)
+    with pytest.raises(KeyReused):
+        store.add(a_prediction("second", idempotency=other))
+
+    assert connection.lrange(QUEUE, 0, -1) == [b"first-1"]
+    assert connection.exists("klein:prediction:second") == 0
+
+
+def test_each_key_has_its_own_words(connection):
+    """Two callers may use the same word."""
+    store = a_store(connection)
+    mine = store.add(a_prediction("mine", idempotency=WORD))
+    theirs = store.add(a_prediction("theirs", key_id="another", idempotency=WORD))
+
+    assert (mine.id, theirs.id) == ("mine", "theirs")
+    assert store.recall("another", WORD) == theirs
+
+
+def test_a_word_is_kept_for_a_day_or_as_long_as_its_record(connection):
+    """The word lapses after a day, on Redis's clock, and goes with its record before that."""
+    store = a_store(connection, retention=timedelta(0))
+    store.add(a_prediction(idempotency=WORD))
+    left_ms = connection.pttl(KEPT_AT)
+    store.delete(store.change("p", lambda p, now: p.cancel(now)))
+
+    day_ms = IDEMPOTENCY_KEPT.total_seconds() * 1000
+    assert day_ms - 60_000 < left_ms <= day_ms
+    assert store.recall("key", WORD) is None
+
+
+@pytest.mark.timeout(60)
+def test_a_word_survives_a_restart(tmp_path):
+    """After kill -9 of Redis the word still names its prediction, and still for a day."""
+    with running_redis() as server, server.connect() as connection:
+        store = a_store(connection)
+        store.add(a_prediction(idempotency=WORD))
+        server.kill()
+        server.start()
+
+        assert store.add(a_prediction("again", idempotency=WORD)).id == "p"
+        assert connection.pttl(KEPT_AT) > 0
+        assert connection.zcard(OPEN) == 1
+
+
+def test_a_lost_reply_makes_no_second_prediction(redis_server, connection):
+    """Redis's client repeats the script when its reply is lost: the caller gets the id that was accepted."""
+    path = Path(redis_server.socket).with_name("lossy-word.sock")
+    with lossy_network(redis_server.socket, path) as network:
+        network.lose_reply_to(b"EXEC")
+        with redis.Redis(unix_socket_path=str(path)) as lossy:
+            accepted = a_store(lossy).add(a_prediction(idempotency=WORD))
+
+    assert network.lost == 1
+    assert accepted.id == "p"
+    assert connection.zrange(OPEN, 0, -1) == [b"p"]
