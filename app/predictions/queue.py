@@ -80,6 +80,15 @@ class Queues:
         """Say whether the newest token still waits in its queue."""
         return self._of(prediction).get_job_position(prediction.token_id) is not None
 
+    def length(self, kind: CheckpointKind) -> int:
+        """Count the tokens that wait for workers of one kind."""
+        return self._queues[kind].count
+
+    def oldest(self, kind: CheckpointKind) -> str | None:
+        """Give the id of the prediction that is next in line."""
+        tokens = self._queues[kind].get_job_ids(offset=0, length=1)
+        return tokens[0].rpartition("-")[0] if tokens else None
+
     def _of(self, prediction: Prediction) -> Queue:
         return self._queues[MODELS[prediction.model].checkpoint]
 

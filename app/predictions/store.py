@@ -213,6 +213,16 @@ class Store:
         with redis_errors():
             return self._queues.waiting(prediction) > 0
 
+    def count_open(self) -> int:
+        """Count the predictions that are not final."""
+        with redis_errors():
+            return cast("int", self._redis.zcard(OPEN))
+
+    def count_webhooks(self) -> int:
+        """Count the webhooks that are still to be delivered."""
+        with redis_errors():
+            return cast("int", self._redis.zcard(WEBHOOKS_DUE))
+
     def expired(self, most: int = 1000) -> list[Prediction]:
         """List final predictions whose retention has passed."""
         return self._listed(EXPIRY, most)

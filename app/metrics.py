@@ -1,0 +1,51 @@
+"""Every Prometheus instrument, named in one place; a label is an enum or a route, never an id."""
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+_FAST_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_WORK_S = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800)
+
+REQUESTS = Counter(
+    "klein_http_requests", "Requests that were answered", ("method", "route", "status")
+)
+REQUEST_SECONDS = Histogram(
+    "klein_http_request_seconds",
+    "Time to the end of the answer, the waiting of long polls included",
+    ("method", "route"),
+    buckets=_FAST_S,
+)
+WAITERS = Gauge("klein_waiters", "Clients that wait for a prediction's end in this process")
+ACCEPTED = Counter("klein_predictions_accepted", "Predictions that were queued", ("model",))
+ENDED = Counter(
+    "klein_predictions_ended",
+    "Predictions that reached their final state, in the process that wrote it",
+    ("model", "status", "cause"),
+)
+STAGE_SECONDS = Histogram(
+    "klein_prediction_stage_seconds",
+    "Time that predictions spend: queued, then inputs, generate, encode, store",
+    ("stage",),
+    buckets=_WORK_S,
+)
+ENGINE_BUSY_SECONDS = Counter(
+    "klein_engine_busy_seconds", "Time in which the engine worked; its rate is the busy ratio"
+)
+ENGINE_READY = Gauge("klein_engine_ready", "1 while the worker's engine can take a prediction")
+ENGINE_DEATHS = Counter("klein_engine_deaths", "Engine processes that ended unexpectedly")
+STORAGE_ERRORS = Counter("klein_storage_errors", "Failed attempts to store a picture")
+WEBHOOK_ATTEMPTS = Counter("klein_webhook_attempts", "Webhook attempts", ("outcome",))
+REISSUED = Counter(
+    "klein_tokens_reissued", "Predictions whose lease or queue token was lost and issued anew"
+)
+
+
+def serve_metrics(host: str, port: int | None) -> None:
+    """Serve `/metrics` beside a process that has no HTTP of its own. Raises ValueError."""
+    if port is None:
+        return
+    try:
+        start_http_server(port, host)
+    except OSError as exc:
+        raise ValueError(
+            f"cannot serve metrics on {host}:{port} ({exc.strerror}); set KLEIN_METRICS_PORT"
+        ) from None
