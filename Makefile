@@ -12,6 +12,15 @@ up: .venv/.worker ## install everything and start the whole system
 test: .venv/.dev ## run every test that needs no GPU, with coverage
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
+# Debian's; without them the tests that use them are skipped and say so
+TOOLS := chromium:chromium promtool:prometheus
+tools: ## install what some tests use beside Python, from Debian and as root: a browser, promtool
+	@missing=; for tool in $(TOOLS); do command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
+	else echo "not installed:$$missing (needs root and apt-get)"; fi
+
 check: .venv/.dev ## lint, types, import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -45,4 +54,4 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = telemetry,worker,dev
 
-.PHONY: help up test check fmt bench-serving bench-engine weights lock
+.PHONY: help up test tools check fmt bench-serving bench-engine weights lock

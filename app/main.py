@@ -10,7 +10,7 @@ from fastapi.middleware import Middleware
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from app.api import files, health
+from app.api import files, health, metrics
 from app.api.errors import install_errors
 from app.api.requests import RequestLog
 from app.dialects.eachlabs import errors, routes, webhook_routes, wire
@@ -18,6 +18,7 @@ from app.images.source import ImageSource
 from app.keys import open_keys
 from app.logs import log
 from app.outbound import Outbound
+from app.predictions.census import take_census
 from app.predictions.queue import Queues
 from app.predictions.roster import Roster
 from app.predictions.service import Service
@@ -45,7 +46,9 @@ def create_app(settings: Settings) -> FastAPI:
     storage = open_storage(settings.storage)
     links = open_links(settings.url_secret, settings.data)
     watch = Watch(redis.asyncio.Redis.from_pool(readers))
-    store = Store(connection, Queues(connection), settings.retention)
+    queues = Queues(connection)
+    store = Store(connection, queues, settings.retention)
+    roster = Roster(connection)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -72,10 +75,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = Service(
         store=store,
         watch=watch,
-        roster=Roster(connection),
+        roster=roster,
         storage=storage,
         images=ImageSource(storage, links, Outbound(settings.allow_hosts)),
         strict_inputs=settings.strict_inputs,
+    )
+    app.state.system = metrics.open_system(
+        lambda: take_census(store, queues, roster), lambda: watch.waiting
     )
     install_errors(app, errors.answer)
     app.include_router(routes.private)
@@ -83,4 +89,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(webhook_routes.router)
     app.include_router(files.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     return app

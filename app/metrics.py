@@ -1,9 +1,21 @@
 """Every Prometheus instrument, named in one place; a label is an enum or a route, never an id."""
 
+from enum import StrEnum
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 _FAST_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _WORK_S = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800)
+
+
+class Stage(StrEnum):
+    """Where a prediction's time goes, in order."""
+
+    QUEUED = "queued"
+    GENERATE = "generate"
+    STORE = "store"  # encoding included
+    FINISH = "finish"
+
 
 REQUESTS = Counter(
     "klein_http_requests", "Requests that were answered", ("method", "route", "status")
@@ -14,7 +26,6 @@ REQUEST_SECONDS = Histogram(
     ("method", "route"),
     buckets=_FAST_S,
 )
-WAITERS = Gauge("klein_waiters", "Clients that wait for a prediction's end in this process")
 ACCEPTED = Counter("klein_predictions_accepted", "Predictions that were queued", ("model",))
 ENDED = Counter(
     "klein_predictions_ended",
@@ -23,12 +34,9 @@ ENDED = Counter(
 )
 STAGE_SECONDS = Histogram(
     "klein_prediction_stage_seconds",
-    "Time that predictions spend: queued, then inputs, generate, encode, store",
+    "Time that predictions spend in each stage; the rate of generate's sum is the busy ratio",
     ("stage",),
     buckets=_WORK_S,
-)
-ENGINE_BUSY_SECONDS = Counter(
-    "klein_engine_busy_seconds", "Time in which the engine worked; its rate is the busy ratio"
 )
 ENGINE_READY = Gauge("klein_engine_ready", "1 while the worker's engine can take a prediction")
 ENGINE_DEATHS = Counter("klein_engine_deaths", "Engine processes that ended unexpectedly")

@@ -31,6 +31,14 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", alias="KLEIN_HOST", description="address the api listens on")
     port: int = Field(8000, ge=1, le=65535, alias="KLEIN_PORT", description="port of the api")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        alias="KLEIN_METRICS_PORT",
+        description="port of a worker's or courier's own `/metrics` on KLEIN_HOST; unset: none. Under "
+        "`klein up` the courier takes the next one",
+    )
     data: Path = Field(
         Path("data"), alias="KLEIN_DATA", description="folder of the Redis file, outputs and keys"
     )

@@ -30,6 +30,7 @@ class Part:
 
     name: str
     command: list[str]
+    environ: dict[str, str]
     colour: str
     process: asyncio.subprocess.Process | None = None
     deaths: int = 0
@@ -50,9 +51,14 @@ class Tree:
         self.is_ready = False  # until then, what dies again and again ends the tree
         self.failure: str | None = None
 
-    async def add(self, name: str, command: list[str]) -> None:
-        """Start a part and keep it running."""
-        part = Part(name=name, command=command, colour=_COLOURS[len(self._parts) % len(_COLOURS)])
+    async def add(self, name: str, command: list[str], **environ: str) -> None:
+        """Start a part and keep it running; `environ` is what it alone is told."""
+        part = Part(
+            name=name,
+            command=command,
+            environ=self._environ | environ,
+            colour=_COLOURS[len(self._parts) % len(_COLOURS)],
+        )
         self._parts.append(part)
         await self._start(part)
 
@@ -65,7 +71,7 @@ class Tree:
     async def _start(self, part: Part) -> None:
         part.process = await asyncio.create_subprocess_exec(
             *part.command,
-            env=self._environ,
+            env=part.environ,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -134,8 +140,12 @@ async def up(settings: Settings) -> None:
             _check_socket(settings)
             await tree.add("redis", server_command(settings.redis_socket))
         await _wait_for_redis(settings, tree)
-        for name in ("api", "worker", "courier"):
-            await tree.add(name, [sys.executable, "-m", "app.cli", name])
+        for name in ("api", "worker"):
+            await tree.add(name, _command(name))
+        own = (
+            {"KLEIN_METRICS_PORT": str(settings.metrics_port + 1)} if settings.metrics_port else {}
+        )
+        await tree.add("courier", _command("courier"), **own)
         await _wait_until_ready(settings, tree)
         tree.is_ready = not tree.stopping.is_set()
         if tree.is_ready:
@@ -145,6 +155,10 @@ async def up(settings: Settings) -> None:
         await tree.stop()
     if tree.failure:
         raise click.ClickException(tree.failure)
+
+
+def _command(name: str) -> list[str]:
+    return [sys.executable, "-m", "app.cli", name]
 
 
 def _check_port(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from app.logs import log
+from app.metrics import WEBHOOK_ATTEMPTS
 from app.predictions.errors import Unavailable, UnknownPrediction
 from app.predictions.prediction import Prediction
 from app.predictions.store import Store
@@ -113,6 +114,8 @@ class Deliverer:
                 log.warning("webhook_not_recorded", prediction=prediction.id, error=str(exc))
                 await asyncio.sleep(AWAY_S)
             else:
+                outcome = "acknowledged" if attempt.is_acknowledged else "failed"
+                WEBHOOK_ATTEMPTS.labels(outcome).inc()
                 log.info(
                     "webhook_sent",
                     prediction=prediction.id,

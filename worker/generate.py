@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 
 from app.logs import log
+from app.metrics import ENGINE_DEATHS
 from app.predictions.catalog import MODELS, CheckpointKind
 from app.predictions.errors import Lost, Unavailable, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Prediction
@@ -67,6 +68,7 @@ class Generator:
         except Cancelled:
             log.info("prediction_stopped", prediction=prediction.id)
         except ChildDied as exc:
+            ENGINE_DEATHS.inc()
             log.error("engine_died", prediction=prediction.id, error=str(exc), tail=exc.tail)
             self._release(prediction.id, owner, is_counted=True)
             self._revive()

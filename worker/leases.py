@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 from app.logs import log
+from app.metrics import ENGINE_READY
 from app.predictions.errors import Lost, Unavailable, UnknownPrediction
 from app.predictions.prediction import LEASE
 from app.predictions.roster import SEEN_S, Roster, Worker
@@ -47,6 +48,7 @@ class Leases:
     def announce(self, worker: Worker | None) -> None:
         """Say from now on that the worker is ready, or with None that it is not."""
         before, self._worker = self._worker, worker
+        ENGINE_READY.set(worker is not None)
         try:
             if worker is not None:
                 self._roster.announce(replace(worker, seen_at=time.time()))

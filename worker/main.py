@@ -19,6 +19,7 @@ from rq.serializers import JSONSerializer
 from app.dialects.eachlabs.output import data_uri, kept_until
 from app.dialects.eachlabs.webhook import body_of
 from app.logs import configure_logs, log
+from app.metrics import serve_metrics
 from app.outbound import Outbound
 from app.predictions.catalog import CheckpointKind
 from app.predictions.prediction import Output, Prediction
@@ -35,6 +36,7 @@ from app.webhooks.send import Sender
 from worker.checkpoints import find_weights
 from worker.courier import run_courier
 from worker.deliver import Deliverer
+from worker.devices import watch_devices
 from worker.engines import Checkpoint, WeightsError
 from worker.generate import Generator, install
 from worker.leases import Leases
@@ -61,6 +63,8 @@ class QueueWorker(SimpleWorker):
 
 def run_worker(settings: Settings) -> None:
     """Load the model, then work until told to stop."""
+    serve_metrics(settings.host, settings.metrics_port)
+    watch_devices()
     connection = _connect(settings)
     store = Store(connection, Queues(connection), settings.retention)
     storage = open_storage(settings.storage)
@@ -122,6 +126,7 @@ def _work(connection: "redis.Redis", announcement: Worker) -> None:
 
 def run_upkeep(settings: Settings) -> None:
     """Run the courier until told to stop."""
+    serve_metrics(settings.host, settings.metrics_port)
     connection = _connect(settings)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from threading import BoundedSemaphore
 
 from app.logs import log
+from app.metrics import STAGE_SECONDS, STORAGE_ERRORS, Stage
 from app.predictions.catalog import MODELS
 from app.predictions.errors import Lost, Unavailable, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Prediction
@@ -73,6 +74,12 @@ class Publisher:
             log.info("late_result_discarded", prediction=prediction.id)
             self._storage.delete(folder)
             return
+        for stage, seconds in (
+            (Stage.GENERATE, result.generate_s),
+            (Stage.STORE, stored - started),
+            (Stage.FINISH, time.perf_counter() - stored),
+        ):
+            STAGE_SECONDS.labels(stage).observe(seconds)
         log.info(
             "prediction_finished",
             prediction=prediction.id,
@@ -110,6 +117,7 @@ class Publisher:
             try:
                 self._storage.put(key, data)
             except StorageError as exc:
+                STORAGE_ERRORS.inc()
                 log.warning("store_failed", key=key, error=str(exc))
                 if attempt + 1 == STORE_ATTEMPTS:
                     raise

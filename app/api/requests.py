@@ -11,10 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import Dialect
 from app.logs import log
+from app.metrics import REQUEST_SECONDS, REQUESTS
 
 CLIENT_LEFT = 499  # in the log only, as nginx has it
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
-_QUIET = frozenset({"/livez", "/readyz", "/healthz"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 
 class RequestLog:
@@ -53,6 +55,11 @@ class RequestLog:
             response = JSONResponse(answer.body, answer.status, answer.headers)
             await response(scope, receive, send_with_id)
         finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "none")  # the template: paths hold ids
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            REQUESTS.labels(method, route, status).inc()
+            REQUEST_SECONDS.labels(method, route).observe(seconds)
             if scope["path"] not in _QUIET:
                 log.info(
                     "request",
@@ -60,5 +67,5 @@ class RequestLog:
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
-                    ms=round((time.perf_counter() - started) * 1000, 1),
+                    ms=round(seconds * 1000, 1),
                 )

@@ -15,6 +15,7 @@ from typing import Any, cast
 import redis
 from pydantic import TypeAdapter
 
+from app.metrics import ACCEPTED, ENDED, STAGE_SECONDS, Stage
 from app.predictions.errors import KeyReused, Unavailable, UnknownPrediction
 from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
@@ -147,6 +148,7 @@ class Store:
                 self._queues.remove(prediction, pipe)  # where this is not reached it leads nowhere
                 pipe.execute()
         if idempotency is None or accepted == prediction.id:
+            ACCEPTED.labels(prediction.model).inc()
             return prediction
         return _repeated(self.get(accepted), idempotency)
 
@@ -201,8 +203,10 @@ class Store:
                     FINAL_CHANNEL,
                     _ms(now) if after.owes_webhook else "",
                 )
-                if pipe.execute()[-1]:
-                    return after
+                if not pipe.execute()[-1]:
+                    continue
+            _count(before, after)
+            return after
 
     def due(self, most: int = 1000) -> list[Prediction]:
         """List open predictions that nobody has looked at in time; the next look is QUEUE_CHECK away."""
@@ -216,12 +220,12 @@ class Store:
     def count_open(self) -> int:
         """Count the predictions that are not final."""
         with redis_errors():
-            return cast("int", self._redis.zcard(OPEN))
+            return self._redis.zcard(OPEN)
 
     def count_webhooks(self) -> int:
         """Count the webhooks that are still to be delivered."""
         with redis_errors():
-            return cast("int", self._redis.zcard(WEBHOOKS_DUE))
+            return self._redis.zcard(WEBHOOKS_DUE)
 
     def expired(self, most: int = 1000) -> list[Prediction]:
         """List final predictions whose retention has passed."""
@@ -283,6 +287,16 @@ class Store:
         with redis_errors():
             records = cast("list[Any]", self._redis.mget([record_key(i) for i in ids]))
         yield from (_RECORD.validate_json(record) for record in records if record is not None)
+
+
+def _count(before: Prediction, after: Prediction) -> None:
+    if after.status.is_final:
+        cause = after.failure.cause if after.failure else ""
+        ENDED.labels(after.model, after.status, cause).inc()
+    elif after.attempt == 1 and after.started_at and not before.started_at:
+        STAGE_SECONDS.labels(Stage.QUEUED).observe(
+            (after.started_at - after.created_at).total_seconds()
+        )
 
 
 def _history_key(key_id: str) -> str:

@@ -1,6 +1,7 @@
 """What must be done from time to time whoever asks: heal lost tokens, delete what has expired."""
 
 from app.logs import log
+from app.metrics import REISSUED
 from app.predictions.queue import Queues
 from app.predictions.store import Store, redis_errors
 from app.storage import Storage
@@ -24,6 +25,7 @@ class Upkeep:
                     continue
             self._store.change(prediction.id, lambda p, _now: p.reissue())
             log.info("token_reissued", prediction=prediction.id, attempt=prediction.attempt)
+            REISSUED.inc()
             issued += 1
         return issued
 

@@ -1,0 +1,66 @@
+"""`GET /metrics`: this process's instruments, and what the whole system is at."""
+
+from collections.abc import Callable, Iterable
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.predictions.census import Census
+from app.predictions.errors import Unavailable
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/metrics")
+def metrics(request: Request) -> Response:
+    """Answer in Prometheus's text format; every api process counts the same system."""
+    system: CollectorRegistry = request.app.state.system
+    body = generate_latest(REGISTRY) + generate_latest(system)
+    return Response(body, media_type=CONTENT_TYPE_LATEST)
+
+
+class SystemCollector(Collector):
+    """The system as gauges, counted anew at each scrape."""
+
+    def __init__(self, count: Callable[[], Census], waiters: Callable[[], int]) -> None:
+        self._count = count
+        self._waiters = waiters
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the gauges; without Redis only those that need none."""
+        yield _gauge("klein_waiters", "Clients that wait in this process", self._waiters())
+        try:
+            census = self._count()
+        except Unavailable:
+            yield _gauge("klein_redis_up", "1 while Redis answers", 0)
+            return
+        yield _gauge("klein_redis_up", "1 while Redis answers", 1)
+        yield _gauge("klein_predictions_running", "Predictions in work", census.running)
+        yield _gauge("klein_workers_ready", "Workers that can take one", len(census.workers))
+        yield _gauge("klein_webhooks_due", "Webhooks not yet delivered", census.webhooks)
+        depth = GaugeMetricFamily(
+            "klein_queue_depth", "Predictions that wait for a worker", labels=("checkpoint",)
+        )
+        age = GaugeMetricFamily(
+            "klein_queue_age_seconds",
+            "How long the next in line has waited",
+            labels=("checkpoint",),
+        )
+        for kind, line in census.waiting.items():
+            depth.add_metric((kind,), line.count)
+            age.add_metric((kind,), line.oldest.total_seconds())
+        yield from (depth, age)
+
+
+def open_system(count: Callable[[], Census], waiters: Callable[[], int]) -> CollectorRegistry:
+    """Open the registry of the system's gauges, apart from the process's own."""
+    registry = CollectorRegistry()
+    registry.register(SystemCollector(count, waiters))
+    return registry
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,76 @@
+"""What Prometheus sees of a running system."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import run
+from tests.acceptance.klein import Klein, running_klein
+
+
+def two_ports() -> int:
+    """Find a free port whose next one is free too."""
+    while True:
+        with ExitStack() as held, socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            try:
+                held.enter_context(socket.create_server(("127.0.0.1", port + 1)))
+            except OSError:
+                continue
+            return port
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_weights: Path) -> Iterator[tuple[Klein, int]]:
+    port = two_ports()
+    with running_klein(tiny_weights, KLEIN_METRICS_PORT=str(port)) as klein:
+        yield klein, port
+
+
+def value(text: str, sample: str) -> float:
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    assert found, f"no {sample} in\n{text}"
+    return float(found[1])
+
+
+def test_a_prediction_is_counted_where_it_passes(measured) -> None:
+    """The api counts the request, the worker the stages and the end, the courier answers."""
+    klein, port = measured
+    model = "flux-2-klein-4b-text-to-image"
+    with klein.client() as client:
+        run(client)
+        api = client.get("/metrics").text
+    worker = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    courier = httpx.get(f"http://127.0.0.1:{port + 1}/metrics", trust_env=False).text
+
+    route = 'method="POST",route="/v1/prediction/run",status="200"'
+    assert value(api, f"klein_http_requests_total{{{route}}}") == 1
+    assert value(api, f'klein_predictions_accepted_total{{model="{model}"}}') == 1
+    assert value(api, "klein_workers_ready") == 1
+    assert value(api, 'klein_queue_depth{checkpoint="distilled"}') == 0
+    ended = f'klein_predictions_ended_total{{cause="",model="{model}",status="succeeded"}}'
+    assert value(worker, ended) == 1
+    for stage in ("queued", "generate", "store", "finish"):
+        assert value(worker, f'klein_prediction_stage_seconds_count{{stage="{stage}"}}') == 1
+    assert value(worker, "klein_engine_ready") == 1
+    assert value(courier, "klein_tokens_reissued_total") == 0
+
+
+def test_no_label_comes_from_a_caller(measured) -> None:
+    """Unknown paths and methods share one series each: nobody can fill the memory with them."""
+    klein, _ = measured
+    with klein.client() as client:
+        for k in range(20):
+            client.get(f"/no/such/path/{k}")
+            client.request(f"VERB{k}", "/v1/models")
+        text = client.get("/metrics").text
+
+    assert "/no/such" not in text
+    assert "VERB" not in text
+    assert value(text, 'klein_http_requests_total{method="GET",route="none",status="404"}') == 20

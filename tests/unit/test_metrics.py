@@ -1,0 +1,128 @@
+"""Metrics, their docs, the alerts and the dashboard name the same things."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+
+import app.metrics  # noqa: F401 -- registers the instruments
+from app.api.metrics import open_system
+from app.metrics import serve_metrics
+from app.predictions.catalog import CheckpointKind
+from app.predictions.census import Census, Waiting
+from app.predictions.errors import Unavailable
+
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs" / "metrics.md").read_text()
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "klein.json").read_text())
+DESCRIBED = set(re.findall(r"^\| `(klein_\w+)`", DOCS, re.MULTILINE))
+EXPRESSIONS = [t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]]
+GPU = {
+    "klein_gpu_memory_bytes",
+    "klein_gpu_busy_ratio",
+}  # there is a GPU or there are none of these
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (`make tools` does)"
+)
+
+
+def count():
+    line = Waiting(count=3, oldest=timedelta(seconds=2))
+    return Census(waiting=dict.fromkeys(CheckpointKind, line), running=1, workers=[], webhooks=4)
+
+
+def promtool(*arguments):
+    ran = subprocess.run(["promtool", *arguments], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def names(text):
+    """The families of an exposition, counters with their suffix."""
+    found = re.findall(r"^# TYPE (klein_\w+) (?!.*created)", text, re.MULTILINE)
+    return {name for name in found if not name.endswith("_created")}
+
+
+def test_every_metric_is_described_and_nothing_else():
+    """docs/metrics.md lists just the metrics that the processes serve."""
+    served = generate_latest(REGISTRY) + generate_latest(open_system(count, lambda: 0))
+
+    assert names(served.decode()) | GPU == DESCRIBED
+
+
+@pytest.mark.parametrize("text", [ALERTS.read_text(), *EXPRESSIONS], ids=lambda t: t[:40])
+def test_alerts_and_dashboard_use_metrics_that_there_are(text):
+    """No rule and no panel reads a metric that nobody serves."""
+    used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"klein_\w+", text)}
+
+    assert used <= DESCRIBED
+
+
+@needs_promtool
+def test_every_alert_fires_when_it_should():
+    """Prometheus's own rule test passes, and it has a case for each alert."""
+    tests = ALERTS.with_name("alerts_test.yml")
+
+    promtool("test", "rules", tests)
+
+    alerts = re.findall(r"alert: (\w+)", ALERTS.read_text())
+    assert [
+        a for a in alerts if f"alertname: {a}\n        exp_alerts:" not in tests.read_text()
+    ] == []
+
+
+@needs_promtool
+def test_prometheus_understands_every_panel(tmp_path):
+    """Each of the dashboard's expressions parses."""
+    recorded = [{"record": f"panel:{k}", "expr": e} for k, e in enumerate(EXPRESSIONS)]
+    rules = tmp_path / "rules.yml"
+    rules.write_text(json.dumps({"groups": [{"name": "panels", "rules": recorded}]}))
+
+    promtool("check", "rules", rules)
+
+
+def test_the_system_is_shown_as_it_is_counted():
+    """Each count becomes a gauge."""
+    text = generate_latest(open_system(count, lambda: 7)).decode()
+
+    for line in (
+        "klein_waiters 7.0",
+        "klein_redis_up 1.0",
+        "klein_predictions_running 1.0",
+        "klein_workers_ready 0.0",
+        "klein_webhooks_due 4.0",
+        'klein_queue_depth{checkpoint="distilled"} 3.0',
+        'klein_queue_age_seconds{checkpoint="distilled"} 2.0',
+    ):
+        assert line in text.splitlines()
+
+
+def test_without_redis_the_rest_is_shown():
+    """An outage is a value, not a failed scrape."""
+
+    def away():
+        raise Unavailable("Redis does not answer")
+
+    text = generate_latest(open_system(away, lambda: 0)).decode()
+
+    assert "klein_redis_up 0.0" in text
+    assert "klein_queue_depth" not in text
+
+
+def test_a_port_in_use_is_a_clear_error(taken_port):
+    """A worker whose metrics port is taken says which and what to set."""
+    with pytest.raises(ValueError, match=rf":{taken_port} .*KLEIN_METRICS_PORT"):
+        serve_metrics("127.0.0.1", taken_port)
+
+
+@pytest.fixture
+def taken_port():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        yield held.getsockname()[1]
