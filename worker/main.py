@@ -16,8 +16,8 @@ import redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
-from app.dialects.eachlabs.output import data_uri, kept_until
 from app.dialects.eachlabs.webhook import body_of
+from app.dialects.pictures import data_uri, kept_until
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
 from app.outbound import Outbound

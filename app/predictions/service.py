@@ -1,7 +1,6 @@
 """What any caller can ask of klein, in whatever dialect: submit, get, wait, cancel, list."""
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +10,12 @@ from app.images.data_uri import is_data_uri
 from app.images.errors import ImageRejected
 from app.images.source import ImageSource
 from app.logs import log
-from app.predictions.catalog import Model, ModelInput, draw_seed, find_model
+from app.predictions.catalog import Model, draw_seed, find_model
 from app.predictions.errors import FieldProblem, InvalidInput, KeyReused, UnknownPrediction
+from app.predictions.inputs import ModelInput
 from app.predictions.prediction import Idempotency, Prediction, Webhook
 from app.predictions.roster import Roster
-from app.predictions.store import Page, Store
+from app.predictions.store import Store
 from app.predictions.watch import Watch
 from app.storage import Storage
 from app.storage.errors import StorageError
@@ -86,21 +86,6 @@ class Service:
     def cancel(self, key_id: str, prediction_id: str) -> Prediction:
         """Cancel a prediction of this key. Raises UnknownPrediction, AlreadyFinal or Unavailable."""
         return self.store.change(prediction_id, lambda p, now: _own(key_id, p).cancel(now))
-
-    def history(  # noqa: PLR0913 -- one argument a filter
-        self,
-        key_id: str,
-        *,
-        since: datetime,
-        until: datetime,
-        matches: Callable[[Prediction], bool],
-        offset: int,
-        limit: int,
-    ) -> Page:
-        """Page through this key's predictions, newest first."""
-        return self.store.history(
-            key_id, since=since, until=until, matches=matches, offset=offset, limit=limit
-        )
 
     def _forget_references(self, prediction: Prediction) -> None:
         """Delete the input images of a request that its twin overtook."""

@@ -212,7 +212,7 @@ async def test_a_cancelled_prediction_is_told(counter):
 
 def history(counter, key_id):
     now = datetime.now(UTC)
-    return counter.service.history(
+    return counter.service.store.history(
         key_id,
         since=now - timedelta(days=1),
         until=now + timedelta(minutes=1),

@@ -1,15 +1,10 @@
 """What came of a prediction, in the words of each::labs: pictures, reasons, price and times; pure."""
 
-import base64
-import mimetypes
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from app.dialects.pictures import Show
 from app.predictions.catalog import price
-from app.predictions.prediction import Cause, Output, Prediction
-
-Show = Callable[[Output], str]  # one picture as its URL or data URI
+from app.predictions.prediction import Cause, Prediction
 
 
 class _FailureWords(NamedTuple):
@@ -56,22 +51,6 @@ def output_of(prediction: Prediction, show: Show) -> str | list[str] | dict[str,
         return _envelope(prediction)
     shown = [show(output) for output in prediction.outputs]
     return shown[0] if len(shown) == 1 else shown or None
-
-
-def data_uri(output: Output, data: bytes) -> str:
-    """Show a picture as a data URI, as sync mode does."""
-    media_type = mimetypes.guess_type(output.key)[0]
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-
-
-def kept_until(prediction: Prediction, retention: timedelta) -> datetime:
-    """Tell until when the pictures are kept."""
-    return (prediction.finished_at or prediction.created_at) + retention
-
-
-def time_text(at: datetime | None) -> str | None:
-    """Write a time as the API does."""
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def _envelope(prediction: Prediction) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
-from app.api.connection import read_body, while_connected
+from app.api.connection import read_body
 from app.api.errors import BadRequest
+from app.dialects.dependencies import PicturesOf, ServiceOf, shower, wait_for_end
 from app.dialects.eachlabs import bodies, wire
-from app.dialects.eachlabs.output import Show, classification_of, data_uri
+from app.dialects.eachlabs.output import classification_of
 from app.predictions.catalog import MODELS, find_model
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
@@ -33,18 +34,12 @@ private = APIRouter(tags=["predictions"], responses=_ALWAYS | {401: _ERROR})
 public = APIRouter(tags=["models"], responses=_ALWAYS)
 
 
-async def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-async def _view(request: Request) -> wire.View:
-    base = request.app.state.public_url or str(request.base_url).rstrip("/")
+async def _view(request: Request, pictures: PicturesOf) -> wire.View:
     return wire.View(
-        base=base,
+        base=pictures.base,
         words=request.app.state.words,
-        retention=request.app.state.retention,
-        link=lambda key, expires: request.app.state.links.link(base, key, expires),
+        retention=pictures.retention,
+        link=pictures.link,
     )
 
 
@@ -52,7 +47,6 @@ async def _body(request: Request) -> bodies.CreateBody:
     return wire.parse_create(await read_body(request, request.app.state.body_max_bytes))
 
 
-ServiceOf = Annotated[Service, Depends(_service)]
 ViewOf = Annotated[wire.View, Depends(_view)]
 CreateBody = Annotated[bodies.CreateBody, Depends(_body)]
 IdempotencyKey = Annotated[
@@ -105,8 +99,8 @@ async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
 ) -> Response:
     """Create a prediction and answer when it has ended; 200 also where it failed."""
     created = await run_in_threadpool(_submit, key_id, body, service, view, again)
-    ended = await _wait(request, service, created, None)
-    return JSONResponse(await run_in_threadpool(view.run, ended, _shower(ended, service, view)))
+    ended = await wait_for_end(request, service, created, None)
+    return JSONResponse(await run_in_threadpool(view.run, ended, shower(ended, service, view)))
 
 
 @private.get(
@@ -129,8 +123,8 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     prediction = await service.get(key_id, prediction_id)
     timeout = _preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
-        prediction = await _wait(request, service, prediction, timeout)
-    show = _shower(prediction, service, view)
+        prediction = await wait_for_end(request, service, prediction, timeout)
+    show = shower(prediction, service, view)
     if prediction.input.get("sync_mode") is True:
         return JSONResponse(await run_in_threadpool(view.prediction, prediction, show))
     return JSONResponse(view.prediction(prediction, show))
@@ -184,7 +178,7 @@ def executions(  # noqa: PLR0913 -- one argument a filter
             and (not classes or classification_of(prediction) in classes)
         )
 
-    page = service.history(
+    page = service.store.history(
         key_id, since=start, until=until, matches=matches, offset=offset, limit=limit
     )
     return JSONResponse(
@@ -263,19 +257,6 @@ def _submit(
         wire.webhook_of(body, view.base),
         wire.idempotency_of(body, again),
     )
-
-
-async def _wait(
-    request: Request, service: Service, prediction: Prediction, timeout: float | None
-) -> Prediction:
-    return await while_connected(request, service.watch.wait(prediction.id, timeout))
-
-
-def _shower(prediction: Prediction, service: Service, view: wire.View) -> Show:
-    """Choose how pictures are shown: as URLs, or in sync mode as data URIs, which reads the files."""
-    if prediction.input.get("sync_mode") is not True:
-        return lambda output: view.url(prediction, output)
-    return lambda output: data_uri(output, service.storage.get(output.key))
 
 
 def _preferred_wait(request: Request) -> float:

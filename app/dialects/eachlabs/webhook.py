@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from app.dialects.eachlabs.output import Show, output_of, time_text
+from app.dialects.eachlabs.output import output_of
+from app.dialects.pictures import Show, time_text
 from app.predictions.prediction import Prediction
 from app.webhooks.delivery import Attempt, Delivery
 from app.webhooks.send import CONTENT_HEADERS, webhook_id

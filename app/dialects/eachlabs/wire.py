@@ -3,9 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -14,16 +12,11 @@ from pydantic_core import from_json
 
 from app.api.errors import BadBody, BadRequest
 from app.dialects.eachlabs.bodies import CreateBody
-from app.dialects.eachlabs.output import (
-    Show,
-    cost_of,
-    kept_until,
-    output_of,
-    time_text,
-)
+from app.dialects.eachlabs.output import cost_of, output_of
+from app.dialects.pictures import Pictures, Show, time_text
 from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
-from app.predictions.prediction import Idempotency, Output, Prediction, Status, Webhook
+from app.predictions.prediction import Idempotency, Prediction, Status, Webhook
 
 LIVE = {
     Status.QUEUED: "created",
@@ -51,21 +44,12 @@ URL_MAX = 2048  # characters
 SECRET_MAX = 512  # characters
 _SECRET = re.compile(rf"[\x21-\x7e]{{0,{SECRET_MAX}}}")
 
-Link = Callable[[str, datetime], str]  # (storage key, expiry) -> absolute URL
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Pictures):
     """How predictions are shown to one caller."""
 
-    base: str  # the public base of our URLs, without a trailing slash
     words: dict[Status, str]
-    retention: timedelta
-    link: Link
-
-    def url(self, prediction: Prediction, output: Output) -> str:
-        """Link to one picture, for as long as it is kept."""
-        return self.link(output.key, kept_until(prediction, self.retention))
 
     def accepted(self, prediction: Prediction) -> dict[str, Any]:
         """Answer a create."""
@@ -92,7 +76,7 @@ class View:
         body = {
             "id": prediction.id,
             "predictionID": prediction.id,
-            "input": self._input(prediction),
+            "input": self.input(prediction),
             "logs": "\n".join(prediction.notes) or None,
             "status": self.words[prediction.status],
             "output": output_of(prediction, show),
@@ -133,17 +117,6 @@ class View:
             "completed_at": time_text(prediction.finished_at),
             "output": None if first is None else self.url(prediction, first),
         }
-
-    def _input(self, prediction: Prediction) -> dict[str, Any]:
-        sent = prediction.input.get("image_urls")
-        if not prediction.references or not isinstance(sent, list):
-            return prediction.input
-        expires = prediction.created_at + self.retention
-        kept = [
-            self.link(url, expires) if url == key else url
-            for url, key in zip(sent, prediction.references, strict=True)
-        ]
-        return prediction.input | {"image_urls": kept}
 
 
 def parse_create(body: bytes) -> CreateBody:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from app.predictions.catalog import (
     MODELS,
-    NAMED_SIZES,
     CheckpointKind,
     draw_seed,
     find_model,
     price,
 )
 from app.predictions.errors import InvalidInput, UnknownModel
+from app.predictions.inputs import NAMED_SIZES
 
 TEXT = MODELS["flux-2-klein-4b-text-to-image"]
 EDIT = MODELS["flux-2-klein-4b-edit"]

@@ -1,0 +1,54 @@
+"""How any dialect shows pictures: at their URLs, or as data URIs; pure."""
+
+import base64
+import mimetypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.predictions.prediction import Output, Prediction
+
+Show = Callable[[Output], str]  # one picture as its URL or data URI
+Link = Callable[[str, datetime], str]  # (storage key, expiry) -> absolute URL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """The URLs of pictures, for one caller."""
+
+    base: str  # the public base of our URLs, without a trailing slash
+    retention: timedelta
+    link: Link
+
+    def url(self, prediction: Prediction, output: Output) -> str:
+        """Link to one picture, for as long as it is kept."""
+        return self.link(output.key, kept_until(prediction, self.retention))
+
+    def input(self, prediction: Prediction) -> dict[str, Any]:
+        """Show the input, with links to those images that we keep."""
+        sent = prediction.input.get("image_urls")
+        if not prediction.references or not isinstance(sent, list):
+            return prediction.input
+        expires = prediction.created_at + self.retention
+        kept = [
+            self.link(url, expires) if url == key else url
+            for url, key in zip(sent, prediction.references, strict=True)
+        ]
+        return prediction.input | {"image_urls": kept}
+
+
+def data_uri(output: Output, data: bytes) -> str:
+    """Show a picture as a data URI, as sync mode does."""
+    media_type = mimetypes.guess_type(output.key)[0]
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def kept_until(prediction: Prediction, retention: timedelta) -> datetime:
+    """Tell until when the pictures are kept."""
+    return (prediction.finished_at or prediction.created_at) + retention
+
+
+def time_text(at: datetime | None) -> str | None:
+    """Write a time as APIs do."""
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
