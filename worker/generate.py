@@ -139,17 +139,21 @@ def order_of(prediction: Prediction, references: tuple[bytes, ...]) -> Order:
     )
 
 
-_generator: Generator | None = None
+Take = Callable[[], str | None]
+_installed: tuple[Generator, Take] | None = None
 
 
-def install(generator: Generator) -> None:
-    """Set what this process's jobs work with; RQ calls `generate` by its name."""
-    global _generator  # noqa: PLW0603 -- RQ offers no place for a job's dependencies
-    _generator = generator
+def install(generator: Generator, take: Take) -> None:
+    """Set what this process's jobs work with, and who tells them what is next; RQ calls `generate` by its name."""
+    global _installed  # noqa: PLW0603 -- RQ offers no place for a job's dependencies
+    _installed = generator, take
 
 
-def generate(prediction_id: str) -> None:
-    """Work on one prediction: the only function that a queue token can call."""
-    if _generator is None:
+def generate() -> None:
+    """Work on the prediction that is next in line: the only function that a queue token can call."""
+    if _installed is None:
         raise RuntimeError("this process is not a klein worker")
-    _generator.work(prediction_id)
+    generator, take = _installed
+    prediction_id = take()
+    if prediction_id is not None:
+        generator.work(prediction_id)

@@ -66,7 +66,8 @@ def run_worker(settings: Settings) -> None:
     serve_metrics(settings.host, settings.metrics_port)
     watch_devices()
     connection = _connect(settings)
-    store = Store(connection, Queues(connection), settings.retention)
+    queues = Queues(connection)
+    store = Store(connection, queues, settings.retention)
     storage = open_storage(settings.storage)
     weights = find_weights(settings.weights) if settings.weights else BUILT_IN
     child = EngineChild(weights, loras=settings.loras)
@@ -87,7 +88,7 @@ def run_worker(settings: Settings) -> None:
                 return
         raise SystemExit("klein worker: the engine dies each time it is started; see the log above")
 
-    install(Generator(store, storage, child, leases, publisher, revive))
+    generator = Generator(store, storage, child, leases, publisher, revive)
     signal.signal(signal.SIGTERM, _leave)
     leases.start()
     with child:
@@ -97,6 +98,7 @@ def run_worker(settings: Settings) -> None:
             log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
             announcement = _announcement(name, checkpoint)
             leases.announce(announcement)
+            install(generator, lambda: queues.take(announcement.checkpoint))
             _work(_connect(settings, timeout_s=WORKER_TTL_S), announcement)
         finally:
             publisher.close()

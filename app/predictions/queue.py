@@ -1,11 +1,13 @@
-"""The queue: RQ carries tokens that say "look at prediction P" and nothing else.
+"""The queue: RQ carries tokens that say "somebody waits" and nothing else; who is next is decided in lines.
 
-RQ may lose, repeat or resurrect a token; the record decides what happens (see ARCHITECTURE.md). A token can call
-one function only, whatever is written in Redis.
+Each API key has a line of its own and the keys take turns, so that one key's backlog does not hold up another's.
+Keys: `klein:line:{kind}:{key}` a key's ids by arrival · `klein:turns:{kind}` the keys in line by turn · `klein:arrivals`
+the number of the latest arrival or turn. RQ may lose, repeat or resurrect a token, and a line may hold what has ended;
+the record decides what happens (see ARCHITECTURE.md). A token can call one function only, whatever is written in Redis.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.client import Pipeline
@@ -20,6 +22,44 @@ from app.predictions.prediction import Prediction
 JOB = "worker.generate.generate"
 KEEP_S = 60  # how long RQ keeps a token that has been worked on
 NO_TIMEOUT = -1  # deadlines are the worker's own: an alarm cannot stop a stuck kernel
+ARRIVALS = "klein:arrivals"
+# KEYS line, turns, arrivals; ARGV id, API key: who is in line already keeps its place
+_JOIN = """
+local number = redis.call('INCR', KEYS[3])
+redis.call('ZADD', KEYS[1], 'NX', number, ARGV[1])
+redis.call('ZADD', KEYS[2], 'NX', number, ARGV[2])
+"""
+# KEYS turns, arrivals; ARGV the lines' common name: the key whose turn it is goes to the end of the turns
+_TAKE = """
+while true do
+  local key = redis.call('ZPOPMIN', KEYS[1])[1]
+  if not key then return nil end
+  local line = ARGV[1] .. key
+  local id = redis.call('ZPOPMIN', line)[1]
+  if redis.call('EXISTS', line) == 1 then
+    redis.call('ZADD', KEYS[1], redis.call('INCR', KEYS[2]), key)
+  end
+  if id then return id end
+end
+"""
+# KEYS line, RQ's list, RQ's job; ARGV id, token: a token goes only with one that waits, so that no other lacks its own
+_LEAVE = """
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
+  redis.call('LREM', KEYS[2], 0, ARGV[2])
+  redis.call('DEL', KEYS[3])
+end
+"""
+# KEYS turns; ARGV the lines' common name; gives how many are in line, and who arrived first
+_IN_LINE = """
+local count, first, arrived = 0, false, math.huge
+for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local line = ARGV[1] .. key
+  count = count + redis.call('ZCARD', line)
+  local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+  if head[1] and tonumber(head[2]) < arrived then first, arrived = head[1], tonumber(head[2]) end
+end
+return {count, first}
+"""
 
 
 class Token(Job):
@@ -46,17 +86,18 @@ class Token(Job):
 
 
 class Queues:
-    """One RQ queue for each kind of checkpoint that a worker can hold."""
+    """One RQ queue, with its lines, for each kind of checkpoint that a worker can hold."""
 
     def __init__(self, connection: "redis.Redis") -> None:
+        self._redis = connection
         self._queues = {kind: open_queue(kind, connection) for kind in CheckpointKind}
 
     def push(self, prediction: Prediction, pipe: Pipeline) -> None:
-        """Add the prediction's newest token to a fresh pipeline, before anything else."""
+        """Put the prediction in line, with a token, by a fresh pipeline, before anything else."""
         queue = self._of(prediction)
         token = Token.create(
             JOB,
-            (prediction.id,),
+            (),
             id=prediction.token_id,
             connection=queue.connection,
             serializer=JSONSerializer,
@@ -66,33 +107,68 @@ class Queues:
             description=prediction.id,
         )
         queue.enqueue_job(token, pipeline=pipe)
+        kind = _kind_of(prediction)
+        line = _line(kind, prediction.key_id)
+        pipe.eval(_JOIN, 3, line, _turns(kind), ARRIVALS, prediction.id, prediction.key_id)
+
+    def take(self, kind: CheckpointKind) -> str | None:
+        """Take the next prediction's id out of its line: the keys take turns, each in order of arrival."""
+        taken = self._redis.eval(_TAKE, 2, _turns(kind), ARRIVALS, _line(kind, ""))
+        return None if taken is None else cast("bytes", taken).decode()
 
     def remove(self, prediction: Prediction, pipe: Pipeline) -> None:
-        """Add the removal of the newest token to a pipeline."""
-        pipe.lrem(self._of(prediction).key, 0, prediction.token_id)
-        pipe.delete(Token.key_for(prediction.token_id))
+        """Take a prediction out of its line, with its token, by a pipeline."""
+        token_id = prediction.token_id
+        keys = (
+            _line(_kind_of(prediction), prediction.key_id),
+            self._of(prediction).key,
+            Token.key_for(token_id),
+        )
+        pipe.eval(_LEAVE, len(keys), *keys, prediction.id, token_id)
 
     def waiting(self, prediction: Prediction) -> int:
         """Count the tokens in the queue that this prediction's are in."""
         return self._of(prediction).count
 
     def holds(self, prediction: Prediction) -> bool:
-        """Say whether the newest token still waits in its queue."""
-        return self._of(prediction).get_job_position(prediction.token_id) is not None
+        """Say whether it is in line, and as many tokens are left as wait there."""
+        kind = _kind_of(prediction)
+        pipe = self._redis.pipeline()
+        pipe.zscore(_line(kind, prediction.key_id), prediction.id)
+        pipe.eval(_IN_LINE, 1, _turns(kind), _line(kind, ""))
+        pipe.llen(self._of(prediction).key)
+        place, (in_line, _), tokens = pipe.execute()
+        return place is not None and tokens >= in_line
 
     def length(self, kind: CheckpointKind) -> int:
-        """Count the tokens that wait for workers of one kind."""
-        return self._queues[kind].count
+        """Count the predictions that wait for workers of one kind."""
+        return self._in_line(kind)[0]
 
     def oldest(self, kind: CheckpointKind) -> str | None:
-        """Give the id of the prediction that is next in line."""
-        tokens = self._queues[kind].get_job_ids(offset=0, length=1)
-        return tokens[0].rpartition("-")[0] if tokens else None
+        """Give the id of the prediction that arrived first of those that wait."""
+        first = self._in_line(kind)[1]
+        return None if first is None else first.decode()
+
+    def _in_line(self, kind: CheckpointKind) -> tuple[int, bytes | None]:
+        found = self._redis.eval(_IN_LINE, 1, _turns(kind), _line(kind, ""))
+        return cast("tuple[int, bytes | None]", found)
 
     def _of(self, prediction: Prediction) -> Queue:
-        return self._queues[MODELS[prediction.model].checkpoint]
+        return self._queues[_kind_of(prediction)]
 
 
 def open_queue(kind: CheckpointKind, connection: "redis.Redis") -> Queue:
     """Open the queue that workers holding this kind of checkpoint listen to."""
     return Queue(f"klein-{kind}", connection=connection, serializer=JSONSerializer, job_class=Token)
+
+
+def _kind_of(prediction: Prediction) -> CheckpointKind:
+    return MODELS[prediction.model].checkpoint
+
+
+def _turns(kind: CheckpointKind) -> str:
+    return f"klein:turns:{kind}"
+
+
+def _line(kind: CheckpointKind, key_id: str) -> str:
+    return f"klein:line:{kind}:{key_id}"

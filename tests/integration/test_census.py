@@ -26,7 +26,7 @@ def test_waiting_and_running_predictions_are_told_apart(connection):
         store.add(a_prediction(name, created_at=now - timedelta(seconds=age_s)))
     store.change("c", lambda p, at: p.claim("owner", at))
     running = store.get("c")
-    connection.lrem("rq:queue:klein-distilled", 0, running.token_id)  # as a worker takes it
+    connection.zrem("klein:line:distilled:key", running.id)  # as a worker takes it
     worker = Worker(
         name="w",
         checkpoint=CheckpointKind.DISTILLED,

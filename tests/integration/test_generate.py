@@ -55,8 +55,10 @@ class Rig:
 
     def work(self):
         """Take tokens until the queue is empty, as RQ does."""
-        while token := self.connection.lpop(QUEUE):
-            self.generator.work(token.decode().rpartition("-")[0])
+        queues = Queues(self.connection)
+        while self.connection.lpop(QUEUE):
+            if prediction_id := queues.take(CheckpointKind.DISTILLED):
+                self.generator.work(prediction_id)
 
     def ended(self, prediction_id="p"):
         eventually(lambda: self.store.get(prediction_id).status.is_final)
@@ -235,11 +237,12 @@ def test_a_stale_token_does_nothing(scripted, prediction_id):
     assert scripted.engine.orders == []
 
 
-def test_the_same_token_twice_draws_once(scripted):
-    """A repeated token finds the prediction final, or running in the publisher's hands."""
+def test_the_same_turn_twice_draws_once(scripted):
+    """A repeated turn finds the prediction final, or running in the publisher's hands."""
     scripted.add()
     scripted.connection.rpush(QUEUE, "p-1", "p-1")
     scripted.work()
+    scripted.generator.work("p")
 
     assert scripted.ended().attempt == 1
     assert len(scripted.engine.orders) == 1
@@ -351,8 +354,8 @@ def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
 @process
 def test_rq_carries_a_prediction_through(rig, monkeypatch):
     """A real RQ worker takes the token and works on it with what this process has installed."""
-    monkeypatch.setattr(generate, "_generator", None)
-    generate.install(rig.generator)
+    monkeypatch.setattr(generate, "_installed", None)
+    generate.install(rig.generator, lambda: Queues(rig.connection).take(CheckpointKind.DISTILLED))
     rig.add("bad", "fault")
     rig.add("good")
     worker = SimpleWorker(

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 )
 
 from app.predictions import store
+from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import AlreadyFinal, Lost
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Failure, Output, Prediction, Status
 from app.predictions.queue import Queues
@@ -73,9 +74,9 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.connection.flushall()
-        queues = Queues(self.connection)
-        self.store = Store(self.connection, queues, timedelta(days=7))
-        self.upkeep = Upkeep(self.store, queues, self.storage)
+        self.queues = Queues(self.connection)
+        self.store = Store(self.connection, self.queues, timedelta(days=7))
+        self.upkeep = Upkeep(self.store, self.queues, self.storage)
         self.announcements = self.connection.pubsub(ignore_subscribe_messages=True)
         self.announcements.subscribe(FINAL_CHANNEL)
         self.announcements.get_message(timeout=1)
@@ -100,9 +101,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=tokens)
     def pop(self) -> Any:
-        """Take a token off the queue, as RQ does before anybody claims; the worker may die here."""
+        """Take a token and who is next, as a worker does before it claims; it may die here."""
         token = self.connection.lpop(QUEUE)
-        return multiple() if token is None else token.decode().rpartition("-")[0]
+        prediction_id = token and self.queues.take(CheckpointKind.DISTILLED)
+        return multiple() if prediction_id is None else prediction_id
 
     @rule(prediction_id=tokens, owner=OWNERS)
     def claim(self, prediction_id: str, owner: str) -> None:
@@ -204,16 +206,18 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def time_passes(self) -> None:
-        """A long time: every lease ends, the reconciler looks, and all that is open has a token."""
+        """A long time: every lease ends, the reconciler looks, and all that is open is in line, with tokens."""
         for prediction_id, expected in self.model.items():
             if expected.is_leased and expected.status is Status.RUNNING:
                 lapse(self.store, prediction_id)
                 expected.is_leased = False
             make_due(self.connection, prediction_id)
         self.upkeep.reconcile()
-        waiting = {t.decode().rpartition("-")[0] for t in self.connection.lrange(QUEUE, 0, -1)}
+        waiting = {i.decode() for i in self.connection.zrange("klein:line:distilled:key", 0, -1)}
+        still_open = {i for i, e in self.model.items() if not e.status.is_final}
 
-        assert {i for i, e in self.model.items() if not e.status.is_final} <= waiting
+        assert still_open <= waiting
+        assert self.connection.llen(QUEUE) > 0 or not still_open
 
     @invariant()
     def the_records_are_as_expected(self) -> None:

@@ -68,7 +68,7 @@ def test_loras_go_along_by_name():
 def test_a_process_that_is_no_worker_refuses_tokens():
     """Without an engine installed the job says so."""
     with pytest.raises(RuntimeError, match="not a klein worker"):
-        generate("p")
+        generate()
 
 
 @pytest.mark.parametrize(

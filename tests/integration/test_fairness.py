@@ -1,0 +1,124 @@
+"""Fair turns on a real Redis: one key's backlog holds up another key's prediction by one job at most."""
+
+from collections import Counter
+
+import pytest
+
+from app.predictions import queue as queue_module
+from app.predictions.catalog import CheckpointKind
+from app.predictions.queue import Queues
+from tests.fakes import a_prediction, a_store
+
+KIND = CheckpointKind.DISTILLED
+BACKLOG = 1000
+
+
+@pytest.fixture
+def queues(connection):
+    return Queues(connection)
+
+
+def add(connection, key, count, first=0):
+    """Queue predictions of one key."""
+    store = a_store(connection)
+    for number in range(first, first + count):
+        store.add(a_prediction(f"{key}{number}", key_id=key))
+
+
+def taken(queues, count):
+    """Take so many turns."""
+    return [queues.take(KIND) for _ in range(count)]
+
+
+def turns_before(queues, wanted, most):
+    """Count how many others are worked on before it is its turn."""
+    return next(n for n in range(most) if queues.take(KIND) == wanted)
+
+
+@pytest.mark.timeout(60)
+def test_a_backlog_does_not_hold_up_another_key(connection, queues):
+    """With a thousand predictions of one key queued and one running, another key's single one is next but one."""
+    connection.config_set("appendfsync", "no")
+    add(connection, "a", BACKLOG)
+    connection.config_set("appendfsync", "always")
+    running = queues.take(KIND)
+    add(connection, "b", 1)
+
+    assert running == "a0"
+    assert turns_before(queues, "b0", most=BACKLOG) <= 1
+
+
+def test_without_turns_it_would(connection, queues, monkeypatch):
+    """One line for all is not fair: the test above can fail."""
+    one_line = queue_module._line
+    monkeypatch.setattr(queue_module, "_line", lambda kind, key: one_line(kind, key and "all"))
+    unfair = queue_module._JOIN.replace("number, ARGV[2])", "number, 'all')")
+    monkeypatch.setattr(queue_module, "_JOIN", unfair)  # a mutant is what patching is for
+    add(connection, "a", 50)
+    add(connection, "b", 1)
+
+    assert turns_before(queues, "b0", most=60) == 50
+
+
+def test_keys_take_turns(connection, queues):
+    """Three keys with much to do get equal shares, each in its order of arrival."""
+    for key in ("a", "b", "c"):
+        add(connection, key, 10)
+    first = taken(queues, 15)
+
+    assert Counter(i[0] for i in first) == {"a": 5, "b": 5, "c": 5}
+    for key in ("a", "b", "c"):
+        assert [i for i in first if i[0] == key] == [f"{key}{n}" for n in range(5)]
+
+
+def test_who_comes_again_waits_a_turn(connection, queues):
+    """A key that sends one prediction after the other gets every second turn beside a backlog, not all."""
+    add(connection, "a", 20)
+    order = []
+    for number in range(5):
+        add(connection, "b", 1, first=number)
+        order += taken(queues, 2)
+
+    assert Counter(i[0] for i in order) == {"a": 5, "b": 5}
+
+
+def test_what_is_cancelled_costs_no_turn(connection, queues):
+    """A cancelled prediction leaves its line with its token; the others keep their tokens and their order."""
+    add(connection, "a", 3)
+    add(connection, "b", 1)
+    store = a_store(connection)
+    for prediction_id in ("a1", "b0"):
+        store.change(prediction_id, lambda p, now: p.cancel(now))
+
+    assert connection.lrange("rq:queue:klein-distilled", 0, -1) == [b"a0-1", b"a2-1"]
+    assert taken(queues, 3) == ["a0", "a2", None]
+
+
+def test_a_cancel_takes_nobody_elses_token(connection, queues):
+    """Cancelling what already runs, by another's token, leaves a token for each that waits."""
+    add(connection, "a", 2)
+    add(connection, "b", 1)
+    for _ in range(2):  # the tokens of a0 and a1 bring a worker to a0 and b0
+        connection.lpop("rq:queue:klein-distilled")
+        queues.take(KIND)
+    a_store(connection).change("b0", lambda p, now: p.cancel(now))
+
+    assert queues.holds(a_prediction("a1", key_id="a"))
+    assert connection.lrange("rq:queue:klein-distilled", 0, -1) == [b"b0-1"]
+
+
+def test_who_is_in_line_keeps_the_place(connection, queues):
+    """A token that is issued anew does not send its prediction to the end of its line."""
+    add(connection, "a", 3)
+    a_store(connection).change("a0", lambda p, _now: p.reissue())
+
+    assert taken(queues, 4) == ["a0", "a1", "a2", None]
+
+
+def test_kinds_of_checkpoints_have_lines_of_their_own(connection, queues):
+    """A worker never takes what needs the other kind of checkpoint."""
+    base = a_prediction("base", model="flux-2-klein-4b-base-text-to-image")
+    a_store(connection).add(base)
+
+    assert queues.take(KIND) is None
+    assert queues.take(CheckpointKind.BASE) == "base"
