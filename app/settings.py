@@ -3,7 +3,7 @@
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         None,
         alias="KLEIN_LORAS",
         description="folder whose .safetensors files predictions may name in `loras`",
+    )
+    quantization: Literal["none", "fp8", "nvfp4"] = Field(
+        "none",
+        alias="KLEIN_QUANTIZATION",
+        description="numbers the transformer multiplies in: `none` for bfloat16, `fp8` on Ada, Hopper "
+        "or Blackwell, `nvfp4` on Blackwell; compared with `none` at start, refused where it is broken",
     )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

@@ -21,6 +21,8 @@ from worker.engines import (
     Order,
     OutOfMemory,
     Result,
+    Say,
+    Tuning,
     UnusableLora,
 )
 from worker.engines.errors import WeightsError
@@ -80,8 +82,9 @@ class FakeEngine:
             raise DeviceLost
 
 
-def open_fake(weights: Path, loras: Path | None) -> FakeEngine:
-    """Give the fake; a folder named "broken" cannot be served."""
+def open_fake(weights: Path, loras: Path | None, tuning: Tuning, say: Say) -> FakeEngine:
+    """Give the fake; a folder named "broken" cannot be served. It says how it was tuned."""
+    say(tuning.to_json())
     if weights.name == "broken":
         raise WeightsError(f"{weights} is broken")
     return FakeEngine()

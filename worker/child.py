@@ -21,7 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-from worker.engines import Cancelled, DeviceLost, Engine, OutOfMemory, Result, open_engine
+from worker.engines import (
+    Cancelled,
+    DeviceLost,
+    Engine,
+    OutOfMemory,
+    Result,
+    Say,
+    Tuning,
+    open_engine,
+)
 from worker.engines.errors import EngineError, UnusableLora
 from worker.wire import (
     Broken,
@@ -42,7 +51,10 @@ EXIT_DEVICE_LOST = 86
 _PR_SET_PDEATHSIG = 1
 
 
-def main(open_engine: Callable[[Path, Path | None], Engine] = open_engine) -> int:
+OpenEngine = Callable[[Path, Path | None, Tuning, Say], Engine]
+
+
+def main(open_engine: OpenEngine = open_engine) -> int:
     """Serve one worker until it hangs up; a test may bring an engine of its own."""
     arguments = _parse_arguments()
     _die_with(arguments.parent)
@@ -55,10 +67,14 @@ def main(open_engine: Callable[[Path, Path | None], Engine] = open_engine) -> in
     inbox = Inbox(wire)
     inbox.start()
     started = time.perf_counter()
+
+    def say(line: str) -> None:
+        wire.send(Loading(phase=line))
+
     try:
-        wire.send(Loading(phase="weights"))
-        engine = open_engine(arguments.weights, arguments.loras)
-        wire.send(Loading(phase="warm-up"))
+        say("weights")
+        engine = open_engine(arguments.weights, arguments.loras, arguments.tuning, say)
+        say("warm-up")
         engine.warm_up()
     except EngineError as exc:
         wire.send(Broken(message=str(exc)))
@@ -176,6 +192,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--loras", type=Path)
+    parser.add_argument("--tuning", type=Tuning.from_json, default=Tuning())
     parser.add_argument("--parent", type=int, required=True)
     return parser.parse_args()
 

@@ -30,5 +30,10 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1)),
     }
     root = str(Path(worker.__file__).parent.parent)
-    fixed = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": root}
+    fixed = {
+        "HF_HUB_OFFLINE": "1",
+        "DIFFUSERS_VERBOSITY": "error",  # it warns of torchao while it is imported
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": root,
+    }
     return chosen | passed | fixed

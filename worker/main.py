@@ -37,14 +37,15 @@ from worker.checkpoints import find_weights
 from worker.courier import run_courier
 from worker.deliver import Deliverer
 from worker.devices import watch_devices
-from worker.engines import Checkpoint, WeightsError
+from worker.engines import Checkpoint, Tuning, WeightsError
+from worker.engines.tuning import Quantization
 from worker.generate import Generator, install
 from worker.leases import Leases
 from worker.publish import Publisher
 from worker.supervise import ChildDied, EngineChild
 
 BUILT_IN = Path(__file__).parent / "weights" / "builtin"
-LOAD_S = 900.0  # the longest that loading a checkpoint may take
+LOAD_S = 900.0  # the longest that one phase of loading a checkpoint may take
 REVIVALS = 5  # engine deaths in a row before the worker gives up
 RETRY_S = 1.0
 WORKER_TTL_S = 30
@@ -70,7 +71,7 @@ def run_worker(settings: Settings) -> None:
     store = Store(connection, queues, settings.retention)
     storage = open_storage(settings.storage)
     weights = find_weights(settings.weights) if settings.weights else BUILT_IN
-    child = EngineChild(weights, loras=settings.loras)
+    child = EngineChild(weights, loras=settings.loras, tuning=_tuning(settings))
     leases = Leases(store, Roster(connection))
     publisher = Publisher(store, storage, leases)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -81,7 +82,7 @@ def run_worker(settings: Settings) -> None:
             time.sleep(min(2**death - 1, 30))
             try:
                 child.restart()
-                leases.announce(_announcement(name, child.wait_ready(LOAD_S)))
+                leases.announce(_announcement(name, child.wait_ready(LOAD_S, _log_phase)))
             except ChildDied as exc:
                 log.error("engine_died", error=str(exc), tail=exc.tail)
             else:
@@ -93,8 +94,7 @@ def run_worker(settings: Settings) -> None:
     leases.start()
     with child:
         try:
-            log.info("engine_loads")
-            checkpoint = child.wait_ready(LOAD_S)
+            checkpoint = child.wait_ready(LOAD_S, _log_phase)
             log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
             announcement = _announcement(name, checkpoint)
             leases.announce(announcement)
@@ -179,6 +179,14 @@ def main() -> None:
 def _connect(settings: Settings, timeout_s: float = 5) -> "redis.Redis":
     """Connect; `timeout_s` limits each command, and RQ's blocking one needs more than the others."""
     return redis.Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=timeout_s)
+
+
+def _tuning(settings: Settings) -> Tuning:
+    return Tuning(quantization=Quantization(settings.quantization))
+
+
+def _log_phase(phase: str) -> None:
+    log.info("engine_loads", phase=phase)
 
 
 def _announcement(name: str, checkpoint: Checkpoint) -> Worker:

@@ -25,6 +25,7 @@ from worker.engines import (
     Order,
     OutOfMemory,
     Result,
+    Tuning,
     UnusableLora,
 )
 from worker.engines.errors import EngineError, WeightsError
@@ -36,6 +37,7 @@ from worker.wire import (
     Failed,
     FailureKind,
     Generate,
+    Loading,
     Message,
     Ready,
     Step,
@@ -67,17 +69,19 @@ class ChildHung(ChildDied):
 class EngineChild:
     """One engine process. One thread drives it; any thread may cancel or kill."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- all but the weights by name
         self,
         weights: Path,
         *,
         loras: Path | None = None,
+        tuning: Tuning | None = None,
         on_line: Callable[[str], None] | None = None,
         environ: Mapping[str, str] | None = None,
         module: str = "worker.child",
     ) -> None:
         self._weights = weights.absolute()
         self._loras = loras.absolute() if loras else None
+        self._tuning = tuning or Tuning()
         self._module = module
         self._on_line = on_line or _to_stderr
         self._environ = os.environ if environ is None else environ
@@ -114,7 +118,7 @@ class EngineChild:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", self._module]
         command += ["--fd", str(theirs.fileno()), "--weights", str(self._weights)]
-        command += ["--parent", str(os.getpid())]
+        command += ["--parent", str(os.getpid()), "--tuning", self._tuning.to_json()]
         command += ["--loras", str(self._loras)] if self._loras else []
         self._tail.clear()
         try:
@@ -138,17 +142,22 @@ class EngineChild:
         self._pump = threading.Thread(target=self._read_lines, name="engine-output", daemon=True)
         self._pump.start()
 
-    def wait_ready(self, timeout_s: float) -> Checkpoint:
-        """Wait until it has loaded and drawn its first picture.
+    def wait_ready(
+        self, timeout_s: float, on_phase: Callable[[str], None] = lambda _phase: None
+    ) -> Checkpoint:
+        """Wait until it has loaded and drawn its first pictures; `on_phase` hears how far it is.
 
-        Raises `WeightsError` when the weights cannot be served, `ChildDied` and `ChildHung`.
+        It may be silent for `timeout_s` between two phases. Raises `WeightsError` when the weights cannot be served, `ChildDied` and `ChildHung`.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             message, _ = self._receive(deadline - time.monotonic())
-            if isinstance(message, Ready):
+            if isinstance(message, Loading):
+                deadline = time.monotonic() + timeout_s
+                on_phase(message.phase)
+            elif isinstance(message, Ready):
                 return message.checkpoint
-            if isinstance(message, Broken):
+            elif isinstance(message, Broken):
                 self.kill()
                 raise WeightsError(message.message)
 

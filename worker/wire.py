@@ -45,7 +45,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """Engine to worker: the process lives; what it does now."""
+    """Engine to worker: the process lives; what it does now, or decided, in a line for the log."""
 
     phase: str
 

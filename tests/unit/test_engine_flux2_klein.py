@@ -16,7 +16,9 @@ from worker.engines import (
     WeightsError,
     open_engine,
 )
-from worker.engines.flux2_klein import _to_picture, _translated_errors
+from worker.engines.device import translated_errors
+from worker.engines.errors import InvalidOutput
+from worker.engines.pixels import to_picture
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -255,7 +257,7 @@ def test_small_model_edits_large_references(scaled_engine):
 def test_unusable_output_is_a_fault(pixels, message):
     """Output that is not a number or one flat colour is a fault, not a picture."""
     with pytest.raises(EngineFault, match=message):
-        _to_picture(pixels)
+        to_picture(pixels)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +273,44 @@ def test_unusable_output_is_a_fault(pixels, message):
 )
 def test_errors_of_torch_get_our_names(raised, expected):
     """Memory and device errors are told apart from each other and from bugs."""
-    with pytest.raises(expected), _translated_errors():
+    with pytest.raises(expected), translated_errors():
         raise raised
+
+
+class Blank:
+    """A pipeline whose output is not a number, a number of times."""
+
+    def __init__(self, pipe, failures):
+        self.pipe = pipe
+        self.failures = failures
+
+    def __getattr__(self, name):
+        return getattr(self.pipe, name)
+
+    def __call__(self, **options):
+        drawn = self.pipe(**options)
+        if self.failures:
+            self.failures -= 1
+            drawn.images[:] = math.nan
+        return drawn
+
+
+def test_invalid_output_is_drawn_again(engine, monkeypatch):
+    """Output that is no picture once is drawn once more, to the bytes it should have been."""
+    expected = draw(engine).pictures[0]
+    monkeypatch.setattr(engine, "_pipe", Blank(engine._pipe, 1))
+
+    assert np.array_equal(draw(engine).pictures[0], expected)
+
+
+def test_invalid_output_twice_fails_the_order_alone(engine, monkeypatch):
+    """The second time the order fails and says why, and the next one is drawn."""
+    expected = draw(engine).pictures[0]
+    monkeypatch.setattr(engine, "_pipe", Blank(engine._pipe, 2))
+    with pytest.raises(InvalidOutput, match=r"^invalid output: "):
+        draw(engine)
+
+    assert np.array_equal(draw(engine).pictures[0], expected)
 
 
 class Starved:

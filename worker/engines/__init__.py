@@ -18,8 +18,10 @@ from worker.engines.errors import (
     EngineFault,
     OutOfMemory,
     UnusableLora,
+    UnusableSetting,
     WeightsError,
 )
+from worker.engines.tuning import Tuning
 
 __all__ = [
     "Cancelled",
@@ -34,7 +36,10 @@ __all__ = [
     "OutOfMemory",
     "Picture",
     "Result",
+    "Say",
+    "Tuning",
     "UnusableLora",
+    "UnusableSetting",
     "WeightsError",
     "open_engine",
 ]
@@ -44,6 +49,9 @@ Picture = npt.NDArray[np.uint8]
 
 OnStep = Callable[[int, int], None]
 """Hears (k, n) after step k of the order's n steps over all its images; raises `Cancelled` to stop."""
+
+Say = Callable[[str], None]
+"""Hears what the engine does and decides while it starts, one line each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +132,16 @@ class Engine(Protocol):
         """
 
 
-def open_engine(weights: Path, loras: Path | None = None) -> Engine:
-    """Load the weights folder onto the best device of this machine; raises `WeightsError`.
+def open_engine(
+    weights: Path,
+    loras: Path | None = None,
+    tuning: Tuning | None = None,
+    say: Say = lambda _line: None,
+) -> Engine:
+    """Load the weights folder onto the best device of this machine.
 
-    `loras` is the folder whose files an order's LoRAs name.
+    `loras` is the folder whose files an order's LoRAs name. Raises `WeightsError` and
+    `UnusableSetting`.
     """
     from worker.engines.folder import inspect_folder
 
@@ -135,4 +149,4 @@ def open_engine(weights: Path, loras: Path | None = None) -> Engine:
 
     from worker.engines.flux2_klein import Flux2Klein
 
-    return Flux2Klein(folder, loras)
+    return Flux2Klein(folder, loras, tuning or Tuning(), say)

@@ -2,7 +2,9 @@
 
 EngineError
 ├── WeightsError    the weights folder cannot be served
+├── UnusableSetting this machine cannot run the engine as it is set
 ├── EngineFault     one picture failed, the engine is fine
+│   └── InvalidOutput   the model drew what is no picture, twice
 ├── UnusableLora    a LoRA of the order is missing or does not fit, the engine is fine
 ├── OutOfMemory     one order was too large, the engine is fine
 ├── DeviceLost      the device is in a state that only a new process cures
@@ -21,8 +23,16 @@ class WeightsError(EngineError):
     """The weights folder cannot be served; point KLEIN_WEIGHTS at a Flux2KleinPipeline folder."""
 
 
+class UnusableSetting(EngineError):
+    """The engine cannot run as it is set on this machine; change the setting."""
+
+
 class EngineFault(EngineError):
     """The model did not produce a usable picture; try again, or with another seed."""
+
+
+class InvalidOutput(EngineFault):
+    """The model's output is no picture; try again, or with another seed."""
 
 
 class UnusableLora(EngineError):

@@ -1,41 +1,56 @@
 """The engine over diffusers' Flux2KleinPipeline, for any weights folder of that class."""
 
-import gc
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import numpy as np
 import torch
-import transformers
-from diffusers import Flux2KleinPipeline
 from PIL import Image
 
-from worker.engines import Checkpoint, OnStep, Order, Picture, Result
-from worker.engines.errors import DeviceLost, EngineFault, OutOfMemory, WeightsError
+from worker.engines import Checkpoint, OnStep, Order, Result, Say, Tuning
+from worker.engines.device import (
+    capability_of,
+    choose_device,
+    device_name,
+    free_cached,
+    translated_errors,
+)
+from worker.engines.errors import EngineFault, InvalidOutput, OutOfMemory
 from worker.engines.folder import WeightsFolder
 from worker.engines.loras import LoraShelf
+from worker.engines.pipeline import choose_dtype, load_pipeline
+from worker.engines.pixels import scale, to_picture
+from worker.engines.quantization import RECIPES, Recipe, check_chip, judge, quantize
 from worker.engines.references import open_reference
 from worker.engines.sizes import SMALLEST_SIDE, cap_reference, edit_size, floor_size, native_size
-from worker.engines.text_encoder import Embedded, TextEncoder, cut_text_encoder
+from worker.engines.text_encoder import Embedded, TextEncoder
 
 DISTILLED_STEPS = 4
 BASE_STEPS = 28
-_SMALL_BYTES = 2 << 30
+_SKETCH_SIDE = 512  # of the picture by which a quantised model is judged
 
 
 class Flux2Klein:
     """One resident pipeline; calls wait for each other, since a pipeline holds the state of one."""
 
-    def __init__(self, folder: WeightsFolder, loras: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: WeightsFolder,
+        loras: Path | None,
+        tuning: Tuning,
+        say: Say,
+        *,
+        recipe: Recipe | None = None,
+    ) -> None:
         self._manifest = folder.manifest
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._dtype = _choose_dtype(self._device, folder)
-        self._pipe = _load(folder, self._dtype, self._device)
+        self._say = say
+        self._device = choose_device()
+        self._recipe = recipe or RECIPES.get(tuning.quantization)
+        if self._recipe is not None:
+            check_chip(self._recipe, device_name(self._device), capability_of(self._device))
+        self._dtype = choose_dtype(self._device, folder)
+        self._pipe = load_pipeline(folder, self._dtype).to(self._device)
         self._texts = TextEncoder(self._pipe, folder.manifest)
         self._loras = LoraShelf(self._pipe, loras)
         self._one_at_a_time = threading.Lock()
@@ -47,27 +62,60 @@ class Flux2Klein:
             distilled=folder.distilled,
             default_steps=DISTILLED_STEPS if folder.distilled else BASE_STEPS,
             dtype=str(self._dtype).removeprefix("torch."),
-            device=_device_name(self._device),
+            device=device_name(self._device),
             max_sequence_length=folder.manifest.max_sequence_length,
             native_size=folder.manifest.native_size,
             largest_size=folder.manifest.largest_size,
             render_scaled=folder.manifest.render_scaled,
         )
+        self._exact: torch.Tensor | None = None
+        if self._recipe is not None:
+            self._exact = self._sketch()
+            quantize(self._pipe.transformer, self._recipe)
 
     def warm_up(self) -> None:
         """Draw one picture of one step; a checkpoint that draws nothing fails here, not later."""
-        # A large model on a CPU would take minutes for its native size.
-        large_on_cpu = self._device.type == "cpu" and not self._manifest.render_scaled
-        side = SMALLEST_SIDE if large_on_cpu else self._manifest.native_size
+        self._judge_quantisation()
+        side = SMALLEST_SIDE if self._is_large_on_cpu else self._manifest.native_size
         order = Order(prompt="warm up", width=side, height=side, steps=1, guidance=1.0, seeds=(0,))
         self.generate(order, lambda _k, _n: None)
+
+    def _judge_quantisation(self) -> None:
+        if self._recipe is None or self._exact is None:
+            return
+        found = judge(self._recipe, self._exact, self._sketch())
+        self._exact = None
+        self._say(f"quantised to {self._recipe.name}: {found:.1f} dB from the exact model")
+
+    def _sketch(self) -> torch.Tensor:
+        """Give the latents of a small picture after two steps: both ends of what the model is asked."""
+        side = min(self._manifest.native_size, _SKETCH_SIDE)
+        side = SMALLEST_SIDE if self._is_large_on_cpu else side
+        with translated_errors(), torch.inference_mode():
+            latents: torch.Tensor = self._pipe(
+                prompt_embeds=self._texts.embed("a red house under a tree").embeds,
+                width=side,
+                height=side,
+                num_inference_steps=2,
+                guidance_scale=1.0,
+                generator=torch.Generator("cpu").manual_seed(0),
+                output_type="latent",
+                max_sequence_length=self._manifest.max_sequence_length,
+                text_encoder_out_layers=self._manifest.text_encoder_out_layers,
+            ).images
+        return latents.float().cpu()
+
+    @property
+    def _is_large_on_cpu(self) -> bool:
+        """True where a picture of the native size would take minutes."""
+        return self._device.type == "cpu" and not self._manifest.render_scaled
 
     def generate(self, order: Order, on_step: OnStep) -> Result:
         """Draw the order, one image after the other, so that each depends on its own seed alone.
 
         See `worker.engines.Engine.generate`. Where memory runs out, what is kept for later orders is
-        freed and the order drawn once more. Noise comes from CPU generators: the same seed gives
-        the same noise on every device.
+        freed and the order drawn once more; so it is where the output is no picture. Noise comes
+        from CPU generators: the same seed gives the same noise on every device.
         """
         heard = 0
 
@@ -79,16 +127,16 @@ class Flux2Klein:
         with self._one_at_a_time:
             try:
                 return self._draw(order, hear)
-            except OutOfMemory:
+            except (OutOfMemory, InvalidOutput):
                 pass  # the exception holds the frames and their tensors until here
             self._texts.forget()
             self._loras.forget()
-            _free_cached()
+            free_cached()
             return self._draw(order, hear)
 
     def _draw(self, order: Order, on_step: OnStep) -> Result:
         started = time.perf_counter()
-        with _translated_errors(), torch.inference_mode():
+        with translated_errors(), torch.inference_mode():
             references = [open_reference(data) for data in order.references]
             (width, height), notes = self._output_size(order, references)
             render = self._render_size(width, height)
@@ -126,7 +174,7 @@ class Flux2Klein:
                     max_sequence_length=self._manifest.max_sequence_length,
                     text_encoder_out_layers=self._manifest.text_encoder_out_layers,
                 ).images[0]
-                pictures.append(_scale(_to_picture(pixels), width, height))
+                pictures.append(scale(to_picture(pixels), width, height))
         return Result(
             pictures=tuple(pictures),
             notes=tuple(notes),
@@ -175,88 +223,3 @@ class Flux2Klein:
         if prompt.token_count <= limit:
             return []
         return [f"the prompt is {prompt.token_count} tokens long and was cut to {limit}"]
-
-
-def _choose_dtype(device: torch.device, folder: WeightsFolder) -> torch.dtype:
-    if device.type == "cuda":
-        return torch.bfloat16
-    # bfloat16 is slower on most CPUs; it is taken where float32 would not fit.
-    return torch.float32 if folder.size_bytes < _SMALL_BYTES else torch.bfloat16
-
-
-def _load(folder: WeightsFolder, dtype: torch.dtype, device: torch.device) -> Any:
-    """Give the pipeline on its device; Any because diffusers has no types."""
-    for library in (diffusers, transformers):
-        logging: Any = library.utils.logging
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-    pipeline_class: Any = Flux2KleinPipeline
-    try:
-        pipe = pipeline_class.from_pretrained(
-            folder.path, local_files_only=True, use_safetensors=True, dtype=dtype
-        )
-    except Exception as exc:  # loaders raise whatever they like about bad files
-        reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-        raise WeightsError(f"{folder.path} does not load: {reason}") from exc
-    layers = pipe.text_encoder.config.num_hidden_layers
-    deepest = max(folder.manifest.text_encoder_out_layers)
-    if layers < deepest:
-        raise WeightsError(f"{folder.path}/text_encoder has {layers} layers, {deepest} are read")
-    cut_text_encoder(pipe, deepest)  # before it takes memory on the device
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-
-
-def _to_picture(pixels: torch.Tensor) -> Picture:
-    """Turn 3 x height x width in 0…1 into bytes on the device, and copy only those."""
-    if not bool(torch.isfinite(pixels).all()):
-        raise EngineFault("the model's output is not a number; check the weights and the dtype")
-    coloured = pixels.float().mul(255).round().clamp(0, 255).to(torch.uint8)
-    if bool(coloured.min() == coloured.max()):
-        raise EngineFault("the model's output is one flat colour; check the weights and the dtype")
-    picture: Picture = coloured.permute(1, 2, 0).contiguous().cpu().numpy()
-    return picture
-
-
-def _scale(picture: Picture, width: int, height: int) -> Picture:
-    if picture.shape[:2] == (height, width):
-        return picture
-    image = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image)
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Give the errors of torch the names of `worker.engines.errors`."""
-    out_of_memory = False
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError):
-        out_of_memory = True
-    except torch.AcceleratorError as exc:
-        raise DeviceLost(f"the device failed: {_first_line(exc)}") from exc
-    except RuntimeError as exc:
-        if "not enough memory" in str(exc) or "can't allocate memory" in str(exc):
-            out_of_memory = True
-        elif "CUDA error" in str(exc) or "CUDNN_STATUS" in str(exc):
-            raise DeviceLost(f"the device failed: {_first_line(exc)}") from exc
-        else:
-            raise
-    if out_of_memory:
-        # Outside the except block: a traceback would keep the tensors of its frames alive.
-        _free_cached()
-        raise OutOfMemory
-
-
-def _free_cached() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _first_line(exc: Exception) -> str:
-    return str(exc).partition("\n")[0]

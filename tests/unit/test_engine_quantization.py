@@ -1,0 +1,191 @@
+"""Quantising: what the chip must have, and that a broken result is refused; torchao's CPU forms, for real."""
+
+import copy
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from worker.engines import Order, Tuning, UnusableSetting
+from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.folder import inspect_folder
+from worker.engines.pipeline import load_pipeline
+from worker.engines.quantization import (
+    RECIPES,
+    Recipe,
+    block_linears,
+    check_chip,
+    judge,
+    quantize,
+    signal_to_noise_db,
+)
+from worker.engines.tuning import Quantization
+
+pytestmark = pytest.mark.timeout(60)
+BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Draw with one thread: spinning threads starve each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def on_any_device(name, make_config):
+    """Give the shipped recipe with a configuration that a CPU has: the same numbers, for weights alone."""
+    return dataclasses.replace(RECIPES[name], make_config=make_config, lowest_capability=None)
+
+
+def fp8():
+    from torchao.quantization import Float8WeightOnlyConfig
+
+    return on_any_device(Quantization.FP8, Float8WeightOnlyConfig)
+
+
+def nvfp4():
+    from torchao.prototype.mx_formats import NVFP4WeightOnlyConfig
+
+    return on_any_device(Quantization.NVFP4, NVFP4WeightOnlyConfig)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "capability", "message"),
+    [
+        (Quantization.FP8, "cpu", None, r"needs .* 8\.9 .*has cpu \(no CUDA\)\. Set .*=none$"),
+        (Quantization.FP8, "NVIDIA A100", (8, 0), r"has NVIDIA A100 \(8\.0\)\. Set .*=none$"),
+        (Quantization.NVFP4, "NVIDIA H200", (9, 0), r"needs .* 10\.0 .*=none or fp8$"),
+        (Quantization.NVFP4, "NVIDIA A100", (8, 0), r"=none$"),
+    ],
+)
+def test_a_chip_without_the_arithmetic_is_named(name, device, capability, message):
+    """The one line names the setting, what it needs, what is here, and what to set instead."""
+    with pytest.raises(UnusableSetting, match=message):
+        check_chip(RECIPES[name], device, capability)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        (Quantization.FP8, (8, 9)),
+        (Quantization.FP8, (9, 0)),
+        (Quantization.FP8, (12, 0)),
+        (Quantization.NVFP4, (10, 0)),
+        (Quantization.NVFP4, (12, 0)),
+    ],
+)
+def test_a_chip_with_the_arithmetic_passes(name, capability):
+    """Ada and later have fp8, Blackwell has both."""
+    check_chip(RECIPES[name], "a GPU", capability)
+
+
+def test_fp8_on_a_cpu_is_refused_before_the_weights_load(tiny_weights):
+    """The engine says so in one line, whatever the weights."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UnusableSetting, match="KLEIN_QUANTIZATION=fp8 needs"):
+        open_quantised(tiny_weights, tuning=Tuning(quantization=Quantization.FP8))
+
+
+def open_quantised(weights, recipe=None, *, tuning=None, lines=None):
+    said = lines if lines is not None else []
+    return Flux2Klein(inspect_folder(weights), None, tuning or Tuning(), said.append, recipe=recipe)
+
+
+def draw(engine, seed=7):
+    order = Order(
+        prompt="a red circle on a blue background",
+        width=128,
+        height=128,
+        steps=4,
+        guidance=1.0,
+        seeds=(seed,),
+    )
+    return engine.generate(order, lambda k, n: None).pictures[0].astype(float)
+
+
+def psnr(one, other):
+    error = np.mean((one - other) ** 2)
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+@pytest.mark.parametrize(("make_recipe", "least_db"), [(fp8, 35), (nvfp4, 25)])
+def test_a_quantised_model_draws_nearly_the_same(make_recipe, least_db):
+    """The built-in model in the format's numbers passes its judge and draws the same picture."""
+    lines: list[str] = []
+    quantised = open_quantised(BUILT_IN, make_recipe(), lines=lines)
+    quantised.warm_up()
+    exact = open_quantised(BUILT_IN)
+
+    assert least_db < psnr(draw(quantised), draw(exact)) < 80
+    assert lines[-1].startswith(f"quantised to {make_recipe().name}: ")
+
+
+def broken_recipe(spoil):
+    """Give fp8 whose weights are spoiled after quantising, as a wrong kernel would."""
+    from torchao.quantization import Float8WeightOnlyConfig, register_quantize_module_handler
+
+    class Spoiled(Float8WeightOnlyConfig):  # type: ignore[misc]  # torchao has no types
+        pass
+
+    @register_quantize_module_handler(Spoiled)
+    def transform(module, config):
+        module.weight = torch.nn.Parameter(spoil(module.weight.detach()), requires_grad=False)
+        return module
+
+    return on_any_device(Quantization.FP8, Spoiled)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda weight: weight * math.nan, "not finite"),
+        (lambda weight: weight.flip(0), r"dB from the exact model, 15 dB are needed"),
+        (lambda weight: weight * 2, r"dB from the exact model, 15 dB are needed"),
+    ],
+    ids=["nan", "swapped", "scaled"],
+)
+def test_a_broken_quantisation_is_refused(spoil, message):
+    """A wrong kernel ends the start with a line that says what to set."""
+    engine = open_quantised(BUILT_IN, broken_recipe(spoil))
+
+    with pytest.raises(UnusableSetting, match=rf"{message}.*Set KLEIN_QUANTIZATION=none") as error:
+        engine.warm_up()
+    assert "\n" not in str(error.value)
+
+
+def test_a_flat_result_is_refused():
+    """White pictures, which a swapped nibble gives, do not pass."""
+    exact = torch.randn(1, 4, 8, 8)
+
+    with pytest.raises(UnusableSetting, match="one flat value"):
+        judge(RECIPES[Quantization.FP8], exact, torch.ones_like(exact))
+
+
+def test_the_judge_gives_decibels():
+    """A tenth of noise is 20 dB, and no noise is infinite."""
+    exact = torch.ones(1000)
+    noise = torch.where(torch.arange(1000) % 2 == 0, 0.1, -0.1)
+
+    assert signal_to_noise_db(exact, exact + noise) == pytest.approx(20)
+    assert judge(RECIPES[Quantization.FP8], exact, exact + noise) == pytest.approx(20)
+    assert signal_to_noise_db(exact, exact) == math.inf
+
+
+def test_only_the_blocks_are_quantised():
+    """Embedders, modulations and the last layers keep their numbers."""
+    transformer = load_pipeline(inspect_folder(BUILT_IN), torch.bfloat16).transformer
+    before = copy.deepcopy(dict(transformer.named_parameters()))
+    chosen = {f"{name}.weight" for name in block_linears(transformer)}
+    recipe: Recipe = fp8()
+    quantize(transformer, recipe)
+    after = dict(transformer.named_parameters())
+
+    assert len(chosen) == 2 * 12 + 4 * 2
+    assert {name for name in after if type(after[name].data) is not torch.Tensor} == chosen
+    assert all(torch.equal(before[name], after[name]) for name in after.keys() - chosen)

@@ -1,0 +1,58 @@
+"""The device that an engine runs on: which one, what it is called, and what its errors mean."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from worker.engines.errors import DeviceLost, OutOfMemory
+
+
+def choose_device() -> torch.device:
+    """Give the first GPU that is visible, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Say what it is called."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def capability_of(device: torch.device) -> tuple[int, int] | None:
+    """Give CUDA's compute capability, None for a CPU."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Give the errors of torch the names of `worker.engines.errors`."""
+    out_of_memory = False
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        out_of_memory = True
+    except torch.AcceleratorError as exc:
+        raise DeviceLost(f"the device failed: {_first_line(exc)}") from exc
+    except RuntimeError as exc:
+        if "not enough memory" in str(exc) or "can't allocate memory" in str(exc):
+            out_of_memory = True
+        elif "CUDA error" in str(exc) or "CUDNN_STATUS" in str(exc):
+            raise DeviceLost(f"the device failed: {_first_line(exc)}") from exc
+        else:
+            raise
+    if out_of_memory:
+        # Outside the except block: a traceback would keep the tensors of its frames alive.
+        free_cached()
+        raise OutOfMemory
+
+
+def free_cached() -> None:
+    """Give back what nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).partition("\n")[0]
