@@ -14,6 +14,7 @@ from app.embedded import NoServer
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
+from app.tracing import configure_tracing
 from app.up import up as run_tree
 
 KEEP_ALIVE_S = 30
@@ -42,6 +43,7 @@ def api() -> None:
     settings = _settings()
     configure_logs("api")
     try:
+        configure_tracing("api", settings.otlp_endpoint)
         app = create_app(settings)
     except ValueError as exc:
         raise click.ClickException(f"klein api: {exc}") from None

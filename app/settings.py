@@ -31,6 +31,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", alias="KLEIN_HOST", description="address the api listens on")
     port: int = Field(8000, ge=1, le=65535, alias="KLEIN_PORT", description="port of the api")
+    otlp_endpoint: str | None = Field(
+        None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="where traces go, by OTLP over HTTP; unset: no traces. The SDK's other `OTEL_*` "
+        "variables hold too",
+    )
     metrics_port: int | None = Field(
         None,
         ge=1,

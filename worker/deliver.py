@@ -7,12 +7,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import SpanKind
+
 from app.logs import log
 from app.metrics import WEBHOOK_ATTEMPTS
 from app.predictions.errors import Unavailable, UnknownPrediction
 from app.predictions.prediction import Prediction
 from app.predictions.store import Store
 from app.storage.errors import StorageError
+from app.tracing import span
 from app.webhooks.delivery import Attempt
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
@@ -100,7 +103,13 @@ class Deliverer:
         self._hosts[host] += 1
         try:
             body = await asyncio.to_thread(self._render, prediction)
-            attempt = await self._sender.post(prediction.id, webhook, body)
+            with span(
+                "webhook",
+                parent=prediction.traceparent,
+                kind=SpanKind.CLIENT,
+                attributes={"klein.prediction": prediction.id, "server.address": host},
+            ):
+                attempt = await self._sender.post(prediction.id, webhook, body)
         finally:
             self._hosts[host] -= 1
         await self._record(prediction, attempt)

@@ -30,6 +30,7 @@ from app.predictions.upkeep import Upkeep
 from app.settings import Settings
 from app.storage import open_storage
 from app.storage.links import open_links
+from app.tracing import configure_tracing
 from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
@@ -64,7 +65,6 @@ class QueueWorker(SimpleWorker):
 
 def run_worker(settings: Settings) -> None:
     """Load the model, then work until told to stop."""
-    serve_metrics(settings.host, settings.metrics_port)
     watch_devices()
     connection = _connect(settings)
     queues = Queues(connection)
@@ -128,7 +128,6 @@ def _work(connection: "redis.Redis", announcement: Worker) -> None:
 
 def run_upkeep(settings: Settings) -> None:
     """Run the courier until told to stop."""
-    serve_metrics(settings.host, settings.metrics_port)
     connection = _connect(settings)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
@@ -169,7 +168,10 @@ def main() -> None:
     process = sys.argv[1]
     configure_logs(process)
     try:
-        {"worker": run_worker, "courier": run_upkeep}[process](Settings())
+        settings = Settings()
+        configure_tracing(process, settings.otlp_endpoint)
+        serve_metrics(settings.host, settings.metrics_port)
+        {"worker": run_worker, "courier": run_upkeep}[process](settings)
     except (WeightsError, ChildDied, ValueError) as exc:
         raise SystemExit(f"klein {process}: {exc}") from None
     except KeyboardInterrupt:

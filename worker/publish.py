@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
 from threading import BoundedSemaphore
 
 from app.logs import log
@@ -12,6 +13,7 @@ from app.predictions.prediction import Cause, Failure, Output, Prediction
 from app.predictions.store import Store, Transition
 from app.storage import Storage
 from app.storage.errors import StorageError
+from app.tracing import add_span
 from worker.encode import encode
 from worker.engines import Result
 from worker.leases import Leases
@@ -74,12 +76,14 @@ class Publisher:
             log.info("late_result_discarded", prediction=prediction.id)
             self._storage.delete(folder)
             return
-        for stage, seconds in (
-            (Stage.GENERATE, result.generate_s),
-            (Stage.STORE, stored - started),
-            (Stage.FINISH, time.perf_counter() - stored),
-        ):
-            STAGE_SECONDS.labels(stage).observe(seconds)
+        _tell_of_stages(
+            prediction,
+            {
+                Stage.GENERATE: result.generate_s,
+                Stage.STORE: stored - started,
+                Stage.FINISH: time.perf_counter() - stored,
+            },
+        )
         log.info(
             "prediction_finished",
             prediction=prediction.id,
@@ -133,3 +137,19 @@ class Publisher:
             except Unavailable:
                 log.warning("finish_waits_for_redis", prediction=prediction_id)
                 time.sleep(self._pause_s)
+
+
+def _tell_of_stages(prediction: Prediction, seconds_of: dict[Stage, float]) -> None:
+    """Measure and trace the stages that end now, one after the other."""
+    at = datetime.now(UTC) - timedelta(seconds=sum(seconds_of.values()))
+    for stage, seconds in seconds_of.items():
+        STAGE_SECONDS.labels(stage).observe(seconds)
+        ended_at = at + timedelta(seconds=seconds)
+        add_span(
+            stage,
+            parent=prediction.traceparent,
+            started_at=at,
+            finished_at=ended_at,
+            attributes={"klein.prediction": prediction.id},
+        )
+        at = ended_at

@@ -4,6 +4,7 @@ import re
 import time
 import uuid
 
+from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import Dialect
 from app.logs import log
 from app.metrics import REQUEST_SECONDS, REQUESTS
+from app.tracing import span
 
 CLIENT_LEFT = 499  # in the log only, as nginx has it
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
@@ -31,6 +33,16 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"] in _QUIET:
+            await self._serve(scope, receive, send)
+            return
+        parent = Headers(scope=scope).get("traceparent")
+        with span(scope["method"], parent=parent, kind=SpanKind.SERVER) as traced:
+            status = await self._serve(scope, receive, send)
+            traced.update_name(f"{scope['method']} {_route(scope)}")
+            traced.set_attribute("http.response.status_code", status)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else str(uuid.uuid4())
         started = time.perf_counter()
@@ -56,7 +68,7 @@ class RequestLog:
             await response(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "none")  # the template: paths hold ids
+            route = _route(scope)
             method = scope["method"] if scope["method"] in _METHODS else "other"
             REQUESTS.labels(method, route, status).inc()
             REQUEST_SECONDS.labels(method, route).observe(seconds)
@@ -69,3 +81,9 @@ class RequestLog:
                     status=status,
                     ms=round(seconds * 1000, 1),
                 )
+        return status
+
+
+def _route(scope: Scope) -> str:
+    """Name the route by its template: paths hold ids."""
+    return getattr(scope.get("route"), "path", "none")

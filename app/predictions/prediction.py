@@ -109,6 +109,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     failure: Failure | None = field(default=None)
     webhook: Webhook | None = None
+    traceparent: str | None = None  # of the request that made it, where requests are traced
     idempotency: Idempotency | None = None
 
     def claim(self, owner: str, now: datetime) -> "Prediction":

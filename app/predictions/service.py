@@ -19,6 +19,7 @@ from app.predictions.store import Store
 from app.predictions.watch import Watch
 from app.storage import Storage
 from app.storage.errors import StorageError
+from app.tracing import traceparent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ class Service:
             created_at=datetime.now(UTC),
             references=references,
             webhook=webhook,
+            traceparent=traceparent(),
             idempotency=idempotency,
         )
         for key, (_, data) in zip(references, images, strict=True):

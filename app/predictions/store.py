@@ -19,6 +19,7 @@ from app.metrics import ACCEPTED, ENDED, STAGE_SECONDS, Stage
 from app.predictions.errors import KeyReused, Unavailable, UnknownPrediction
 from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
+from app.tracing import add_span
 
 FINAL_CHANNEL = "klein:final"
 OPEN = "klein:open"
@@ -293,6 +294,19 @@ def _count(before: Prediction, after: Prediction) -> None:
     if after.status.is_final:
         cause = after.failure.cause if after.failure else ""
         ENDED.labels(after.model, after.status, cause).inc()
+        add_span(
+            "prediction",
+            parent=after.traceparent,
+            started_at=after.started_at or after.created_at,
+            finished_at=after.finished_at or after.created_at,
+            attributes={
+                "klein.prediction": after.id,
+                "klein.model": after.model,
+                "klein.status": after.status,
+                "klein.cause": cause,
+                "klein.attempt": after.attempt,
+            },
+        )
     elif after.attempt == 1 and after.started_at and not before.started_at:
         STAGE_SECONDS.labels(Stage.QUEUED).observe(
             (after.started_at - after.created_at).total_seconds()

@@ -1,0 +1,85 @@
+"""Traces by OpenTelemetry; off unless a process is told where to send them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+
+from opentelemetry import trace
+from opentelemetry.propagate import extract, inject
+from opentelemetry.trace import Span, SpanKind
+
+_tracer = trace.get_tracer("klein")
+
+
+def configure_tracing(process: str, endpoint: str | None) -> None:
+    """Send this process's spans by OTLP over HTTP; the SDK reads the other OTEL_* variables itself.
+
+    Raises ValueError where the SDK is not installed.
+    """
+    if endpoint is None:
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 -- optional
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415 -- optional
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 -- optional
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 -- optional
+    except ImportError:
+        raise ValueError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the SDK is missing: pip install 'klein[telemetry]'"
+        ) from None
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # no OTEL_SERVICE_NAME
+        resource = resource.merge(Resource({SERVICE_NAME: f"klein-{process}"}))
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+
+
+@contextmanager
+def span(
+    name: str,
+    *,
+    parent: str | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, str | int | float] | None = None,
+) -> Iterator[Span]:
+    """Time the body; `parent` is a W3C traceparent, else the span around this one."""
+    context = extract({"traceparent": parent}) if parent else None
+    with _tracer.start_as_current_span(
+        name, context=context, kind=kind, attributes=attributes
+    ) as started:
+        yield started
+
+
+def add_span(
+    name: str,
+    *,
+    parent: str | None,
+    started_at: datetime,
+    finished_at: datetime,
+    attributes: Mapping[str, str | int | float],
+) -> None:
+    """Tell of something that is over; nothing where its request was not traced."""
+    if parent is None:
+        return
+    added = _tracer.start_span(
+        name,
+        context=extract({"traceparent": parent}),
+        kind=SpanKind.CONSUMER,
+        attributes=attributes,
+        start_time=_ns(started_at),
+    )
+    added.end(_ns(finished_at))
+
+
+def traceparent() -> str | None:
+    """Name the span around this, for whoever goes on elsewhere; None while tracing is off."""
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return carrier.get("traceparent")
+
+
+def _ns(at: datetime) -> int:
+    return round(at.timestamp() * 1e9)

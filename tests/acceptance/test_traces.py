@@ -1,0 +1,80 @@
+"""One request as OpenTelemetry's own collector protocol tells it."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.acceptance.asking import order, until
+from tests.acceptance.klein import Klein, running_klein
+from tests.receiver import Receiver, running_receiver
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CALLER = "00f067aa0ba902b7"
+REQUEST = ("klein-api", "POST /v1/prediction")  # FastAPI adds spans of its own below it
+AFTER = (
+    *(("klein-worker", name) for name in ("prediction", "generate", "store", "finish")),
+    ("klein-courier", "webhook"),
+)
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Receiver]:
+    with running_receiver() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def traced_klein(tiny_weights: Path, collector: Receiver) -> Iterator[Klein]:
+    with running_klein(
+        tiny_weights,
+        KLEIN_ALLOW_HOSTS="127.0.0.1",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_BSP_SCHEDULE_DELAY="200",
+    ) as running:
+        yield running
+
+
+def spans(collector: Receiver) -> dict[tuple[str, str], tuple[str, str]]:
+    """Each span of the trace and its parent, by service and name."""
+    found = {}
+    for call in list(collector.calls):
+        packed = call.headers.get("Content-Encoding") == "gzip"
+        body = gzip.decompress(call.body) if packed else call.body
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            service = next(
+                a.value.string_value
+                for a in resource.resource.attributes
+                if a.key == "service.name"
+            )
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    if span.trace_id.hex() == TRACE:
+                        found[service, span.name] = (span.span_id.hex(), span.parent_span_id.hex())
+    return found
+
+
+def test_one_trace_goes_from_the_request_to_the_webhook(
+    traced_klein: Klein, collector: Receiver
+) -> None:
+    """api, worker and courier add their spans to the caller's trace, below its request."""
+    with running_receiver() as receiver, traced_klein.client() as client:
+        asked = order() | {"webhook_url": receiver.url}
+        headers = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
+        assert client.post("/v1/prediction", json=asked, headers=headers).status_code == 200
+        until(lambda: set(spans(collector)) >= {REQUEST, *AFTER})
+
+    found = spans(collector)
+    assert found[REQUEST][1] == CALLER
+    inside = {span for (service, _), (span, _) in found.items() if service == "klein-api"}
+    assert [name for name in AFTER if found[name][1] not in inside] == []
+
+
+def test_the_engine_is_told_nothing_of_it(traced_klein: Klein) -> None:
+    """Where traces go is not the engine's business."""
+    engine = traced_klein.part("engine")
+
+    assert engine is not None
+    assert not [name for name in engine.environ() if name.startswith("OTEL_")]
