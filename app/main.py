@@ -19,6 +19,8 @@ from app.keys import open_keys
 from app.logs import log
 from app.outbound import Outbound
 from app.predictions.census import take_census
+from app.predictions.clock import Clock
+from app.predictions.prediction import Timeouts
 from app.predictions.queue import Queues
 from app.predictions.roster import Roster
 from app.predictions.service import Service
@@ -78,6 +80,8 @@ def create_app(settings: Settings) -> FastAPI:
         roster=roster,
         storage=storage,
         images=ImageSource(storage, links, Outbound(settings.allow_hosts)),
+        clock=Clock(connection),
+        timeouts=Timeouts(queue=settings.queue_timeout, run=settings.run_timeout),
         strict_inputs=settings.strict_inputs,
     )
     app.state.system = metrics.open_system(

@@ -105,6 +105,18 @@ class Settings(BaseSettings):
         alias="KLEIN_RETENTION",
         description="how long a record and its files are kept after the end (seconds or ISO 8601)",
     )
+    queue_timeout: timedelta = Field(
+        timedelta(days=1),
+        gt=timedelta(0),
+        alias="KLEIN_QUEUE_TIMEOUT",
+        description="how long a prediction may wait for a worker before it ends as an error (seconds or ISO 8601)",
+    )
+    run_timeout: timedelta = Field(
+        timedelta(hours=1),
+        gt=timedelta(0),
+        alias="KLEIN_RUN_TIMEOUT",
+        description="how long one attempt may run before it ends as an error (seconds or ISO 8601)",
+    )
     body_max_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, alias="KLEIN_BODY_MAX_BYTES", description="largest request body"
     )
@@ -126,7 +138,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("retention", mode="before")
+    @field_validator("retention", "queue_timeout", "run_timeout", mode="before")
     @classmethod
     def _seconds(cls, value: object) -> object:
         return float(value) if isinstance(value, str) and value.isdecimal() else value

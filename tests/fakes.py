@@ -47,6 +47,13 @@ def lapse(store: Store, prediction_id: str) -> None:
     store.change(prediction_id, lambda p, now: replace(p, lease_until=now - past))
 
 
+def end_gap(store: Store, prediction_id: str) -> None:
+    """Let the gap after a failed attempt be over, as if its time had passed."""
+    store.change(
+        prediction_id, lambda p, _now: p if p.status.is_final else replace(p, not_before=None)
+    )
+
+
 def make_due(connection: "redis.Redis", prediction_id: str, key: str = OPEN) -> None:
     """Let the time come at which somebody must look at a prediction."""
     connection.zadd(key, {prediction_id: 0}, xx=True)
@@ -69,7 +76,11 @@ class ScriptedEngine:
         self.orders: list[Order] = []
         self.cancels = 0
 
-    def generate(self, order: Order, on_step: Callable[[int, int], bool]) -> Result:
+    alive = True
+
+    def generate(
+        self, order: Order, on_step: Callable[[int, int], bool], timeout_s: float | None = None
+    ) -> Result:
         """Draw one grey picture per seed in two steps."""
         self.orders.append(order)
         if not on_step(1, 2):

@@ -11,7 +11,15 @@ from app.predictions.prediction import Cause, Failure, Prediction
 from app.predictions.store import Store
 from app.storage import Storage
 from app.storage.errors import FileMissing, StorageError
-from worker.engines import Cancelled, EngineFault, Lora, Order, OutOfMemory, UnusableLora
+from worker.engines import (
+    Cancelled,
+    EngineFault,
+    Lora,
+    Order,
+    OutOfMemory,
+    TimedOut,
+    UnusableLora,
+)
 from worker.leases import Leases
 from worker.publish import Publisher
 from worker.supervise import ChildDied, EngineChild
@@ -51,7 +59,7 @@ class Generator:
         try:
             is_handed_on = self._draw(prediction, owner)
         except (KeyboardInterrupt, SystemExit):
-            self._release(prediction_id, owner, is_counted=False)
+            self._release(prediction_id, owner)
             raise
         finally:
             if not is_handed_on:
@@ -64,17 +72,21 @@ class Generator:
             result = self._child.generate(
                 order_of(prediction, references),
                 lambda step, steps: self._advance(prediction.id, owner, step, steps),
+                timeout_s=prediction.timeouts.run.total_seconds() if prediction.timeouts else None,
             )
         except Cancelled:
             log.info("prediction_stopped", prediction=prediction.id)
         except ChildDied as exc:
             ENGINE_DEATHS.inc()
             log.error("engine_died", prediction=prediction.id, error=str(exc), tail=exc.tail)
-            self._release(prediction.id, owner, is_counted=True)
+            reason = str(exc)
+            self._end_attempt(prediction.id, lambda p, now: p.retry(owner, reason, now))
             self._revive()
-        except (StorageError, UnusableLora, OutOfMemory, EngineFault) as exc:
+        except (StorageError, UnusableLora, OutOfMemory, TimedOut, EngineFault) as exc:
             failure = failure_of(exc)
             self._end_attempt(prediction.id, lambda p, now: p.fail(owner, failure, now))
+            if not self._child.alive:  # it did not stop in time
+                self._revive()
         else:
             self._publisher.publish(prediction, owner, result)
             return True
@@ -92,8 +104,8 @@ class Generator:
             log.warning("progress_not_recorded", prediction=prediction_id)
         return True
 
-    def _release(self, prediction_id: str, owner: str, *, is_counted: bool) -> None:
-        self._end_attempt(prediction_id, lambda p, _now: p.release(owner, is_counted=is_counted))
+    def _release(self, prediction_id: str, owner: str) -> None:
+        self._end_attempt(prediction_id, lambda p, now: p.release(owner, now))
 
     def _end_attempt(self, prediction_id: str, transition: Callable[..., Prediction]) -> None:
         try:
@@ -104,7 +116,9 @@ class Generator:
             log.info("attempt_ended", prediction=prediction_id, status=ended.status)
 
 
-def failure_of(error: StorageError | UnusableLora | OutOfMemory | EngineFault) -> Failure:
+def failure_of(
+    error: StorageError | UnusableLora | OutOfMemory | TimedOut | EngineFault,
+) -> Failure:
     """Say to the caller why an attempt failed."""
     match error:
         case FileMissing():
@@ -113,6 +127,8 @@ def failure_of(error: StorageError | UnusableLora | OutOfMemory | EngineFault) -
             return Failure(cause=Cause.STORAGE, message=str(error))
         case UnusableLora():
             return Failure(cause=Cause.INPUT, message=str(error))
+        case TimedOut():
+            return Failure(cause=Cause.TIMEOUT, message=str(error))
         case OutOfMemory():
             message = "the device has not enough memory for this; ask for fewer or smaller images"
             return Failure(cause=Cause.OUT_OF_MEMORY, message=message)

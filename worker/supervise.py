@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import mmap
 import os
 import signal
 import socket
@@ -16,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from worker.engines import (
     Cancelled,
     Checkpoint,
@@ -25,11 +22,13 @@ from worker.engines import (
     Order,
     OutOfMemory,
     Result,
+    TimedOut,
     Tuning,
     UnusableLora,
 )
 from worker.engines.errors import EngineError, WeightsError
 from worker.environment import child_environment
+from worker.pace import Pace
 from worker.wire import (
     Broken,
     Cancel,
@@ -43,8 +42,10 @@ from worker.wire import (
     Step,
     Stopped,
     Wire,
+    map_pictures,
 )
 
+STOP_S = 2.0  # how long an order that ran too long may take to stop, before its process is killed
 _TAIL_LINES = 60
 _FAILURES: dict[FailureKind, type[EngineError]] = {
     FailureKind.OUT_OF_MEMORY: OutOfMemory,
@@ -78,11 +79,13 @@ class EngineChild:
         on_line: Callable[[str], None] | None = None,
         environ: Mapping[str, str] | None = None,
         module: str = "worker.child",
+        pace: Pace | None = None,
     ) -> None:
         self._weights = weights.absolute()
         self._loras = loras.absolute() if loras else None
         self._tuning = tuning or Tuning()
         self._module = module
+        self._pace = pace or Pace()
         self._on_line = on_line or _to_stderr
         self._environ = os.environ if environ is None else environ
         self._ids = itertools.count(1)
@@ -166,20 +169,21 @@ class EngineChild:
         order: Order,
         on_step: Callable[[int, int], bool],
         *,
-        stall_s: float = 120.0,
+        timeout_s: float | None = None,
     ) -> Result:
         """Have the order drawn; `on_step(k, n)` hears each step and returns False to cancel.
 
         The pictures are read-only views of memory shared with the child. Raises `Cancelled`,
         `EngineFault`, `UnusableLora` and `OutOfMemory`, after which the child is usable; `ChildDied` when it died,
-        `ChildHung` when it sent nothing for `stall_s` seconds and was killed.
+        `ChildHung` when it was silent for longer than its pace allows and was killed; `TimedOut` after
+        `timeout_s` seconds, when it lives on if it obeyed.
         """
         with self._driving:
             order_id = self._current = f"{self.pid}-{next(self._ids)}"
             try:
                 self._send(Generate(id=order_id, order=order))
-                return self._follow(order_id, on_step, stall_s)
-            except (Cancelled, EngineFault, UnusableLora, OutOfMemory, ChildDied):
+                return self._follow(order_id, order, on_step, timeout_s)
+            except (Cancelled, EngineFault, UnusableLora, OutOfMemory, TimedOut, ChildDied):
                 raise
             except BaseException:
                 self._send_cancel(order_id)  # on_step raised: nobody waits for the rest
@@ -220,27 +224,63 @@ class EngineChild:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _follow(self, order_id: str, on_step: Callable[[int, int], bool], stall_s: float) -> Result:
+    def _follow(
+        self,
+        order_id: str,
+        order: Order,
+        on_step: Callable[[int, int], bool],
+        timeout_s: float | None,
+    ) -> Result:
         given_up = False
+        silence_s = self._pace.silence_s(order)
+        ends_at = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
+        steps_at: list[float] = []
         while True:
-            message, fd = self._receive(stall_s)
+            message, fd = self._receive_in_time(order_id, silence_s, ends_at)
             if getattr(message, "id", None) != order_id:
                 if fd is not None:
                     os.close(fd)  # what an earlier order left behind
                 continue
             if isinstance(message, Step):
+                steps_at.append(time.monotonic())
                 if not given_up and not on_step(message.k, message.n):
                     given_up = True
                     self._send_cancel(order_id)
             elif isinstance(message, Done) and fd is not None:
-                pictures = _map_pictures(fd, message)
+                result = map_pictures(fd, message)
+                self._pace.learn(order, result, steps_at)
                 if given_up:
                     raise Cancelled
-                return pictures
+                return result
             elif isinstance(message, Stopped):
                 raise Cancelled
             elif isinstance(message, Failed):
                 raise _FAILURES[message.kind](message.message)
+
+    def _receive_in_time(
+        self, order_id: str, silence_s: float, ends_at: float
+    ) -> tuple[Message, int | None]:
+        left_s = ends_at - time.monotonic()
+        if left_s <= 0 or (left_s <= silence_s and not self._speaks_within(left_s)):
+            self._stop_late(order_id)
+            raise TimedOut
+        return self._receive(silence_s)
+
+    def _speaks_within(self, seconds: float) -> bool:
+        return self._wire is None or self._wire.is_readable(max(seconds, 0))
+
+    def _stop_late(self, order_id: str) -> None:
+        """Stop what took too long: at its next step if that comes soon, else with its process."""
+        self._send_cancel(order_id)
+        ends_at = time.monotonic() + STOP_S
+        while self._speaks_within(ends_at - time.monotonic()):
+            message, fd = self._receive(STOP_S)
+            if fd is not None:
+                os.close(fd)
+            is_over = isinstance(message, Stopped | Done | Failed)
+            if is_over and getattr(message, "id", None) == order_id:
+                return
+        self.kill()
 
     def _receive(self, timeout_s: float) -> tuple[Message, int | None]:
         if self._wire is None:
@@ -286,21 +326,6 @@ class EngineChild:
             for line in lines:
                 self._tail.append(line.rstrip("\n"))
                 self._on_line(line.rstrip("\n"))
-
-
-def _map_pictures(fd: int, done: Done) -> Result:
-    size_bytes = sum(width * height * 3 for width, height in done.sizes)
-    try:
-        memory = mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ)
-    finally:
-        os.close(fd)
-    pictures, offset = [], 0
-    for width, height in done.sizes:
-        count = width * height * 3
-        pixels = np.frombuffer(memory, np.uint8, count, offset)
-        pictures.append(pixels.reshape(height, width, 3))
-        offset += count
-    return Result(pictures=tuple(pictures), notes=done.notes, generate_s=done.generate_s)
 
 
 def _to_stderr(line: str) -> None:

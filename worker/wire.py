@@ -5,7 +5,9 @@ Nothing is ever pickled.
 """
 
 import json
+import mmap
 import os
+import select
 import socket
 import struct
 import threading
@@ -14,7 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from worker.engines import Checkpoint, Lora, Order
+import numpy as np
+
+from worker.engines import Checkpoint, Lora, Order, Result
 
 _HEAD = struct.Struct("!II")
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -147,6 +151,10 @@ class Wire:
                 os.close(fd)
             raise
 
+    def is_readable(self, timeout_s: float) -> bool:
+        """Say whether the other end has sent something or is gone, after at most so many seconds."""
+        return bool(select.select([self._socket], [], [], timeout_s)[0])
+
     def close(self) -> None:
         """Hang up; the other end sees the end of the stream."""
         self._socket.close()
@@ -191,3 +199,19 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
         fields["kind"] = FailureKind(fields["kind"])
     message: Message = kind(**fields)
     return message
+
+
+def map_pictures(fd: int, done: Done) -> Result:
+    """Give read-only views of the pictures in a file that came with `done`, and close it."""
+    size_bytes = sum(width * height * 3 for width, height in done.sizes)
+    try:
+        memory = mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ)
+    finally:
+        os.close(fd)
+    pictures, offset = [], 0
+    for width, height in done.sizes:
+        count = width * height * 3
+        pixels = np.frombuffer(memory, np.uint8, count, offset)
+        pictures.append(pixels.reshape(height, width, 3))
+        offset += count
+    return Result(pictures=tuple(pictures), notes=done.notes, generate_s=done.generate_s)

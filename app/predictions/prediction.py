@@ -1,6 +1,6 @@
 """What a prediction is and which transitions are legal; pure, no I/O and no clock.
 
-A prediction is queued, runs under a lease that its owner renews, and ends once. Each method decides one
+A prediction waits in the queue, runs under a lease that its owner renews, and ends once. Each method decides one
 transition and returns the next value, or `self` where the same caller has made that transition before: a
 command whose reply was lost may be sent again. `store.change` applies them.
 """
@@ -17,6 +17,8 @@ LEASE = timedelta(seconds=10)
 QUEUE_CHECK = timedelta(
     seconds=10
 )  # how long a queued prediction waits before its token is looked for
+
+RETRY_GAP = timedelta(seconds=1)  # before the second attempt; four times as long before each next
 
 
 class Status(StrEnum):
@@ -40,6 +42,7 @@ class Cause(StrEnum):
     INPUT = "input"
     ENGINE = "engine"
     OUT_OF_MEMORY = "out_of_memory"
+    QUEUE_TIMEOUT = "queue_timeout"
     TIMEOUT = "timeout"
     STORAGE = "storage"
     WORKER_LOST = "worker_lost"
@@ -87,6 +90,14 @@ class Idempotency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a prediction may wait for a worker, and how long one attempt may run."""
+
+    queue: timedelta
+    run: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """One accepted request and what became of it."""
 
@@ -94,13 +105,16 @@ class Prediction:
     key_id: str
     model: str
     input: dict[str, Any]
-    created_at: datetime
+    created_at: datetime  # Redis time, as all others
+    queued_at: datetime | None = None  # where it was given back to the queue
+    not_before: datetime | None = None  # an attempt failed: when the next one may begin
+    timeouts: Timeouts | None = None
     references: tuple[str, ...] = ()  # storage keys of the input images
     status: Status = Status.QUEUED
     attempt: int = 0
     token: int = 1  # how many queue tokens have been issued
     owner: str | None = None
-    lease_until: datetime | None = None  # Redis time
+    lease_until: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     step: int = 0
@@ -113,19 +127,20 @@ class Prediction:
     idempotency: Idempotency | None = None
 
     def claim(self, owner: str, now: datetime) -> "Prediction":
-        """Take the prediction for one attempt, or fail it when its attempts are used up.
+        """Take the prediction for one attempt, or fail it when its attempts or its time are used up.
 
-        Raises Lost where it is final or somebody else's lease still runs.
+        Raises Lost where it is final, somebody else's lease still runs, or the gap after a failure.
         """
         if self._is_held_by(owner):
             return self
-        if self.status.is_final or (self.lease_until is not None and self.lease_until > now):
+        if self.status.is_final or _is_ahead(self.lease_until, now):
+            raise Lost(self.status)
+        if (given_up := self.give_up(now)) is not self:
+            return given_up
+        if _is_ahead(self.not_before, now):
             raise Lost(self.status)
         if self.attempt >= MAX_ATTEMPTS:
-            message = f"the worker was lost in each of {self.attempt} attempts"
-            return self._end(
-                Status.FAILED, now, failure=Failure(cause=Cause.WORKER_LOST, message=message)
-            )
+            return self._lose(now, "the worker was lost")
         return replace(
             self,
             status=Status.RUNNING,
@@ -133,8 +148,17 @@ class Prediction:
             owner=owner,
             lease_until=now + LEASE,
             started_at=now,
+            not_before=None,
             step=0,
         )
+
+    def give_up(self, now: datetime) -> "Prediction":
+        """End what has waited for longer than it may; anything else stays as it is."""
+        if self.timeouts is None or _is_ahead(self.waits_until, now) or self.status.is_final:
+            return self
+        message = f"no worker was free within {self.timeouts.queue.total_seconds():g} s"
+        failure = Failure(cause=Cause.QUEUE_TIMEOUT, message=message)
+        return self._end(Status.FAILED, now, failure=failure)
 
     def renew(self, owner: str, now: datetime) -> "Prediction":
         """Extend the owner's lease."""
@@ -146,19 +170,18 @@ class Prediction:
         self._require(owner)
         return replace(self, step=step, steps=steps)
 
-    def release(self, owner: str, *, is_counted: bool) -> "Prediction":
-        """Give the prediction back to the queue; `is_counted` where it may itself be the reason."""
+    def release(self, owner: str, now: datetime) -> "Prediction":
+        """Give the prediction back to the queue through no fault of its own."""
         self._require(owner)
-        return replace(
-            self,
-            status=Status.QUEUED,
-            attempt=self.attempt if is_counted else self.attempt - 1,
-            token=self.token + 1,
-            owner=None,
-            lease_until=None,
-            started_at=None,
-            step=0,
-        )
+        return replace(self._requeue(now), attempt=self.attempt - 1, token=self.token + 1)
+
+    def retry(self, owner: str, reason: str, now: datetime) -> "Prediction":
+        """Give back what may itself have ended its attempt, for later; the last attempt fails it."""
+        self._require(owner)
+        if self.attempt >= MAX_ATTEMPTS:
+            return self._lose(now, reason)
+        gap = RETRY_GAP * 4 ** (self.attempt - 1)
+        return replace(self._requeue(now), not_before=now + gap)  # the reconciler brings it back
 
     def succeed(
         self, owner: str, outputs: tuple[Output, ...], notes: tuple[str, ...], now: datetime
@@ -207,12 +230,37 @@ class Prediction:
         """Tell when the reconciler must look at it next; None once it is final."""
         if self.status.is_final:
             return None
-        if self.lease_until is not None and self.lease_until > now:
+        if _is_ahead(self.lease_until, now):
             return self.lease_until
-        return now + QUEUE_CHECK
+        look = self.not_before if _is_ahead(self.not_before, now) else now + QUEUE_CHECK
+        return min(at for at in (look, self.waits_until) if at is not None)
+
+    @property
+    def waits_until(self) -> datetime | None:
+        """The end of its time in the queue; after a lost lease it waits again."""
+        if self.timeouts is None:
+            return None
+        since = self.lease_until or self.queued_at or self.created_at
+        return since + self.timeouts.queue
 
     def _is_held_by(self, owner: str) -> bool:
         return self.status is Status.RUNNING and self.owner == owner
+
+    def _requeue(self, now: datetime) -> "Prediction":
+        return replace(
+            self,
+            status=Status.QUEUED,
+            queued_at=now,
+            owner=None,
+            lease_until=None,
+            started_at=None,
+            step=0,
+        )
+
+    def _lose(self, now: datetime, reason: str) -> "Prediction":
+        message = f"{reason}, in each of {self.attempt} attempts"
+        failure = Failure(cause=Cause.WORKER_LOST, message=message)
+        return self._end(Status.FAILED, now, failure=failure)
 
     def _require(self, owner: str) -> None:
         if not self._is_held_by(owner):
@@ -220,3 +268,7 @@ class Prediction:
 
     def _end(self, status: Status, now: datetime, **values: Any) -> "Prediction":
         return replace(self, status=status, finished_at=now, lease_until=None, **values)
+
+
+def _is_ahead(at: datetime | None, now: datetime) -> bool:
+    return at is not None and at > now

@@ -2,7 +2,6 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from app.images.check import check_image
@@ -11,9 +10,10 @@ from app.images.errors import ImageRejected
 from app.images.source import ImageSource
 from app.logs import log
 from app.predictions.catalog import Model, draw_seed, find_model
+from app.predictions.clock import Clock
 from app.predictions.errors import FieldProblem, InvalidInput, KeyReused, UnknownPrediction
 from app.predictions.inputs import ModelInput
-from app.predictions.prediction import Idempotency, Prediction, Webhook
+from app.predictions.prediction import Idempotency, Prediction, Timeouts, Webhook
 from app.predictions.roster import Roster
 from app.predictions.store import Store
 from app.predictions.watch import Watch
@@ -31,15 +31,18 @@ class Service:
     roster: Roster
     storage: Storage
     images: ImageSource
+    clock: Clock
+    timeouts: Timeouts  # the longest that a caller may ask for, and what all others get
     strict_inputs: bool
 
-    def submit(
+    def submit(  # noqa: PLR0913 -- all that a caller can say of a request
         self,
         key_id: str,
         slug: str,
         given: dict[str, Any],
         webhook: Webhook | None = None,
         idempotency: Idempotency | None = None,
+        timeouts: Timeouts | None = None,
     ) -> Prediction:
         """Check a request, keep its input images, and queue it; a repeated request gets the first one's.
 
@@ -59,7 +62,8 @@ class Service:
             key_id=key_id,
             model=slug,
             input=_kept_input(given, checked, references),
-            created_at=datetime.now(UTC),
+            created_at=self.clock.now(),
+            timeouts=timeouts or self.timeouts,
             references=references,
             webhook=webhook,
             traceparent=traceparent(),

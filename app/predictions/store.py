@@ -184,7 +184,8 @@ class Store:
             due = after.due_at(now)
             pipe = self._redis.pipeline()
             with redis_errors():
-                if after.status is Status.CANCELLED:
+                is_over_in_line = before.status is Status.QUEUED and after.status.is_final
+                if is_over_in_line or after.status is Status.CANCELLED:
                     self._queues.remove(before, pipe)
                 elif after.token != before.token:
                     self._queues.push(after, pipe)  # harmless where the change loses its race
@@ -212,6 +213,13 @@ class Store:
     def due(self, most: int = 1000) -> list[Prediction]:
         """List open predictions that nobody has looked at in time; the next look is QUEUE_CHECK away."""
         return self._listed(OPEN, most)
+
+    def look_again(self, prediction: Prediction) -> None:
+        """See to it that an open prediction is due at the end of its time in the queue at the latest."""
+        if prediction.waits_until is None:
+            return
+        with redis_errors():
+            self._redis.zadd(OPEN, {prediction.id: _ms(prediction.waits_until)}, xx=True, lt=True)
 
     def has_backlog(self, prediction: Prediction) -> bool:
         """Say whether others wait for the kind of worker that this one needs."""

@@ -17,11 +17,19 @@ class Upkeep:
         self._storage = storage
 
     def reconcile(self) -> int:
-        """Issue a new token for each open prediction that nobody looks after; tell how many."""
+        """Issue a new token for each open prediction that nobody looks after; tell how many.
+
+        What has waited for longer than it may ends instead.
+        """
         issued = 0
         for prediction in self._store.due():
+            seen = self._store.change(prediction.id, lambda p, now: p.give_up(now))
+            if seen.status.is_final:
+                log.info("prediction_given_up", prediction=prediction.id)
+                continue
             with redis_errors():
-                if self._queues.holds(prediction):
+                if self._queues.holds(seen):
+                    self._store.look_again(seen)
                     continue
             self._store.change(prediction.id, lambda p, _now: p.reissue())
             log.info("token_reissued", prediction=prediction.id, attempt=prediction.attempt)

@@ -18,11 +18,13 @@ from worker.engines import (
     EngineFault,
     Order,
     OutOfMemory,
+    TimedOut,
     UnusableLora,
     WeightsError,
 )
 from worker.environment import child_environment
-from worker.supervise import ChildDied, ChildHung, EngineChild
+from worker.pace import Pace
+from worker.supervise import STOP_S, ChildDied, ChildHung, EngineChild
 
 pytestmark = pytest.mark.timeout(60)
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,9 @@ if moment == "drawing":
     child.generate(order, lambda k, n: print(k, flush=True) or True)
 sys.stdin.read()
 """
+
+
+IMPATIENT = Pace(unknown_s=0.3)
 
 
 def quiet(_line):
@@ -255,9 +260,10 @@ def test_kill_from_another_thread_ends_the_wait(child):
 
 
 def test_hung_child_is_killed_and_says_where(child):
-    """A child that sends nothing for stall_s is killed, and its stack shows where it hung."""
+    """A child that is silent for too long is killed, and its stack shows where it hung."""
+    child._pace = IMPATIENT
     with pytest.raises(ChildHung, match="silent") as caught:
-        child.generate(order("hang"), carry_on, stall_s=0.3)
+        child.generate(order("hang"), carry_on)
 
     assert "in _act" in caught.value.tail
     assert not child.alive
@@ -266,10 +272,40 @@ def test_hung_child_is_killed_and_says_where(child):
 def test_stopped_process_is_killed(child):
     """Even a process that cannot run at all is killed."""
     os.kill(child.pid, signal.SIGSTOP)
+    child._pace = IMPATIENT
 
     with pytest.raises(ChildHung):
-        child.generate(order(), carry_on, stall_s=0.3)
+        child.generate(order(), carry_on)
     assert not child.alive
+
+
+def test_an_order_that_takes_too_long_is_stopped(child):
+    """At the end of its time an order stops at its next step, and the child draws on."""
+    with pytest.raises(TimedOut):
+        child.generate(order("slow", steps=1000), carry_on, timeout_s=0.2)
+
+    pid = child.pid
+    assert child.generate(order(), carry_on, timeout_s=60).pictures
+    assert child.pid == pid
+
+
+@pytest.mark.parametrize("how", ["hang", "stop"])
+def test_an_order_that_does_not_stop_is_killed(child, how):
+    """A child that is deaf at the end of the order's time is killed soon after."""
+    if how == "stop":
+        os.kill(child.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(TimedOut):
+        child.generate(order(how), carry_on, timeout_s=0.2)
+
+    assert not child.alive
+    assert STOP_S < time.monotonic() - started < 10
+
+
+def test_a_death_within_the_time_is_a_death(child):
+    """An order whose child dies before its time is up raises ChildDied, not TimedOut."""
+    with pytest.raises(ChildDied):
+        child.generate(order("die"), carry_on, timeout_s=60)
 
 
 def test_signals_to_the_group_do_not_end_the_child(child):

@@ -10,13 +10,21 @@ from rq.serializers import JSONSerializer
 
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import Unavailable
-from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status
+from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
 from app.predictions.queue import Queues, Token, open_queue
 from app.predictions.roster import Roster
-from app.predictions.store import Store
+from app.predictions.store import OPEN, Store
 from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
-from tests.fakes import ScriptedEngine, a_prediction, a_store, eventually, lapse, make_due
+from tests.fakes import (
+    ScriptedEngine,
+    a_prediction,
+    a_store,
+    end_gap,
+    eventually,
+    lapse,
+    make_due,
+)
 from tests.redis_server import running_redis
 from worker import generate
 from worker.generate import Generator
@@ -59,6 +67,13 @@ class Rig:
         while self.connection.lpop(QUEUE):
             if prediction_id := queues.take(CheckpointKind.DISTILLED):
                 self.generator.work(prediction_id)
+
+    def reconcile(self):
+        """Let the gaps after failed attempts pass, and look after what is open."""
+        for prediction_id in self.connection.zrange(OPEN, 0, -1):
+            end_gap(self.store, prediction_id.decode())
+            make_due(self.connection, prediction_id)
+        Upkeep(self.store, Queues(self.connection), self.storage).reconcile()
 
     def ended(self, prediction_id="p"):
         eventually(lambda: self.store.get(prediction_id).status.is_final)
@@ -128,6 +143,9 @@ def test_a_dead_engine_costs_one_attempt(rig):
 
     rig.generator._advance = kill_at_first_step
     rig.work()
+    assert rig.store.get("p").status is Status.QUEUED
+    rig.reconcile()
+    rig.work()
     ended = rig.ended()
 
     assert (ended.status, ended.attempt, rig.revived) == (Status.SUCCEEDED, 2, 1)
@@ -139,13 +157,35 @@ def test_a_poisonous_prediction_is_given_up(rig, prompt):
     """What kills its engine each time fails after three attempts, and the next prediction succeeds."""
     rig.add("poison", prompt)
     rig.add("next")
-    rig.work()
+    for _ in range(MAX_ATTEMPTS):
+        rig.work()
+        rig.reconcile()
     poison = rig.ended("poison")
 
     assert poison.failure.cause is Cause.WORKER_LOST
+    assert poison.failure.is_retryable
+    assert "engine process ended" in poison.failure.message
     assert (poison.attempt, rig.revived) == (MAX_ATTEMPTS, MAX_ATTEMPTS)
     assert rig.ended("next").status is Status.SUCCEEDED
     assert rig.ended("next").attempt == 1
+
+
+@process
+@pytest.mark.parametrize(("prompt", "revived"), [("slow", 0), ("hang", 1)])
+def test_what_runs_too_long_ends(rig, prompt, revived):
+    """At the end of its time a prediction fails for good; only an engine that is deaf to it is replaced."""
+    given = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
+    timeouts = Timeouts(queue=timedelta(days=9999), run=timedelta(seconds=0.2))
+    given |= {"num_inference_steps": 50}
+    rig.store.add(a_prediction("long", input=given, timeouts=timeouts))
+    rig.add("next")
+    rig.work()
+    ended = rig.ended("long")
+
+    assert (ended.failure.cause, ended.attempt) == (Cause.TIMEOUT, 1)
+    assert ended.failure.is_retryable
+    assert rig.revived == revived
+    assert rig.ended("next").status is Status.SUCCEEDED
 
 
 @process
@@ -348,7 +388,7 @@ def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
     scripted.generator._store = Away(scripted.connection, Queues(scripted.connection), timedelta(1))
 
     assert scripted.generator._advance("p", owner, 1, 4)
-    scripted.generator._release("p", owner, is_counted=True)  # and an end is left to the lease
+    scripted.generator._release("p", owner)  # and an end is left to the lease
 
 
 @process

@@ -11,6 +11,7 @@ from PIL import Image
 
 from app.images.source import ImageSource
 from app.outbound import Outbound
+from app.predictions.clock import Clock
 from app.predictions.errors import (
     AlreadyFinal,
     InvalidInput,
@@ -18,7 +19,7 @@ from app.predictions.errors import (
     UnknownModel,
     UnknownPrediction,
 )
-from app.predictions.prediction import Idempotency, Status
+from app.predictions.prediction import Idempotency, Status, Timeouts
 from app.predictions.queue import Queues
 from app.predictions.roster import Roster
 from app.predictions.service import Service
@@ -32,6 +33,7 @@ from tests.fakes import FailingStorage, a_store
 TEXT = "flux-2-klein-4b-text-to-image"
 EDIT = "flux-2-klein-4b-edit"
 LINKS = Links("secret")
+TIMEOUTS = Timeouts(queue=timedelta(hours=1), run=timedelta(minutes=1))
 
 
 def png(side=64):
@@ -58,6 +60,8 @@ class Counter:
             roster=Roster(connection),
             storage=self.storage,
             images=ImageSource(self.storage, LINKS, Outbound(())),
+            clock=Clock(connection),
+            timeouts=TIMEOUTS,
             strict_inputs=strict_inputs,
         )
 
@@ -86,6 +90,7 @@ def test_a_submitted_prediction_is_queued(counter):
     assert 0 <= first.input["seed"] < 2**32
     assert first.id != second.id
     assert timedelta() <= datetime.now(UTC) - first.created_at < timedelta(seconds=5)
+    assert first.timeouts == TIMEOUTS
 
 
 @pytest.mark.parametrize("seed", [0, -5, 2**63 - 1])

@@ -216,7 +216,7 @@ def test_release_pushes_a_fresh_token(store, connection):
     store.add(a_prediction())
     connection.delete(QUEUE)
     claim(store)
-    store.change("p", lambda p, _now: p.release("a", is_counted=False))
+    store.change("p", lambda p, now: p.release("a", now))
 
     assert connection.lrange(QUEUE, 0, -1) == [b"p-2"]
 

@@ -29,7 +29,7 @@ from app.predictions.queue import Queues
 from app.predictions.store import EXPIRY, FINAL_CHANNEL, OPEN, Store, record_key
 from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
-from tests.fakes import a_prediction, lapse, make_due
+from tests.fakes import a_prediction, end_gap, lapse, make_due
 
 QUEUE = "rq:queue:klein-distilled"
 FAILURE = Failure(cause=Cause.ENGINE, message="no picture")
@@ -60,6 +60,7 @@ class Expected:
     is_leased: bool = False
     attempt: int = 0
     outputs: tuple[Output, ...] = ()
+    is_put_off: bool = False  # after a failed attempt
 
 
 class Machine(RuleBasedStateMachine):
@@ -111,7 +112,7 @@ class Machine(RuleBasedStateMachine):
         """Work on a token: a fresh, a repeated or a stale one."""
         expected = self.model[prediction_id]
         is_mine = expected.status is Status.RUNNING and expected.owner == owner
-        is_free = expected.status is Status.QUEUED or (
+        is_free = (expected.status is Status.QUEUED and not expected.is_put_off) or (
             expected.status is Status.RUNNING and not expected.is_leased
         )
         if is_mine:
@@ -137,14 +138,29 @@ class Machine(RuleBasedStateMachine):
         if self.moves(prediction_id, owner, lambda p, _now: p.advance(owner, step, 4)):
             assert self.store.get(prediction_id).step == step
 
-    @rule(prediction_id=known, owner=OWNERS, is_counted=st.booleans())
-    def release(self, prediction_id: str, owner: str, is_counted: bool) -> None:
-        if self.moves(
-            prediction_id, owner, lambda p, _now: p.release(owner, is_counted=is_counted)
-        ):
+    @rule(prediction_id=known, owner=OWNERS)
+    def release(self, prediction_id: str, owner: str) -> None:
+        if self.moves(prediction_id, owner, lambda p, now: p.release(owner, now)):
             expected = self.model[prediction_id]
             expected.status, expected.owner, expected.is_leased = Status.QUEUED, None, False
-            expected.attempt -= not is_counted
+            expected.attempt -= 1
+
+    @rule(prediction_id=known, owner=OWNERS)
+    def retry(self, prediction_id: str, owner: str) -> None:
+        if self.moves(prediction_id, owner, lambda p, now: p.retry(owner, "no reason", now)):
+            expected = self.model[prediction_id]
+            if expected.attempt == MAX_ATTEMPTS:
+                expected.status = Status.FAILED
+                return
+            expected.status, expected.owner, expected.is_leased = Status.QUEUED, None, False
+            expected.is_put_off = True
+
+    @rule(prediction_id=known)
+    def gap_passes(self, prediction_id: str) -> None:
+        """The time has come for the next attempt."""
+        if self.model[prediction_id].is_put_off:
+            end_gap(self.store, prediction_id)
+            self.model[prediction_id].is_put_off = False
 
     @rule(prediction_id=known, owner=OWNERS)
     def succeed(self, prediction_id: str, owner: str) -> None:
@@ -211,6 +227,7 @@ class Machine(RuleBasedStateMachine):
             if expected.is_leased and expected.status is Status.RUNNING:
                 lapse(self.store, prediction_id)
                 expected.is_leased = False
+            self.gap_passes(prediction_id)
             make_due(self.connection, prediction_id)
         self.upkeep.reconcile()
         waiting = {i.decode() for i in self.connection.zrange("klein:line:distilled:key", 0, -1)}

@@ -7,6 +7,7 @@ EngineError
 │   └── InvalidOutput   the model drew what is no picture, twice
 ├── UnusableLora    a LoRA of the order is missing or does not fit, the engine is fine
 ├── OutOfMemory     one order was too large, the engine is fine
+├── TimedOut        one order took longer than it may
 ├── DeviceLost      the device is in a state that only a new process cures
 └── Cancelled       the caller asked to stop
 """
@@ -41,6 +42,10 @@ class UnusableLora(EngineError):
 
 class OutOfMemory(EngineError):
     """The device has too little memory for this request; ask for fewer or smaller images."""
+
+
+class TimedOut(EngineError):
+    """The order took longer than it may; ask for fewer steps, or fewer or smaller images."""
 
 
 class DeviceLost(EngineError):

@@ -22,6 +22,7 @@ _FAILURES = {
         (Cause.INPUT, "INPUT_VALIDATION_ERROR", "VALIDATION", "input", "invalid_user_input"),
         (Cause.ENGINE, "PROVIDER_FAILED", "PROVIDER", "generate", "provider_error"),
         (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", "generate", "provider_error"),
+        (Cause.QUEUE_TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", "queue", "execution_timeout"),
         (Cause.TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", "generate", "execution_timeout"),
         (Cause.STORAGE, "PROVIDER_SERVER_ERROR", "INTERNAL", "store", "internal_error"),
         (

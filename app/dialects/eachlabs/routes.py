@@ -15,7 +15,7 @@ from app.dialects.dependencies import PicturesOf, ServiceOf, shower, wait_for_en
 from app.dialects.eachlabs import bodies, wire
 from app.dialects.eachlabs.output import classification_of
 from app.predictions.catalog import MODELS, find_model
-from app.predictions.prediction import Prediction
+from app.predictions.prediction import Prediction, Timeouts
 from app.predictions.service import Service
 
 WAIT_MAX_S = 60.0
@@ -60,6 +60,38 @@ IdempotencyKey = Annotated[
         "the same body within a day it makes no second prediction; with another body it is a 409.",
     ),
 ]
+
+
+def _timeouts(
+    service: ServiceOf,
+    queue: Annotated[
+        float | None,
+        Header(
+            alias="X-Queue-Timeout",
+            gt=0,
+            allow_inf_nan=False,
+            description="Seconds that this prediction may wait for a worker; ends as an error then.",
+        ),
+    ] = None,
+    run: Annotated[
+        float | None,
+        Header(
+            alias="X-Run-Timeout",
+            gt=0,
+            allow_inf_nan=False,
+            description="Seconds that an attempt may run; ends as an error then.",
+        ),
+    ] = None,
+) -> Timeouts:
+    """Read how long a caller wants to wait; never longer than the setting allows."""
+    most = service.timeouts
+    return Timeouts(
+        queue=_bounded("X-Queue-Timeout", queue, most.queue),
+        run=_bounded("X-Run-Timeout", run, most.run),
+    )
+
+
+TimeoutsOf = Annotated[Timeouts, Depends(_timeouts)]
 _CREATE_DOCS = {
     "requestBody": {
         "required": True,
@@ -75,11 +107,16 @@ _CREATE_DOCS = {
     responses=_answers(bodies.Accepted, 400, 404, 409, 413, 422),
 )
 @private.post("/v1/prediction/", include_in_schema=False, response_model=None)
-def create(
-    key_id: KeyId, body: CreateBody, service: ServiceOf, view: ViewOf, again: IdempotencyKey = None
+def create(  # noqa: PLR0913 -- FastAPI passes each part by name
+    key_id: KeyId,
+    body: CreateBody,
+    service: ServiceOf,
+    view: ViewOf,
+    timeouts: TimeoutsOf,
+    word: IdempotencyKey = None,
 ) -> Response:
     """Create a prediction and answer at once with its id."""
-    return JSONResponse(view.accepted(_submit(key_id, body, service, view, again)))
+    return JSONResponse(view.accepted(_submit(key_id, body, service, view, timeouts, word)))
 
 
 @private.post(
@@ -95,10 +132,11 @@ async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
     body: CreateBody,
     service: ServiceOf,
     view: ViewOf,
-    again: IdempotencyKey = None,
+    timeouts: TimeoutsOf,
+    word: IdempotencyKey = None,
 ) -> Response:
     """Create a prediction and answer when it has ended; 200 also where it failed."""
-    created = await run_in_threadpool(_submit, key_id, body, service, view, again)
+    created = await run_in_threadpool(_submit, key_id, body, service, view, timeouts, word)
     ended = await wait_for_end(request, service, created, None)
     return JSONResponse(await run_in_threadpool(view.run, ended, shower(ended, service, view)))
 
@@ -247,16 +285,31 @@ def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
     return JSONResponse(wire.model_openapi(find_model(slug, service.roster.served()), view.base))
 
 
-def _submit(
-    key_id: str, body: bodies.CreateBody, service: Service, view: wire.View, again: str | None
+def _submit(  # noqa: PLR0913 -- all that a caller can say of a request
+    key_id: str,
+    body: bodies.CreateBody,
+    service: Service,
+    view: wire.View,
+    timeouts: Timeouts,
+    word: str | None,
 ) -> Prediction:
     return service.submit(
         key_id,
         body.model,
         body.input,
         wire.webhook_of(body, view.base),
-        wire.idempotency_of(body, again),
+        wire.idempotency_of(body, word),
+        timeouts,
     )
+
+
+def _bounded(header: str, asked_s: float | None, most: timedelta) -> timedelta:
+    if asked_s is None:
+        return most
+    if asked_s > most.total_seconds():
+        details = f"{header}: send at most {most.total_seconds():g} seconds"
+        raise BadRequest(f"invalid {header} parameter", details)
+    return timedelta(seconds=asked_s)
 
 
 def _preferred_wait(request: Request) -> float:

@@ -10,10 +10,12 @@ from app.predictions.prediction import (
     LEASE,
     MAX_ATTEMPTS,
     QUEUE_CHECK,
+    RETRY_GAP,
     Cause,
     Failure,
     Output,
     Status,
+    Timeouts,
 )
 from tests.fakes import NOW, a_prediction
 
@@ -34,11 +36,12 @@ OWNERS_MOVES = pytest.mark.parametrize(
     [
         lambda p, owner: p.renew(owner, NOW),
         lambda p, owner: p.advance(owner, 1, 4),
-        lambda p, owner: p.release(owner, is_counted=True),
+        lambda p, owner: p.release(owner, NOW),
+        lambda p, owner: p.retry(owner, "no reason", NOW),
         lambda p, owner: p.succeed(owner, OUTPUTS, (), NOW),
         lambda p, owner: p.fail(owner, FAILURE, NOW),
     ],
-    ids=["renew", "advance", "release", "succeed", "fail"],
+    ids=["renew", "advance", "release", "retry", "succeed", "fail"],
 )
 
 
@@ -125,12 +128,68 @@ def test_progress_is_recorded():
     assert running.advance("a", 2, 4) == replace(running, step=2, steps=4)
 
 
-@pytest.mark.parametrize(("is_counted", "attempt"), [(True, 1), (False, 0)])
-def test_release_gives_back_with_a_new_token(is_counted, attempt):
-    """A release queues the prediction anew under a fresh token; only a counted one costs an attempt."""
-    released = running.advance("a", 2, 4).release("a", is_counted=is_counted)
+def test_release_gives_back_with_a_new_token():
+    """A release queues the prediction anew under a fresh token, and costs no attempt."""
+    released = running.advance("a", 2, 4).release("a", LATER)
 
-    assert released == replace(queued, attempt=attempt, token=2, steps=4)
+    assert released == replace(queued, attempt=0, token=2, steps=4, queued_at=LATER)
+
+
+def test_retries_come_after_growing_gaps():
+    """A retry costs its attempt, waits four times as long each time, and the last one fails it."""
+    now, prediction = NOW, queued
+    for attempt in range(1, MAX_ATTEMPTS):
+        prediction = prediction.claim("a", now).retry("a", "the engine died", now)
+        gap = RETRY_GAP * 4 ** (attempt - 1)
+        assert (prediction.status, prediction.attempt) == (Status.QUEUED, attempt)
+        assert prediction.due_at(now) == prediction.not_before == now + gap
+        with pytest.raises(Lost):
+            prediction.claim("b", now + gap - timedelta(milliseconds=1))
+        now += gap
+    last = prediction.claim("a", now).retry("a", "the engine died", now)
+
+    assert last.status is Status.FAILED
+    assert last.failure == Failure(
+        cause=Cause.WORKER_LOST, message=f"the engine died, in each of {MAX_ATTEMPTS} attempts"
+    )
+
+
+TIMED = replace(queued, timeouts=Timeouts(queue=timedelta(seconds=5), run=timedelta(seconds=60)))
+TOO_LATE = NOW + timedelta(seconds=5)
+IN_TIME = TOO_LATE - timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("look", [lambda p, now: p.give_up(now), lambda p, now: p.claim("a", now)])
+def test_what_waited_too_long_ends(look):
+    """At the end of its time in the queue a prediction fails, whoever looks at it then."""
+    ended = look(TIMED, TOO_LATE)
+
+    assert ended.status is Status.FAILED
+    assert ended.failure == Failure(
+        cause=Cause.QUEUE_TIMEOUT, message="no worker was free within 5 s"
+    )
+    assert ended.attempt == 0
+    assert TIMED.claim("a", IN_TIME).status is Status.RUNNING
+
+
+def test_only_waiting_counts():
+    """What runs is not given up; given back, or lost with its worker, it waits anew."""
+    held = TIMED.claim("a", IN_TIME)
+    released = held.release("a", LATER)
+    lost_at = IN_TIME + LEASE
+
+    assert held.give_up(TOO_LATE) is held
+    assert released.waits_until == LATER + timedelta(seconds=5)
+    assert held.claim("b", lost_at + timedelta(seconds=4)).status is Status.RUNNING
+    assert held.give_up(lost_at + timedelta(seconds=5)).status is Status.FAILED
+    assert queued.give_up(NOW + timedelta(days=999)) is queued
+    assert succeeded.give_up(TOO_LATE) is succeeded
+
+
+def test_a_deadline_is_looked_at_in_time():
+    """The reconciler's next look is never after the end of the time in the queue."""
+    assert TIMED.due_at(NOW) == TOO_LATE
+    assert TIMED.claim("a", NOW).due_at(NOW) == NOW + LEASE
 
 
 def test_success_keeps_pictures_and_notes():

@@ -1,0 +1,50 @@
+"""`X-Queue-Timeout` and `X-Run-Timeout`: what takes too long ends as an error of the class TIMEOUT."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import LONG, get, order, run
+
+
+def create(client: httpx.Client, headers: dict[str, str], **inputs: Any) -> str:
+    answer = client.post("/v1/prediction", json=order(**inputs), headers=headers)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["predictionID"])
+
+
+@pytest.mark.usefixtures("busy")
+def test_what_waits_too_long_ends(client: httpx.Client) -> None:
+    """While the only worker is busy, a prediction ends as its time in the queue does."""
+    shown = get(client, create(client, {"X-Queue-Timeout": "1.5"}), wait=20)
+
+    assert shown["status"] == "error"
+    envelope = shown["output"]
+    assert envelope["error_code"] == "EXECUTION_TIMEOUT"
+    assert envelope["classification"] == {"category": "TIMEOUT"}
+    assert (envelope["error_step"], envelope["retryable"]) == ("queue", True)
+    assert shown["error"] == envelope["error_message"] == "no worker was free within 1.5 s"
+    listed = client.get("/v1/executions?error_classification=execution_timeout").json()
+    assert shown["id"] in [line["id"] for line in listed["executions"]]
+
+
+def test_what_runs_too_long_ends(client: httpx.Client) -> None:
+    """A prediction ends as its running time does, and the worker goes on with the next."""
+    shown = get(client, create(client, {"X-Run-Timeout": "1"}, **LONG), wait=30)
+
+    assert shown["status"] == "error"
+    assert shown["output"]["classification"] == {"category": "TIMEOUT"}
+    assert shown["output"]["error_step"] == "generate"
+    assert run(client)["status"] == "success"
+
+
+@pytest.mark.parametrize("header", ["X-Queue-Timeout", "X-Run-Timeout"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", "", "99999999"])
+def test_a_wrong_limit_is_refused(client: httpx.Client, header: str, value: str) -> None:
+    """What is no positive number, or more than the setting allows, is a 400 that names the header."""
+    answer = client.post("/v1/prediction", json=order(), headers={header: value})
+
+    assert answer.status_code == 400
+    assert header in answer.json()["error"]
+    assert header in answer.json()["details"]

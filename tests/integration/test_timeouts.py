@@ -1,0 +1,89 @@
+"""Time in the queue, on Redis's clock: what nobody takes in time ends, token or none, and only then."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from app.predictions.clock import Clock
+from app.predictions.prediction import Cause, Status, Timeouts
+from app.predictions.queue import Queues
+from app.predictions.store import OPEN
+from app.predictions.upkeep import Upkeep
+from app.storage.local import LocalStorage
+from tests.fakes import a_prediction, a_store, make_due
+
+QUEUE = "rq:queue:klein-distilled"
+SHORT = Timeouts(queue=timedelta(seconds=5), run=timedelta(seconds=60))
+
+
+@pytest.fixture
+def store(connection):
+    return a_store(connection)
+
+
+@pytest.fixture
+def upkeep(connection, store, tmp_path):
+    return Upkeep(store, Queues(connection), LocalStorage(tmp_path))
+
+
+def add(store, prediction_id, waited_s):
+    """Add a prediction that has been waiting for a while."""
+    now = Clock(store._redis).now()
+    waited = timedelta(seconds=waited_s)
+    store.add(a_prediction(prediction_id, created_at=now - waited, timeouts=SHORT))
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_what_waited_too_long_ends_at_the_look(store, upkeep, connection, has_token):
+    """The reconciler ends what is over time, whether its token still waits or was lost; the rest stays."""
+    add(store, "late", waited_s=5.5)
+    add(store, "early", waited_s=1)
+    if not has_token:
+        connection.delete(QUEUE)
+    for prediction_id in ("late", "early"):
+        make_due(connection, prediction_id)
+    upkeep.reconcile()
+
+    assert store.get("late").failure.cause is Cause.QUEUE_TIMEOUT
+    assert store.get("early").status is Status.QUEUED
+    assert connection.zrange(OPEN, 0, -1) == [b"early"]
+
+
+def test_the_next_look_is_at_the_end_of_its_time(store, upkeep, connection):
+    """A look at a token that still waits plans the next one no later than the time limit."""
+    add(store, "p", waited_s=1)
+    limit_ms = store.get("p").waits_until.timestamp() * 1000
+    make_due(connection, "p")
+    upkeep.reconcile()
+
+    assert connection.zscore(OPEN, "p") == pytest.approx(limit_ms, abs=1)
+
+
+def test_a_worker_ends_it_too(store):
+    """A worker that takes the token too late fails the prediction instead of drawing it."""
+    add(store, "p", waited_s=5.5)
+
+    assert store.change("p", lambda p, now: p.claim("a", now)).status is Status.FAILED
+
+
+def test_time_is_rediss_own(connection, monkeypatch):
+    """The api's clock may be an hour off: predictions are dated by Redis, between its answers too."""
+    seconds, microseconds = connection.time()
+    monkeypatch.setattr(time, "time", lambda: seconds - 3600)
+    clock = Clock(connection)
+    first, second = clock.now(), clock.now()
+
+    assert abs(first.timestamp() - seconds - microseconds / 1e6) < 5
+    assert first < second < first + timedelta(seconds=5)
+
+
+def test_without_a_limit_nothing_ends(store, upkeep, connection):
+    """Records that were made before there were limits wait for ever."""
+    store.add(a_prediction())
+    store.change("p", lambda p, _now: replace(p, created_at=p.created_at - timedelta(days=999)))
+    make_due(connection, "p")
+    upkeep.reconcile()
+
+    assert store.get("p").status is Status.QUEUED
