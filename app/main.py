@@ -13,7 +13,7 @@ from redis.backoff import ExponentialBackoff
 from app.api import files, health, metrics
 from app.api.errors import install_errors
 from app.api.requests import RequestLog
-from app.dialects.eachlabs import errors, routes, webhook_routes, wire
+from app.dialects.eachlabs import errors, events, routes, webhook_routes, wire
 from app.images.source import ImageSource
 from app.keys import open_keys
 from app.logs import log
@@ -90,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_errors(app, errors.answer)
     app.include_router(routes.private)
     app.include_router(routes.public)
+    app.include_router(events.router)
     app.include_router(webhook_routes.router)
     app.include_router(files.router)
     app.include_router(health.router)

@@ -22,6 +22,7 @@ from app.predictions.queue import Queues
 from app.tracing import add_span
 
 FINAL_CHANNEL = "klein:final"
+CHANGED_CHANNEL = "klein:changed"  # what is not the end: a claim, a step, a renewed lease
 OPEN = "klein:open"
 EXPIRY = "klein:expiry"
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
@@ -60,8 +61,8 @@ else
     redis.call('ZADD', KEYS[4], ARGV[7], ARGV[3])
     redis.call('ZADD', KEYS[5], ARGV[7], ARGV[3])
   end
-  redis.call('PUBLISH', ARGV[6], ARGV[3])
 end
+redis.call('PUBLISH', ARGV[6], ARGV[3])
 return 1
 """
 # KEYS open or expiry; ARGV most, look again after (ms): whoever gets an id has that long to deal with it
@@ -202,7 +203,7 @@ class Store:
                     prediction_id,
                     "" if due is None else _ms(due),
                     _ms(now + self._retention),
-                    FINAL_CHANNEL,
+                    FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
                     _ms(now) if after.owes_webhook else "",
                 )
                 if not pipe.execute()[-1]:

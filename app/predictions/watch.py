@@ -1,9 +1,12 @@
-"""Wait until a prediction is final: one subscription a process wakes the waiters; the record is the truth."""
+"""Wait until a prediction is final, or follow it there: one subscription a process wakes who waits.
+
+An announcement is a hint, the record is the truth.
+"""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import cast
 
 import redis.asyncio
@@ -11,10 +14,18 @@ from redis.exceptions import RedisError
 
 from app.logs import log
 from app.predictions.prediction import Prediction
-from app.predictions.store import FINAL_CHANNEL, decode, record_key, redis_errors
+from app.predictions.store import (
+    CHANGED_CHANNEL,
+    FINAL_CHANNEL,
+    decode,
+    record_key,
+    redis_errors,
+)
 
 POLL_S = 10.0  # a lost announcement costs at most this much waiting
 RECONNECT_S = 0.5
+
+_Woken = defaultdict[str, set[asyncio.Event]]  # by prediction id
 
 
 class Watch:
@@ -23,7 +34,8 @@ class Watch:
     def __init__(self, connection: "redis.asyncio.Redis", poll_s: float = POLL_S) -> None:
         self._redis = connection
         self._poll_s = poll_s
-        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiters: _Woken = defaultdict(set)  # by the end
+        self._followers: _Woken = defaultdict(set)  # by each change
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -46,9 +58,7 @@ class Watch:
         """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit)."""
         clock = asyncio.get_running_loop().time
         ends = clock() + timeout if timeout is not None else float("inf")
-        event = asyncio.Event()
-        self._waiters[prediction_id].add(event)
-        try:
+        with _registered(self._waiters, prediction_id) as event:
             while True:
                 event.clear()
                 prediction = await self.read(
@@ -58,40 +68,81 @@ class Watch:
                 left = ends - clock()
                 if prediction.status.is_final or left <= 0:
                     return prediction
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, self._poll_s)):
-                        await event.wait()
-        finally:
-            self._waiters[prediction_id].discard(event)
-            if not self._waiters[prediction_id]:
-                del self._waiters[prediction_id]
+                await _pause(event, min(left, self._poll_s))
+
+    async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction]:
+        """Yield the prediction as it is now, then whenever it has got on, until it has ended.
+
+        Who is slow misses what was in between, never the end. Raises UnknownPrediction or Unavailable.
+        """
+        seen = None
+        with _registered(self._followers, prediction_id) as event:
+            while True:
+                event.clear()
+                prediction = await self.read(prediction_id)  # after clear, as above
+                _heed_cancellation()
+                if (now := _progress(prediction)) != seen:
+                    seen = now
+                    yield prediction
+                if prediction.status.is_final:
+                    return
+                await _pause(event, self._poll_s)
 
     @property
     def waiting(self) -> int:
-        """Count the waiters."""
-        return sum(len(events) for events in self._waiters.values())
+        """Count those who wait or follow."""
+        both = (self._waiters, self._followers)
+        return sum(len(events) for woken in both for events in woken.values())
 
     async def _listen(self) -> None:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(FINAL_CHANNEL)
+                    await pubsub.subscribe(FINAL_CHANNEL, CHANGED_CHANNEL)
                     async for message in pubsub.listen():
                         if message["type"] != "message":  # subscribed, or silently so once more
                             self._wake_all()  # what ended before was not announced to us
                             continue
-                        self._wake(message["data"].decode(errors="replace"))
+                        prediction_id = message["data"].decode(errors="replace")
+                        if message["channel"] == FINAL_CHANNEL.encode():
+                            _wake(self._waiters, prediction_id)
+                        _wake(self._followers, prediction_id)
             except RedisError as exc:
                 log.warning("subscription_lost", error=str(exc))
                 await asyncio.sleep(RECONNECT_S)
 
-    def _wake(self, prediction_id: str) -> None:
-        for event in self._waiters.get(prediction_id, ()):
-            event.set()
-
     def _wake_all(self) -> None:
-        for prediction_id in self._waiters:
-            self._wake(prediction_id)
+        for woken in (self._waiters, self._followers):
+            for prediction_id in woken:
+                _wake(woken, prediction_id)
+
+
+def _wake(woken: _Woken, prediction_id: str) -> None:
+    for event in woken.get(prediction_id, ()):
+        event.set()
+
+
+@contextmanager
+def _registered(woken: _Woken, prediction_id: str) -> Iterator[asyncio.Event]:
+    event = asyncio.Event()
+    woken[prediction_id].add(event)
+    try:
+        yield event
+    finally:
+        woken[prediction_id].discard(event)
+        if not woken[prediction_id]:
+            del woken[prediction_id]
+
+
+async def _pause(event: asyncio.Event, most_s: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(most_s):
+            await event.wait()
+
+
+def _progress(prediction: Prediction) -> tuple[object, ...]:
+    """Tell how far it is: a renewed lease is no progress."""
+    return prediction.status, prediction.attempt, prediction.step
 
 
 def _heed_cancellation() -> None:

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import httpx
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import uvicorn
+from fastapi import FastAPI
+
+from tests.acceptance.asking import until
 
 STARTED_S = 60
 _TELLING = {
@@ -109,3 +113,17 @@ def running_klein(weights: Path, **settings: str) -> Iterator[Klein]:
         finally:
             if klein.process.poll() is None:
                 klein.stop()
+
+
+@contextmanager
+def served(app: FastAPI, listener: socket.socket) -> Iterator[None]:
+    """Serve an app in this process, so that the test can look inside."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

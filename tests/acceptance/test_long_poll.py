@@ -3,32 +3,16 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from app.main import create_app
 from app.settings import Settings
 from tests.acceptance.asking import create, get, order, until
+from tests.acceptance.klein import served
 from tests.redis_server import RedisServer
-
-
-@contextmanager
-def served(app, listener: socket.socket) -> Iterator[None]:
-    """Serve an app in this process, so that the test can look inside."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        until(lambda: server.started)
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:

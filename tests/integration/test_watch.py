@@ -126,6 +126,63 @@ async def test_waiters_that_leave_are_freed(watch, store):
     assert watch._waiters == {}
 
 
+async def test_a_follower_sees_each_change(watch, store, connection):
+    """Who follows gets the present state, each claim and step, and the end; then it is over."""
+    store.add(a_prediction())
+    await until_listening(connection)
+    seen = []
+    changes = iter(
+        (
+            lambda p, now: p.claim("a", now),
+            lambda p, _: p.advance("a", 1, 4),
+            lambda p, _: p.advance("a", 2, 4),
+            lambda p, now: p.cancel(now),
+        )
+    )
+    async for prediction in watch.follow("p"):
+        seen.append((str(prediction.status), prediction.step))
+        if not prediction.status.is_final:
+            store.change("p", next(changes))
+
+    assert seen == [("queued", 0), ("running", 0), ("running", 1), ("running", 2), ("cancelled", 2)]
+    assert watch.waiting == 0
+
+
+async def test_steps_wake_who_follows_and_nobody_else(watch, store, connection):
+    """A step is told to a follower, a renewed lease is not, and who waits for the end sleeps through both."""
+    store.add(a_prediction())
+    await until_listening(connection)
+    following = watch.follow("p")
+    await anext(following)
+    store.change("p", lambda p, now: p.claim("a", now))
+    await anext(following)
+    waiter = asyncio.create_task(watch.wait("p", 60))
+    await until(lambda: watch.waiting == 2)
+    (woken,) = watch._waiters["p"]
+    woken.clear()
+
+    store.change("p", lambda p, now: p.renew("a", now))
+    store.change("p", lambda p, _: p.advance("a", 1, 4))
+
+    assert (await anext(following)).step == 1
+    assert not woken.is_set()
+    ended = end(store)
+    assert await anext(following) == ended
+    assert await waiter == ended
+    await following.aclose()
+
+
+async def test_a_follower_that_leaves_is_freed(watch, store):
+    """Closing what follows leaves nothing behind."""
+    store.add(a_prediction())
+    following = watch.follow("p")
+    await anext(following)
+    assert watch.waiting == 1
+    await following.aclose()
+
+    assert watch._followers == {}
+
+
 @pytest.mark.parametrize("turns", range(1, 16))
 async def test_a_waiter_can_leave_at_any_moment(redis_server, store, turns):
     """A cancellation ends a wait even where redis-py swallows it, while it connects, sends or reads."""

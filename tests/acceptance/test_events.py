@@ -1,0 +1,144 @@
+"""Following a prediction: every state it passes through, as it passes, and nothing to strangers."""
+
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fastapi.routing
+import httpx
+import pytest
+
+from app.main import create_app
+from app.settings import Settings
+from tests.acceptance.asking import create, get, until
+from tests.acceptance.klein import Klein, served
+from tests.redis_server import RedisServer
+
+
+class Event(NamedTuple):
+    name: str
+    id: str
+    data: Any
+
+
+def events(client: httpx.Client, prediction_id: str, **headers: str) -> Generator[Event]:
+    """Read the events of a prediction as they come, until the stream stops."""
+    path = f"/v1/prediction/{prediction_id}/events"
+    with client.stream("GET", path, headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "event" in fields:
+                yield Event(fields["event"], fields["id"], json.loads(fields["data"]))
+                fields = {}
+
+
+def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) -> None:
+    """The stream tells both states, every step in order, and at last what GET shows, once each."""
+    waiting = create(client, num_inference_steps=8)
+    seen = []
+    for event in events(client, waiting):
+        seen.append(event)
+        if event.data == {"id": waiting, "status": "created"}:
+            client.post(f"/v1/prediction/{busy}/cancel")
+
+    statuses = [event.data["status"] for event in seen if event.name == "status"]
+    steps = [event.data["step"] for event in seen if event.name == "progress"]
+    assert statuses == ["created", "processing"]
+    assert steps == sorted(set(steps))
+    assert set(steps) <= set(range(1, 8))
+    assert steps
+    assert {event.data["steps"] for event in seen if event.name == "progress"} == {8}
+    assert [event.name for event in seen].count("end") == 1
+    assert (seen[-1].name, seen[-1].data) == ("end", get(client, waiting))
+
+
+def test_what_has_ended_is_told_at_once(client: httpx.Client) -> None:
+    """A stream that is opened after the end holds the end alone."""
+    ended = create(client)
+    shown = get(client, ended, wait=30)
+
+    assert list(events(client, ended)) == [Event("end", "end", shown)]
+
+
+def test_a_reconnect_gets_the_present_state(client: httpx.Client, busy: str) -> None:
+    """A new stream begins with state and progress as they are; the event that is named is not repeated."""
+    first = events(client, busy)
+    progress = next(event for event in first if event.name == "progress")
+    first.close()
+
+    begun = [event for event, _ in zip(events(client, busy), range(2), strict=False)]
+    client.post(f"/v1/prediction/{busy}/cancel")
+    again = list(events(client, busy, **{"Last-Event-ID": "end"}))
+
+    assert [event.name for event in begun] == ["status", "progress"]
+    assert begun[1].data["step"] >= progress.data["step"]
+    assert again == []
+
+
+def test_a_cancel_ends_the_stream(client: httpx.Client, busy: str) -> None:
+    """Who follows hears of a cancel, and of nothing after it."""
+    for event in events(client, busy):
+        if event.name == "status":
+            client.post(f"/v1/prediction/{busy}/cancel")
+
+    assert (event.name, event.data["status"]) == ("end", "cancelled")
+
+
+def test_strangers_hear_nothing(client: httpx.Client, stranger: httpx.Client, busy: str) -> None:
+    """Another key's prediction is as unknown as one that never was, and no key is no entry."""
+    path = f"/v1/prediction/{busy}/events"
+
+    theirs = stranger.get(path)
+    nobodys = client.get("/v1/prediction/nobody/events")
+    keyless = client.get(path, headers={"X-API-Key": ""})
+
+    assert (theirs.status_code, theirs.json()) == (nobodys.status_code, nobodys.json())
+    assert theirs.json()["error"] == "Prediction not found"
+    assert keyless.status_code == 401
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_follows(klein: Klein, client: httpx.Client) -> None:
+    """The README's curl line prints the events and returns at the end."""
+    prediction_id = create(client)
+    url = f"{klein.url}/v1/prediction/{prediction_id}/events"
+    command = ["curl", "-sN", "--max-time", "50", url, "-H", f"X-API-Key: {klein.key}"]
+
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert printed.count("event: end\n") == 1
+    assert '"status": "success"' in printed
+
+
+def test_silence_is_filled_and_who_leaves_is_forgotten(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing happens comments keep the stream open; a client that hangs up frees its place."""
+    monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.05)  # FastAPI has no setting for it
+    app = create_app(Settings(data=tmp_path, redis_url=redis_server.url, api_keys=("k",)))
+    watch = app.state.service.watch
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        served(app, listener),
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+            headers={"X-API-Key": "k"},
+            trust_env=False,
+        ) as client,
+    ):
+        path = f"/v1/prediction/{create(client)}/events"
+        with client.stream("GET", path) as answer:
+            lines = answer.iter_lines()
+            assert [line for line, _ in zip(lines, range(20), strict=False)].count(": ping") > 1
+            assert watch.waiting == 1
+
+        until(lambda: watch.waiting == 0)
