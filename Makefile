@@ -36,6 +36,7 @@ bench-serving: .venv/.dev ## measure the serving overhead and write docs/serving
 
 bench-engine: .venv/.dev ## measure the engine beside plain diffusers and write docs/performance.md
 	$(BIN)/python -m deploy.bench.engine
+	$(BIN)/python -m deploy.bench.backlog
 
 weights: .venv/.dev ## train the built-in model (hours on a CPU, minutes on a GPU)
 	$(BIN)/python -m worker.weights.recipe --out worker/weights/builtin --resume
