@@ -71,15 +71,16 @@ class QueueWorker(SimpleWorker):
             super().heartbeat(timeout, pipeline)
 
 
-def run_worker(settings: Settings) -> None:
-    """Load the model, then work until told to stop."""
+def run_worker(settings: Settings, engine: str = "worker.child") -> None:
+    """Load the model, then work until told to stop; `engine` is the module of the engine process."""
     watch_devices()
     connection = _connect(settings)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
     storage = open_storage(settings.storage)
     weights = find_weights(settings.weights) if settings.weights else BUILT_IN
-    child = EngineChild(weights, loras=settings.loras, tuning=_tuning(settings))
+    tuning = _tuning(settings)
+    child = EngineChild(weights, loras=settings.loras, tuning=tuning, module=engine)
     leases = Leases(store, Roster(connection))
     publisher = Publisher(store, storage, leases)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
