@@ -8,12 +8,12 @@ import sys
 import click
 import redis
 import uvicorn
-from pydantic import ValidationError
 
+from app.commands import read_settings
+from app.commands.keys import has_keys, keys
 from app.embedded import NoServer
 from app.logs import configure_logs
 from app.main import create_app
-from app.settings import Settings
 from app.tracing import configure_tracing
 from app.up import up as run_tree
 
@@ -28,11 +28,14 @@ def main() -> None:
     """Group the commands."""
 
 
+main.add_command(keys)
+
+
 @main.command()
 def up() -> None:
     """Start everything on this machine: Redis, api, worker and courier."""
     try:
-        asyncio.run(run_tree(_settings()))
+        asyncio.run(run_tree(read_settings()))
     except NoServer as exc:
         raise click.ClickException(str(exc)) from None
 
@@ -40,15 +43,17 @@ def up() -> None:
 @main.command()
 def api() -> None:
     """Start the api alone."""
-    settings = _settings()
+    settings = read_settings()
     configure_logs("api")
     try:
         configure_tracing("api", settings.otlp_endpoint)
         app = create_app(settings)
     except ValueError as exc:
         raise click.ClickException(f"klein api: {exc}") from None
-    if not app.state.keys:
-        raise click.ClickException("klein api: no API key; set KLEIN_API_KEYS")
+    if not app.state.keys and not has_keys(settings):
+        raise click.ClickException(
+            "klein api: no API key; set KLEIN_API_KEYS, or `klein keys create NAME`"
+        )
     _allow_many_connections()
     uvicorn.run(
         app,
@@ -84,7 +89,7 @@ def _allow_many_connections() -> None:
 
 def _become(process: str) -> None:
     """Turn into a process of the `worker` package, which this one must not import."""
-    settings = _settings()
+    settings = read_settings()
     try:
         redis.Redis.from_url(settings.redis, socket_connect_timeout=2).ping()
     except (redis.RedisError, ValueError) as exc:
@@ -92,14 +97,6 @@ def _become(process: str) -> None:
             f"klein {process}: Redis does not answer at {settings.redis_shown}: {exc}; set REDIS_URL"
         ) from None
     os.execv(sys.executable, [sys.executable, "-m", "worker.main", process])  # noqa: S606
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as exc:
-        problems = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in exc.errors())
-        raise click.ClickException(f"settings: {problems}") from None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Wires the api process; reads from top to bottom."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import redis
 import redis.asyncio
@@ -15,13 +16,16 @@ from app.api.errors import install_errors
 from app.api.requests import RequestLog
 from app.dialects.eachlabs import errors, events, routes, webhook_routes, wire
 from app.images.source import ImageSource
-from app.keys import open_keys
+from app.keys import KEYS, Keys, given_keys
 from app.logs import log
 from app.outbound import Outbound
+from app.predictions.accounts import Limits
+from app.predictions.admission import Admission
 from app.predictions.census import take_census
 from app.predictions.clock import Clock
 from app.predictions.prediction import Timeouts
 from app.predictions.queue import Queues
+from app.predictions.rates import Rates
 from app.predictions.roster import Roster
 from app.predictions.service import Service
 from app.predictions.store import Store
@@ -47,7 +51,17 @@ def create_app(settings: Settings) -> FastAPI:
     )
     storage = open_storage(settings.storage)
     links = open_links(settings.url_secret, settings.data)
-    watch = Watch(redis.asyncio.Redis.from_pool(readers))
+    reading = redis.asyncio.Redis.from_pool(readers)
+    watch = Watch(reading)
+    keys = Keys(
+        given_keys(settings.api_keys, settings.data),
+        read=lambda key_id: cast("Awaitable[bytes | None]", reading.hget(KEYS, key_id)),
+        default=Limits(
+            in_flight=settings.key_in_flight,
+            per_minute=settings.key_per_minute,
+            dollars_per_month=settings.key_dollars_per_month,
+        ),
+    )
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
     roster = Roster(connection)
@@ -67,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         middleware=[Middleware(RequestLog, dialect=errors.answer)],
     )
-    app.state.keys = open_keys(settings.api_keys, settings.data)
+    app.state.keys = keys
     app.state.links = links
     app.state.words = WORDS[settings.status_words]
     app.state.retention = settings.retention
@@ -82,6 +96,9 @@ def create_app(settings: Settings) -> FastAPI:
         images=ImageSource(storage, links, Outbound(settings.allow_hosts)),
         clock=Clock(connection),
         timeouts=Timeouts(queue=settings.queue_timeout, run=settings.run_timeout),
+        admission=Admission(
+            rates=Rates(connection), limits_of=keys.limits_of, queue_limit=settings.queue_limit
+        ),
         strict_inputs=settings.strict_inputs,
     )
     app.state.system = metrics.open_system(

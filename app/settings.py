@@ -117,6 +117,27 @@ class Settings(BaseSettings):
         alias="KLEIN_RUN_TIMEOUT",
         description="how long one attempt may run before it ends as an error (seconds or ISO 8601)",
     )
+    queue_limit: int = Field(
+        10_000,
+        ge=1,
+        alias="KLEIN_QUEUE_LIMIT",
+        description="most predictions that have not ended, of all keys; more are a 429",
+    )
+    key_in_flight: int | None = Field(
+        None,
+        ge=1,
+        alias="KLEIN_KEY_IN_FLIGHT",
+        description="most predictions of one key that have not ended; `klein keys create` sets it for one key",
+    )
+    key_per_minute: int | None = Field(
+        None, ge=1, alias="KLEIN_KEY_PER_MINUTE", description="most creates of one key in a minute"
+    )
+    key_dollars_per_month: float | None = Field(
+        None,
+        ge=0,
+        alias="KLEIN_KEY_DOLLARS_PER_MONTH",
+        description="most that one key's successes may cost in a month of UTC, at the hosted price",
+    )
     body_max_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, alias="KLEIN_BODY_MAX_BYTES", description="largest request body"
     )

@@ -14,7 +14,7 @@ import httpx
 import redis
 
 from app.embedded import SOCKET_PATH_MAX, server_command
-from app.keys import make_key, open_keys
+from app.keys import given_keys, make_key
 from app.settings import Settings
 
 READY_S = 900.0
@@ -129,7 +129,7 @@ async def up(settings: Settings) -> None:
     """Run the tree until Ctrl-C or SIGTERM. Raises click.ClickException where it cannot run."""
     _check_port(settings)
     _check_data(settings)
-    key = None if open_keys(settings.api_keys, settings.data) else make_key(settings.data)
+    key = None if given_keys(settings.api_keys, settings.data) else make_key(settings.data)
     environ = os.environ | {"KLEIN_DATA": str(settings.data.resolve()), "REDIS_URL": settings.redis}
     tree = Tree(environ)
     loop = asyncio.get_running_loop()

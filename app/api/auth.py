@@ -26,7 +26,7 @@ class CallersKey(APIKeyHeader):
             bearer if scheme.lower() == "bearer" else None,
         )
         for key in presented:
-            key_id = keys.authenticate(key) if key else None
+            key_id = await keys.authenticate(key) if key else None
             if key_id is not None:
                 return key_id
         raise Unauthorized

@@ -7,6 +7,9 @@ KleinError
 ├── AlreadyFinal            a final prediction cannot be cancelled
 ├── KeyReused               an idempotency key came with another request
 ├── Lost                    the attempt no longer owns its prediction
+├── Refused
+│   ├── TooManyRequests     too many in flight or a minute, or the queue is full
+│   └── BudgetSpent         the key's budget of the month is spent
 └── Unavailable             Redis or the storage is away
 """
 
@@ -55,6 +58,22 @@ class KeyReused(KleinError):
 
 class Lost(KleinError):
     """The attempt no longer owns its prediction: stop the work and discard its files."""
+
+
+class Refused(KleinError):
+    """The key may not create this now; `Retry-After` says when it may."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyRequests(Refused):
+    """Too much is asked at once."""
+
+
+class BudgetSpent(Refused):
+    """The key's budget of the month is spent."""
 
 
 class Unavailable(KleinError):

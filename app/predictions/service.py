@@ -4,14 +4,22 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from app.images.check import check_image
+from app.images.check import ImageInfo, check_image
 from app.images.data_uri import is_data_uri
 from app.images.errors import ImageRejected
 from app.images.source import ImageSource
 from app.logs import log
+from app.predictions.accounts import most_cost
+from app.predictions.admission import Admission
 from app.predictions.catalog import Model, draw_seed, find_model
 from app.predictions.clock import Clock
-from app.predictions.errors import FieldProblem, InvalidInput, KeyReused, UnknownPrediction
+from app.predictions.errors import (
+    FieldProblem,
+    InvalidInput,
+    KeyReused,
+    Refused,
+    UnknownPrediction,
+)
 from app.predictions.inputs import ModelInput
 from app.predictions.prediction import Idempotency, Prediction, Timeouts, Webhook
 from app.predictions.roster import Roster
@@ -33,6 +41,7 @@ class Service:
     images: ImageSource
     clock: Clock
     timeouts: Timeouts  # the longest that a caller may ask for, and what all others get
+    admission: Admission
     strict_inputs: bool
 
     def submit(  # noqa: PLR0913 -- all that a caller can say of a request
@@ -46,23 +55,29 @@ class Service:
     ) -> Prediction:
         """Check a request, keep its input images, and queue it; a repeated request gets the first one's.
 
-        Raises UnknownModel, InvalidInput, KeyReused, StorageError or Unavailable; nothing is queued then.
+        Raises UnknownModel, InvalidInput, KeyReused, TooManyRequests, BudgetSpent, StorageError or Unavailable;
+        nothing is queued then.
         """
         if idempotency is not None and (first := self.store.recall(key_id, idempotency)):
             return first
+        self.admission.count(key_id)
         model = find_model(slug, self.roster.served())
         checked = model.parse(given)
         if self.strict_inputs:
             _refuse_unknown(model, given)
+        now = self.clock.now()
+        self.store.check(key_id, self.admission.terms(key_id, most_cost(checked, None)), now)
         prediction_id = str(uuid.uuid4())
         images = self._read_references(checked)
-        references = tuple(f"{prediction_id}/in-{k}.{kind}" for k, (kind, _) in enumerate(images))
+        references = tuple(
+            f"{prediction_id}/in-{k}.{info.format}" for k, (info, _) in enumerate(images)
+        )
         prediction = Prediction(
             id=prediction_id,
             key_id=key_id,
             model=slug,
             input=_kept_input(given, checked, references),
-            created_at=self.clock.now(),
+            created_at=now,
             timeouts=timeouts or self.timeouts,
             references=references,
             webhook=webhook,
@@ -72,8 +87,10 @@ class Service:
         for key, (_, data) in zip(references, images, strict=True):
             self.storage.put(key, data)
         try:
-            accepted = self.store.add(prediction)
-        except KeyReused:
+            size = (images[0][0].width, images[0][0].height) if images else None
+            terms = self.admission.terms(key_id, most_cost(checked, size))
+            accepted = self.store.add(prediction, terms)
+        except (KeyReused, Refused):
             self._forget_references(prediction)
             raise
         if accepted.id != prediction.id:
@@ -102,13 +119,13 @@ class Service:
         except StorageError as exc:
             log.warning("files_not_deleted", prediction=prediction.id, error=str(exc))
 
-    def _read_references(self, checked: ModelInput) -> list[tuple[str, bytes]]:
+    def _read_references(self, checked: ModelInput) -> list[tuple[ImageInfo, bytes]]:
         images = []
         problems = []
         for k, reference in enumerate(checked.references):
             try:
                 data = self.images.read(reference)
-                images.append((check_image(data).format, data))
+                images.append((check_image(data), data))
             except ImageRejected as exc:
                 problems.append(FieldProblem(field=f"image_urls[{k}]", message=str(exc)))
         if problems:

@@ -1,9 +1,10 @@
 """The predictions in Redis: every transition is a pure function applied by one compare-and-set script.
 
 Keys: `klein:prediction:{id}` the record · `klein:open` ids by the time somebody must look at them ·
-`klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{word}` the id that a repeated request gets · `klein:expiry` final ids by the time they are deleted · `klein:webhooks:due`
-ids by the time of the next webhook attempt · `klein:webhooks:of:{key}` a key's ids with a webhook. All times that
-decide anything are Redis's own. A queue token is pushed in the transaction that makes it necessary.
+`klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{word}` the id that a repeated request gets ·
+`klein:expiry` final ids by the time they are deleted · `klein:webhooks:due` ids by the time of the next webhook attempt ·
+`klein:webhooks:of:{key}` a key's ids with a webhook · what `accounts` says. All times that decide anything are Redis's
+own. A queue token is pushed in the transaction that makes it necessary.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +17,19 @@ import redis
 from pydantic import TypeAdapter
 
 from app.metrics import ACCEPTED, ENDED, STAGE_SECONDS, Stage
-from app.predictions.errors import KeyReused, Unavailable, UnknownPrediction
+from app.predictions.accounts import (
+    REFUSAL,
+    UNLIMITED,
+    Refusal,
+    Terms,
+    cost_of,
+    error_of,
+    held_key,
+    month_of,
+    nanodollars,
+    spent_key,
+)
+from app.predictions.errors import KeyReused, KleinError, Unavailable, UnknownPrediction
 from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
 from app.tracing import add_span
@@ -27,28 +40,40 @@ OPEN = "klein:open"
 EXPIRY = "klein:expiry"
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
 WEBHOOKS_DUE = "klein:webhooks:due"
+RATE_OVER = timedelta(
+    minutes=1
+)  # the time over which the rate is measured at which predictions end
 
 _RECORD = TypeAdapter(Prediction)
 # binds `now`, in ms of Redis time, for the script that follows
 NOW_MS = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
-# KEYS record, open, history, and with an idempotency key the id that it stands for
-# ARGV record, id, created (ms), look again after (ms), idempotency key kept for (ms); gives the id that was accepted.
-# Redis's client sends it again where the reply was lost: by then the prediction may have moved on.
-_ADD = f"""{NOW_MS}
-if KEYS[4] then
-  local first = redis.call('GET', KEYS[4])
-  if first and first ~= ARGV[2] then return first end
-  redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[5])
+# KEYS record, open, history, held, spent, and with an idempotency key the id that it stands for
+# ARGV record, id, created (ms), look again after (ms), idempotency key kept for (ms), and what `refusal` judges
+# gives the id that was accepted, or why none was. Redis's client sends it again where the reply was lost: by then the
+# prediction may have moved on.
+_ADD = f"""{NOW_MS}{REFUSAL}
+if KEYS[6] then
+  local first = redis.call('GET', KEYS[6])
+  if first and first ~= ARGV[2] then return {{first, ''}} end
 end
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return ARGV[2] end
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return {{ARGV[2], ''}} end
+local refused = refusal(KEYS[2], KEYS[4], KEYS[5], unpack(ARGV, 6))
+if refused ~= '' then
+  redis.call('DEL', KEYS[1])
+  return {{'', refused}}
+end
+if KEYS[6] then redis.call('SET', KEYS[6], ARGV[2], 'PX', ARGV[5]) end
 redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
-return ARGV[2]
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[7])
+return {{ARGV[2], ''}}
 """
+# KEYS open, held, spent; ARGV what `refusal` judges
+_CHECK = f"{REFUSAL} return refusal(KEYS[1], KEYS[2], KEYS[3], unpack(ARGV))"
 # KEYS record; the record beside the time (ms) at which it was read
 _READ = f"{NOW_MS} return {{now, redis.call('GET', KEYS[1])}}"
-# KEYS record, open, expiry, webhooks due, webhooks of the key
-# ARGV old, new, id, next look (ms; '' when final), expiry (ms), channel, webhook due (ms; '' for none)
+# KEYS record, open, expiry, webhooks due, webhooks of the key, held, spent
+# ARGV old, new, id, next look (ms; '' when final), expiry (ms), channel, webhook due (ms; '' for none), month, cost
 _CHANGE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
@@ -57,6 +82,8 @@ if ARGV[4] ~= '' then
 else
   redis.call('ZREM', KEYS[2], ARGV[3])
   redis.call('ZADD', KEYS[3], ARGV[5], ARGV[3])
+  redis.call('HDEL', KEYS[6], ARGV[3])
+  if ARGV[9] ~= '0' then redis.call('HINCRBY', KEYS[7], ARGV[8], ARGV[9]) end
   if ARGV[7] ~= '' then
     redis.call('ZADD', KEYS[4], ARGV[7], ARGV[3])
     redis.call('ZADD', KEYS[5], ARGV[7], ARGV[3])
@@ -123,13 +150,15 @@ class Store:
         self._queues = queues
         self._retention = retention
 
-    def add(self, prediction: Prediction) -> Prediction:
+    def add(self, prediction: Prediction, terms: Terms = UNLIMITED) -> Prediction:
         """Accept a prediction: its record and its queue token, in one transaction.
 
-        Gives the one that was accepted: where its idempotency key has come before, the first. Raises KeyReused.
+        Gives the one that was accepted: where its idempotency key has come before, the first. Raises KeyReused,
+        TooManyRequests or BudgetSpent.
         """
         idempotency = prediction.idempotency
         keys = [record_key(prediction.id), OPEN, _history_key(prediction.key_id)]
+        keys += [held_key(prediction.key_id), spent_key(prediction.key_id)]
         if idempotency is not None:
             keys.append(_idempotency_key(prediction.key_id, idempotency))
         pipe = self._redis.pipeline()
@@ -144,15 +173,26 @@ class Store:
                 _ms(prediction.created_at),
                 _ms(prediction.due_at(prediction.created_at)) - _ms(prediction.created_at),
                 round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
+                *terms.words(prediction.created_at),
             )
-            accepted = cast("bytes", pipe.execute()[-1]).decode()
+            accepted, refused = (part.decode() for part in pipe.execute()[-1])
             if accepted != prediction.id:
                 self._queues.remove(prediction, pipe)  # where this is not reached it leads nowhere
                 pipe.execute()
+        if refused:
+            raise self._error(Refusal(refused), terms, prediction.created_at)
         if idempotency is None or accepted == prediction.id:
             ACCEPTED.labels(prediction.model).inc()
             return prediction
         return _repeated(self.get(accepted), idempotency)
+
+    def check(self, key_id: str, terms: Terms, now: datetime) -> None:
+        """Refuse early what `add` would refuse. Raises TooManyRequests or BudgetSpent."""
+        keys = (OPEN, held_key(key_id), spent_key(key_id))
+        with redis_errors():
+            refused = self._redis.eval(_CHECK, len(keys), *keys, *terms.words(now))
+        if refused:
+            raise self._error(Refusal(cast("bytes", refused).decode()), terms, now)
 
     def recall(self, key_id: str, idempotency: Idempotency) -> Prediction | None:
         """Find what this request made when it came before. Raises KeyReused where it was another."""
@@ -192,12 +232,14 @@ class Store:
                     self._queues.push(after, pipe)  # harmless where the change loses its race
                 pipe.eval(
                     _CHANGE,
-                    5,
+                    7,
                     key,
                     OPEN,
                     EXPIRY,
                     WEBHOOKS_DUE,
                     deliveries_key(after.key_id),
+                    held_key(after.key_id),
+                    spent_key(after.key_id),
                     cast("bytes", record),
                     _RECORD.dump_json(after),
                     prediction_id,
@@ -205,6 +247,8 @@ class Store:
                     _ms(now + self._retention),
                     FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
                     _ms(now) if after.owes_webhook else "",
+                    month_of(now),
+                    nanodollars(cost_of(after)),
                 )
                 if not pipe.execute()[-1]:
                     continue
@@ -221,6 +265,11 @@ class Store:
             return
         with redis_errors():
             self._redis.zadd(OPEN, {prediction.id: _ms(prediction.waits_until)}, xx=True, lt=True)
+
+    def has_backlog(self, prediction: Prediction) -> bool:
+        """Say whether others wait for the kind of worker that this one needs."""
+        with redis_errors():
+            return self._queues.waiting(prediction) > 0
 
     def count_open(self) -> int:
         """Count the predictions that are not final."""
@@ -279,6 +328,12 @@ class Store:
             total=len(found),
             is_capped=len(cast("list[bytes]", ids)) > most,
         )
+
+    def _error(self, refusal: Refusal, terms: Terms, now: datetime) -> KleinError:
+        since = _ms(now + self._retention - RATE_OVER)
+        with redis_errors():
+            ended = self._redis.zcount(EXPIRY, since, "+inf")
+        return error_of(refusal, terms.limits, now, ended / RATE_OVER.total_seconds())
 
     def _listed(self, key: str, most: int) -> list[Prediction]:
         with redis_errors():

@@ -40,7 +40,7 @@ class Klein:
         self.other_key = "other-key"
         self.folder = folder
         self.log: list[str] = []
-        self._environ = os.environ | {
+        self.environ = os.environ | {
             "KLEIN_PORT": str(port),
             "KLEIN_DATA": str(folder),
             "KLEIN_API_KEYS": f"{self.key},{self.other_key}",
@@ -52,7 +52,7 @@ class Klein:
         self._ready = threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", "up"],
-            env=self._environ,
+            env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

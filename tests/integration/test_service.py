@@ -11,6 +11,8 @@ from PIL import Image
 
 from app.images.source import ImageSource
 from app.outbound import Outbound
+from app.predictions.accounts import Limits
+from app.predictions.admission import Admission
 from app.predictions.clock import Clock
 from app.predictions.errors import (
     AlreadyFinal,
@@ -21,6 +23,7 @@ from app.predictions.errors import (
 )
 from app.predictions.prediction import Idempotency, Status, Timeouts
 from app.predictions.queue import Queues
+from app.predictions.rates import Rates
 from app.predictions.roster import Roster
 from app.predictions.service import Service
 from app.predictions.store import Store
@@ -51,6 +54,7 @@ class Counter:
 
     def __init__(self, connection, readers, folder, strict_inputs=False):
         self.connection = connection
+        self.limits = Limits()
         self.folder = folder
         self.storage = FailingStorage(LocalStorage(folder), failures=0)
         self.store = a_store(connection)
@@ -62,6 +66,9 @@ class Counter:
             images=ImageSource(self.storage, LINKS, Outbound(())),
             clock=Clock(connection),
             timeouts=TIMEOUTS,
+            admission=Admission(
+                rates=Rates(connection), limits_of=lambda _: self.limits, queue_limit=None
+            ),
             strict_inputs=strict_inputs,
         )
 

@@ -1,56 +1,142 @@
 """API keys: who is known, and what is kept of them."""
 
 import stat
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import TypeAdapter
 
-from app.keys import Keys, hash_key, make_key, open_keys
+from app.keys import CACHE_S, Key, Keys, given_keys, hash_key, make_key
+from app.predictions.accounts import Limits
 
-KEYS = open_keys(("first", "second"), folder=Path("unused"))
+MADE = f"klein_{'0' * 16}_{'a' * 43}"
+RECORD = Key(id="0" * 16, name="app", hash=hash_key(MADE), created_at=datetime.now(UTC))
 
 
-def test_a_known_key_has_an_id():
-    """Each known key has its own id, always the same, which is no part of the key."""
-    first, second = KEYS.authenticate("first"), KEYS.authenticate("second")
+class Kept:
+    """The records of Redis, and a clock that a test moves."""
 
-    assert first == KEYS.authenticate("first") == hash_key("first")[:16]
+    def __init__(self, *records):
+        self.records = {record.id: record for record in records}
+        self.reads = 0
+        self.now = 0.0
+
+    async def read(self, key_id):
+        self.reads += 1
+        record = self.records.get(key_id)
+        return None if record is None else TypeAdapter(Key).dump_json(record)
+
+    def keys(self, *given, default=None):
+        hashes = frozenset(hash_key(key) for key in given)
+        return Keys(hashes, self.read, default or Limits(), clock=lambda: self.now)
+
+
+async def test_a_given_key_has_an_id():
+    """Each key by setting has its own id, always the same, which is no part of the key."""
+    keys = Kept().keys("first", "second")
+    first, second = await keys.authenticate("first"), await keys.authenticate("second")
+
+    assert first == await keys.authenticate("first") == hash_key("first")[:16]
     assert first != second
 
 
 @pytest.mark.parametrize("key", ["", "firs", "First", "first ", "\ud800", "火", "x" * 100_000])
-def test_an_unknown_key_has_none(key):
-    """Whatever it is made of, a key that is not known is nobody's."""
-    assert KEYS.authenticate(key) is None
+async def test_an_unknown_key_has_none(key):
+    """Whatever it is made of, a key that is not known is nobody's, and Redis is not asked."""
+    kept = Kept()
+
+    assert await kept.keys("first", "second").authenticate(key) is None
+    assert kept.reads == 0
 
 
-def test_without_keys_nobody_is_known(tmp_path):
+async def test_a_kept_key_is_known_by_its_hash():
+    """A key of which Redis keeps a record has the record's id; another secret under that id is nobody."""
+    keys = Kept(RECORD).keys()
+
+    assert await keys.authenticate(MADE) == RECORD.id
+    assert await keys.authenticate(MADE[:-1] + "b") is None
+    assert await keys.authenticate(MADE.replace("0" * 16, "1" * 16)) is None
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"revoked_at": datetime.now(UTC)},
+        {"expires_at": datetime.now(UTC) - timedelta(seconds=1)},
+    ],
+    ids=["revoked", "expired"],
+)
+async def test_what_has_ended_opens_nothing(end):
+    """A revoked or expired key is nobody, whether Redis keeps it or the process holds it."""
+    held = Key(id=hash_key("first")[:16], created_at=None)
+    keys = Kept(replace(RECORD, **end), replace(held, **end)).keys("first")
+
+    assert await keys.authenticate(MADE) is None
+    assert await keys.authenticate("first") is None
+
+
+@pytest.mark.parametrize("key", [MADE, "first"])
+async def test_a_revocation_is_seen_within_seconds(key):
+    """A record is read once in two seconds, so that a revoked key is served that long and no longer."""
+    kept = Kept(RECORD)
+    keys = kept.keys("first")
+    key_id = await keys.authenticate(key)
+    kept.records[key_id] = replace(RECORD, id=key_id, revoked_at=datetime.now(UTC))
+    kept.now = CACHE_S - 0.01
+    assert await keys.authenticate(key) == key_id
+    kept.now = CACHE_S
+
+    assert await keys.authenticate(key) is None
+    assert (kept.reads, CACHE_S < 5) == (2, True)
+
+
+async def test_what_strangers_make_up_is_not_remembered():
+    """Well-formed keys of unknown ids leave nothing in memory."""
+    keys = Kept().keys()
+    for number in range(100):
+        await keys.authenticate(f"klein_{number:016x}_{'a' * 43}")
+
+    assert keys._seen == {}
+
+
+async def test_a_key_has_its_limits_else_the_default():
+    """Each limit of a key's own counts; for the others, and for a key without a record, the default does."""
+    default = Limits(in_flight=5, per_minute=60)
+    keys = Kept(replace(RECORD, limits=Limits(in_flight=2))).keys("first", default=default)
+    made, given = await keys.authenticate(MADE), await keys.authenticate("first")
+
+    assert keys.limits_of(made) == Limits(in_flight=2, per_minute=60)
+    assert keys.limits_of(given) == default
+
+
+async def test_without_keys_nobody_is_known(tmp_path):
     """Where there are none, no key opens, and one can ask whether there are any."""
-    none = open_keys((), tmp_path / "missing")
+    none = Keys(given_keys((), tmp_path / "missing"), Kept().read)
 
-    assert none.authenticate("") is None
-    assert (bool(none), bool(KEYS)) == (False, True)
+    assert await none.authenticate("") is None
+    assert (bool(none), bool(Kept().keys("first"))) == (False, True)
 
 
-def test_a_made_key_is_known_from_then_on(tmp_path):
-    """A made key authenticates, and its file holds only its hash and is its owner's alone."""
+async def test_a_made_key_is_known_from_then_on(tmp_path):
+    """A first key authenticates, and its file holds only its hash and is its owner's alone."""
     key = make_key(tmp_path / "data")
     kept = tmp_path / "data" / "keys"
 
     assert key.startswith("klein_")
-    assert open_keys((), tmp_path / "data").authenticate(key)
+    assert await Keys(given_keys((), tmp_path / "data"), Kept().read).authenticate(key)
     assert kept.read_text() == hash_key(key) + "\n"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 def test_given_keys_replace_the_kept(tmp_path):
-    """Keys by setting are the only ones."""
-    key = make_key(tmp_path)
+    """Keys by setting are the only ones beside those in Redis."""
+    make_key(tmp_path)
 
-    assert open_keys(("given",), tmp_path).authenticate(key) is None
+    assert given_keys(("given",), tmp_path) == {hash_key("given")}
 
 
-def test_every_known_hash_is_compared():
+async def test_every_given_hash_is_compared():
     """A match does not end the search, so that time tells nothing of the others."""
 
     class Counted(frozenset[str]):
@@ -61,8 +147,8 @@ def test_every_known_hash_is_compared():
                 Counted.seen += 1
                 yield each
 
-    keys = Keys(Counted(hash_key(str(k)) for k in range(20)))
+    keys = Keys(Counted(hash_key(str(k)) for k in range(20)), Kept().read)
     for key in ("0", "19", "nobody"):
         Counted.seen = 0
-        keys.authenticate(key)
+        await keys.authenticate(key)
         assert Counted.seen == 20

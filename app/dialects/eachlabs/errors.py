@@ -9,8 +9,11 @@ from starlette.exceptions import HTTPException
 from app.api.errors import Answer, BadBody, BadRequest, BodyTooLarge, Unauthorized
 from app.predictions.errors import (
     AlreadyFinal,
+    BudgetSpent,
     InvalidInput,
     KeyReused,
+    Refused,
+    TooManyRequests,
     Unavailable,
     UnknownModel,
     UnknownPrediction,
@@ -23,6 +26,7 @@ RETRY_AFTER_S = 2
 _WORDS: dict[type[Exception], tuple[int, str]] = {
     InvalidInput: (400, "Invalid input for model"),
     Unauthorized: (401, "Invalid or missing API key"),
+    BudgetSpent: (402, "payment required"),
     UnknownPrediction: (404, "Prediction not found"),
     UnknownModel: (404, "Failed to fetch model: model not found"),
     UnknownWebhook: (404, "webhook not found"),
@@ -31,6 +35,7 @@ _WORDS: dict[type[Exception], tuple[int, str]] = {
     KeyReused: (409, "conflict"),
     BodyTooLarge: (413, "request body too large"),
     BadBody: (422, "invalid request body"),
+    TooManyRequests: (429, "too many requests"),
     Unavailable: (503, "service unavailable"),
     StorageError: (503, "service unavailable"),
 }
@@ -39,6 +44,7 @@ _DETAILS: dict[type[Exception], Callable[[Any], Any]] = {
     Unauthorized: lambda _: "send a key as X-API-Key or as Authorization: Bearer",
     AlreadyFinal: lambda exc: f"the prediction has ended: {exc.status}",
     BadBody: str,
+    Refused: str,
 }
 _HTTP_WORDS = {
     404: "not found",
@@ -61,13 +67,19 @@ def answer(exc: Exception) -> Answer:
     for kind in type(exc).__mro__:
         if kind in _WORDS:
             status, error = _WORDS[kind]
-            headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}  # noqa: PLR2004
-            return _body(status, error, _DETAILS.get(kind, _advice)(exc), headers)
+            return _body(status, error, _details(exc), _retry_after(exc, status))
     return _body(500, "Internal server error", None)
 
 
-def _advice(exc: Exception) -> str:
-    return type(exc).__doc__ or ""
+def _details(exc: Exception) -> Any:
+    describe = next((_DETAILS[kind] for kind in type(exc).__mro__ if kind in _DETAILS), None)
+    return describe(exc) if describe else type(exc).__doc__ or ""
+
+
+def _retry_after(exc: Exception, status: int) -> dict[str, str]:
+    if isinstance(exc, Refused):
+        return {"Retry-After": str(exc.retry_after_s)}
+    return {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}  # noqa: PLR2004
 
 
 def _body(status: int, error: str, details: Any, headers: dict[str, str] | None = None) -> Answer:

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 from app.dialects.pictures import Show
-from app.predictions.catalog import price
 from app.predictions.prediction import Cause, Prediction
 
 
@@ -39,11 +38,6 @@ _FAILURES = {
 def classification_of(prediction: Prediction) -> str:
     """Name a failure as the history's filter does; '' where there is none."""
     return "" if prediction.failure is None else _FAILURES[prediction.failure.cause].classification
-
-
-def cost_of(prediction: Prediction) -> float:
-    """Price a prediction at the hosted price, in dollars; only a success costs."""
-    return price([(output.width, output.height) for output in prediction.outputs])
 
 
 def output_of(prediction: Prediction, show: Show) -> str | list[str] | dict[str, Any] | None:

@@ -12,8 +12,9 @@ from pydantic_core import from_json
 
 from app.api.errors import BadBody, BadRequest
 from app.dialects.eachlabs.bodies import CreateBody
-from app.dialects.eachlabs.output import cost_of, output_of
+from app.dialects.eachlabs.output import output_of
 from app.dialects.pictures import Pictures, Show, time_text
+from app.predictions.accounts import cost_of
 from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.prediction import Idempotency, Prediction, Status, Webhook

@@ -1,0 +1,138 @@
+"""What each API key has under way and has spent, and what it may: counted in Redis, in the scripts that change records.
+
+Keys: `klein:held:{key}` what each open prediction of a key may cost · `klein:spent:{key}` what its successes cost, by
+month. Amounts are nanodollars. A prediction is held from its accept to its end and charged in the script that makes it
+a success, so whatever is sent twice counts once; failures and cancels cost nothing.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+
+from app.predictions.catalog import price
+from app.predictions.errors import BudgetSpent, KleinError, TooManyRequests
+from app.predictions.inputs import PIXELS_MAX, ModelInput
+from app.predictions.prediction import Prediction
+
+NANODOLLARS = 1_000_000_000
+RETRY_MOST_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one key may; None is no limit."""
+
+    in_flight: int | None = None  # predictions that have not ended
+    per_minute: int | None = None  # creates
+    dollars_per_month: float | None = None
+
+    def or_else(self, default: Self) -> Self:
+        """Take the default for what has no limit of its own."""
+        names = [f.name for f in fields(self)]
+        own = {n: getattr(self, n) for n in names}
+        return type(self)(**{n: getattr(default, n) if v is None else v for n, v in own.items()})
+
+
+class Refusal(StrEnum):
+    """Why a prediction was not accepted."""
+
+    QUEUE = "queue"
+    IN_FLIGHT = "in_flight"
+    BUDGET = "budget"
+
+
+# refusal(open, held, spent, month, cost, queue limit, in flight, budget): a limit of '' is none
+REFUSAL = """
+local function refusal(open, held, spent, month, cost, queue, in_flight, budget)
+  if queue ~= '' and redis.call('ZCARD', open) >= tonumber(queue) then return 'queue' end
+  if in_flight ~= '' and redis.call('HLEN', held) >= tonumber(in_flight) then return 'in_flight' end
+  if budget == '' then return '' end
+  local sum = tonumber(redis.call('HGET', spent, month) or 0) + tonumber(cost)
+  for _, each in ipairs(redis.call('HVALS', held)) do sum = sum + tonumber(each) end
+  return sum > tonumber(budget) and 'budget' or ''
+end
+"""
+
+
+def held_key(key_id: str) -> str:
+    """Name the Redis key of what a key has under way."""
+    return f"klein:held:{key_id}"
+
+
+def spent_key(key_id: str) -> str:
+    """Name the Redis key of what a key has spent."""
+    return f"klein:spent:{key_id}"
+
+
+def month_of(at: datetime) -> str:
+    """Name the month that a charge counts for."""
+    return f"{at:%Y-%m}"
+
+
+def nanodollars(dollars: float) -> int:
+    """Write an amount as it is counted."""
+    return round(dollars * NANODOLLARS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms one prediction is accepted."""
+
+    limits: Limits = Limits()
+    queue_limit: int | None = None
+    cost: float = 0.0  # dollars that it may cost
+
+    def words(self, now: datetime) -> tuple[str, ...]:
+        """Write the terms as the scripts read them, from the month on."""
+        numbers = (self.queue_limit, self.limits.in_flight)
+        budget = self.limits.dollars_per_month
+        return (
+            month_of(now),
+            str(nanodollars(self.cost)),
+            *("" if number is None else str(number) for number in numbers),
+            "" if budget is None else str(nanodollars(budget)),
+        )
+
+
+UNLIMITED = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What a key has under way and has spent this month."""
+
+    in_flight: int
+    spent_dollars: float
+
+
+def cost_of(prediction: Prediction) -> float:
+    """Price a prediction in dollars at the catalog's price; only a success costs."""
+    return price([(output.width, output.height) for output in prediction.outputs])
+
+
+def most_cost(checked: ModelInput, reference: tuple[int, int] | None) -> float:
+    """Price what a request may cost in dollars; an edit without a size gets that of its first picture (px)."""
+    width, height = checked.size or reference or (0, 0)
+    return price([(min(width * height, PIXELS_MAX), 1)] * checked.num_images)
+
+
+def error_of(refusal: Refusal, limits: Limits, now: datetime, per_second: float) -> KleinError:
+    """Say why, and after how long one place is free at the rate at which predictions end."""
+    if refusal is Refusal.BUDGET:
+        message = f"the key's budget of ${limits.dollars_per_month:g} a month is spent or reserved"
+        return BudgetSpent(message, retry_after_s=_until_next_month(now))
+    wait_s = min(math.ceil(1 / per_second), RETRY_MOST_S) if per_second else RETRY_MOST_S
+    what = (
+        "the queue is full"
+        if refusal is Refusal.QUEUE
+        else f"the key has its {limits.in_flight} predictions under way"
+    )
+    return TooManyRequests(f"{what}; send it again later", retry_after_s=wait_s)
+
+
+def _until_next_month(now: datetime) -> int:
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = first.replace(year=now.year + now.month // 12, month=now.month % 12 + 1)
+    return math.ceil((following - now).total_seconds())

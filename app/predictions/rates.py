@@ -1,0 +1,37 @@
+"""How often a key may create: a moving window of a minute, held in Redis for all processes."""
+
+import math
+import time
+
+import redis
+from limits import RateLimitItemPerMinute
+from limits.storage import RedisStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from app.predictions.errors import TooManyRequests
+from app.predictions.store import redis_errors
+
+
+class Rates:
+    """The windows of all keys."""
+
+    def __init__(self, connection: "redis.Redis") -> None:
+        storage = RedisStorage(
+            "redis://", connection_pool=connection.connection_pool, key_prefix="klein:rate"
+        )
+        self._window = MovingWindowRateLimiter(storage)
+
+    def count(self, key_id: str, per_minute: int | None) -> None:
+        """Count one request of a key. Raises TooManyRequests, and counts it not, where it is one too many."""
+        if per_minute is None:
+            return
+        item = RateLimitItemPerMinute(per_minute)
+        with redis_errors():
+            if self._window.hit(item, key_id):
+                return
+            reset_at = self._window.get_window_stats(item, key_id).reset_time
+        wait_s = max(1, math.ceil(reset_at - time.time()))
+        raise TooManyRequests(
+            f"the key may create {per_minute} predictions a minute; send it again later",
+            retry_after_s=wait_s,
+        )

@@ -1,0 +1,131 @@
+"""API keys on the shipped system: made, limited and revoked by `klein keys` while it runs."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import redis
+
+from tests.acceptance.asking import create, order, run
+from tests.acceptance.klein import Klein
+
+
+def keys(klein: Klein, *words: str) -> str:
+    """Run `klein keys` beside the running system, and give what it says."""
+    command = [sys.executable, "-m", "app.cli", "keys", *words]
+    done = subprocess.run(
+        command, env=klein.environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout + done.stderr
+
+
+def made(klein: Klein, *words: str) -> tuple[str, str]:
+    """Make a key; give its id and the key."""
+    said = keys(klein, "create", *words)
+    found = re.search(r"id +([0-9a-f]{16})\nkey +(klein_\1_[0-9A-Za-z]{43}) ", said)
+    assert found, said
+    return found[1], found[2]
+
+
+@pytest.fixture
+def limited(klein: Klein) -> Iterator[httpx.Client]:
+    """A client whose key may have one prediction under way, two creates a minute."""
+    _, key = made(klein, "limited", "--in-flight", "1", "--per-minute", "2")
+    with klein.client(key) as client:
+        yield client
+
+
+def test_a_made_key_works_until_it_is_revoked(klein: Klein) -> None:
+    """A key opens the API from the moment it is made until at most five seconds after its revocation."""
+    key_id, key = made(klein, "for a while")
+    with klein.client(key) as client:
+        run(client)
+        assert f"{key_id} is revoked" in keys(klein, "revoke", key_id)
+        revoked_at = time.monotonic()
+        while client.get("/v1/executions").status_code != 401:
+            assert time.monotonic() - revoked_at < 5
+
+    assert re.search(rf"{key_id} +revoked .* for a while", keys(klein, "list"))
+
+
+def test_only_a_hash_is_kept(klein: Klein) -> None:
+    """Neither Redis nor the list holds the key."""
+    _, key = made(klein, "secret")
+    with redis.Redis.from_url(f"unix://{klein.folder}/redis/redis.sock") as connection:
+        kept = connection.hgetall("klein:keys")
+
+    assert b"secret" in b"".join(kept.values())
+    assert key.rpartition("_")[2].encode() not in b"".join(kept.values())
+    assert key not in keys(klein, "list")
+
+
+def test_an_expired_key_is_listed_so(klein: Klein) -> None:
+    """The list names the day of the end, the limits, and what is under way and spent."""
+    key_id, key = made(klein, "short", "--days", "1", "--dollars", "2.5", "--per-minute", "60")
+    with klein.client(key) as client:
+        run(client)
+    line = next(line for line in keys(klein, "list").splitlines() if line.startswith(key_id))
+
+    assert re.search(
+        r"until \d{4}-\d\d-\d\d +0 +\$0\.000004 +60 a minute, \$2\.5 a month +short", line
+    )
+
+
+def test_too_many_under_way_are_refused(limited: httpx.Client, busy: str) -> None:
+    """A second prediction beside an open one is a 429 in the contract's form, which says when to come back."""
+    create(limited)
+    answer = limited.post("/v1/prediction", json=order())
+
+    assert answer.status_code == 429
+    assert answer.json() == {
+        "status": 429,
+        "error": "too many requests",
+        "message": "too many requests",
+        "details": "the key has its 1 predictions under way; send it again later",
+    }
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+
+
+def test_too_many_a_minute_are_refused(limited: httpx.Client) -> None:
+    """The third create within a minute is a 429, by run too; looking at predictions is not limited."""
+    for _ in range(2):
+        run(limited)
+    answers = [limited.post(f"/v1/prediction{way}", json=order()) for way in ("", "/run")]
+
+    assert [answer.status_code for answer in answers] == [429, 429]
+    assert 1 <= int(answers[0].headers["Retry-After"]) <= 60
+    assert limited.get("/v1/executions").json()["total_count"] == 2
+
+
+def test_a_spent_budget_is_refused(klein: Klein) -> None:
+    """A key whose budget covers one small picture gets a 402 for the second, until the month ends."""
+    _, key = made(klein, "poor", "--dollars", "0.000005")
+    with klein.client(key) as client:
+        run(client)
+        answer = client.post("/v1/prediction", json=order())
+
+    assert answer.status_code == 402
+    assert answer.json()["error"] == answer.json()["message"] == "payment required"
+    assert 0 < int(answer.headers["Retry-After"]) <= 31 * 86400
+
+
+def test_what_cannot_be_done_is_said(klein: Klein) -> None:
+    """An unknown id and a Redis that is away each get a sentence, and no traceback."""
+    away = {**klein.environ, "REDIS_URL": "redis://:hidden@127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "keys", "list"],
+        env=away,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert "there is no key nobody" in keys(klein, "revoke", "nobody")
+    assert done.returncode == 1
+    assert "Redis does not answer at redis://127.0.0.1:1" in done.stderr
+    assert "hidden" not in done.stderr

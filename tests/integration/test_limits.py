@@ -1,0 +1,237 @@
+"""What a key may and what it spends, counted on a real Redis however many ask at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+
+import pytest
+
+from app.keys import KeyRing
+from app.predictions import store as store_module
+from app.predictions.accounts import Limits, Terms, spent_key
+from app.predictions.errors import BudgetSpent, TooManyRequests, UnknownPrediction
+from app.predictions.prediction import Cause, Failure, Output, Status
+from app.predictions.rates import Rates
+from tests.fakes import a_prediction, a_store
+
+QUEUE = "rq:queue:klein-distilled"
+MEGAPIXEL = (Output(key="p/a/0.png", width=1000, height=1000),)  # a thousandth of a dollar
+FAILURE = Failure(cause=Cause.ENGINE, message="no picture")
+
+
+@pytest.fixture
+def store(connection):
+    return a_store(connection)
+
+
+def terms(queue_limit=None, cost=0.001, **limits):
+    return Terms(limits=Limits(**limits), queue_limit=queue_limit, cost=cost)
+
+
+def try_to_add(store, prediction_id, terms, **values):
+    """Add a prediction; say whether it was accepted."""
+    try:
+        store.add(
+            a_prediction(prediction_id, **({"created_at": datetime.now(UTC)} | values)), terms
+        )
+    except (TooManyRequests, BudgetSpent):
+        return False
+    return True
+
+
+def accepted(redis_server, asks, **terms_given):
+    """Count how many of many creates by as many callers, each with a connection of its own, are accepted."""
+    start = Barrier(asks)
+
+    def ask(number):
+        with redis_server.connect() as mine:
+            start.wait()
+            return try_to_add(a_store(mine), f"p{number}", terms(**terms_given))
+
+    with ThreadPoolExecutor(asks) as threads:
+        return sum(threads.map(ask, range(asks)))
+
+
+def end(store, prediction_id="p", outputs=MEGAPIXEL):
+    store.change(prediction_id, lambda p, now: p.claim("a", now))
+    store.change(prediction_id, lambda p, now: p.succeed("a", outputs, (), now))
+
+
+def spent(connection, now=None):
+    return KeyRing(connection, frozenset()).account("key", now or datetime.now(UTC)).spent_dollars
+
+
+@pytest.mark.parametrize(
+    "limit", [{"in_flight": 5}, {"queue_limit": 5}, {"dollars_per_month": 0.005}]
+)
+def test_of_many_at_once_no_more_than_allowed_are_accepted(redis_server, connection, limit):
+    """Of twenty creates in the same moment a limit of five accepts five; the others leave no trace."""
+    assert accepted(redis_server, 20, **limit) == 5
+    assert connection.zcard("klein:open") == connection.hlen("klein:held:key") == 5
+    assert len(connection.keys("klein:prediction:*")) == connection.zcard("klein:history:key") == 5
+    assert connection.llen(QUEUE) == connection.zcard("klein:line:distilled:key") == 5
+
+
+@pytest.mark.parametrize(
+    "limit", [{"in_flight": 5}, {"queue_limit": 5}, {"dollars_per_month": 0.005}]
+)
+def test_without_the_judgement_all_are_accepted(redis_server, connection, limit, monkeypatch):
+    """A script that does not judge accepts all twenty: the test above can fail."""
+    blind = store_module._ADD.replace("if refused ~= ''", "if false")
+    assert blind != store_module._ADD
+    monkeypatch.setattr(store_module, "_ADD", blind)  # a mutant is what patching is for
+
+    assert accepted(redis_server, 20, **limit) == 20
+
+
+def test_an_end_makes_room(store):
+    """Success, failure and cancel each free a place of the key and of the queue."""
+    limited = terms(in_flight=1, queue_limit=1)
+    ends = {
+        "won": end,
+        "lost": lambda s, i: (
+            s.change(i, lambda p, now: p.claim("a", now))
+            and s.change(i, lambda p, now: p.fail("a", FAILURE, now))
+        ),
+        "gone": lambda s, i: s.change(i, lambda p, now: p.cancel(now)),
+    }
+    for prediction_id, finish in ends.items():
+        assert try_to_add(store, prediction_id, limited)
+        assert not try_to_add(store, "more", limited)
+        finish(store, prediction_id)
+
+    assert try_to_add(store, "more", limited)
+
+
+def test_keys_are_counted_apart(store):
+    """What one key has under way and has spent is nothing to another; the queue is everybody's."""
+    assert try_to_add(store, "mine", terms(in_flight=1, dollars_per_month=0.001))
+    assert try_to_add(store, "theirs", terms(in_flight=1, dollars_per_month=0.001), key_id="b")
+    assert not try_to_add(store, "more", terms(queue_limit=2), key_id="c")
+
+
+def test_only_a_success_is_charged_and_once(store, connection):
+    """One megapixel costs a thousandth of a dollar; failures, cancels and repeated ends cost nothing."""
+    for prediction_id in ("won", "lost", "gone"):
+        store.add(a_prediction(prediction_id), terms())
+    for _ in range(2):  # whose reply was lost, and which is sent again
+        store.change("won", lambda p, now: p if p.status.is_final else p.claim("a", now))
+        store.change("won", lambda p, now: p.succeed("a", MEGAPIXEL, (), now))
+    store.change("lost", lambda p, now: p.claim("a", now))
+    store.change("lost", lambda p, now: p.fail("a", FAILURE, now))
+    store.change("gone", lambda p, now: p.cancel(now))
+
+    assert spent(connection) == 0.001
+    assert connection.hlen("klein:held:key") == 0
+
+
+def test_ends_that_race_are_charged_once(store, connection, redis_server):
+    """Of ten that write the same end in the same moment one is charged."""
+    store.add(a_prediction(), terms())
+    store.change("p", lambda p, now: p.claim("a", now))
+    start = Barrier(10)
+
+    def finish(_number):
+        with redis_server.connect() as mine:
+            start.wait()
+            a_store(mine).change("p", lambda p, now: p.succeed("a", MEGAPIXEL, (), now))
+
+    with ThreadPoolExecutor(10) as threads:
+        list(threads.map(finish, range(10)))
+
+    assert store.get("p").status is Status.SUCCEEDED
+    assert spent(connection) == 0.001
+
+
+def test_a_budget_counts_what_is_under_way(store):
+    """Three thousandths of a dollar are enough for two ended and one open megapixel, and no fourth."""
+    budget = terms(dollars_per_month=0.003)
+    for prediction_id in ("a", "b"):
+        assert try_to_add(store, prediction_id, budget)
+        end(store, prediction_id)
+    assert try_to_add(store, "c", budget)
+    with pytest.raises(BudgetSpent, match=r"\$0.003 a month") as refused:
+        store.check("key", budget, datetime.now(UTC))
+    assert not try_to_add(store, "d", budget)
+    store.change("c", lambda p, now: p.cancel(now))
+
+    assert 0 < refused.value.retry_after_s <= 31 * 86400
+    assert try_to_add(store, "d", budget)
+
+
+def test_a_month_begins_anew(store, connection):
+    """What was spent in another month leaves this one's budget alone."""
+    connection.hset(spent_key("key"), "2025-12", 10**12)
+    budget = terms(dollars_per_month=0.001)
+
+    assert try_to_add(store, "p", budget)
+    assert not try_to_add(store, "q", budget, created_at=datetime(2025, 12, 31, tzinfo=UTC))
+
+
+def test_a_repeated_accept_is_not_refused(store):
+    """An accept that is sent again because its reply was lost is the same one, even at the limit."""
+    one = terms(in_flight=1)
+
+    assert try_to_add(store, "p", one)
+    assert try_to_add(store, "p", one)
+
+
+def test_a_refused_one_is_unknown(store):
+    """What was refused has no record."""
+    store.add(a_prediction("p"), terms(in_flight=1))
+    assert not try_to_add(store, "q", terms(in_flight=1))
+
+    with pytest.raises(UnknownPrediction):
+        store.get("q")
+
+
+def test_when_to_come_back_follows_the_rate(store):
+    """With thirty ends in the last minute one place becomes free in two seconds; with none nobody knows."""
+    full = terms(queue_limit=1)
+    store.add(a_prediction("p"), full)
+    with pytest.raises(TooManyRequests, match="the queue is full") as unknown:
+        store.add(a_prediction("q"), full)
+    for number in range(30):
+        store.add(a_prediction(str(number)))
+        store.change(str(number), lambda p, now: p.cancel(now))
+    with pytest.raises(TooManyRequests) as measured:
+        store.check("key", full, datetime.now(UTC))
+
+    assert (unknown.value.retry_after_s, measured.value.retry_after_s) == (60, 2)
+
+
+def test_creates_a_minute_are_counted_by_all_processes(redis_server, connection):
+    """Of twenty creates in the same moment, by as many connections, five a minute lets five through."""
+    start = Barrier(20)
+
+    def ask(number):
+        with redis_server.connect() as mine:
+            rates = Rates(mine)
+            start.wait()
+            try:
+                rates.count("key", 5)
+            except TooManyRequests as exc:
+                return exc.retry_after_s
+            return 0
+
+    with ThreadPoolExecutor(20) as threads:
+        waits = list(threads.map(ask, range(20)))
+
+    assert waits.count(0) == 5
+    assert all(0 <= wait <= 60 for wait in waits)
+    Rates(connection).count("another key", 5)
+    Rates(connection).count("key", None)
+
+
+def test_the_window_is_as_long_as_it_says(connection):
+    """A key that used its minute up hears how long its oldest create still counts."""
+    rates = Rates(connection)
+    rates.count("key", 1)
+    with pytest.raises(TooManyRequests, match="1 predictions a minute") as refused:
+        rates.count("key", 1)
+
+    assert (
+        timedelta(seconds=55)
+        < timedelta(seconds=refused.value.retry_after_s)
+        <= timedelta(minutes=1)
+    )
