@@ -14,7 +14,9 @@ from redis.backoff import ExponentialBackoff
 from app.api import files, health, metrics
 from app.api.errors import install_errors
 from app.api.requests import RequestLog
-from app.dialects.eachlabs import errors, events, routes, webhook_routes, wire
+from app.dialects.answers import answer_at
+from app.dialects.eachlabs import events, routes, webhook_routes, wire
+from app.dialects.replicate import routes as replicate
 from app.images.source import ImageSource
 from app.keys import KEYS, Keys, given_keys
 from app.logs import log
@@ -79,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="FLUX.2 [klein] 4B behind the hosted prediction API",
         lifespan=lifespan,
         redirect_slashes=False,
-        middleware=[Middleware(RequestLog, dialect=errors.answer)],
+        middleware=[Middleware(RequestLog, dialect_at=answer_at)],
     )
     app.state.keys = keys
     app.state.links = links
@@ -104,11 +106,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.system = metrics.open_system(
         lambda: take_census(store, queues, roster), lambda: watch.waiting
     )
-    install_errors(app, errors.answer)
+    install_errors(app, answer_at)
     app.include_router(routes.private)
     app.include_router(routes.public)
     app.include_router(events.router)
     app.include_router(webhook_routes.router)
+    app.include_router(replicate.router)
     app.include_router(files.router)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -16,8 +16,8 @@ import redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
-from app.dialects.eachlabs.webhook import body_of
-from app.dialects.pictures import data_uri, kept_until
+from app.dialects.pictures import Pictures, data_uri
+from app.dialects.wires import webhook_body
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
 from app.outbound import Outbound
@@ -134,18 +134,25 @@ def run_upkeep(settings: Settings) -> None:
     storage = open_storage(settings.storage)
     links = open_links(settings.url_secret, settings.data)
 
+    def pictures(prediction: Prediction) -> Pictures:
+        assert prediction.webhook is not None  # noqa: S101 -- only such are delivered
+        base = (settings.public_url or prediction.webhook.base).rstrip("/")
+        return Pictures(
+            base=base,
+            retention=settings.retention,
+            link=lambda key, expires: links.link(base, key, expires),
+        )
+
     def show(prediction: Prediction, output: Output) -> str:
         if prediction.input.get("sync_mode") is True:
             return data_uri(output, storage.get(output.key))
-        assert prediction.webhook is not None  # noqa: S101 -- only such are delivered
-        base = (settings.public_url or prediction.webhook.base).rstrip("/")
-        return links.link(base, output.key, kept_until(prediction, settings.retention))
+        return pictures(prediction).url(prediction, output)
 
     deliverer = Deliverer(
         Outbox(connection, store, SCHEDULES[settings.webhook_retries]),
         store,
         Sender(Outbound(settings.allow_hosts), lambda: datetime.now(UTC)),
-        lambda prediction: body_of(prediction, lambda output: show(prediction, output)),
+        lambda p: webhook_body(p, pictures(p), lambda output: show(p, output)),
     )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""Who is asking: the key in `X-API-Key` or `Authorization: Bearer`."""
+"""Who is asking: the key in `X-API-Key` or `Authorization: Bearer`, or `Token` as older clients say."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ class CallersKey(APIKeyHeader):
         scheme, bearer = get_authorization_scheme_param(request.headers.get("Authorization"))
         presented = (
             request.headers.get("X-API-Key"),
-            bearer if scheme.lower() == "bearer" else None,
+            bearer if scheme.lower() in {"bearer", "token"} else None,
         )
         for key in presented:
             key_id = await keys.authenticate(key) if key else None

@@ -5,9 +5,10 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from app.api.errors import BodyTooLarge
+from app.api.errors import BadBody, BodyTooLarge
 
 T = TypeVar("T")
 
@@ -23,6 +24,18 @@ async def read_body(request: Request, largest_bytes: int) -> bytes:
         if len(body) > largest_bytes:
             raise BodyTooLarge
     return bytes(body)
+
+
+async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:
+    """Read a body that is a JSON object. Raises BadBody or BodyTooLarge."""
+    body = await read_body(request, largest_bytes)
+    try:
+        given = from_json(body, allow_inf_nan=False)
+    except ValueError as exc:
+        raise BadBody(f"send a JSON object: {exc}") from None
+    if not isinstance(given, dict):
+        raise BadBody("send a JSON object")
+    return given
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

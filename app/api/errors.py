@@ -44,13 +44,14 @@ class Answer:
 
 
 Dialect = Callable[[Exception], Answer]
+DialectAt = Callable[[str], Dialect]  # by the path of the request
 
 
-def install_errors(app: FastAPI, dialect: Dialect) -> None:
-    """Answer every error that a route raises in the dialect's words."""
+def install_errors(app: FastAPI, dialect_at: DialectAt) -> None:
+    """Answer every error that a route raises in the words of the path's dialect."""
 
-    async def handle(_request: Request, exc: Exception) -> JSONResponse:
-        answer = dialect(exc)
+    async def handle(request: Request, exc: Exception) -> JSONResponse:
+        answer = dialect_at(request.url.path)(exc)
         return JSONResponse(answer.body, answer.status, answer.headers)
 
     for kind in (KleinError, StorageError, HTTPException, RequestValidationError):

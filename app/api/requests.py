@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import Dialect
+from app.api.errors import DialectAt
 from app.logs import log
 from app.metrics import REQUEST_SECONDS, REQUESTS
 from app.tracing import span
@@ -24,9 +24,9 @@ _QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 class RequestLog:
     """ASGI middleware, outermost: nothing inside it reaches a caller as a traceback."""
 
-    def __init__(self, app: ASGIApp, dialect: Dialect) -> None:
+    def __init__(self, app: ASGIApp, dialect_at: DialectAt) -> None:
         self._app = app
-        self._dialect = dialect
+        self._dialect_at = dialect_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -63,7 +63,7 @@ class RequestLog:
             log.exception("request_failed", request=request_id)
             if status:
                 raise  # the answer has begun: all that is left is to hang up
-            answer = self._dialect(exc)
+            answer = self._dialect_at(scope["path"])(exc)
             response = JSONResponse(answer.body, answer.status, answer.headers)
             await response(scope, receive, send_with_id)
         finally:

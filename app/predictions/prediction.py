@@ -79,6 +79,8 @@ class Webhook:
     base: (
         str  # of the URLs in its body, without a trailing slash: nobody's request names a host then
     )
+    dialect: str = "eachlabs"  # in whose words
+    on_cancel: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,8 +225,10 @@ class Prediction:
 
     @property
     def owes_webhook(self) -> bool:
-        """Say whether somebody must be told of its end; nobody is told of a cancel."""
-        return self.webhook is not None and self.status in {Status.SUCCEEDED, Status.FAILED}
+        """Say whether somebody must be told of its end; of a cancel only who asked for that."""
+        if self.webhook is None or not self.status.is_final:
+            return False
+        return self.status is not Status.CANCELLED or self.webhook.on_cancel
 
     def due_at(self, now: datetime) -> datetime | None:
         """Tell when the reconciler must look at it next; None once it is final."""

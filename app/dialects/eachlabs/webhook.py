@@ -22,12 +22,12 @@ def body_of(prediction: Prediction, show: Show) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def delivery_body(prediction: Prediction, delivery: Delivery, show: Show) -> dict[str, Any]:
+def delivery_body(delivery: Delivery, body: bytes) -> dict[str, Any]:
     """Show a delivery without its attempts, and without what would let others sign."""
     return {
         "execution_id": delivery.id,
         "url": delivery.url,
-        "request": body_of(prediction, show).decode(),
+        "request": body.decode(),
         "headers": {**CONTENT_HEADERS, "webhook-id": webhook_id(delivery.id)},
         "source": "klein",
         "created_at": time_text(delivery.created_at),

@@ -10,6 +10,7 @@ from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.eachlabs.webhook import attempts_of, delivery_body
 from app.dialects.eachlabs.wire import View
+from app.dialects.wires import webhook_body
 from app.predictions.prediction import Prediction
 from app.webhooks.delivery import Delivery
 from app.webhooks.outbox import Outbox
@@ -75,7 +76,8 @@ def redeliver(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf)
 
 def _delivery(view: View, prediction: Prediction, delivery: Delivery) -> dict[str, Any]:
     # URLs in sync mode too: a page of a hundred histories must not carry their pictures
-    return delivery_body(prediction, delivery, lambda output: view.url(prediction, output))
+    body = webhook_body(prediction, view, lambda output: view.url(prediction, output))
+    return delivery_body(delivery, body)
 
 
 def _whole(view: View, prediction: Prediction, delivery: Delivery) -> dict[str, Any]:

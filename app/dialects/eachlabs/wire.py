@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -18,6 +18,7 @@ from app.predictions.accounts import cost_of
 from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.prediction import Idempotency, Prediction, Status, Webhook
+from app.webhooks.address import WHAT_TO_SEND, is_url
 
 LIVE = {
     Status.QUEUED: "created",
@@ -41,7 +42,6 @@ _FILTERS = {
 }
 
 
-URL_MAX = 2048  # characters
 SECRET_MAX = 512  # characters
 _SECRET = re.compile(rf"[\x21-\x7e]{{0,{SECRET_MAX}}}")
 
@@ -142,7 +142,7 @@ def parse_create(body: bytes) -> CreateBody:
     problems = [
         FieldProblem(field=name, message=message)
         for name, message, is_fine in (
-            ("webhook_url", "send an http(s) URL without a user name", _is_url(parsed.webhook_url)),
+            ("webhook_url", WHAT_TO_SEND, not parsed.webhook_url or is_url(parsed.webhook_url)),
             (
                 "webhook_secret",
                 f"send at most {SECRET_MAX} visible ASCII characters",
@@ -241,24 +241,3 @@ def model_openapi(model: Model, base: str) -> dict[str, Any]:
         "paths": {"/v1/prediction": {"post": create}, "/v1/prediction/{id}": {"get": get}},
         "components": {"securitySchemes": {"ApiKeyAuth": key}},
     }
-
-
-def _is_url(url: str | None) -> bool:
-    """Check the syntax alone; which address it leads to is looked at when it is called."""
-    if not url:
-        return True
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    return (
-        len(url) <= URL_MAX
-        and url.isprintable()
-        and " " not in url
-        and "\\" not in url
-        and parts.scheme in {"http", "https"}
-        and bool(parts.hostname)
-        and "@" not in parts.netloc
-        and port != 0
-    )

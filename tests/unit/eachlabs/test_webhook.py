@@ -50,7 +50,7 @@ def test_the_history_of_a_delivery():
     delivery = fresh.tried(Attempt(at=NOW, status_code=500, response="x", error="500")).tried(
         Attempt(at=NOW, status_code=204, response="")
     )
-    shown = delivery_body(one, delivery, show) | {"attempts": attempts_of(delivery)}
+    shown = delivery_body(delivery, body_of(one, show)) | {"attempts": attempts_of(delivery)}
     bodies.WebhookWithAttempts.model_validate(shown)
 
     assert shown["request"].encode() == body_of(one, show)

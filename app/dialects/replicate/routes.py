@@ -1,0 +1,206 @@
+"""Replicate's routes, as far as its clients ask for them, and its form of errors."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.auth import KeyId
+from app.api.connection import read_json
+from app.api.errors import Answer, Unauthorized
+from app.dialects.dependencies import PicturesOf, ServiceOf, shower, wait_for_end
+from app.dialects.eachlabs import errors
+from app.dialects.pictures import Pictures
+from app.dialects.replicate import wire
+from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
+from app.predictions.prediction import Prediction
+from app.predictions.service import Service
+
+PATHS = re.compile(r"/v1/predictions(/|$)|/v1/models/[^/]+/(?!schemas/)[^/]+(/|$)")
+WAIT_MAX_S = 60
+EPOCH = datetime.fromtimestamp(0, UTC)
+_WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*\"?(\d{1,6}))?(?=$|[\",;\s])", re.IGNORECASE)
+_CURSOR = re.compile(r"(\d{1,15})-(\d{1,9})")
+router = APIRouter(include_in_schema=False)  # Replicate documents its API
+
+
+async def _body(request: Request) -> wire.CreateBody:
+    return wire.parse_create(await read_json(request, request.app.state.body_max_bytes))
+
+
+CreateBody = Annotated[wire.CreateBody, Depends(_body)]
+
+
+@router.post("/v1/predictions", response_model=None)
+async def create(
+    request: Request, key_id: KeyId, body: CreateBody, service: ServiceOf, pictures: PicturesOf
+) -> Response:
+    """Create a prediction of a version, in Replicate's form."""
+    return await _create(request, key_id, wire.name_of(body.version), body, service, pictures)
+
+
+@router.post(
+    "/v1/models/{owner}/{name}/predictions",
+    response_model=None,
+)
+async def create_of_model(  # noqa: PLR0913 -- FastAPI passes each part by name
+    request: Request,
+    owner: str,
+    name: str,
+    key_id: KeyId,
+    body: CreateBody,
+    service: ServiceOf,
+    pictures: PicturesOf,
+) -> Response:
+    """Create a prediction of an official model, in Replicate's form."""
+    wire.model_of(owner, name)
+    return await _create(request, key_id, name, body, service, pictures)
+
+
+@router.get("/v1/predictions", response_model=None)
+def predictions(
+    key_id: KeyId, service: ServiceOf, pictures: PicturesOf, cursor: Annotated[str, Query()] = ""
+) -> Response:
+    """List this key's predictions, newest first, in Replicate's form."""
+    until, offset = _position(cursor)
+    page = service.store.history(
+        key_id,
+        since=EPOCH,
+        until=until,
+        matches=lambda _: True,
+        offset=offset,
+        limit=wire.PAGE,
+    )
+
+    def at(place: int) -> str:
+        stamp = round(until.timestamp() * 1000)
+        return f"{pictures.base}/v1/predictions?cursor={stamp}-{max(place, 0)}"
+
+    return JSONResponse(
+        {
+            "previous": at(offset - wire.PAGE) if offset else None,
+            "next": at(offset + wire.PAGE) if page.total > offset + wire.PAGE else None,
+            "results": [
+                # URLs in sync mode too: a page must not carry a hundred pictures
+                wire.prediction_body(p, pictures, lambda output, p=p: pictures.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
+                for p in page.predictions
+            ],
+        }
+    )
+
+
+@router.get("/v1/predictions/{prediction_id}", response_model=None)
+async def get(
+    prediction_id: str, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
+) -> Response:
+    """Show a prediction in Replicate's form."""
+    prediction = await service.get(key_id, prediction_id)
+    return await run_in_threadpool(_shown, prediction, service, pictures)
+
+
+@router.post("/v1/predictions/{prediction_id}/cancel", response_model=None)
+def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, pictures: PicturesOf) -> Response:
+    """Cancel a prediction; one that has ended is shown as it is."""
+    try:
+        prediction = service.cancel(key_id, prediction_id)
+    except AlreadyFinal:
+        prediction = service.store.get(prediction_id)
+    return _shown(prediction, service, pictures)
+
+
+@router.get("/v1/models/{owner}/{name}", response_model=None)
+def model(owner: str, name: str, pictures: PicturesOf) -> Response:
+    """Show a model in Replicate's form."""
+    wire.model_of(owner, name)
+    return JSONResponse(wire.model_body(name, pictures.base, EPOCH))
+
+
+@router.get("/v1/models/{owner}/{name}/versions", response_model=None)
+def versions(owner: str, name: str) -> Response:
+    """List a model's versions in Replicate's form; there is one."""
+    wire.model_of(owner, name)
+    only = wire.version_body(name, EPOCH)
+    return JSONResponse({"previous": None, "next": None, "results": [only]})
+
+
+@router.get("/v1/models/{owner}/{name}/versions/{version}", response_model=None)
+def version(owner: str, name: str, version: str) -> Response:
+    """Show a model's version in Replicate's form."""
+    wire.model_of(owner, name)
+    wire.name_of(f"{owner}/{name}:{version}")
+    return JSONResponse(wire.version_body(name, EPOCH))
+
+
+def answer(exc: Exception) -> Answer:
+    """Word an error as Replicate does; the numbers are the hosted API's but for wrong input."""
+    told = errors.answer(exc)
+    status = 422 if isinstance(exc, InvalidInput) else told.status
+    body: dict[str, Any] = {
+        "title": "Input validation failed" if status == 422 else told.body["error"],  # noqa: PLR2004
+        "detail": told.body["details"] or told.body["error"],
+        "status": status,
+    }
+    if isinstance(exc, Unauthorized):
+        body["title"] = "Unauthenticated"
+        body["detail"] = "You did not pass a valid authentication token: send Authorization: Bearer"
+    if isinstance(exc, InvalidInput):
+        body["detail"] = "".join(f"- {p.field}: {p.message}\n" for p in exc.problems)
+        body["invalid_fields"] = [
+            {"field": p.field, "description": p.message} for p in exc.problems
+        ]
+    return Answer(status=status, body=body, headers=told.headers)
+
+
+async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
+    request: Request,
+    key_id: str,
+    name: str,
+    body: wire.CreateBody,
+    service: Service,
+    pictures: Pictures,
+) -> Response:
+    timeout = _preferred_wait(request)
+    slug, given = wire.read_input(name, body.input)
+    if timeout and not pictures.base.startswith("https:"):
+        # Replicate's clients make files of https: and data: alone, and a laptop has no certificate
+        given["sync_mode"] = True
+    webhook = wire.webhook_of(body, pictures.base)
+    try:
+        created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
+    except InvalidInput as exc:
+        raise wire.in_their_names(exc) from None
+    if not timeout:
+        return JSONResponse(wire.prediction_body(created, pictures, lambda _: ""), 201)
+    ended = await wait_for_end(request, service, created, timeout)
+    shown = await run_in_threadpool(
+        wire.prediction_body, ended, pictures, shower(ended, service, pictures)
+    )
+    if not ended.status.is_final:
+        shown["status"] = "starting"  # the Python client takes anything else for the end
+    return JSONResponse(shown, 201)
+
+
+def _shown(prediction: Prediction, service: Service, pictures: Pictures) -> JSONResponse:
+    show = shower(prediction, service, pictures)
+    return JSONResponse(wire.prediction_body(prediction, pictures, show))
+
+
+def _preferred_wait(request: Request) -> int:
+    """Read `Prefer: wait` and `wait=SECONDS`."""
+    found = _WAIT.search(request.headers.get("Prefer", ""))
+    return min(int(found[1] or WAIT_MAX_S), WAIT_MAX_S) if found else 0
+
+
+def _position(cursor: str) -> tuple[datetime, int]:
+    """Read where a page begins: the newest time of the first page, and how many came before."""
+    if not cursor:
+        return datetime.now(UTC), 0
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise InvalidInput(
+            FieldProblem(field="cursor", message="send `next` or `previous` of a page")
+        )
+    return datetime.fromtimestamp(int(found[1]) / 1000, UTC), int(found[2])

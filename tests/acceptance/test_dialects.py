@@ -1,0 +1,35 @@
+"""The code in docs/dialects.md does what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.acceptance.klein import Klein
+
+BLOCKS = re.findall(
+    r"^## (.+?)$.*?```python\n(.+?)```",
+    (Path(__file__).parents[2] / "docs" / "dialects.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("client", "code"), BLOCKS, ids=[client for client, _ in BLOCKS])
+def test_the_code_draws_a_picture(client, code, klein: Klein, tmp_path: Path) -> None:
+    """Each example, run by itself as it stands, leaves a picture that opens."""
+    given = f"URL, KEY = {klein.url!r}, {klein.key!r}\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", given + code],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    [picture] = tmp_path.iterdir()
+    with Image.open(picture) as image:
+        image.load()

@@ -1,0 +1,209 @@
+"""Replicate's own client, pointed here."""
+
+import io
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from PIL import Image
+from replicate.client import Client
+from replicate.exceptions import ReplicateError
+
+from app.dialects.replicate.wire import VERSION
+from tests.acceptance.asking import LONG, create, data_uri, fetch, image_file, until
+from tests.acceptance.klein import Klein
+from tests.receiver import running_receiver
+
+MODEL = "black-forest-labs/flux-2-klein-4b"
+SMALL = {"prompt": "a red circle", "output_megapixels": "0.25", "seed": 7}
+
+
+@contextmanager
+def pointed_at(klein: Klein, key: str = "") -> Iterator[Client]:
+    """Point the client here, and close its connections, for which it has no way of its own."""
+    client = Client(api_token=key or klein.key, base_url=klein.url)
+    client.poll_interval = 0.05
+    with client._client:
+        yield client
+
+
+@pytest.fixture
+def theirs(klein: Klein) -> Iterator[Client]:
+    with pointed_at(klein) as client:
+        yield client
+
+
+@pytest.fixture
+async def asynchronous(theirs) -> AsyncIterator[Client]:
+    async with theirs._async_client:
+        yield theirs
+
+
+def size(data: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size
+
+
+def test_run_gives_files(theirs) -> None:
+    """`run` waits and gives files that read, in the ratio, size and format that were asked for."""
+    [file] = theirs.run(MODEL, input=SMALL | {"aspect_ratio": "16:9", "output_format": "png"})
+
+    assert file.read().startswith(b"\x89PNG")
+    assert size(file.read()) == (672, 384)
+
+
+async def test_run_asynchronously(asynchronous) -> None:
+    """The async client gets the same picture as the other one."""
+    [file] = await asynchronous.async_run(MODEL, input=SMALL)
+    [again] = asynchronous.run(MODEL, input=SMALL)
+
+    assert await file.aread() == again.read()
+
+
+def test_create_then_wait(theirs, klein: Klein) -> None:
+    """A prediction is created at once, waited for, and its output is a URL that needs no key."""
+    prediction = theirs.predictions.create(model=MODEL, input=SMALL)
+    assert prediction.status in {"starting", "processing"}
+    prediction.wait()
+
+    assert prediction.status == "succeeded"
+    assert prediction.model == MODEL
+    assert prediction.input["seed"] == 7
+    assert prediction.input["aspect_ratio"] == "1:1"
+    assert prediction.progress.percentage == 1
+    assert prediction.metrics["predict_time"] > 0
+    assert prediction.output[0].startswith(klein.url)
+    assert size(fetch(prediction.output[0])) == (512, 512)
+
+
+async def test_create_and_wait_asynchronously(asynchronous) -> None:
+    """The async client creates, waits, reloads and lists."""
+    prediction = await asynchronous.predictions.async_create(version=VERSION, input=SMALL)
+    await prediction.async_wait()
+
+    reloaded = await asynchronous.predictions.async_get(prediction.id)
+    assert reloaded.output == prediction.output
+    listed = await asynchronous.predictions.async_list()
+    assert listed.results[0].id == prediction.id
+
+
+def test_a_version_of_the_model(theirs) -> None:
+    """`owner/name:version` runs where the version is the published one, and says so where not."""
+    files = theirs.run(f"{MODEL}:{VERSION}", input=SMALL)
+    assert len(list(files)) == 1
+
+    with pytest.raises(ReplicateError, match="version: send black-forest-labs/flux-2-klein-4b"):
+        theirs.run(f"{MODEL}:{'0' * 64}", input=SMALL)
+
+
+def test_an_edit(theirs) -> None:
+    """Images make it an edit; it takes the first image's size where that is asked for."""
+    image = data_uri(image_file(128, 64))
+    [file] = theirs.run(
+        MODEL, input=SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
+    )
+
+    assert size(file.read()) == (128, 64)
+
+
+def test_cancel(theirs, busy: str) -> None:
+    """A waiting prediction is cancelled; to cancel it again changes nothing."""
+    prediction = theirs.predictions.create(model=MODEL, input=SMALL)
+    prediction.cancel()
+    assert prediction.status == "canceled"
+    prediction.cancel()
+    assert prediction.status == "canceled"
+    assert prediction.output is None
+
+
+def test_a_blocking_create_that_runs_out_of_time(theirs, busy: str) -> None:
+    """The answer says `starting`, which alone the client takes for unfinished."""
+    prediction = theirs.models.predictions.create(model=MODEL, input=SMALL, wait=1)
+
+    assert prediction.status == "starting"
+    prediction.cancel()
+
+
+def test_the_list_is_paged(theirs, klein: Klein) -> None:
+    """Every prediction of the key is on exactly one page, those of other dialects among them."""
+    with klein.client(klein.other_key) as hosted:
+        ids = {create(hosted, **LONG) for _ in range(101)}
+        for i in ids:
+            hosted.post(f"/v1/prediction/{i}/cancel")
+
+    with pointed_at(klein, klein.other_key) as own:
+        first = own.predictions.list()
+        second = own.predictions.list(first.next)
+        back = own.predictions.list(second.previous)
+
+    assert len(first.results) == 100
+    seen = [p.id for p in [*first.results, *second.results]]
+    assert len(seen) == len(set(seen))
+    assert ids <= set(seen)
+    assert [p.id for p in back.results] == [p.id for p in first.results]
+
+
+def test_wrong_input(theirs) -> None:
+    """A problem is told in Replicate's form and names, before anything is queued."""
+    with pytest.raises(ReplicateError) as told:
+        theirs.run(MODEL, input={"prompt": "x", "aspect_ratio": "7:1", "images": ["a"] * 5})
+
+    assert told.value.status == 422
+    assert told.value.title == "Input validation failed"
+    assert "- aspect_ratio: Input should be '1:1'" in str(told.value)
+    assert "- images: List should have at most 4 items" in str(told.value)
+    with pytest.raises(ReplicateError, match=r"- images\[0\]: "):
+        theirs.run(MODEL, input={"prompt": "x", "images": ["data:image/png;base64,AAAA"]})
+
+
+def test_strangers(klein: Klein, theirs) -> None:
+    """A wrong token, another's prediction and an unknown model are told in Replicate's form."""
+    prediction = theirs.predictions.create(model=MODEL, input=SMALL)
+    with (
+        pointed_at(klein, "wrong") as nobody,
+        pytest.raises(ReplicateError, match="Unauthenticated"),
+    ):
+        nobody.run(MODEL, input=SMALL)
+    with (
+        pointed_at(klein, klein.other_key) as stranger,
+        pytest.raises(ReplicateError, match="Prediction not found"),
+    ):
+        stranger.predictions.get(prediction.id)
+    with pytest.raises(ReplicateError, match="model not found"):
+        theirs.run("stability-ai/sdxl", input=SMALL)
+
+
+def test_an_older_token_header(klein: Klein) -> None:
+    """`Authorization: Token` is a key too."""
+    headers = {"Authorization": f"Token {klein.key}"}
+    answer = httpx.get(f"{klein.url}/v1/predictions", headers=headers, trust_env=False)
+
+    assert answer.status_code == 200
+
+
+def test_the_model(theirs) -> None:
+    """The model is found with its schema."""
+    model = theirs.models.get(MODEL)
+
+    assert model.id == MODEL
+    assert model.latest_version.id == VERSION
+    fields = model.latest_version.openapi_schema["components"]["schemas"]["Input"]["properties"]
+    assert {"prompt", "images", "aspect_ratio", "go_fast"} <= set(fields)
+
+
+def test_a_webhook(varied_klein: Klein) -> None:
+    """The end is told in Replicate's form, with a picture that is there; the base model is there too."""
+    with running_receiver() as receiver, pointed_at(varied_klein) as own:
+        prediction = own.predictions.create(
+            model=f"{MODEL}-base", input=SMALL | {"guidance": 3.0}, webhook=receiver.url
+        )
+        until(lambda: receiver.calls)
+        prediction.reload()
+
+    told = json.loads(receiver.calls[0].body)
+    assert (told["id"], told["status"]) == (prediction.id, "succeeded")
+    assert told["output"] == prediction.output
+    assert told["input"]["guidance"] == 3.0
+    assert size(fetch(told["output"][0])) == (512, 512)

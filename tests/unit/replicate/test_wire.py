@@ -1,0 +1,187 @@
+"""How predictions read in Replicate's words, and what its requests are read as."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from app.dialects.pictures import Pictures
+from app.dialects.replicate import wire
+from app.dialects.replicate.routes import PATHS, answer
+from app.dialects.wires import webhook_body
+from app.predictions.catalog import MODELS
+from app.predictions.errors import InvalidInput, Unavailable, UnknownModel, UnknownPrediction
+from app.predictions.prediction import Cause, Failure, Output
+from tests.fakes import NOW, a_prediction
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "replicate"
+ENDED = NOW + timedelta(seconds=1.5)
+PICTURES = Pictures(
+    base="https://klein.test",
+    retention=timedelta(days=1),
+    link=lambda key, _: f"https://klein.test/files/{key}",
+)
+OUTPUT = Output(key="p/a/0.png", width=672, height=384)
+
+
+def example(name: str) -> Any:
+    return json.loads((EXAMPLES / name).read_text())
+
+
+def show(prediction):
+    return wire.prediction_body(
+        prediction, PICTURES, lambda output: PICTURES.url(prediction, output)
+    )
+
+
+def test_a_create_and_its_prediction_are_as_in_the_examples():
+    """What a create asks for comes back in the same words, with what came of it."""
+    body = wire.parse_create(example("create.request.json"))
+    slug, given = wire.read_input("flux-2-klein-4b", body.input)
+    asked = a_prediction(model=slug, input=given, webhook=wire.webhook_of(body, "https://host"))
+    running = asked.claim("a", NOW).advance("a", 4, 4)
+    ended = running.succeed("a", (OUTPUT,), (), ENDED)
+
+    assert show(ended) == example("prediction.answer.json")
+    assert json.loads(webhook_body(ended, PICTURES, lambda o: PICTURES.url(ended, o))) == show(
+        ended
+    )
+
+
+@pytest.mark.parametrize("megapixels", get_args(wire.Megapixels))
+@pytest.mark.parametrize("ratio", get_args(wire.Ratio))
+def test_every_size_fits_the_model(ratio, megapixels):
+    """Each ratio at each number of megapixels is a size that the catalog takes, near to both."""
+    slug, given = wire.read_input(
+        "flux-2-klein-4b",
+        {"prompt": "x", "aspect_ratio": ratio, "output_megapixels": megapixels},
+    )
+    width, height = MODELS[slug].parse(given).size or (0, 0)
+
+    across, down = (1, 1) if ratio == "match_input_image" else map(int, ratio.split(":"))
+    assert width / height == pytest.approx(across / down, rel=0.06)
+    assert width * height == pytest.approx(float(megapixels) * 2**20, rel=0.11)
+    back = wire.show_input(given)
+    assert (back["aspect_ratio"], back["output_megapixels"]) == (
+        ratio.replace("match_input_image", "1:1"),
+        megapixels,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ({}, {"aspect_ratio": "custom", "width": 1024, "height": 768}),
+        ({"image_size": "square_hd"}, {"aspect_ratio": "1:1", "output_megapixels": "1"}),
+        (
+            {"image_size": {"width": 80, "height": 64}},
+            {"aspect_ratio": "custom", "width": 80, "height": 64},
+        ),
+        ({"image_urls": ["https://a"]}, {"aspect_ratio": "match_input_image"}),
+    ],
+)
+def test_sizes_of_others(kept, shown):
+    """A size that came in another dialect is shown by its ratio, or else in pixels."""
+    body = wire.show_input({"prompt": "x", "seed": 1} | kept)
+
+    assert {k: body.get(k) for k in shown} == shown
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        (wire.VERSION, "flux-2-klein-4b"),
+        ("black-forest-labs/flux-2-klein-4b", "flux-2-klein-4b"),
+        (f"black-forest-labs/flux-2-klein-4b:{wire.VERSION}", "flux-2-klein-4b"),
+        ("black-forest-labs/flux-2-klein-4b-base", "flux-2-klein-4b-base"),
+    ],
+)
+def test_versions(version, name):
+    """A version is named in three ways."""
+    assert wire.name_of(version) == name
+
+
+@pytest.mark.parametrize(
+    "version", [None, "", "x", f"flux-2-klein-4b:{wire.VERSION}", "a/b", "a/b:c", f":{'0' * 64}"]
+)
+def test_unknown_versions(version):
+    """What else is sent as a version is refused by its name."""
+    with pytest.raises(InvalidInput, match="version"):
+        wire.name_of(version)
+
+
+def test_the_base_model_takes_a_guidance():
+    """Guidance reaches the base model, and is no field of the other."""
+    _, base = wire.read_input("flux-2-klein-4b-base", {"prompt": "x", "guidance": 2})
+    _, distilled = wire.read_input("flux-2-klein-4b", {"prompt": "x", "guidance": 2})
+
+    assert base["guidance_scale"] == 2
+    assert "guidance_scale" not in distilled
+    with pytest.raises(UnknownModel):
+        wire.model_of("black-forest-labs", "flux-2-max")
+
+
+def test_a_failure():
+    """A failed prediction says why, and has no output."""
+    asked = a_prediction()
+    body = show(
+        asked.claim("a", NOW).fail("a", Failure(cause=Cause.ENGINE, message="no picture"), ENDED)
+    )
+
+    assert (body["status"], body["error"], body["output"]) == ("failed", "no picture", None)
+
+
+@pytest.mark.parametrize(
+    ("events", "is_told"),
+    [(None, True), (["completed", "start"], True), (["start", "logs"], False), ([], False)],
+)
+def test_who_wants_to_be_told(events, is_told):
+    """Only the end is told, to those whose filter lets it through; a cancel is an end."""
+    body = wire.CreateBody(input={}, webhook="https://host/told", webhook_events_filter=events)
+    webhook = wire.webhook_of(body, "https://klein.test")
+
+    assert (webhook is not None) is is_told
+    assert a_prediction(webhook=webhook).cancel(ENDED).owes_webhook is is_told
+
+
+@pytest.mark.parametrize("webhook", ["ftp://a", "nonsense", "https://me:secret@host"])
+def test_wrong_webhooks(webhook):
+    """A webhook that cannot be called is refused by its name."""
+    with pytest.raises(InvalidInput, match="webhook: send an http"):
+        wire.parse_create({"input": {}, "webhook": webhook})
+
+
+@pytest.mark.parametrize(
+    ("exc", "status", "title"),
+    [
+        (Unavailable("x"), 503, "service unavailable"),
+        (UnknownPrediction("x"), 404, "Prediction not found"),
+        (RuntimeError("secret"), 500, "Internal server error"),
+    ],
+)
+def test_errors(exc, status, title):
+    """Errors have title, detail and status, and tell nothing of what nobody foresaw."""
+    told = answer(exc)
+
+    assert (told.status, told.body["status"], told.body["title"]) == (status, status, title)
+    assert "secret" not in str(told.body)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_theirs"),
+    [
+        ("/v1/predictions", True),
+        ("/v1/predictions/p/cancel", True),
+        ("/v1/models/a/b/predictions", True),
+        ("/v1/models/a/b", True),
+        ("/v1/prediction", False),
+        ("/v1/predictionsx", False),
+        ("/v1/models/a", False),
+        ("/v1/models/a/schemas/openapi", False),
+    ],
+)
+def test_whose_path(path, is_theirs):
+    """Errors of Replicate's paths are told in its form, and no others."""
+    assert bool(PATHS.match(path)) is is_theirs
