@@ -36,6 +36,10 @@ bench-serving: .venv/.dev ## measure the serving overhead and write docs/serving
 
 bench-engine: .venv/.dev ## measure the engine beside plain diffusers and write docs/performance.md
 	$(BIN)/python -m deploy.bench.engine
+	$(BIN)/python -m deploy.bench.backlog
+
+chaos: .venv/.dev ## break every process at random under load and count what is missing (MINUTES=30 SEED=1 WORKERS=2)
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)
 
 weights: .venv/.dev ## train the built-in model (hours on a CPU, minutes on a GPU)
 	$(BIN)/python -m worker.weights.recipe --out worker/weights/builtin --resume
@@ -54,4 +58,4 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = telemetry,worker,dev
 
-.PHONY: help up test tools check fmt bench-serving bench-engine weights lock
+.PHONY: help up test tools check fmt bench-serving bench-engine chaos weights lock

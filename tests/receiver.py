@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -17,6 +18,7 @@ class Call:
     path: str
     headers: dict[str, str]
     body: bytes
+    is_answered_well: bool = False
 
 
 @dataclass
@@ -60,12 +62,19 @@ def running_receiver(
     receiver = Receiver(answers=list(answers) or [status(200)])
 
     class Handler(BaseHTTPRequestHandler):
+        answered = 0
+
+        def send_response(self, code: int, message: str | None = None) -> None:
+            self.answered = code
+            super().send_response(code, message)
+
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             call = Call(self.path, dict(self.headers), self.rfile.read(length))
             receiver.calls.append(call)
             try:
                 receiver.next_answer()(self)
+                call.is_answered_well = self.answered == HTTPStatus.OK
             except OSError:  # the other side has had enough
                 self.close_connection = True
 

@@ -1,7 +1,11 @@
 """The job: look at a prediction, and if it is due, claim it, draw it, and hand the pixels on."""
 
 import secrets
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
 
 from app.logs import log
 from app.metrics import ENGINE_DEATHS
@@ -24,9 +28,29 @@ from worker.leases import Leases
 from worker.publish import Publisher
 from worker.supervise import ChildDied, EngineChild
 
+AHEAD_S = 0.1
+"""So long before a drawing's end the next prediction is claimed, so that the engine does not wait."""
+PROGRESS_S = 0.03
+"""Steps that follow each other faster are not recorded one by one."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Drawing:
+    """One claimed prediction on its way through the engine."""
+
+    prediction: Prediction
+    owner: str
+    is_nearly_done: Event = field(default_factory=Event)
+    started_s: float = 0.0
+    recorded_s: float = 0.0  # when its progress was written last
+
+    def is_near_end(self, step: int, steps: int, now_s: float) -> bool:
+        """Estimate from the steps so far whether the rest takes no longer than AHEAD_S."""
+        return (now_s - self.started_s) / step * (steps - step) <= AHEAD_S
+
 
 class Generator:
-    """One engine and all that a job needs beside it."""
+    """One engine and all that a job needs beside it; the drawing has a thread of its own."""
 
     def __init__(  # noqa: PLR0913 -- main wires each part by name
         self,
@@ -43,9 +67,16 @@ class Generator:
         self._leases = leases
         self._publisher = publisher
         self._revive = revive  # bring a dead engine back; returns once it is ready
+        self._engine = ThreadPoolExecutor(1, thread_name_prefix="drawing")
+        self._last: Future[None] | None = None
+        self._in_hand: dict[str, Drawing] = {}
+        self._is_leaving = False
 
     def work(self, prediction_id: str) -> None:
-        """Work on a prediction, unless it is final or somebody else's."""
+        """Have a prediction drawn, unless it is final or somebody else's.
+
+        Returns shortly before its end: the next one is claimed meanwhile, and waits for the engine.
+        """
         owner = secrets.token_hex(8)
         try:
             prediction = self._store.change(prediction_id, lambda p, now: p.claim(owner, now))
@@ -54,29 +85,54 @@ class Generator:
         if prediction.status.is_final:
             log.warning("prediction_given_up", prediction=prediction_id)
             return
+        drawing = Drawing(prediction=prediction, owner=owner)
+        self._in_hand[owner] = drawing
         self._leases.hold(prediction_id, owner)
+        self._last = self._engine.submit(self._carry_out, drawing)
+        drawing.is_nearly_done.wait()
+
+    def finish(self) -> None:
+        """Wait until what was claimed is drawn. Raises SystemExit where the engine is gone for good."""
+        if self._last is not None:
+            self._last.result()
+
+    def give_back(self) -> None:
+        """Release what is still in hand; no attempt is lost by it."""
+        self._is_leaving = True
+        for owner, drawing in list(self._in_hand.items()):
+            self._leases.drop(drawing.prediction.id)
+            self._release(drawing.prediction.id, owner)
+        self._engine.shutdown(wait=False, cancel_futures=True)
+
+    def _carry_out(self, drawing: Drawing) -> None:
+        """Draw, on the engine's thread; then the lease is dropped, or is the publisher's."""
         is_handed_on = False
         try:
-            is_handed_on = self._draw(prediction, owner)
-        except (KeyboardInterrupt, SystemExit):
-            self._release(prediction_id, owner)
-            raise
+            is_handed_on = self._draw(drawing)
+        except Exception:  # noqa: BLE001  # around a job: recorded, and the lease's end brings it back
+            log.exception("drawing_failed", prediction=drawing.prediction.id)
         finally:
             if not is_handed_on:
-                self._leases.drop(prediction_id)
+                self._leases.drop(drawing.prediction.id)
+            self._in_hand.pop(drawing.owner, None)
+            drawing.is_nearly_done.set()
 
-    def _draw(self, prediction: Prediction, owner: str) -> bool:
+    def _draw(self, drawing: Drawing) -> bool:
         """Draw, and tell whether pixels went to the publisher, who then holds the lease."""
+        prediction, owner = drawing.prediction, drawing.owner
+        drawing.started_s = drawing.recorded_s = time.monotonic()
         try:
             references = tuple(self._storage.get(key) for key in prediction.references)
             result = self._child.generate(
                 order_of(prediction, references),
-                lambda step, steps: self._advance(prediction.id, owner, step, steps),
+                lambda step, steps: self._advance(drawing, step, steps),
                 timeout_s=prediction.timeouts.run.total_seconds() if prediction.timeouts else None,
             )
         except Cancelled:
             log.info("prediction_stopped", prediction=prediction.id)
         except ChildDied as exc:
+            if self._is_leaving:
+                return False
             ENGINE_DEATHS.inc()
             log.error("engine_died", prediction=prediction.id, error=str(exc), tail=exc.tail)
             reason = str(exc)
@@ -92,16 +148,22 @@ class Generator:
             return True
         return False
 
-    def _advance(self, prediction_id: str, owner: str, step: int, steps: int) -> bool:
+    def _advance(self, drawing: Drawing, step: int, steps: int) -> bool:
         """Record a step; False where the prediction is no longer ours to draw."""
-        if step == steps:
-            return True  # the pixels are next, and the end says it
+        now_s = time.monotonic()
+        if drawing.is_near_end(step, steps, now_s):
+            drawing.is_nearly_done.set()
+        if step == steps or now_s - drawing.recorded_s < PROGRESS_S:
+            return True  # the pixels, or the next step, are so near that they say it
+        drawing.recorded_s = now_s
         try:
-            self._store.change(prediction_id, lambda p, _now: p.advance(owner, step, steps))
+            self._store.change(
+                drawing.prediction.id, lambda p, _now: p.advance(drawing.owner, step, steps)
+            )
         except Lost:
             return False
         except Unavailable:
-            log.warning("progress_not_recorded", prediction=prediction_id)
+            log.warning("progress_not_recorded", prediction=drawing.prediction.id)
         return True
 
     def _release(self, prediction_id: str, owner: str) -> None:

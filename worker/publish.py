@@ -1,7 +1,7 @@
 """From pixels to a final record, beside the next generation: encode, store, then finish."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import BoundedSemaphore
 
@@ -19,7 +19,6 @@ from worker.engines import Result
 from worker.leases import Leases
 
 BACKLOG = 2  # results that may wait here before the engine waits for them
-COURTESY_S = 0.05
 STORE_ATTEMPTS = 3
 PAUSE_S = 1.0
 
@@ -40,16 +39,7 @@ class Publisher:
     def publish(self, prediction: Prediction, owner: str, result: Result) -> None:
         """Take over a prediction whose pixels are there; waits only while the backlog is full."""
         self._room.acquire()
-        ending = self._thread.submit(self._publish, prediction, owner, result)
-        if not self._has_backlog(prediction):
-            # RQ's own bookkeeping follows a job, synced to disk too: it would hold up this end
-            wait([ending], timeout=COURTESY_S)
-
-    def _has_backlog(self, prediction: Prediction) -> bool:
-        try:
-            return self._store.has_backlog(prediction)
-        except Unavailable:
-            return False
+        self._thread.submit(self._publish, prediction, owner, result)
 
     def close(self) -> None:
         """Finish what is left."""

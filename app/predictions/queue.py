@@ -126,10 +126,6 @@ class Queues:
         )
         pipe.eval(_LEAVE, len(keys), *keys, prediction.id, token_id)
 
-    def waiting(self, prediction: Prediction) -> int:
-        """Count the tokens in the queue that this prediction's are in."""
-        return self._of(prediction).count
-
     def holds(self, prediction: Prediction) -> bool:
         """Say whether it is in line, and as many tokens are left as wait there."""
         kind = _kind_of(prediction)

@@ -266,11 +266,6 @@ class Store:
         with redis_errors():
             self._redis.zadd(OPEN, {prediction.id: _ms(prediction.waits_until)}, xx=True, lt=True)
 
-    def has_backlog(self, prediction: Prediction) -> bool:
-        """Say whether others wait for the kind of worker that this one needs."""
-        with redis_errors():
-            return self._queues.waiting(prediction) > 0
-
     def count_open(self) -> int:
         """Count the predictions that are not final."""
         with redis_errors():

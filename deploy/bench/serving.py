@@ -45,8 +45,8 @@ def quantile(values: list[float], q: float) -> float:
 
 
 @contextmanager
-def bare_pipeline(weights: str) -> Iterator[Callable[[], float]]:
-    """Load the engine in a process of its own; calling draws a picture and gives the seconds."""
+def bare_loop(weights: str) -> Iterator[Callable[[list[str]], float]]:
+    """Load the engine in a process of its own; calling draws the prompts and gives the seconds."""
     with subprocess.Popen(  # noqa: S603 -- our own module
         [sys.executable, "-m", "deploy.bench.bare_pipeline", weights],
         env=child_environment(os.environ),  # the same thread settings as the engine child has
@@ -59,10 +59,10 @@ def bare_pipeline(weights: str) -> Iterator[Callable[[], float]]:
         orders, answers = running.stdin, running.stdout
         answers.readline()
 
-        def draw() -> float:
-            orders.write(PROMPT + "\n")
+        def draw(prompts: list[str]) -> float:
+            orders.writelines(f"{prompt}\n" for prompt in prompts)
             orders.flush()
-            return float(answers.readline())
+            return sum(float(answers.readline()) for _ in prompts)
 
         try:
             yield draw
@@ -88,7 +88,7 @@ def measure_overhead(weights: str) -> list[str]:
     port = free_port()
     with (
         tempfile.TemporaryDirectory(prefix="klein-") as data,
-        bare_pipeline(weights) as draw,
+        bare_loop(weights) as draw,
         process(
             ["-m", "app.cli", "up"],
             KLEIN_DATA=data,
@@ -104,7 +104,7 @@ def measure_overhead(weights: str) -> list[str]:
             await predict_once(connection)  # also waits for the worker
             served, bare = [], []
             for _ in range(PICTURES):
-                bare.append(draw())
+                bare.append(draw([PROMPT]))
                 served.append(await predict_once(connection))
             connection.close()
             return served, bare

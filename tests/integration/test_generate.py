@@ -1,6 +1,9 @@
 """The job on a real Redis and real files: with a real engine process that draws nothing, or one that obeys the test."""
 
+import _thread
 import io
+import signal
+import threading
 from datetime import timedelta
 
 import pytest
@@ -27,10 +30,10 @@ from tests.fakes import (
 )
 from tests.redis_server import running_redis
 from worker import generate
-from worker.generate import Generator
+from worker.generate import Drawing, Generator
 from worker.leases import Leases
 from worker.publish import Publisher
-from worker.supervise import EngineChild
+from worker.supervise import ChildDied, EngineChild
 
 QUEUE = "rq:queue:klein-distilled"
 
@@ -67,6 +70,11 @@ class Rig:
         while self.connection.lpop(QUEUE):
             if prediction_id := queues.take(CheckpointKind.DISTILLED):
                 self.generator.work(prediction_id)
+        self.generator.finish()
+
+    def close(self):
+        self.generator.give_back()
+        self.publisher.close()
 
     def reconcile(self):
         """Let the gaps after failed attempts pass, and look after what is open."""
@@ -98,14 +106,14 @@ def child(tmp_path_factory):
 def rig(connection, tmp_path, child):
     rig = Rig(connection, tmp_path, child)
     yield rig
-    rig.publisher.close()
+    rig.close()
 
 
 @pytest.fixture
 def scripted(connection, tmp_path):
     rig = Rig(connection, tmp_path, ScriptedEngine())
     yield rig
-    rig.publisher.close()
+    rig.close()
 
 
 process = pytest.mark.timeout(60)
@@ -216,11 +224,11 @@ def test_a_cancel_stops_the_engine(rig):
     steps = []
     original = rig.generator._advance
 
-    def cancel_at_third(prediction_id, owner, step, of):
+    def cancel_at_third(drawing, step, of):
         steps.append(step)
         if step == 3:
             rig.store.change("p", lambda p, now: p.cancel(now))
-        return original(prediction_id, owner, step, of)
+        return original(drawing, step, of)
 
     rig.generator._advance = cancel_at_third
     rig.work()
@@ -323,24 +331,117 @@ def test_a_late_result_is_discarded_with_its_files(scripted):
     assert scripted.files() == []
 
 
-@pytest.mark.parametrize("stop", [SystemExit(0), KeyboardInterrupt()], ids=["exit", "interrupt"])
-def test_a_worker_that_is_told_to_leave_gives_back(scripted, stop):
-    """Told to stop within a job the worker releases the prediction, which has lost no attempt."""
+@pytest.fixture
+def leaving():
+    """Let SIGTERM end the main thread's work, as in a worker that is told twice."""
+
+    def leave(*_):
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "stop"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, stop):
+    """Told to leave amid a drawing the worker releases it and the one that waits, at no attempt's cost."""
+    gate = threading.Event()
 
     def leave(_order):
-        raise stop
+        _thread.interrupt_main(number)
+        gate.wait()
 
     scripted.engine._act = leave
-    scripted.add()
-    token = scripted.connection.lpop(QUEUE)
-    with pytest.raises(type(stop)):
-        scripted.generator.work("p")
-    released = scripted.store.get("p")
+    scripted.add("p")
+    scripted.add("q")
+    with pytest.raises(stop):
+        scripted.work()
+    scripted.generator.give_back()
+    gate.set()
+    scripted.generator._engine.shutdown()
+    scripted.publisher.close()
 
-    assert token == b"p-1"
-    assert (released.status, released.attempt, released.token_id) == (Status.QUEUED, 0, "p-2")
-    assert scripted.connection.lrange(QUEUE, 0, -1) == [b"p-2"]
+    assert scripted.engine.orders
+    for name in ("p", "q"):
+        released = scripted.store.get(name)
+        assert (released.status, released.attempt, released.owner) == (Status.QUEUED, 0, None)
+    assert scripted.files() == []
     assert scripted.leases._held == {}
+
+
+def test_the_next_prediction_waits_for_the_engine(scripted):
+    """Near the end of a drawing the next prediction is claimed, and drawn only after it."""
+    gate = threading.Event()
+    scripted.engine._act = lambda _order: gate.wait()
+    scripted.add("p")
+    scripted.add("q")
+    scripted.generator.work("p")  # returns while the engine still draws
+    second = threading.Thread(target=scripted.generator.work, args=("q",))
+    second.start()
+    eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
+    at_work = len(scripted.engine.orders)
+    gate.set()
+    second.join()
+
+    assert at_work == 1
+    assert scripted.ended("p").status is Status.SUCCEEDED
+    assert scripted.ended("q").status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "passed_s", "is_near"),
+    [
+        (1, 4, 0.01, True),
+        (1, 4, 0.05, False),
+        (3, 4, 0.25, True),
+        (49, 50, 4.8, True),
+        (49, 50, 49, False),
+        (50, 50, 49, True),
+    ],
+)
+def test_the_end_is_estimated_from_the_steps(step, steps, passed_s, is_near):
+    """A drawing is near its end where the rest, at its own pace, takes a tenth of a second at most."""
+    drawing = Drawing(prediction=a_prediction(), owner="a", started_s=100.0)
+
+    assert drawing.is_near_end(step, steps, 100.0 + passed_s) is is_near
+
+
+def test_quick_steps_are_not_written_one_by_one(scripted):
+    """A step that follows the last written one at once is not written; a later one is."""
+    scripted.add()
+    scripted.store.change("p", lambda p, now: p.claim("a", now))
+    drawing = Drawing(prediction=scripted.store.get("p"), owner="a")
+    seen = []
+    for step in (1, 2):
+        scripted.generator._advance(drawing, step, 50)
+        seen.append(scripted.store.get("p").step)
+    drawing.recorded_s = 0.0
+    scripted.generator._advance(drawing, 3, 50)
+
+    assert [*seen, scripted.store.get("p").step] == [1, 1, 3]
+
+
+def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
+    """What revive raises reaches whoever waits for the work, and the prediction is not lost."""
+
+    def die(_order):
+        raise ChildDied("gone", "")
+
+    def give_up():
+        raise SystemExit("no engine")
+
+    scripted.engine._act = die
+    scripted.generator._revive = give_up
+    scripted.add()
+    scripted.generator.work("p")
+
+    with pytest.raises(SystemExit, match="no engine"):
+        scripted.generator.finish()
+    eventually(lambda: scripted.store.get("p").status is Status.QUEUED)
+    assert scripted.store.get("p").attempt == 1
 
 
 def test_a_worker_that_was_lost_is_replaced(scripted):
@@ -387,7 +488,9 @@ def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
 
     scripted.generator._store = Away(scripted.connection, Queues(scripted.connection), timedelta(1))
 
-    assert scripted.generator._advance("p", owner, 1, 4)
+    drawing = Drawing(prediction=a_prediction(), owner=owner)
+
+    assert scripted.generator._advance(drawing, 1, 4)
     scripted.generator._release("p", owner)  # and an end is left to the lease
 
 

@@ -158,14 +158,18 @@ def test_few_loras_stay_resident(tiny_weights, folder, tmp_path):
     for k in range(KEPT + 2):
         write_lora(tmp_path / f"{k}.safetensors", k)
     pipe = cast("Any", open_engine(tiny_weights))._pipe
+    before = {name: weight.clone() for name, weight in pipe.transformer.named_parameters()}
     shelf = LoraShelf(pipe, tmp_path)
     for k in range(KEPT + 2):
         shelf.wear([Lora(path=f"{k}.safetensors", scale=1)])
-    resident = pipe.get_list_adapters()["transformer"]
+    resident = shelf.names
+    (tmp_path / "2.safetensors").rename(tmp_path / "moved")
+    (tmp_path / "moved").rename(tmp_path / "2.safetensors")
     shelf.wear([Lora(path="2.safetensors", scale=1)])
 
-    assert len(resident) == KEPT
-    assert pipe.get_list_adapters()["transformer"] == resident
-    shelf.wear([])
+    assert resident == [f"{k}.safetensors" for k in range(2, KEPT + 2)]
+    assert shelf.names == [*resident[1:], resident[0]]
     shelf.forget()
-    assert not any("lora" in name for name, _ in pipe.transformer.named_parameters())
+    assert shelf.names == []
+    after = dict(pipe.transformer.named_parameters())
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -21,7 +21,15 @@ from worker.engines.folder import WeightsFolder
 from worker.engines.loras import LoraShelf
 from worker.engines.pipeline import choose_dtype, load_pipeline
 from worker.engines.pixels import scale, to_picture
-from worker.engines.quantization import RECIPES, Recipe, check_chip, judge, quantize
+from worker.engines.quantization import (
+    RECIPES,
+    Recipe,
+    block_linears,
+    check_chip,
+    judge,
+    quantised_weight,
+    quantize,
+)
 from worker.engines.references import open_reference
 from worker.engines.sizes import SMALLEST_SIDE, cap_reference, edit_size, floor_size, native_size
 from worker.engines.text_encoder import Embedded, TextEncoder
@@ -71,7 +79,7 @@ class Flux2Klein:
         self._exact: torch.Tensor | None = None
         if self._recipe is not None:
             self._exact = self._sketch()
-            quantize(self._pipe.transformer, self._recipe)
+            self._quantize(self._recipe)
 
     def warm_up(self) -> None:
         """Draw one picture of one step; a checkpoint that draws nothing fails here, not later."""
@@ -86,6 +94,13 @@ class Flux2Klein:
         found = judge(self._recipe, self._exact, self._sketch())
         self._exact = None
         self._say(f"quantised to {self._recipe.name}: {found:.1f} dB from the exact model")
+
+    def _quantize(self, recipe: Recipe) -> None:
+        transformer = self._pipe.transformer
+        self._loras.keep_exact(
+            block_linears(transformer), lambda weight: quantised_weight(weight, recipe)
+        )
+        quantize(transformer, recipe)
 
     def _sketch(self) -> torch.Tensor:
         """Give the latents of a small picture after two steps: both ends of what the model is asked."""

@@ -1,10 +1,11 @@
-"""The LoRAs of one pipeline: read from the operator's folder, verified, the latest kept on the device."""
+"""The LoRAs of one pipeline: found in the operator's folder, fused into the weights, taken out again.
 
-import warnings
+Fused weights cost nothing at a step, need no new compiling, and can be quantised afterwards. What is
+taken out leaves the bare model to the byte, because its weights are kept and copied back.
+"""
+
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import torch
 
 from worker.engines import Lora
 from worker.engines.errors import UnusableLora
+from worker.engines.lora_file import Delta, NotUnderstood, read_lora
 
 KEPT = 8  # files; more than one order can name
 
 _Key = tuple[str, int, int]  # name, size and time of change: an exchanged file is another LoRA
+Quantized = Callable[[torch.Tensor], torch.Tensor]
+"""Gives the quantised form of a weight."""
 
 
 class LoraShelf:
@@ -25,33 +29,81 @@ class LoraShelf:
         self._pipe = pipe
         self._folder = folder
         self._kept = kept
-        self._adapters: OrderedDict[_Key, str] = OrderedDict()
-        self._numbers = count()
-        self._is_touched = False
+        self._files: OrderedDict[_Key, dict[str, Delta]] = OrderedDict()
+        self._bare: dict[str, torch.Tensor] = {}  # the weights that have been fused with
+        self._exact: dict[str, torch.Tensor] = {}  # of quantised linears, before
+        self._quantized: Quantized | None = None
+        self._fused: set[str] = set()  # the linears that are not bare now
+        self._worn: tuple[tuple[_Key, float], ...] = ()
+
+    def keep_exact(self, linears: dict[str, torch.nn.Linear], quantized: Quantized) -> None:
+        """Remember weights that are about to be quantised: a LoRA is fused before."""
+        if self._folder is not None:
+            self._exact = {name: linear.weight.detach().cpu() for name, linear in linears.items()}
+            self._quantized = quantized
 
     def wear(self, loras: Sequence[Lora]) -> None:
         """Have the pipeline draw with exactly these LoRAs from now on. Raises `UnusableLora`."""
-        if self._is_touched:
-            self._pipe.disable_lora()  # first: whatever fails below leaves the bare model
-        if not loras:
+        asked = tuple((self._identify(lora.path), lora.scale) for lora in loras)
+        if asked == self._worn:
             return
-        adapters = [self._find(lora.path) for lora in loras]
-        self._pipe.set_adapters(adapters, [lora.scale for lora in loras])
-        self._pipe.enable_lora()
+        self._bare_again()  # first: whatever fails below leaves the bare model
+        found = [(self._find(key), scale) for key, scale in asked]
+        for name in dict.fromkeys(name for deltas, _ in found for name in deltas):
+            self._fuse(name, [(d[name], scale) for d, scale in found if name in d])
+        self._worn = asked
 
     def forget(self) -> None:
-        """Free every LoRA."""
-        while self._adapters:
-            self._drop_oldest()
+        """Take all out and free it."""
+        self._bare_again()
+        self._files.clear()
+        self._bare.clear()
 
-    def _find(self, name: str) -> str:
-        key = self._identify(name)
-        if key not in self._adapters:
-            self._adapters[key] = self._load(name)
-        self._adapters.move_to_end(key)
-        while len(self._adapters) > self._kept:
-            self._drop_oldest()
-        return self._adapters[key]
+    @property
+    def names(self) -> list[str]:
+        """The files that are kept, the latest last."""
+        return [name for name, _, _ in self._files]
+
+    def _bare_again(self) -> None:
+        self._worn = ()
+        for name in list(self._fused):
+            self._put(name, self._bare[name])
+            self._fused.remove(name)
+
+    @torch.no_grad()
+    def _fuse(self, name: str, parts: list[tuple[Delta, float]]) -> None:
+        weight = self._pipe.transformer.get_submodule(name).weight
+        if name not in self._bare:
+            is_quantised = name in self._exact
+            self._bare[name] = weight if is_quantised else weight.detach().clone()
+        kept = self._exact.get(name, self._bare[name])
+        whole = kept.to(weight.device, torch.float32, copy=True)
+        for delta, scale in parts:
+            delta.add_to(whole, scale)
+        fused = whole.to(self._bare[name].dtype)
+        self._fused.add(name)
+        self._put(name, fused if name not in self._exact else self._requantised(fused))
+
+    def _requantised(self, weight: torch.Tensor) -> torch.nn.Parameter:
+        assert self._quantized is not None  # noqa: S101 -- set together with what is exact
+        return torch.nn.Parameter(self._quantized(weight), requires_grad=False)
+
+    @torch.no_grad()
+    def _put(self, name: str, weight: torch.Tensor) -> None:
+        """Quantised weights are exchanged; the others are overwritten, so that their place stays."""
+        linear = self._pipe.transformer.get_submodule(name)
+        if name in self._exact:
+            linear.weight = weight
+        else:
+            linear.weight.copy_(weight)
+
+    def _find(self, key: _Key) -> dict[str, Delta]:
+        if key not in self._files:
+            self._files[key] = self._load(key[0])
+        self._files.move_to_end(key)
+        while len(self._files) > self._kept:
+            self._files.popitem(last=False)
+        return self._files[key]
 
     def _identify(self, name: str) -> _Key:
         if self._folder is None:
@@ -64,65 +116,18 @@ class LoraShelf:
             raise UnusableLora(f"LoRA {name}: there is no such file on this server") from None
         return name, found.st_size, found.st_mtime_ns
 
-    def _load(self, name: str) -> str:
-        adapter = f"lora-{next(self._numbers)}"
-        self._is_touched = True
+    def _load(self, name: str) -> dict[str, Delta]:
+        assert self._folder is not None  # noqa: S101 -- it was identified there
         try:
-            with _unwarned():
-                state = self._attach(name, adapter)
-            self._check(name, adapter, state)
-        except (UnusableLora, torch.OutOfMemoryError, MemoryError):
-            self._drop(adapter)
+            deltas = read_lora(self._folder / name, self._pipe)
+            for target in deltas:
+                self._pipe.transformer.get_submodule(target)
+        except NotUnderstood as exc:
+            raise UnusableLora(f"LoRA {name}: the file does not fit this model: {exc}") from None
+        except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as exc:  # loaders raise whatever they like about bad files
-            self._drop(adapter)
             raise UnusableLora(
                 f"LoRA {name}: the file is damaged or made for another model"
             ) from exc
-        return adapter
-
-    def _attach(self, name: str, adapter: str) -> dict[str, torch.Tensor]:
-        """Put the file's weights beside the model's, and give them as diffusers names them."""
-        state, metadata = self._pipe.lora_state_dict(
-            str(self._folder),
-            weight_name=name,
-            use_safetensors=True,
-            local_files_only=True,
-            return_lora_metadata=True,
-        )
-        self._pipe.load_lora_into_transformer(
-            state,
-            transformer=self._pipe.transformer,
-            adapter_name=adapter,
-            metadata=metadata,
-            _pipeline=self._pipe,
-            low_cpu_mem_usage=True,
-        )
-        return state  # type: ignore[no-any-return]  # diffusers has no types
-
-    def _check(self, name: str, adapter: str, state: dict[str, torch.Tensor]) -> None:
-        """Compare what is attached with the file.
-
-        diffusers merely warns of weights that fit nowhere, and leaves empty what the file lacks.
-        """
-        weights = self._pipe.transformer.named_parameters()
-        attached = sum(f".{adapter}." in f"{weight}." for weight, _ in weights)
-        promised = sum(not weight.endswith(".alpha") for weight in state)
-        if not promised or attached != promised:
-            raise UnusableLora(f"LoRA {name}: the file does not fit this model, or not all of it")
-
-    def _drop_oldest(self) -> None:
-        _, adapter = self._adapters.popitem(last=False)
-        self._drop(adapter)
-
-    def _drop(self, adapter: str) -> None:
-        with _unwarned():
-            self._pipe.delete_adapters(adapter)
-
-
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """Silence peft: it warns of the second adapter, of each deletion, and of what is checked here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        return deltas

@@ -98,11 +98,24 @@ def block_linears(transformer: Any) -> dict[str, torch.nn.Linear]:
 
 def quantize(transformer: Any, recipe: Recipe) -> None:
     """Exchange the weights of the block linears for quantised ones, where they lie."""
+    chosen = set(map(id, block_linears(transformer).values()))
+    _quantize(transformer, recipe, lambda module, _name: id(module) in chosen)
+
+
+def _quantize(model: Any, recipe: Recipe, is_chosen: Callable[[Any, str], bool]) -> None:
     logging.getLogger("torchao").setLevel(logging.ERROR)
     from torchao.quantization import quantize_  # noqa: PLC0415 -- as above
 
-    chosen = set(map(id, block_linears(transformer).values()))
-    quantize_(transformer, recipe.make_config(), filter_fn=lambda module, _: id(module) in chosen)
+    quantize_(model, recipe.make_config(), filter_fn=is_chosen)
+
+
+def quantised_weight(weight: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Give the quantised form of one linear's weight."""
+    rows, columns = weight.shape
+    holder = torch.nn.Linear(columns, rows, bias=False, device="meta")
+    holder.weight = torch.nn.Parameter(weight, requires_grad=False)
+    _quantize(holder, recipe, lambda _module, _name: True)
+    return holder.weight
 
 
 def signal_to_noise_db(exact: torch.Tensor, quantised: torch.Tensor) -> float:

@@ -1,0 +1,134 @@
+"""Chaos: real load on real processes, a random fault every few seconds, and then nothing may be missing.
+
+`python -m tests.chaos --minutes 30 --seed 1 --workers 2` prints a table and ends with 1 where a promise was broken.
+"""
+
+import argparse
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.chaos.faults import Faults, as_json
+from tests.chaos.load import FINAL, Asked, Caller, look
+from tests.chaos.system import System, running_system
+from tests.chaos.verdict import Verdict, judge, percentile
+from tests.receiver import Receiver, running_receiver
+
+CALLERS = 8
+QUIET_S = 180.0
+RECOVERY_S = {True: 20.0, False: 45.0}  # several workers, or one that must start again
+
+
+def run(seconds: float, seed: int, workers: int) -> Verdict:
+    """Make load and faults for so long, let it come to rest, and judge."""
+    verdict = Verdict()
+    keys = ["chaos-a", "chaos-b", "chaos-c"]
+    with running_receiver() as receiver, running_system(workers, keys) as system:
+        await_ready(system)
+        stopping, calm = threading.Event(), threading.Event()
+        chosen = random.Random(seed)
+        callers = [
+            Caller(system.url, keys[k % len(keys)], receiver.url, chosen.getrandbits(32), stopping)
+            for k in range(CALLERS)
+        ]
+        faults = Faults(system, receiver, chosen.getrandbits(32), calm)
+        for thread in (*callers, faults):
+            thread.start()
+        time.sleep(seconds)
+        calm.set()
+        faults.join()
+        stopping.set()
+        for caller in callers:
+            caller.join()
+        asked = [one for caller in callers for one in caller.asked]
+        settle_s = settle(system, receiver, asked)
+        verdict.row("seed, workers, seconds of faults", f"{seed}, {workers}, {seconds:.0f}")
+        verdict.row("faults", as_json(faults))
+        judge(system, receiver, asked, verdict)
+        verdict.row("seconds until all had ended", f"{settle_s:.1f}")
+        judge_recovery(faults, workers, verdict)
+        for part in system.parts:
+            verdict.row(f"{part.name}: starts, exit codes", f"{part.starts}, {dict(part.codes)}")
+        if verdict.violations:
+            keep_logs(system, seed)
+    return verdict
+
+
+def await_ready(system: System) -> None:
+    """Wait for the first worker."""
+    ends = time.monotonic() + 120
+    with httpx.Client(base_url=system.url, trust_env=False) as client:
+        while time.monotonic() < ends:
+            try:
+                if client.get("/readyz").status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+    raise TimeoutError("\n".join(line for part in system.parts for line in part.tail))
+
+
+def settle(system: System, receiver: Receiver, asked: list[Asked]) -> float:
+    """Wait until every accepted prediction has ended and every webhook is out."""
+    started = time.monotonic()
+    left = [one for one in asked if one.ids]
+    with httpx.Client(base_url=system.url, trust_env=False, timeout=30) as client:
+        while left and time.monotonic() - started < QUIET_S:
+            still = []
+            for one in left:
+                body = look(client, one)
+                if body is None or body["status"] not in FINAL:
+                    still.append(one)
+            left = still
+            time.sleep(0.2)
+    settled_s = time.monotonic() - started
+    owed = {
+        one.word
+        for one in asked
+        if one.has_webhook and one.first_final and one.first_final["status"] != "cancelled"
+    }
+    while time.monotonic() - started < QUIET_S:
+        told = {call.path.removeprefix("/") for call in receiver.calls if call.is_answered_well}
+        if owed <= told:
+            break
+        time.sleep(0.2)
+    return settled_s
+
+
+def judge_recovery(faults: Faults, workers: int, verdict: Verdict) -> None:
+    """Compare how long predictions were without a worker to what is promised."""
+    times = faults.recoveries_s
+    p50, p95 = percentile(times, 50), percentile(times, 95)
+    verdict.row(
+        "from kill -9 of a worker to its prediction running again",
+        f"{len(times)} times, p50 {p50:.1f} s, p95 {p95:.1f} s",
+    )
+    if times and p95 > RECOVERY_S[workers > 1]:
+        verdict.violation(f"recovery p95 {p95:.1f} s")
+
+
+def keep_logs(system: System, seed: int) -> None:
+    """Leave the last lines of each process for whoever looks into it."""
+    path = Path(f"chaos-{seed}.log")
+    lines = [f"{part.name}: {line}" for part in system.parts for line in part.tail]
+    path.write_text("\n".join(lines) + "\n")
+    sys.stdout.write(f"the processes' last lines are in {path}\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    verdict = run(arguments.minutes * 60, arguments.seed, arguments.workers)
+    sys.stdout.write(verdict.table() + "\n")
+    sys.exit(1 if verdict.violations else 0)
+
+
+if __name__ == "__main__":
+    main()

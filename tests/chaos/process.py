@@ -1,0 +1,25 @@
+"""A worker without a model and a courier in a hurry: the shipped processes but for that; `… process worker|courier`."""
+
+import sys
+from datetime import timedelta
+
+from app.logs import configure_logs
+from app.settings import Settings
+from app.webhooks.delivery import SCHEDULES
+from worker.main import run_upkeep, run_worker
+
+
+def main() -> None:
+    process = sys.argv[1]
+    configure_logs(process)
+    if process == "worker":
+        run_worker(Settings(), engine="tests.fake_child")
+    else:
+        SCHEDULES["hosted"] = (
+            timedelta(seconds=3),
+        ) * 100  # the pauses are cut, the promise is not
+        run_upkeep(Settings())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The whole system as processes that are started again when they end, as systemd or Kubernetes would."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.embedded import server_command
+
+RESTART_S = 0.3
+STOPPED_S = 30
+ROOT = Path(__file__).parents[2]
+
+
+class Part:
+    """One process that must always run, and the last lines it wrote."""
+
+    def __init__(self, name: str, command: list[str], environ: dict[str, str]) -> None:
+        self.name = name
+        self.tail: deque[str] = deque(maxlen=400)
+        self.starts = 0
+        self.codes: Counter[int] = Counter()
+        self._command = command
+        self._environ = environ
+        self._stopping = threading.Event()
+        self.process = self._start()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def engine(self) -> psutil.Process | None:
+        """Find the engine below a worker."""
+        with suppress(psutil.Error):
+            for child in psutil.Process(self.process.pid).children():
+                if "tests.fake_child" in " ".join(child.cmdline()):
+                    return child
+        return None
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def limit_files(self, size_bytes: int) -> None:
+        """Let every write past this size fail, as on a full disk."""
+        pids = [self.process.pid]
+        with suppress(psutil.Error):
+            pids += [child.pid for child in psutil.Process(self.process.pid).children()]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOPPED_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._keeper.join(STOPPED_S)
+
+    def _start(self) -> "subprocess.Popen[str]":
+        self.starts += 1
+        process = subprocess.Popen(
+            self._command,
+            cwd=ROOT,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+        return process
+
+    def _read(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdout is not None
+        with suppress(ValueError), process.stdout as lines:
+            for line in lines:
+                self.tail.append(line.rstrip())
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            code = self.process.wait()
+            if self._stopping.is_set():
+                return
+            self.codes[code] += 1
+            self._stopping.wait(RESTART_S)
+            if not self._stopping.is_set():
+                self.process = self._start()
+
+
+class System:
+    """Redis, api, workers and courier, each for itself."""
+
+    def __init__(self, folder: Path, workers: int, keys: list[str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.folder = folder
+        self.redis_socket = folder / "redis" / "redis.sock"
+        environ = os.environ | {
+            "KLEIN_PORT": str(port),
+            "KLEIN_DATA": str(folder),
+            "KLEIN_API_KEYS": ",".join(keys),
+            "KLEIN_ALLOW_HOSTS": "127.0.0.1",
+            "KLEIN_WEIGHTS": str(folder),
+            "REDIS_URL": f"unix://{self.redis_socket}",
+            "PYTHONPATH": str(ROOT),
+        }
+        courier = [sys.executable, "-m", "tests.chaos.process", "courier"]
+        worker = [sys.executable, "-m", "tests.chaos.process", "worker"]
+        self.redis = Part("redis", server_command(self.redis_socket), environ)
+        self.await_redis()
+        self.api = Part("api", [sys.executable, "-m", "app.cli", "api"], environ)
+        self.courier = Part("courier", courier, environ)
+        self.workers = [Part(f"worker {k}", worker, environ) for k in range(workers)]
+
+    @property
+    def parts(self) -> list[Part]:
+        return [self.redis, self.api, self.courier, *self.workers]
+
+    def connect(self) -> "redis.Redis":
+        """Connect to Redis without patience."""
+        return redis.Redis(
+            unix_socket_path=str(self.redis_socket), retry=Retry(NoBackoff(), 0), socket_timeout=2
+        )
+
+    def await_redis(self, within_s: float = 60) -> None:
+        ends = time.monotonic() + within_s
+        while True:
+            try:
+                with self.connect() as connection:
+                    connection.ping()
+                    return
+            except redis.RedisError:
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        for part in reversed(self.parts):
+            part.stop()
+
+
+@contextmanager
+def running_system(workers: int, keys: list[str]) -> Iterator[System]:
+    """Run a system on a folder of its own, and leave nothing of it."""
+    with tempfile.TemporaryDirectory(prefix="klein-chaos-") as folder:
+        system = System(Path(folder), workers, keys)
+        try:
+            yield system
+        finally:
+            system.stop()

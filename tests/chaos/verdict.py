@@ -1,0 +1,172 @@
+"""What must be true after all that: the checker, over what callers, receiver, Redis and disk have seen."""
+
+import io
+import statistics
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import httpx
+from PIL import Image
+from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from app.predictions.store import OPEN
+from tests.chaos.load import FINAL, Asked, look
+from tests.chaos.system import System
+from tests.receiver import Receiver
+
+SECRET = "whsec_" + "c2VjcmV0" * 6
+
+
+@dataclass
+class Verdict:
+    """The figures, and everything that should not have been."""
+
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+
+    def row(self, name: str, value: object) -> None:
+        self.rows.append((name, str(value)))
+
+    def violation(self, what: str) -> None:
+        self.violations.append(what)
+
+    def table(self) -> str:
+        lines = ["| what | seen |", "|---|---|"]
+        lines += [f"| {name} | {value} |" for name, value in self.rows]
+        lines += [f"| **violations** | **{len(self.violations)}** |"]
+        return "\n".join(lines + [f"VIOLATION {v}" for v in self.violations[:50]])
+
+
+def judge(system: System, receiver: Receiver, asked: list[Asked], verdict: Verdict) -> None:
+    """Look at every request once more and compare."""
+    accepted = [a for a in asked if a.ids]
+    for one in asked:
+        for refusal in one.refusals:
+            verdict.violation(f"{one.word}: answered {refusal}")
+        if len(one.ids) > 1:
+            verdict.violation(f"{one.word}: one request, several predictions {one.ids}")
+    verdict.row("requests sent", sum(a.posts for a in asked))
+    verdict.row("accepted", len(accepted))
+    with httpx.Client(base_url=system.url, trust_env=False, timeout=30) as client:
+        states = Counter(_check_end(client, one, verdict) for one in accepted)
+        listed = _listed(client, {a.key for a in asked})
+    twice = [i for i, times in listed.items() if times > 1]
+    for prediction_id in twice:
+        verdict.violation(f"{prediction_id}: listed, and charged, twice")
+    pictures = sum(one.images for one in accepted if one.is_drawn)
+    verdict.row("final states", ", ".join(f"{n} {s}" for s, n in sorted(states.items())))
+    verdict.row("pictures of the right size and colour", pictures)
+    verdict.row("listed twice", len(twice))
+    _check_webhooks(receiver, accepted, verdict)
+    _check_rest(system, verdict)
+
+
+def _check_end(client: httpx.Client, one: Asked, verdict: Verdict) -> str:
+    """Compare one prediction's end to what was asked for, and name it."""
+    body = next((seen for _ in range(20) if (seen := look(client, one)) is not None), None)
+    if body is None or body["status"] not in FINAL:
+        verdict.violation(f"{one.ids}: not final: {body}")
+        return "not final"
+    if one.changed:
+        verdict.violation(f"{one.ids}: changed after its end: {one.changed}")
+    if body["status"] == "success":
+        one.is_drawn = _check_pictures(client, one, body["output"], verdict)
+    elif body["status"] == "error":
+        _check_error(one, body, verdict)
+    elif not one.is_cancelled:
+        verdict.violation(f"{one.ids}: cancelled by nobody")
+    return str(body["status"])
+
+
+def _check_pictures(
+    client: httpx.Client, one: Asked, output: str | list[str], verdict: Verdict
+) -> bool:
+    before = len(verdict.violations)
+    urls = [output] if isinstance(output, str) else output
+    if len(urls) != one.images:
+        verdict.violation(f"{one.ids}: {len(urls)} pictures of {one.images}")
+    for url, colour in zip(urls, one.colours(), strict=False):
+        answer = client.get(url)
+        if answer.status_code != httpx.codes.OK:
+            verdict.violation(f"{one.ids}: {url} answers {answer.status_code}")
+            continue
+        with Image.open(io.BytesIO(answer.content)) as image:
+            if image.size != (64, 64) or image.getpixel((1, 1)) != tuple(colour):
+                verdict.violation(f"{one.ids}: not the picture that was asked for")
+    return len(verdict.violations) == before
+
+
+def _check_error(one: Asked, body: dict[str, object], verdict: Verdict) -> None:
+    """Only what deserved it, or was unlucky in a way that it says, may fail."""
+    reason = str(body.get("error", ""))
+    is_fair = (
+        ("die" in one.prompt and "3 attempts" in reason)
+        or ("X-Run-Timeout" in one.headers and "longer" in reason)
+        or "3 attempts" in reason
+        or "could not store" in reason
+    )
+    if not is_fair:
+        verdict.violation(f"{one.ids}: failed for no reason of its own: {reason}")
+
+
+def _listed(client: httpx.Client, keys: set[str]) -> Counter[str]:
+    """Count how often each prediction stands in its key's history."""
+    listed: Counter[str] = Counter()
+    for key in keys:
+        offset = 0
+        while True:
+            page = client.get(
+                "/v1/executions",
+                params={"limit": 100, "offset": offset},
+                headers={"X-API-Key": key},
+            ).json()
+            listed.update(line["id"] for line in page["executions"])
+            offset += 100
+            if offset >= page["total_count"]:
+                break
+    return listed
+
+
+def _check_webhooks(receiver: Receiver, accepted: list[Asked], verdict: Verdict) -> None:
+    calls = defaultdict(list)
+    for call in list(receiver.calls):
+        calls[call.path.removeprefix("/")].append(call)
+    delivered = attempts = 0
+    for one in accepted:
+        if not one.has_webhook or one.first_final is None:
+            continue
+        seen = calls.pop(one.word, [])
+        if one.first_final["status"] == "cancelled":
+            if seen:
+                verdict.violation(f"{one.ids}: a cancel was told")
+            continue
+        attempts += len(seen)
+        if not seen or not seen[-1].is_answered_well:
+            verdict.violation(f"{one.ids}: webhook not delivered in {len(seen)} attempts")
+            continue
+        delivered += 1
+        if len({(c.headers["webhook-id"], c.body) for c in seen}) != 1:
+            verdict.violation(f"{one.ids}: its webhooks differ")
+        try:
+            Webhook(SECRET).verify(seen[-1].body, seen[-1].headers)
+        except WebhookVerificationError as exc:
+            if "old" not in str(exc):
+                verdict.violation(f"{one.ids}: its webhook does not verify: {exc}")
+    verdict.row("webhooks delivered", f"{delivered} in {attempts} attempts")
+
+
+def _check_rest(system: System, verdict: Verdict) -> None:
+    with system.connect() as connection:
+        open_now = connection.zcard(OPEN)
+    if open_now:
+        verdict.violation(f"{open_now} predictions are still open")
+    folders = Counter(p.parent.parent.name for p in (system.folder / "outputs").glob("*/*/0.png"))
+    verdict.row("folders of lost attempts, left to retention", sum(folders.values()) - len(folders))
+
+
+def percentile(values: list[float], q: int) -> float:
+    """Give the q-th percentile, also of few values."""
+    if len(values) < 2:
+        return values[0] if values else float("nan")
+    return statistics.quantiles(values, n=100, method="inclusive")[q - 1]

@@ -1,0 +1,236 @@
+"""LoRA files as trainers write them, in the built-in model's shapes: one LoRA under every naming."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig
+from safetensors.torch import save_file
+
+from tests.unit.test_engine_quantization import fp8, nvfp4, psnr
+from worker.engines import Lora, Order, Tuning, UnusableLora
+from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.folder import inspect_folder
+
+pytestmark = pytest.mark.timeout(60)
+BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
+RANK = 4
+QKV = ("to_q", "to_k", "to_v")
+# What diffusers calls it, what Black Forest Labs' own code calls it, rows and columns.
+TARGETS = (
+    ("transformer_blocks.0.attn.to_out.0", "double_blocks.0.img_attn.proj", 160, 160),
+    ("transformer_blocks.1.ff.linear_in", "double_blocks.1.img_mlp.0", 960, 160),
+    ("transformer_blocks.1.ff_context.linear_out", "double_blocks.1.txt_mlp.2", 160, 480),
+    ("single_transformer_blocks.2.attn.to_qkv_mlp_proj", "single_blocks.2.linear1", 1440, 160),
+    ("single_transformer_blocks.3.attn.to_out", "single_blocks.3.linear2", 160, 640),
+    ("x_embedder", "img_in", 160, 32),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Draw with one thread: spinning threads starve each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def factors():
+    """Give one LoRA: name, BFL's name, down, up; query, key and value share a down, as BFL fuses them."""
+    drawn = torch.Generator().manual_seed(0)
+
+    def draw(rows, columns):
+        return torch.randn(rows, columns, generator=drawn) * 0.4
+
+    for ours, theirs, rows, columns in TARGETS:
+        yield ours, theirs, draw(RANK, columns), draw(rows, RANK)
+    yield "QKV", "double_blocks.0.img_attn.qkv", draw(RANK, 160), draw(480, RANK)
+
+
+def as_diffusers(prefix, down=".lora_A.weight", up=".lora_B.weight", strength=1.0):
+    state = {}
+    for ours, _, a, b in factors():
+        if ours == "QKV":
+            parts = zip(QKV, b.chunk(3), strict=True)
+            named = [(f"transformer_blocks.0.attn.{name}", part) for name, part in parts]
+        else:
+            named = [(ours, b)]
+        for name, part in named:
+            state[f"{prefix}{name}{down}"] = a.clone()
+            state[f"{prefix}{name}{up}"] = part.contiguous() * strength
+    return state
+
+
+def as_bfl(prefix, down=".lora_A.weight", up=".lora_B.weight", *, alpha=None):
+    state = {}
+    for _, theirs, a, b in factors():
+        name = theirs.replace(".", "_") if prefix == "lora_unet_" else theirs
+        state[f"{prefix}{name}{down}"] = a
+        state[f"{prefix}{name}{up}"] = b * (RANK / alpha if alpha else 1)
+        if alpha:
+            state[f"{prefix}{name}.alpha"] = torch.tensor(float(alpha))
+    return state
+
+
+def with_alphas(state, alpha):
+    """Double what an alpha of half the rank halves again."""
+    alphas = {
+        key.replace(".lora_A.weight", ".alpha"): torch.tensor(float(alpha))
+        for key in state
+        if "lora_A" in key
+    }
+    return {k: v * RANK / alpha if "lora_B" in k else v for k, v in state.items()} | alphas
+
+
+DOWN_UP = (".lora_down.weight", ".lora_up.weight")
+FORMATS = {
+    "bare": lambda: as_diffusers(""),
+    "peft": lambda: as_diffusers("base_model.model."),
+    "comfy": lambda: as_diffusers("diffusion_model."),
+    "old-diffusers": lambda: as_diffusers("transformer.", ".lora.down.weight", ".lora.up.weight"),
+    "diffusers-alpha": lambda: with_alphas(as_diffusers("transformer."), 2),
+    "ai-toolkit": lambda: as_bfl("diffusion_model."),
+    "ai-toolkit-down-up": lambda: as_bfl("diffusion_model.", *DOWN_UP, alpha=2),
+    "bfl-bare": lambda: as_bfl(""),
+    "kohya": lambda: as_bfl("lora_unet_", *DOWN_UP, alpha=2),
+    "kohya-no-alpha": lambda: as_bfl("lora_unet_", *DOWN_UP),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formats")
+    save_file(as_diffusers("transformer."), folder / "diffusers.safetensors")
+    for name, make in FORMATS.items():
+        save_file(make(), folder / f"{name}.safetensors")
+    state = as_diffusers("transformer.", strength=RANK / 2)
+    modules = sorted({key.split(".lora")[0].removeprefix("transformer.") for key in state})
+    config = LoraConfig(r=RANK, lora_alpha=2, target_modules=modules).to_dict()
+    described = {f"transformer.{key}": value for key, value in config.items()}
+    metadata = {"lora_adapter_metadata": json.dumps(described, default=list)}
+    save_file(state, folder / "metadata.safetensors", metadata=metadata)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    return open_engine(folder)
+
+
+def open_engine(folder, recipe=None):
+    return Flux2Klein(inspect_folder(BUILT_IN), folder, Tuning(), lambda _: None, recipe=recipe)
+
+
+def draw(engine, *names, scale=1.0):
+    order = Order(
+        prompt="a red circle on a blue background",
+        width=128,
+        height=128,
+        steps=2,
+        guidance=1.0,
+        seeds=(7,),
+        loras=tuple(Lora(path=f"{name}.safetensors", scale=scale) for name in names),
+    )
+    return engine.generate(order, lambda k, n: None).pictures[0].astype(float)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "metadata"])
+def test_one_lora_draws_one_picture_however_its_keys_are_named(engine, name):
+    """Each naming, with its alphas, draws what the diffusers file draws, and not the bare picture."""
+    expected, found = draw(engine, "diffusers"), draw(engine, name)
+
+    assert psnr(expected, draw(engine)) < 25
+    assert psnr(found, expected) > 45
+
+
+def test_a_lora_is_what_peft_makes_of_it(engine, folder):
+    """The fused picture is that of diffusers' own way, adapters beside the weights."""
+    ours = draw(engine, "diffusers", scale=0.5)
+    beside = open_engine(None)
+    pipe = cast("Any", beside)._pipe
+    pipe.load_lora_weights(str(folder), weight_name="diffusers.safetensors", adapter_name="one")
+    pipe.set_adapters(["one"], [0.5])
+
+    assert psnr(ours, draw(beside)) > 45
+
+
+@pytest.mark.parametrize("prefix", ["transformer.", "diffusion_model.", ""])
+def test_a_lokr_draws(engine, folder, prefix):
+    """A LoKr file is attached and draws what its Kronecker products say."""
+    drawn = torch.Generator().manual_seed(1)
+    name = "single_transformer_blocks.3.attn.to_out"
+    if prefix == "diffusion_model.":
+        name = "single_blocks.3.linear2"
+    one, other = torch.randn(4, 4, generator=drawn), torch.randn(40, 160, generator=drawn)
+    state = {f"{prefix}{name}.lokr_w1": one, f"{prefix}{name}.lokr_w2": other}
+    file = f"lokr-{prefix}"
+    save_file(state, folder / f"{file}.safetensors")
+    whole = {"transformer.single_transformer_blocks.3.attn.to_out": torch.kron(one, other)}
+    left, singular, right = torch.linalg.svd(next(iter(whole.values())), full_matrices=False)
+    key = next(iter(whole))
+    state = {f"{key}.lora_A.weight": right, f"{key}.lora_B.weight": left * singular}
+    save_file({k: v.contiguous() for k, v in state.items()}, folder / f"{file}-whole.safetensors")
+
+    assert psnr(draw(engine, file), draw(engine)) < 25
+    assert psnr(draw(engine, file), draw(engine, f"{file}-whole")) > 45
+
+
+def unusable():
+    good = as_bfl("lora_unet_", *DOWN_UP)
+    extra = {"lora_unet_double_stream_modulation_img_lin.lora_down.weight": torch.ones(RANK, 160)}
+    yield "kohya-extra", good | extra
+    text = {"lora_te1_layers_0_fc1.lora_down.weight": torch.ones(RANK, 16)}
+    yield "kohya-text-encoder", good | text
+    key = "transformer.x_embedder"
+    diffusers = as_diffusers("transformer.")
+    yield "dora", diffusers | {f"{key}.dora_scale": torch.ones(160)}
+    yield "nan", diffusers | {f"{key}.lora_A.weight": torch.full((RANK, 32), torch.nan)}
+    yield "text-encoder", diffusers | {"text_encoder.x.lora_A.weight": torch.ones(RANK, 16)}
+    block = {k.replace("blocks.1", "blocks.7"): v for k, v in diffusers.items()}
+    yield "deeper-model", block
+    yield (
+        "flux1",
+        {
+            "transformer.transformer_blocks.0.norm1.linear.lora_A.weight": torch.ones(RANK, 3072),
+            "transformer.transformer_blocks.0.norm1.linear.lora_B.weight": torch.ones(18432, RANK),
+        },
+    )
+    yield (
+        "sdxl",
+        {
+            "lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight": torch.ones(RANK, 640),
+            "lora_unet_down_blocks_1_attentions_0_proj_in.lora_up.weight": torch.ones(640, RANK),
+        },
+    )
+    yield "kohya-diffusers", {k.replace(".", "_", 3): v for k, v in good.items()}
+
+
+UNUSABLE = dict(unusable())
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_what_is_not_wholly_understood_is_refused(engine, folder, name):
+    """The order fails with the file's name, and the next draws as if nothing was."""
+    expected = draw(engine, "diffusers")
+    save_file(UNUSABLE[name], folder / f"{name}.safetensors")
+    with pytest.raises(UnusableLora, match=f"LoRA {name}.safetensors: ") as error:
+        draw(engine, "diffusers", name)
+
+    assert "\n" not in str(error.value)
+    assert np.array_equal(draw(engine, "diffusers"), expected)
+
+
+@pytest.mark.parametrize("make_recipe", [fp8, nvfp4])
+def test_a_lora_on_a_quantised_model(engine, folder, make_recipe):
+    """It is fused before quantising: nearly the exact model's picture, and none without it again."""
+    quantised = open_engine(folder, make_recipe())
+    bare = draw(quantised)
+    worn = draw(quantised, "diffusers")
+
+    assert psnr(worn, draw(engine, "diffusers")) > psnr(worn, bare) + 5
+    assert np.array_equal(draw(quantised), bare)
+    assert np.array_equal(draw(quantised, "diffusers"), worn)
