@@ -87,6 +87,15 @@ class Settings(BaseSettings):
         description="numbers the transformer multiplies in: `none` for bfloat16, `fp8` on Ada, Hopper "
         "or Blackwell, `nvfp4` on Blackwell; compared with `none` at start, refused where it is broken",
     )
+    c2pa_cert: Path | None = Field(
+        None,
+        alias="KLEIN_C2PA_CERT",
+        description="PEM file of the certificate, with its chain, that signs each picture's content "
+        "credentials (C2PA); unset: pictures are not signed",
+    )
+    c2pa_key: Path | None = Field(
+        None, alias="KLEIN_C2PA_KEY", description="PEM file of that certificate's private key"
+    )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         alias="KLEIN_ALLOW_HOSTS",

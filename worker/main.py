@@ -37,6 +37,7 @@ from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
 from worker.checkpoints import find_weights
 from worker.courier import run_courier
+from worker.credentials import open_credentials
 from worker.deliver import Deliverer
 from worker.devices import watch_devices
 from worker.engines import Checkpoint, Tuning, WeightsError
@@ -74,6 +75,7 @@ class QueueWorker(SimpleWorker):
 def run_worker(settings: Settings, engine: str = "worker.child") -> None:
     """Load the model, then work until told to stop; `engine` is the module of the engine process."""
     watch_devices()
+    credentials = open_credentials(settings.c2pa_cert, settings.c2pa_key)
     connection = _connect(settings)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
@@ -82,7 +84,7 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
     tuning = _tuning(settings)
     child = EngineChild(weights, loras=settings.loras, tuning=tuning, module=engine)
     leases = Leases(store, Roster(connection))
-    publisher = Publisher(store, storage, leases)
+    publisher = Publisher(store, storage, leases, credentials)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def revive() -> None:

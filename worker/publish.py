@@ -14,6 +14,7 @@ from app.predictions.store import Store, Transition
 from app.storage import Storage
 from app.storage.errors import StorageError
 from app.tracing import add_span
+from worker.credentials import ContentCredentials, UnusableCredentials
 from worker.encode import encode
 from worker.engines import Result
 from worker.leases import Leases
@@ -27,11 +28,17 @@ class Publisher:
     """One thread that ends predictions, so that the engine never waits for a codec or a disk."""
 
     def __init__(
-        self, store: Store, storage: Storage, leases: Leases, pause_s: float = PAUSE_S
+        self,
+        store: Store,
+        storage: Storage,
+        leases: Leases,
+        credentials: ContentCredentials | None = None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._store = store
         self._storage = storage
         self._leases = leases
+        self._credentials = credentials  # signs each file where the operator has a certificate
         self._pause_s = pause_s  # before it tries again
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._room = BoundedSemaphore(BACKLOG)
@@ -90,6 +97,10 @@ class Publisher:
         """Store the pictures; give the end that follows: a success with them, or why there is none."""
         try:
             outputs = self._put(prediction, folder, result)
+        except UnusableCredentials as exc:  # it signed at start; by now it has expired
+            log.error("signing_failed", error=str(exc))
+            failure = Failure(cause=Cause.ENGINE, message="the picture could not be signed")
+            return lambda p, now: p.fail(owner, failure, now)
         except StorageError as exc:
             failure = Failure(cause=Cause.STORAGE, message=str(exc))
             return lambda p, now: p.fail(owner, failure, now)
@@ -101,7 +112,10 @@ class Publisher:
         outputs = []
         for k, picture in enumerate(result.pictures):
             key = f"{folder}/{k}.{suffix}"
-            self._put_one(key, encode(picture, checked.output_format, checked.output_quality))
+            data = encode(picture, checked.output_format, checked.output_quality)
+            if self._credentials is not None:
+                data = self._credentials.sign(data, f"image/{checked.output_format}")
+            self._put_one(key, data)
             height, width, _ = picture.shape
             outputs.append(Output(key=key, width=width, height=height))
         return tuple(outputs)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.acceptance.asking import LONG, create, get, until
 from tests.acceptance.klein import Klein, running_klein
+from tests.certificates import make_signer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,14 +46,19 @@ def busy(client: httpx.Client) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def varied_klein(tiny_base_weights: Path) -> Iterator[Klein]:
+def varied_klein(
+    tiny_base_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Klein]:
     """A second system, on a base checkpoint, with every setting changed that can be."""
+    certificate, key = make_signer().write(tmp_path_factory.mktemp("signer"))
     with running_klein(
         tiny_base_weights,
         KLEIN_STATUS_WORDS="documented",
         KLEIN_STRICT_INPUTS="true",
         KLEIN_ALLOW_HOSTS="127.0.0.1",
         KLEIN_BODY_MAX_BYTES="100000",
+        KLEIN_C2PA_CERT=str(certificate),
+        KLEIN_C2PA_KEY=str(key),
     ) as running:
         yield running
 

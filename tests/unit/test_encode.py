@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from worker.encode import SOFTWARE, encode
+from worker.encode import DIGITAL_SOURCE_TYPE, SOFTWARE, encode
 
 FORMATS = ["png", "jpeg", "webp"]
 
@@ -32,6 +32,8 @@ def test_file_says_what_made_it(picture, output_format):
     assert image.format.lower() == output_format
     assert image.size == (128, 96)
     assert image.getexif()[0x0131] == SOFTWARE
+    described = image.getxmp()["xmpmeta"]["RDF"]["Description"]
+    assert described["DigitalSourceType"] == DIGITAL_SOURCE_TYPE
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -59,7 +61,7 @@ def test_png_is_as_the_standard_has_it(picture):
         kinds.append(body[:4])
         offset += 12 + length
 
-    assert kinds == [b"IHDR", b"tEXt", b"eXIf", b"IDAT", b"IEND"]
+    assert kinds == [b"IHDR", b"tEXt", b"iTXt", b"eXIf", b"IDAT", b"IEND"]
     assert opened(data).text["Software"] == SOFTWARE
 
 

@@ -1,0 +1,50 @@
+"""A picture says what made it, and where the operator has a certificate it says so signed."""
+
+import io
+import json
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import pytest
+from c2pa import Reader
+from PIL import Image
+
+from tests.acceptance.asking import fetch, run
+from tests.acceptance.klein import Klein
+from worker.encode import DIGITAL_SOURCE_TYPE
+
+BASE = "flux-2-klein-4b-base-text-to-image"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_picture_says_that_a_model_made_it(client: httpx.Client, kind: str) -> None:
+    """The IPTC's digital source type is in the XMP of each format."""
+    with Image.open(io.BytesIO(fetch(run(client, output_format=kind)["output"]))) as image:
+        described = image.getxmp()["xmpmeta"]["RDF"]["Description"]
+
+    assert described["DigitalSourceType"] == DIGITAL_SOURCE_TYPE
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_picture_is_signed(varied_client: httpx.Client, kind: str) -> None:
+    """With a certificate, c2pa's own reader finds each format validly signed by it."""
+    answer = run(varied_client, BASE, num_inference_steps=1, output_format=kind)
+    with Reader(f"image/{kind}", io.BytesIO(fetch(answer["output"]))) as reader:
+        store = json.loads(reader.json())
+
+    assert store["validation_state"] == "Valid"
+    assert store["manifests"][store["active_manifest"]]["signature_info"]["issuer"] == "klein tests"
+
+
+def test_the_key_stays_where_it_is(varied_client: httpx.Client, varied_klein: Klein) -> None:
+    """Neither the log nor the engine's process knows the key or where it lies."""
+    run(varied_client, BASE, num_inference_steps=1)
+    engine = varied_klein.part("engine")
+    assert isinstance(engine, psutil.Process)
+    path = Path(varied_klein.environ["KLEIN_C2PA_KEY"])
+    secret = path.read_text().splitlines()[1]
+    known = " ".join([*varied_klein.log, *engine.cmdline(), *engine.environ().values()])
+
+    assert secret not in known
+    assert path.name not in known

@@ -1,0 +1,107 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from c2pa import Reader
+from PIL import Image
+
+from tests.certificates import KEYS, make_signer
+from worker.credentials import ContentCredentials, UnusableCredentials, open_credentials
+from worker.encode import DIGITAL_SOURCE_TYPE, encode
+
+FORMATS = ["png", "jpeg", "webp"]
+PIXELS = {"png": b"IDAT", "jpeg": b"\xff\xda", "webp": b"VP8 "}
+"""What the pixels of a file begin with."""
+
+
+@pytest.fixture(scope="module")
+def signer():
+    return make_signer()
+
+
+def a_file(kind):
+    y, x = np.mgrid[0:64, 0:96]
+    return encode(np.stack([x, y, x + y], axis=-1).astype(np.uint8), kind)
+
+
+def manifest(data, kind):
+    """Read the file's active manifest and how c2pa itself judges it."""
+    with Reader(f"image/{kind}", io.BytesIO(data)) as reader:
+        store = json.loads(reader.json())
+    return store["manifests"][store["active_manifest"]], store
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_signed_file_says_who_made_it(signer, kind):
+    """c2pa's own reader finds a valid manifest that says a model made the picture; the pixels are as before."""
+    before = a_file(kind)
+    credentials = ContentCredentials(signer.certificates, signer.key)
+    after = credentials.sign(before, f"image/{kind}")
+    active, store = manifest(after, kind)
+    (actions,) = [a for a in active["assertions"] if a["label"].startswith("c2pa.actions")]
+
+    assert store["validation_state"] == "Valid"
+    assert active["signature_info"]["issuer"] == "klein tests"
+    assert actions["data"]["actions"][0]["digitalSourceType"] == DIGITAL_SOURCE_TYPE
+    unsigned, signed = (np.asarray(Image.open(io.BytesIO(data))) for data in (before, after))
+    assert np.array_equal(unsigned, signed)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_changed_file_is_found_out(signer, kind):
+    """One byte changed after the signing is no longer valid."""
+    credentials = ContentCredentials(signer.certificates, signer.key)
+    data = bytearray(credentials.sign(a_file(kind), f"image/{kind}"))
+    data[data.rindex(PIXELS[kind]) + 40] ^= 1
+
+    _, store = manifest(bytes(data), kind)
+
+    assert store["validation_state"] == "Invalid"
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_each_kind_of_key_signs(kind):
+    """The algorithm follows from the key."""
+    signer = make_signer(kind)
+    credentials = ContentCredentials(signer.certificates, signer.key)
+    active, store = manifest(credentials.sign(a_file("png"), "image/png"), "png")
+
+    assert store["validation_state"] == "Valid"
+    assert active["signature_info"]["alg"].lower() == kind
+
+
+def test_nothing_set_signs_nothing():
+    """Without the two settings there are no credentials."""
+    assert open_credentials(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda cert, key: (cert, None), "KLEIN_C2PA_KEY is not"),
+        (lambda cert, key: (None, key), "KLEIN_C2PA_CERT is not"),
+        (lambda cert, key: (cert.with_name("no.pem"), key), "KLEIN_C2PA_CERT: cannot read"),
+        (lambda cert, key: (cert, key.with_name("no.key")), "KLEIN_C2PA_KEY: cannot read"),
+        (lambda cert, key: (key, key), "KLEIN_C2PA_CERT is not a PEM file"),
+        (lambda cert, key: (cert, cert), "KLEIN_C2PA_KEY is not a PEM file"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(signer, tmp_path, spoil, words):
+    """What is missing or no PEM is named by its setting."""
+    with pytest.raises(UnusableCredentials, match=words):
+        open_credentials(*spoil(*signer.write(tmp_path)))
+
+
+def test_another_certificates_key_is_refused(signer):
+    """A key that does not belong to the certificate cannot sign."""
+    with pytest.raises(UnusableCredentials, match="not the key of"):
+        ContentCredentials(signer.certificates, make_signer().key)
+
+
+def test_an_expired_certificate_is_refused():
+    """A certificate that has ended is found at start."""
+    expired = make_signer(days=-1)
+
+    with pytest.raises(UnusableCredentials, match="KLEIN_C2PA_CERT"):
+        ContentCredentials(expired.certificates, expired.key)
