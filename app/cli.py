@@ -18,7 +18,6 @@ from app.tracing import configure_tracing
 from app.up import up as run_tree
 
 KEEP_ALIVE_S = 30
-STOP_S = 30
 OPEN_FILES = 65_536
 
 
@@ -62,7 +61,7 @@ def api() -> None:
         access_log=False,
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=STOP_S,
+        timeout_graceful_shutdown=round(settings.grace.total_seconds()),
         server_header=False,
     )
 

@@ -147,6 +147,12 @@ class Settings(BaseSettings):
         alias="KLEIN_KEY_DOLLARS_PER_MONTH",
         description="most that one key's successes may cost in a month of UTC, at the hosted price",
     )
+    grace: timedelta = Field(
+        timedelta(seconds=25),
+        gt=timedelta(0),
+        alias="KLEIN_GRACE",
+        description="how long a process that is told to stop may finish its work (seconds or ISO 8601)",
+    )
     body_max_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, alias="KLEIN_BODY_MAX_BYTES", description="largest request body"
     )
@@ -168,7 +174,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("retention", "queue_timeout", "run_timeout", mode="before")
+    @field_validator("retention", "queue_timeout", "run_timeout", "grace", mode="before")
     @classmethod
     def _seconds(cls, value: object) -> object:
         return float(value) if isinstance(value, str) and value.isdecimal() else value

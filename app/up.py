@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,7 +19,8 @@ from app.keys import given_keys, make_key
 from app.settings import Settings
 
 READY_S = 900.0
-STOP_S = 40.0  # then the stragglers are killed
+KILL_AFTER_S = 15.0  # beyond the grace, the stragglers are killed
+STABLE_S = 10.0  # what has lived for so long starts again at once
 RESTART_MOST_S = 30.0
 STARTS = 5
 _COLOURS = ("cyan", "green", "magenta", "yellow")
@@ -33,7 +35,8 @@ class Part:
     environ: dict[str, str]
     colour: str
     process: asyncio.subprocess.Process | None = None
-    deaths: int = 0
+    deaths: int = 0  # in quick succession
+    started_at: float = 0.0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def say(self, line: str) -> None:
@@ -44,8 +47,9 @@ class Part:
 class Tree:
     """Starts the parts, restarts what dies, stops all of them together."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], stop_s: float) -> None:
         self._environ = environ
+        self._stop_s = stop_s
         self._parts: list[Part] = []
         self.stopping = asyncio.Event()
         self.is_ready = False  # until then, what dies again and again ends the tree
@@ -69,6 +73,7 @@ class Tree:
             await asyncio.gather(*(self._stop(part) for part in group))
 
     async def _start(self, part: Part) -> None:
+        part.started_at = time.monotonic()
         part.process = await asyncio.create_subprocess_exec(
             *part.command,
             env=part.environ,
@@ -94,9 +99,12 @@ class Tree:
         code = await process.wait()
         if self.stopping.is_set():
             return
-        part.deaths += 1
-        if part.deaths == 1 and last.removeprefix("Error: ").startswith(
-            "klein "
+        is_stable = time.monotonic() - part.started_at > STABLE_S
+        part.deaths = 1 if self.is_ready and is_stable else part.deaths + 1
+        if (
+            not self.is_ready
+            and part.deaths == 1
+            and last.removeprefix("Error: ").startswith("klein ")
         ):  # its own word on why it cannot run
             self.failure = last.removeprefix("Error: ")
             self.stopping.set()
@@ -105,7 +113,7 @@ class Tree:
             self.failure = f"{part.name} ended {STARTS} times before klein was ready: {last}"
             self.stopping.set()
             return
-        pause = min(2.0 ** (part.deaths - 1), RESTART_MOST_S)
+        pause = min(2.0 ** (part.deaths - 1) - 1, RESTART_MOST_S)
         part.say(f"ended with code {code}; starts again in {pause:.0f} s")
         await asyncio.sleep(pause)
         if not self.stopping.is_set():
@@ -118,7 +126,7 @@ class Tree:
         with suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_S)
+            await asyncio.wait_for(process.wait(), self._stop_s)
         except TimeoutError:
             part.say("did not stop in time and is killed")
             process.kill()
@@ -131,7 +139,7 @@ async def up(settings: Settings) -> None:
     _check_data(settings)
     key = None if given_keys(settings.api_keys, settings.data) else make_key(settings.data)
     environ = os.environ | {"KLEIN_DATA": str(settings.data.resolve()), "REDIS_URL": settings.redis}
-    tree = Tree(environ)
+    tree = Tree(environ, stop_s=settings.grace.total_seconds() + KILL_AFTER_S)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stopping.set)

@@ -76,7 +76,7 @@ class ScriptedEngine:
         self.orders: list[Order] = []
         self.cancels = 0
 
-    alive = True
+    alive = is_ready = True
 
     def generate(
         self, order: Order, on_step: Callable[[int, int], bool], timeout_s: float | None = None

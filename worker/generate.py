@@ -26,7 +26,7 @@ from worker.engines import (
 )
 from worker.leases import Leases
 from worker.publish import Publisher
-from worker.supervise import ChildDied, EngineChild
+from worker.supervise import ChildDied, ChildGone, EngineChild
 
 AHEAD_S = 0.1
 """So long before a drawing's end the next prediction is claimed, so that the engine does not wait."""
@@ -122,6 +122,8 @@ class Generator:
         prediction, owner = drawing.prediction, drawing.owner
         drawing.started_s = drawing.recorded_s = time.monotonic()
         try:
+            if not self._child.is_ready:
+                self._revive()
             references = tuple(self._storage.get(key) for key in prediction.references)
             result = self._child.generate(
                 order_of(prediction, references),
@@ -135,8 +137,11 @@ class Generator:
                 return False
             ENGINE_DEATHS.inc()
             log.error("engine_died", prediction=prediction.id, error=str(exc), tail=exc.tail)
-            reason = str(exc)
-            self._end_attempt(prediction.id, lambda p, now: p.retry(owner, reason, now))
+            if isinstance(exc, ChildGone):
+                self._release(prediction.id, owner)
+            else:
+                reason = str(exc)
+                self._end_attempt(prediction.id, lambda p, now: p.retry(owner, reason, now))
             self._revive()
         except (StorageError, UnusableLora, OutOfMemory, TimedOut, EngineFault) as exc:
             failure = failure_of(exc)

@@ -15,7 +15,9 @@ from types import FrameType
 import redis
 from redis.client import Pipeline
 from rq import SimpleWorker
+from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 from app.dialects.pictures import Pictures, data_uri
 from app.dialects.wires import webhook_body
@@ -40,30 +42,36 @@ from worker.courier import run_courier
 from worker.credentials import open_credentials
 from worker.deliver import Deliverer
 from worker.devices import watch_devices
+from worker.drain import Drain
 from worker.engines import Checkpoint, Tuning, WeightsError
 from worker.engines.tuning import Quantization
 from worker.generate import Generator, install
+from worker.keeper import Keeper
 from worker.leases import Leases
 from worker.publish import Publisher
 from worker.supervise import ChildDied, EngineChild
 
 BUILT_IN = Path(__file__).parent / "weights" / "builtin"
-LOAD_S = 900.0  # the longest that one phase of loading a checkpoint may take
-REVIVALS = 5  # engine deaths in a row before the worker gives up
 RETRY_S = 1.0
 WORKER_TTL_S = 30
 HEARTBEAT = timedelta(seconds=1)
 
 
 class QueueWorker(SimpleWorker):
-    """RQ's in-process worker; it remembers whether it was told to stop or gave up on Redis."""
+    """RQ's in-process worker; its signals are the drain's."""
 
-    is_stopping = False
+    drain: Drain
 
-    def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Finish the running job, then stop."""
-        self.is_stopping = True
-        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+    def _install_signal_handlers(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Take no more tokens; what runs is the drain's business."""
+        self.drain.ask()
+        self._stop_requested = True
+        if self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested  # out of the wait for a token
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Say to RQ that this worker lives, but not three times a job: each is three synced writes."""
@@ -87,57 +95,58 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
     publisher = Publisher(store, storage, leases, credentials)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
-    def revive() -> None:
-        leases.announce(None)
-        for death in range(REVIVALS):
-            time.sleep(min(2**death - 1, 30))
-            try:
-                child.restart()
-                leases.announce(_announcement(name, child.wait_ready(LOAD_S, _log_phase)))
-            except ChildDied as exc:
-                log.error("engine_died", error=str(exc), tail=exc.tail)
-            else:
-                return
-        os.kill(os.getpid(), signal.SIGTERM)  # no further job; `finish` raises what follows
-        raise SystemExit("klein worker: the engine dies each time it is started; see the log above")
+    def announce(checkpoint: Checkpoint | None) -> None:
+        leases.announce(None if checkpoint is None else _announcement(name, checkpoint))
 
-    generator = Generator(store, storage, child, leases, publisher, revive)
+    keeper = Keeper(child, announce, leave=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    generator = Generator(store, storage, child, leases, publisher, keeper.revive)
+
+    def begin_drain() -> None:
+        keeper.stop()
+        leases.announce(None)
+
+    def give_back() -> None:
+        generator.give_back()
+        child.kill()
+
+    drain = Drain(settings.grace, lambda: child.expected_s, begin_drain, give_back)
     signal.signal(signal.SIGTERM, _leave)
     leases.start()
     with child:
         try:
-            checkpoint = child.wait_ready(LOAD_S, _log_phase)
-            log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
-            announcement = _announcement(name, checkpoint)
-            leases.announce(announcement)
-            install(generator, lambda: queues.take(announcement.checkpoint))
-            _work(_connect(settings, timeout_s=WORKER_TTL_S), announcement)
+            kind = _announcement(name, keeper.start()).checkpoint
+            install(generator, lambda: queues.take(kind))
+            _work(_connect(settings, timeout_s=WORKER_TTL_S), name, kind, drain)
             generator.finish()
         finally:
+            keeper.stop()
             generator.give_back()
-            publisher.close()
+            publisher.close(within_s=settings.grace.total_seconds() / 2)
             leases.close()
 
 
-def _work(connection: "redis.Redis", announcement: Worker) -> None:
+def _work(connection: "redis.Redis", name: str, kind: CheckpointKind, drain: Drain) -> None:
     """Take tokens until told to stop; where RQ gives up because Redis went away, begin again."""
-    while True:
+    while not drain.is_begun:
         try:
             worker = QueueWorker(
-                [open_queue(announcement.checkpoint, connection)],
-                name=f"{announcement.name}-{secrets.token_hex(2)}",  # RQ remembers dead names
+                [open_queue(kind, connection)],
+                name=f"{name}-{secrets.token_hex(2)}",  # RQ remembers dead names
                 connection=connection,
                 job_class=Token,
                 serializer=JSONSerializer,
                 worker_ttl=WORKER_TTL_S,
                 log_job_description=False,
             )
+            worker.drain = drain
             worker.work(logging_level="WARNING")
-            if worker.is_stopping:
-                return
+            if not drain.is_begun:
+                time.sleep(RETRY_S)
         except redis.RedisError as exc:
             log.warning("redis_away", error=str(exc))
-        time.sleep(RETRY_S)
+            time.sleep(RETRY_S)
+        except StopRequested:  # the signal came between two workers
+            return
 
 
 def run_upkeep(settings: Settings) -> None:
@@ -206,10 +215,6 @@ def _connect(settings: Settings, timeout_s: float = 5) -> "redis.Redis":
 
 def _tuning(settings: Settings) -> Tuning:
     return Tuning(quantization=Quantization(settings.quantization))
-
-
-def _log_phase(phase: str) -> None:
-    log.info("engine_loads", phase=phase)
 
 
 def _announcement(name: str, checkpoint: Checkpoint) -> Worker:

@@ -42,14 +42,16 @@ class Publisher:
         self._pause_s = pause_s  # before it tries again
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._room = BoundedSemaphore(BACKLOG)
+        self._ends_at = float("inf")
 
     def publish(self, prediction: Prediction, owner: str, result: Result) -> None:
         """Take over a prediction whose pixels are there; waits only while the backlog is full."""
         self._room.acquire()
         self._thread.submit(self._publish, prediction, owner, result)
 
-    def close(self) -> None:
-        """Finish what is left."""
+    def close(self, within_s: float = float("inf")) -> None:
+        """Finish what is left; where Redis stays away for so long, leave it to the next attempt."""
+        self._ends_at = time.monotonic() + within_s
         self._thread.shutdown()
 
     def _publish(self, prediction: Prediction, owner: str, result: Result) -> None:
@@ -139,6 +141,8 @@ class Publisher:
             try:
                 return self._store.change(prediction_id, transition)
             except Unavailable:
+                if time.monotonic() > self._ends_at:
+                    raise
                 log.warning("finish_waits_for_redis", prediction=prediction_id)
                 time.sleep(self._pause_s)
 

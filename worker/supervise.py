@@ -63,6 +63,10 @@ class ChildDied(EngineError):
         """The last lines it wrote."""
 
 
+class ChildGone(ChildDied):
+    """The engine process had ended before it was given the order."""
+
+
 class ChildHung(ChildDied):
     """The engine process showed no sign of life and was killed."""
 
@@ -95,6 +99,10 @@ class EngineChild:
         self._pump: threading.Thread | None = None
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._driving = threading.Lock()
+        self._is_ready = False
+        self._expected: tuple[float, float] | None = None  # when, and how long from then
+        self.drawn = 0
+        """How many orders it has drawn, by all its processes."""
         # The kernel kills the child when the *thread* that started it ends: this one stays.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-starter")
 
@@ -107,6 +115,24 @@ class EngineChild:
     def alive(self) -> bool:
         """True while the process runs, ready or not."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def is_ready(self) -> bool:
+        """True while it runs and has its weights."""
+        return self._is_ready and self.alive
+
+    @property
+    def is_driven(self) -> bool:
+        """True while it has an order."""
+        return self._driving.locked()
+
+    @property
+    def expected_s(self) -> float | None:
+        """How long what is being drawn will take yet, by its steps so far; None where nothing tells."""
+        if (expected := self._expected) is None:
+            return None
+        at, left_s = expected
+        return max(0.0, left_s - (time.monotonic() - at))
 
     @property
     def tail(self) -> str:
@@ -159,6 +185,7 @@ class EngineChild:
                 deadline = time.monotonic() + timeout_s
                 on_phase(message.phase)
             elif isinstance(message, Ready):
+                self._is_ready = True
                 return message.checkpoint
             elif isinstance(message, Broken):
                 self.kill()
@@ -181,7 +208,7 @@ class EngineChild:
         with self._driving:
             order_id = self._current = f"{self.pid}-{next(self._ids)}"
             try:
-                self._send(Generate(id=order_id, order=order))
+                self._send_order(Generate(id=order_id, order=order))
                 return self._follow(order_id, order, on_step, timeout_s)
             except (Cancelled, EngineFault, UnusableLora, OutOfMemory, TimedOut, ChildDied):
                 raise
@@ -189,7 +216,7 @@ class EngineChild:
                 self._send_cancel(order_id)  # on_step raised: nobody waits for the rest
                 raise
             finally:
-                self._current = None
+                self._current = self._expected = None
 
     def cancel(self) -> None:
         """Stop what is being drawn, from any thread; `generate` then raises `Cancelled`."""
@@ -203,6 +230,7 @@ class EngineChild:
 
     def kill(self) -> None:
         """End the process now, whatever it does; a second time it does nothing."""
+        self._is_ready = False
         if self._process is None:
             return
         self._process.kill()
@@ -243,12 +271,14 @@ class EngineChild:
                 continue
             if isinstance(message, Step):
                 steps_at.append(time.monotonic())
+                self._expect(message, steps_at)
                 if not given_up and not on_step(message.k, message.n):
                     given_up = True
                     self._send_cancel(order_id)
             elif isinstance(message, Done) and fd is not None:
                 result = map_pictures(fd, message)
                 self._pace.learn(order, result, steps_at)
+                self.drawn += 1
                 if given_up:
                     raise Cancelled
                 return result
@@ -256,6 +286,11 @@ class EngineChild:
                 raise Cancelled
             elif isinstance(message, Failed):
                 raise _FAILURES[message.kind](message.message)
+
+    def _expect(self, step: Step, steps_at: list[float]) -> None:
+        if len(steps_at) > 1:
+            each_s = (steps_at[-1] - steps_at[0]) / (len(steps_at) - 1)
+            self._expected = steps_at[-1], each_s * (step.n - step.k)
 
     def _receive_in_time(
         self, order_id: str, silence_s: float, ends_at: float
@@ -292,13 +327,14 @@ class EngineChild:
         except (EOFError, OSError) as exc:
             raise self._died() from exc
 
-    def _send(self, message: Message) -> None:
+    def _send_order(self, order: Generate) -> None:
         if self._wire is None:
-            raise ChildDied("the engine process was not started", "")
+            raise ChildGone("the engine process was not started", "")
         try:
-            self._wire.send(message)
+            self._wire.send(order)
         except OSError as exc:
-            raise self._died() from exc
+            died = self._died()
+            raise ChildGone(str(died), died.tail) from exc
 
     def _send_cancel(self, order_id: str) -> None:
         if self._wire is not None:

@@ -23,11 +23,12 @@ JOB = "worker.generate.generate"
 KEEP_S = 60  # how long RQ keeps a token that has been worked on
 NO_TIMEOUT = -1  # deadlines are the worker's own: an alarm cannot stop a stuck kernel
 ARRIVALS = "klein:arrivals"
-# KEYS line, turns, arrivals; ARGV id, API key: who is in line already keeps its place
+# KEYS line, turns, arrivals; ARGV id, API key, '1' for one that comes again: it had its turn, and goes to the front
+# Who is in line already keeps its place.
 _JOIN = """
-local number = redis.call('INCR', KEYS[3])
+local number = ARGV[3] == '1' and 0 or redis.call('INCR', KEYS[3])
 redis.call('ZADD', KEYS[1], 'NX', number, ARGV[1])
-redis.call('ZADD', KEYS[2], 'NX', number, ARGV[2])
+redis.call('ZADD', KEYS[2], number == 0 and 'LT' or 'NX', number, ARGV[2])
 """
 # KEYS turns, arrivals; ARGV the lines' common name: the key whose turn it is goes to the end of the turns
 _TAKE = """
@@ -109,7 +110,10 @@ class Queues:
         queue.enqueue_job(token, pipeline=pipe)
         kind = _kind_of(prediction)
         line = _line(kind, prediction.key_id)
-        pipe.eval(_JOIN, 3, line, _turns(kind), ARRIVALS, prediction.id, prediction.key_id)
+        comes_again = "1" if prediction.token > 1 else "0"
+        pipe.eval(
+            _JOIN, 3, line, _turns(kind), ARRIVALS, prediction.id, prediction.key_id, comes_again
+        )
 
     def take(self, kind: CheckpointKind) -> str | None:
         """Take the next prediction's id out of its line: the keys take turns, each in order of arrival."""

@@ -122,3 +122,16 @@ def test_kinds_of_checkpoints_have_lines_of_their_own(connection, queues):
 
     assert queues.take(KIND) is None
     assert queues.take(CheckpointKind.BASE) == "base"
+
+
+def test_what_lost_its_worker_comes_next(connection, queues):
+    """A prediction that had its turn and comes back is worked on before all that wait, whoever they are."""
+    add(connection, "a", 3)
+    add(connection, "b", 3)
+    lost = queues.take(KIND)
+    store = a_store(connection)
+    store.change(lost, lambda p, _now: p.reissue())
+
+    assert lost == "a0"
+    assert queues.take(KIND) == lost
+    assert taken(queues, 2) == ["b0", "a1"]

@@ -1,0 +1,136 @@
+"""Workers that are told to leave, die or hang, as processes: the shipped ones around an engine without a model."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app.predictions.store import decode, record_key
+from tests.acceptance.asking import create, get, until
+from tests.chaos.system import Part, System, running_system
+
+pytestmark = pytest.mark.timeout(120)
+SLOW = {"prompt": "slow", "num_inference_steps": 50, "num_images": 4}  # ten seconds
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    """One worker and all that it needs, started again when it ends."""
+    os.environ["KLEIN_GRACE"] = "6"
+    try:
+        with running_system(workers=1, keys=["a-key"]) as system:
+            yield system
+    finally:
+        del os.environ["KLEIN_GRACE"]
+
+
+@pytest.fixture
+def client(system: System) -> Iterator[httpx.Client]:
+    headers = {"X-API-Key": "a-key"}
+    with httpx.Client(base_url=system.url, headers=headers, timeout=60, trust_env=False) as client:
+        until(lambda: is_ready(client), within_s=60)
+        yield client
+
+
+def is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def running(client: httpx.Client, **inputs: Any) -> str:
+    """Create a prediction and wait until it runs."""
+    prediction_id = create(client, **inputs)
+    until(lambda: get(client, prediction_id)["status"] == "processing")
+    return prediction_id
+
+
+def ended(worker: Part, starts: int) -> int:
+    """Wait until the worker's process has ended, and give its exit code."""
+    before = worker.codes.copy()
+    until(lambda: worker.starts > starts, within_s=30)
+    return next(iter(worker.codes - before), 0)
+
+
+def attempts(system: System, prediction_id: str) -> int:
+    with system.connect() as connection:
+        record: Any = connection.get(record_key(prediction_id))
+    return decode(record, prediction_id).attempt
+
+
+def test_what_fits_is_finished(system: System, client: httpx.Client) -> None:
+    """Told to leave, a worker is at once not ready, finishes its prediction, and ends with 0."""
+    worker = system.workers[0]
+    starts = worker.starts
+    prediction_id = running(client, prompt="slow", num_inference_steps=30)
+    worker.signal(signal.SIGTERM)
+    until(lambda: not is_ready(client), within_s=5)
+    shown = get(client, prediction_id, wait=10)
+
+    assert ended(worker, starts) == 0
+    assert shown["status"] == "success"
+    assert attempts(system, prediction_id) == 1
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["no time", "twice"])
+def test_what_does_not_fit_is_given_back(
+    system: System, client: httpx.Client, signals: int
+) -> None:
+    """What takes longer than the grace, or is hurried, goes back; the next worker draws it, at no attempt's cost."""
+    worker = system.workers[0]
+    starts = worker.starts
+    long = SLOW if signals == 1 else {"prompt": "slow", "num_inference_steps": 40}
+    prediction_id = running(client, **long)
+    for _ in range(signals):
+        worker.signal(signal.SIGTERM)
+        until(lambda: any("worker_drains" in line for line in worker.tail))
+
+    assert ended(worker, starts) == 0
+    assert get(client, prediction_id, wait=60)["status"] == "success"
+    assert attempts(system, prediction_id) == 1
+
+
+def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Client) -> None:
+    """What kills its engine each time ends after three attempts; a neighbour succeeds and the worker stays."""
+    worker = system.workers[0]
+    starts = worker.starts
+    poison, neighbour = create(client, prompt="die"), create(client)
+    shown = get(client, poison, wait=60)
+
+    assert shown["status"] == "error"
+    assert shown["output"]["retryable"] is True
+    assert shown["output"]["error_message"].endswith("in each of 3 attempts")
+    assert "last words" not in str(shown)
+    assert any("last words" in line for line in worker.tail)
+    assert get(client, neighbour, wait=30)["status"] == "success"
+    assert (attempts(system, poison), worker.starts) == (3, starts)
+
+
+def test_a_hung_engine_is_replaced(system: System, client: httpx.Client) -> None:
+    """An engine that is deaf at the end of the prediction's time is killed, and the next one draws."""
+    body = {
+        "model": "flux-2-klein-4b-text-to-image",
+        "input": {"prompt": "hang", "image_size": {"width": 64, "height": 64}},
+    }
+    answer = client.post("/v1/prediction", json=body, headers={"X-Run-Timeout": "1"}).json()
+    shown = get(client, answer["predictionID"], wait=30)
+
+    assert shown["output"]["classification"] == {"category": "TIMEOUT"}
+    assert get(client, create(client), wait=30)["status"] == "success"
+
+
+def test_a_crash_loop_ends_the_worker(system: System, client: httpx.Client) -> None:
+    """Two poisonous predictions in a row are a crash loop: the worker leaves with an error, and a new one serves."""
+    worker = system.workers[0]
+    starts = worker.starts
+    poisons = [create(client, prompt=f"die {k}") for k in range(2)]
+    code = ended(worker, starts)
+
+    assert code == 1
+    assert any("dies again and again" in line for line in worker.tail)
+    assert [get(client, p, wait=60)["status"] for p in poisons] == ["error", "error"]
+    assert get(client, create(client), wait=30)["status"] == "success"

@@ -1,0 +1,128 @@
+"""The engine's supervisor, on real processes that draw nothing: what dies comes back, what dies for ever ends the worker."""
+
+import os
+import signal
+
+import pytest
+
+from tests.fakes import eventually
+from worker.engines import Order
+from worker.keeper import DEATHS, PAUSE_MOST_S, Keeper
+from worker.supervise import ChildDied, ChildGone, EngineChild
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Rig:
+    """A keeper over a real child, and what it told."""
+
+    def __init__(self, folder):
+        self.child = EngineChild(folder, module="tests.fake_child", on_line=lambda _: None)
+        self.announced: list[bool] = []
+        self.left = 0
+        self.pauses: list[float] = []
+        self.keeper = Keeper(
+            self.child,
+            lambda checkpoint: self.announced.append(checkpoint is not None),
+            self.leave,
+            load_s=30,
+            wait=self.pauses.append,
+        )
+
+    def leave(self):
+        self.left += 1
+
+    def draw(self, prompt="a red house"):
+        order = Order(prompt=prompt, width=64, height=64, steps=2, guidance=1.0, seeds=(1,))
+        return self.child.generate(order, lambda _k, _n: True)
+
+    def die(self):
+        with pytest.raises(ChildDied):
+            self.draw("die")
+
+
+@pytest.fixture
+def rig(tmp_path):
+    rig = Rig(tmp_path)
+    with rig.child:
+        yield rig
+        rig.keeper.stop()
+
+
+def test_a_dead_engine_comes_back(rig):
+    """After a death the worker is not ready, then an engine is started, and it is ready and draws."""
+    rig.keeper.start()
+    rig.die()
+    rig.keeper.revive()
+
+    assert rig.announced == [True, False, True]
+    assert rig.draw().pictures
+
+
+def test_a_living_engine_is_left_alone(rig):
+    """Nothing is done for an engine that is ready."""
+    rig.keeper.start()
+    pid = rig.child.pid
+    rig.keeper.revive()
+
+    assert rig.child.pid == pid
+    assert rig.announced == [True]
+
+
+def test_an_idle_engine_that_dies_comes_back_by_itself(rig):
+    """Nobody asks for a picture, and yet the engine is replaced before the next one."""
+    rig.keeper.start()
+    pid = rig.child.pid
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: rig.child.pid != pid and rig.child.is_ready, within_s=30)
+
+    assert rig.announced == [True, False, True]
+    assert rig.draw().pictures
+
+
+def test_an_engine_that_died_before_the_order_is_told_apart(rig):
+    """A death that the order cannot have caused has a name of its own."""
+    rig.child.wait_ready(30)
+    os.kill(rig.child.pid, signal.SIGKILL)
+    eventually(lambda: not rig.child.alive)
+    with pytest.raises(ChildGone, match="SIGKILL"):
+        rig.draw()
+
+
+def test_a_crash_loop_ends_the_worker(rig):
+    """The pauses grow, and the fifth death in a row without a picture ends the worker, once."""
+    rig.child.wait_ready(30)
+    for _ in range(DEATHS - 1):
+        rig.die()
+        rig.keeper.revive()
+    rig.die()
+    with pytest.raises(SystemExit, match="dies again and again"):
+        rig.keeper.revive()
+    rig.keeper.revive()
+
+    assert rig.pauses == [0, 1, 3, 7]
+    assert max(rig.pauses) <= PAUSE_MOST_S
+    assert (rig.left, rig.keeper.has_given_up) == (1, True)
+    assert rig.announced[-1] is False
+
+
+def test_a_picture_between_deaths_is_a_new_start(rig):
+    """Deaths that pictures come between are no loop, however many."""
+    rig.child.wait_ready(30)
+    for _ in range(DEATHS + 1):
+        rig.draw()
+        rig.die()
+        rig.keeper.revive()
+
+    assert rig.pauses == [0] * (DEATHS + 1)
+    assert rig.left == 0
+
+
+def test_a_worker_that_leaves_brings_nothing_back(rig):
+    """Told to stop, the keeper starts no engine any more."""
+    rig.child.wait_ready(30)
+    rig.die()
+    rig.keeper.stop()
+    rig.keeper.revive()
+
+    assert not rig.child.alive

@@ -1,0 +1,94 @@
+"""Keeps the engine running: brings it back when it dies, and gives up where it dies again and again."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from app.logs import log
+from worker.engines import Checkpoint
+from worker.supervise import ChildDied, EngineChild
+
+DEATHS = 5  # without a picture between them,
+WITHIN_S = 300.0  # in so long a time, are a crash loop
+PAUSE_MOST_S = 30.0
+LOOK_S = 1.0
+GIVEN_UP = "klein worker: the engine dies again and again; see the log above"
+
+
+class Keeper:
+    """One engine's supervisor; any thread may ask for the engine, one at a time brings it back."""
+
+    def __init__(
+        self,
+        child: EngineChild,
+        announce: Callable[[Checkpoint | None], None],
+        leave: Callable[[], None],
+        load_s: float = 900.0,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._child = child
+        self._announce = announce  # what is ready, or None
+        self._leave = leave  # have this process end
+        self._load_s = load_s  # the longest that one phase of loading may take
+        self._wait = wait
+        self._deaths: deque[float] = deque()
+        self._drawn = 0
+        self._reviving = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="engine-keeper", daemon=True)
+
+    @property
+    def has_given_up(self) -> bool:
+        """Say whether the engine died too often."""
+        return len(self._deaths) >= DEATHS
+
+    def start(self) -> Checkpoint:
+        """Wait for the first engine, and look after it from now on. Raises WeightsError or ChildDied."""
+        checkpoint = self._load()
+        self._thread.start()
+        return checkpoint
+
+    def stop(self) -> None:
+        """Bring nothing back any more."""
+        self._stopping.set()
+
+    def revive(self) -> None:
+        """Bring a dead engine back, after a pause that grows. Raises SystemExit where it died too often."""
+        with self._reviving:
+            while not self._child.is_ready and not self._stopping.is_set():
+                self._announce(None)
+                self._count_death()
+                self._wait(min(2 ** (len(self._deaths) - 1) - 1, PAUSE_MOST_S))
+                try:
+                    self._child.restart()
+                    self._load()
+                except ChildDied as exc:
+                    log.error("engine_died", error=str(exc), tail=exc.tail)
+
+    def _load(self) -> Checkpoint:
+        checkpoint = self._child.wait_ready(
+            self._load_s, lambda phase: log.info("engine_loads", phase=phase)
+        )
+        log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
+        self._announce(checkpoint)
+        return checkpoint
+
+    def _count_death(self) -> None:
+        now = time.monotonic()
+        if self._child.drawn != self._drawn:
+            self._deaths.clear()
+        self._drawn = self._child.drawn
+        while self._deaths and now - self._deaths[0] > WITHIN_S:
+            self._deaths.popleft()
+        self._deaths.append(now)
+        if self.has_given_up:
+            self._stopping.set()
+            self._leave()
+            raise SystemExit(GIVEN_UP)
+
+    def _watch(self) -> None:
+        """Notice an engine that dies while it has nothing to draw: nobody else would."""
+        while not self._stopping.wait(LOOK_S):
+            if not self._child.is_ready and not self._child.is_driven:
+                self.revive()
