@@ -1,5 +1,6 @@
 """Every environment variable, typed, once; README lists them from here."""
 
+import re
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SIDES = range(64, 2049)  # pixels
 
 
 class StatusWords(StrEnum):
@@ -96,6 +99,17 @@ class Settings(BaseSettings):
     c2pa_key: Path | None = Field(
         None, alias="KLEIN_C2PA_KEY", description="PEM file of that certificate's private key"
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        alias="KLEIN_COMPILE",
+        description="compile the model before serving; `auto`: on a GPU, and go on without where that fails",
+    )
+    warm_sizes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        alias="KLEIN_WARM_SIZES",
+        description="sizes drawn before the worker is ready, comma-separated, such as "
+        "`1024x1024,768x1344`; compiled, the first has code of its own",
+    )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         alias="KLEIN_ALLOW_HOSTS",
@@ -167,7 +181,7 @@ class Settings(BaseSettings):
         description="signs file URLs; unset: made once and kept in KLEIN_DATA. Several hosts share it",
     )
 
-    @field_validator("api_keys", "allow_hosts", mode="before")
+    @field_validator("api_keys", "allow_hosts", "warm_sizes", mode="before")
     @classmethod
     def _comma_list(cls, value: object) -> object:
         if isinstance(value, str):
@@ -178,6 +192,15 @@ class Settings(BaseSettings):
     @classmethod
     def _seconds(cls, value: object) -> object:
         return float(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @field_validator("warm_sizes")
+    @classmethod
+    def _sizes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for size in value:
+            found = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size)
+            if not found or not all(SIDES.start <= int(s) < SIDES.stop for s in found.groups()):
+                raise ValueError(f"{size} is not WIDTHxHEIGHT with sides from 64 to 2048")
+        return value
 
     @property
     def storage(self) -> str:

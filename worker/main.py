@@ -44,7 +44,7 @@ from worker.deliver import Deliverer
 from worker.devices import watch_devices
 from worker.drain import Drain
 from worker.engines import Checkpoint, Tuning, WeightsError
-from worker.engines.tuning import Quantization
+from worker.engines.tuning import Compile, Quantization
 from worker.generate import Generator, install
 from worker.keeper import Keeper
 from worker.leases import Leases
@@ -89,8 +89,13 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
     store = Store(connection, queues, settings.retention)
     storage = open_storage(settings.storage)
     weights = find_weights(settings.weights) if settings.weights else BUILT_IN
-    tuning = _tuning(settings)
-    child = EngineChild(weights, loras=settings.loras, tuning=tuning, module=engine)
+    child = EngineChild(
+        weights,
+        loras=settings.loras,
+        tuning=_tuning(settings),
+        environ=_engine_environ(settings),
+        module=engine,
+    )
     leases = Leases(store, Roster(connection))
     publisher = Publisher(store, storage, leases, credentials)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -214,7 +219,17 @@ def _connect(settings: Settings, timeout_s: float = 5) -> "redis.Redis":
 
 
 def _tuning(settings: Settings) -> Tuning:
-    return Tuning(quantization=Quantization(settings.quantization))
+    sizes = (size.split("x") for size in settings.warm_sizes)
+    return Tuning(
+        quantization=Quantization(settings.quantization),
+        compile=Compile(settings.compile),
+        warm_sizes=tuple((int(width), int(height)) for width, height in sizes),
+    )
+
+
+def _engine_environ(settings: Settings) -> dict[str, str]:
+    """Add the folder where compiled code outlives the process, unless the operator named another."""
+    return {"TORCHINDUCTOR_CACHE_DIR": str(settings.data.resolve() / "compiled"), **os.environ}
 
 
 def _announcement(name: str, checkpoint: Checkpoint) -> Worker:

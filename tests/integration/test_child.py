@@ -22,6 +22,7 @@ from worker.engines import (
     UnusableLora,
     WeightsError,
 )
+from worker.engines.tuning import Compile, Quantization, Tuning
 from worker.environment import child_environment
 from worker.pace import Pace
 from worker.supervise import STOP_S, ChildDied, ChildHung, EngineChild
@@ -395,6 +396,27 @@ def test_broken_weights_are_named(tmp_path):
         pytest.raises(WeightsError, match="nowhere does not exist"),
     ):
         child.wait_ready(30)
+
+
+def test_each_phase_of_loading_is_heard(tmp_path):
+    """The worker hears what the engine does and decides at start; the tuning reaches the engine."""
+    tuning = Tuning(quantization=Quantization.FP8, compile=Compile.ON, warm_sizes=((64, 96),))
+    phases: list[str] = []
+    with EngineChild(tmp_path, tuning=tuning, module="tests.fake_child", on_line=quiet) as child:
+        child.wait_ready(30, phases.append)
+
+    assert phases == ["weights", tuning.to_json(), "warm-up"]
+
+
+def test_a_setting_that_this_machine_cannot_run_is_named(tiny_weights):
+    """The engine's one line reaches the worker, which ends with it."""
+    tuning = Tuning(quantization=Quantization.NVFP4)
+    environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    with (
+        EngineChild(tiny_weights, tuning=tuning, environ=environ, on_line=quiet) as child,
+        pytest.raises(WeightsError, match=r"^KLEIN_QUANTIZATION=nvfp4 needs .* Set .*=none$"),
+    ):
+        child.wait_ready(60)
 
 
 def test_loading_too_long_is_a_hang(tmp_path):

@@ -104,3 +104,12 @@ def test_settings_do_not_change():
     """Nobody can set a setting after the start."""
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]  # that is the point
+
+
+@pytest.mark.parametrize("sizes", ["1024", "1024x1024x3", "32x64", "64x4096", "axb", "-64x64"])
+def test_warm_sizes_that_no_model_draws_are_refused(monkeypatch, sizes) -> None:
+    """The error shows the size and the form it should have."""
+    monkeypatch.setenv("KLEIN_WARM_SIZES", f"64x64, {sizes}")
+
+    with pytest.raises(ValueError, match=rf"{sizes} is not WIDTHxHEIGHT"):
+        Settings()

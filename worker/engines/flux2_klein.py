@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from worker.engines import Checkpoint, OnStep, Order, Result, Say, Tuning
+from worker.engines.attention import NATIVE, Shape, fastest, measure_attention
+from worker.engines.compilation import compile_model, uncompile_model
 from worker.engines.device import (
     capability_of,
     choose_device,
@@ -16,7 +18,13 @@ from worker.engines.device import (
     free_cached,
     translated_errors,
 )
-from worker.engines.errors import EngineFault, InvalidOutput, OutOfMemory
+from worker.engines.errors import (
+    EngineError,
+    EngineFault,
+    InvalidOutput,
+    OutOfMemory,
+    UnusableSetting,
+)
 from worker.engines.folder import WeightsFolder
 from worker.engines.loras import LoraShelf
 from worker.engines.pipeline import choose_dtype, load_pipeline
@@ -31,12 +39,13 @@ from worker.engines.quantization import (
     quantize,
 )
 from worker.engines.references import open_reference
-from worker.engines.sizes import SMALLEST_SIDE, cap_reference, edit_size, floor_size, native_size
+from worker.engines.sizes import MULTIPLE, cap_reference, edit_size, floor_size, native_size
 from worker.engines.text_encoder import Embedded, TextEncoder
+from worker.engines.tuning import Compile
+from worker.engines.warm_up import PROMPT, Warm, draw_all, plan_warm_up
 
 DISTILLED_STEPS = 4
 BASE_STEPS = 28
-_SKETCH_SIDE = 512  # of the picture by which a quantised model is judged
 
 
 class Flux2Klein:
@@ -76,17 +85,64 @@ class Flux2Klein:
             largest_size=folder.manifest.largest_size,
             render_scaled=folder.manifest.render_scaled,
         )
+        self._tuning = tuning
+        self._is_compiled = tuning.compile.is_wanted_on(self._device.type)
         self._exact: torch.Tensor | None = None
         if self._recipe is not None:
             self._exact = self._sketch()
             self._quantize(self._recipe)
 
     def warm_up(self) -> None:
-        """Draw one picture of one step; a checkpoint that draws nothing fails here, not later."""
+        """Choose attention, compile, judge and draw; what draws nothing fails here, not later."""
+        if not self._is_compiled:
+            self._first_pictures()
+            return
+        chosen = self._choose_attention()
+        for backend in dict.fromkeys((chosen, NATIVE)):
+            self._pipe.transformer.set_attention_backend(backend)
+            compile_model(self._pipe)
+            try:
+                self._first_pictures()
+            except EngineError:
+                raise
+            except Exception as exc:  # noqa: BLE001 -- a compiler raises whatever it likes
+                uncompile_model(self._pipe)
+                reason = f"{type(exc).__name__}: {str(exc).strip().partition(chr(10))[0]}"
+                self._say(f"not compiled, with attention {backend}: {reason}")
+            else:
+                return
+        if self._tuning.compile is Compile.ON:
+            raise UnusableSetting(
+                f"KLEIN_COMPILE=on: the model does not compile on this machine ({reason}). "
+                "Set KLEIN_COMPILE=off"
+            )
+        self._is_compiled = False
+        self._first_pictures()
+
+    def _first_pictures(self) -> None:
         self._judge_quantisation()
-        side = SMALLEST_SIDE if self._is_large_on_cpu else self._manifest.native_size
-        order = Order(prompt="warm up", width=side, height=side, steps=1, guidance=1.0, seeds=(0,))
-        self.generate(order, lambda _k, _n: None)
+        draw_all(self._plan(), lambda order: self.generate(order, lambda _k, _n: None), self._say)
+
+    def _plan(self) -> tuple[Warm, ...]:
+        # A large model on a CPU would take minutes for its native size.
+        is_slow = self._device.type == "cpu" and not self._manifest.render_scaled
+        return plan_warm_up(
+            self._tuning, self._manifest, is_compiled=self._is_compiled, is_slow=is_slow
+        )
+
+    def _choose_attention(self) -> str:
+        width, height = self._sketch_size()
+        config = self._pipe.transformer.config
+        shape = Shape(
+            tokens=width * height // MULTIPLE**2 + self._manifest.max_sequence_length,
+            heads=config.num_attention_heads,
+            head_width=config.attention_head_dim,
+        )
+        seconds = measure_attention(shape, self._device, self._dtype)
+        chosen = fastest(seconds)
+        shown = ", ".join(f"{name} {value * 1000:.2f} ms" for name, value in seconds.items())
+        self._say(f"attention {chosen} ({shape.tokens} tokens: {shown})")
+        return chosen
 
     def _judge_quantisation(self) -> None:
         if self._recipe is None or self._exact is None:
@@ -103,14 +159,13 @@ class Flux2Klein:
         quantize(transformer, recipe)
 
     def _sketch(self) -> torch.Tensor:
-        """Give the latents of a small picture after two steps: both ends of what the model is asked."""
-        side = min(self._manifest.native_size, _SKETCH_SIDE)
-        side = SMALLEST_SIDE if self._is_large_on_cpu else side
+        """Give the latents of a picture after two steps: both ends of what the model is asked."""
+        width, height = self._sketch_size()
         with translated_errors(), torch.inference_mode():
             latents: torch.Tensor = self._pipe(
-                prompt_embeds=self._texts.embed("a red house under a tree").embeds,
-                width=side,
-                height=side,
+                prompt_embeds=self._texts.embed(PROMPT).embeds,
+                width=width,
+                height=height,
                 num_inference_steps=2,
                 guidance_scale=1.0,
                 generator=torch.Generator("cpu").manual_seed(0),
@@ -120,10 +175,11 @@ class Flux2Klein:
             ).images
         return latents.float().cpu()
 
-    @property
-    def _is_large_on_cpu(self) -> bool:
-        """True where a picture of the native size would take minutes."""
-        return self._device.type == "cpu" and not self._manifest.render_scaled
+    def _sketch_size(self) -> tuple[int, int]:
+        """Give the size that is warmed up first: compiled, it has code of its own."""
+        order = self._plan()[0].order
+        assert order.width is not None and order.height is not None  # noqa: S101, PT018 -- planned so
+        return self._render_size(*floor_size(order.width, order.height))
 
     def generate(self, order: Order, on_step: OnStep) -> Result:
         """Draw the order, one image after the other, so that each depends on its own seed alone.

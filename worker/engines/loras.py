@@ -70,6 +70,7 @@ class LoraShelf:
             self._put(name, self._bare[name])
             self._fused.remove(name)
 
+    @torch.inference_mode(False)  # compiled code would take an inference tensor for another weight
     @torch.no_grad()
     def _fuse(self, name: str, parts: list[tuple[Delta, float]]) -> None:
         weight = self._pipe.transformer.get_submodule(name).weight
@@ -88,6 +89,7 @@ class LoraShelf:
         assert self._quantized is not None  # noqa: S101 -- set together with what is exact
         return torch.nn.Parameter(self._quantized(weight), requires_grad=False)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def _put(self, name: str, weight: torch.Tensor) -> None:
         """Quantised weights are exchanged; the others are overwritten, so that their place stays."""

@@ -22,6 +22,10 @@ class Compile(StrEnum):
     ON = "on"
     OFF = "off"
 
+    def is_wanted_on(self, device_type: str) -> bool:
+        """Tell whether a device of torch's type gets a compiled model."""
+        return self is Compile.ON or (self is Compile.AUTO and device_type == "cuda")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:

@@ -1,0 +1,230 @@
+"""Compiling and what surrounds it, on tiny weights: for real, with this machine's C++ compiler."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.lora_files import write_lora
+from tests.tiny_weights import make_tiny_weights
+from tests.unit.test_engine_quantization import fp8, psnr
+from worker.engines import Lora, Order, UnusableSetting
+from worker.engines.attention import NATIVE, Shape, fastest, measure_attention
+from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.folder import inspect_folder
+from worker.engines.manifest import Manifest
+from worker.engines.tuning import Compile, Quantization, Tuning
+from worker.engines.warm_up import plan_warm_up
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's own
+
+ON = Tuning(compile=Compile.ON)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Draw with one thread: spinning threads starve each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compiled") / "weights"
+    return make_tiny_weights(folder, render_scaled=True, native_size=128)
+
+
+@pytest.fixture(scope="module")
+def loras(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loras")
+    write_lora(folder / "a.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return []
+
+
+@pytest.fixture(scope="module")
+def compiled(weights, loras, lines):
+    engine = Flux2Klein(inspect_folder(weights), loras, ON, lines.append)
+    engine.warm_up()
+    return engine
+
+
+@pytest.fixture(scope="module")
+def plain(weights, loras):
+    return Flux2Klein(inspect_folder(weights), loras, Tuning(), lambda _: None)
+
+
+def reference():
+    file = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+def draw(engine, width, height, **changes):
+    values = {"prompt": "a house", "steps": 2, "guidance": 1.0, "seeds": (7,), **changes}
+    order = Order(width=width, height=height, **values)
+    return engine.generate(order, lambda k, n: None).pictures[0].astype(float)
+
+
+def graphs():
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.timeout(600)
+def test_compiled_draws_what_the_plain_model_draws(compiled, plain):
+    """At the size with code of its own, at another, and with references."""
+    for width, height in ((128, 128), (512, 288)):
+        assert psnr(draw(compiled, width, height), draw(plain, width, height)) > 45
+    edits = [draw(e, 128, 128, references=(reference(),)) for e in (compiled, plain)]
+    assert psnr(*edits) > 45
+
+
+@pytest.mark.timeout(600)
+def test_after_the_warm_up_nothing_is_compiled(compiled):
+    """Sizes, steps, references and LoRAs that were never drawn use the code that is there."""
+    before = graphs()
+    draw(compiled, 640, 256, steps=3, seeds=(1, 2))
+    draw(compiled, 256, 768, references=(reference(), reference()))
+    draw(compiled, 128, 128, loras=(Lora(path="a.safetensors", scale=1),))
+
+    assert before > 0
+    assert graphs() == before
+
+
+@pytest.mark.timeout(600)
+def test_a_lora_under_compiling(compiled, plain):
+    """It changes the picture as on the plain model, and leaves as if it had not been there."""
+    worn = (Lora(path="a.safetensors", scale=1),)
+    bare = draw(compiled, 128, 128)
+
+    assert psnr(draw(compiled, 128, 128, loras=worn), draw(plain, 128, 128, loras=worn)) > 45
+    assert psnr(draw(compiled, 128, 128, loras=worn), bare) < 40
+    assert np.array_equal(draw(compiled, 128, 128), bare)
+
+
+@pytest.mark.timeout(600)
+def test_the_start_says_what_it_does(compiled, lines):
+    """The log has the attention that was chosen with the times, and each picture of the warm-up."""
+    assert lines[0].startswith(("attention native (576 tokens: ", "attention _native_"))
+    assert [line.rpartition(" took ")[0] for line in lines[1:]] == [
+        "warm-up 1 of 3: 128x128",
+        "warm-up 2 of 3: 128x96",
+        "warm-up 3 of 3: an edit of 128x128",
+    ]
+
+
+@pytest.mark.timeout(600)
+def test_a_quantised_model_compiles(weights, loras):
+    """Judged after it was compiled; a LoRA that is fused into it compiles nothing anew."""
+    lines: list[str] = []
+    engine = Flux2Klein(inspect_folder(weights), loras, ON, lines.append, recipe=fp8())
+    engine.warm_up()
+    before, bare = graphs(), draw(engine, 128, 128)
+    worn = draw(engine, 128, 128, loras=(Lora(path="a.safetensors", scale=1),))
+
+    assert any(line.startswith("quantised to fp8: ") for line in lines)
+    assert graphs() == before
+    assert psnr(worn, bare) < 40
+
+
+@pytest.fixture
+def no_compiler():
+    """Take the compiler away."""
+    torch.compiler.reset()
+    with torch._inductor.config.patch(
+        {"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}
+    ):
+        yield
+    torch.compiler.reset()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_on_is_refused(weights):
+    """One line that says what to set."""
+    engine = Flux2Klein(inspect_folder(weights), None, ON, lambda _: None)
+
+    with pytest.raises(UnusableSetting, match=r"KLEIN_COMPILE=on.*Set KLEIN_COMPILE=off$"):
+        engine.warm_up()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_auto_goes_on(weights, plain):
+    """It says so in the log, and draws as the plain model."""
+    lines: list[str] = []
+    engine = Flux2Klein(inspect_folder(weights), None, Tuning(), lines.append)
+    engine._is_compiled = True  # as auto chooses on a GPU
+    engine.warm_up()
+
+    assert any(line.startswith("not compiled") for line in lines)
+    assert np.array_equal(draw(engine, 128, 128), draw(plain, 128, 128))
+
+
+@pytest.mark.parametrize(
+    ("choice", "device", "wanted"),
+    [("auto", "cuda", True), ("auto", "cpu", False), ("on", "cpu", True), ("off", "cuda", False)],
+)
+def test_when_to_compile(choice, device, wanted):
+    """By itself on a GPU, else as it is set."""
+    assert Compile(choice).is_wanted_on(device) is wanted
+
+
+def test_tuning_crosses_as_text():
+    """What the worker sends is what the engine process reads."""
+    tuning = Tuning(
+        quantization=Quantization.FP8, compile=Compile.OFF, warm_sizes=((1024, 768), (64, 64))
+    )
+
+    assert Tuning.from_json(tuning.to_json()) == tuning
+    assert Tuning.from_json(Tuning().to_json()) == Tuning()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_compiled", "is_slow", "names"),
+    [
+        ((), False, False, ["1024x1024"]),
+        ((), False, True, ["64x64"]),
+        ((), True, False, ["1024x1024", "1024x768", "an edit of 1024x1024"]),
+        (((512, 512),), False, False, ["512x512"]),
+        (((512, 512), (640, 64)), True, False, ["512x512", "640x64", "an edit of 512x512"]),
+    ],
+)
+def test_what_is_warmed_up(sizes, is_compiled, is_slow, names):
+    """The declared sizes, else the model's own; compiled, also another size and an edit."""
+    tuning = Tuning(warm_sizes=sizes)
+    plan = plan_warm_up(tuning, Manifest(), is_compiled=is_compiled, is_slow=is_slow)
+
+    assert [warm.name for warm in plan] == names
+
+
+def test_attention_is_measured():
+    """Each kernel that this device has is timed; the one that is not exact would be left out."""
+    shape = Shape(tokens=128, heads=2, head_width=16)
+    seconds = measure_attention(shape, torch.device("cpu"), torch.float32)
+
+    assert {NATIVE, "_native_math"} <= seconds.keys()
+    assert all(value > 0 for value in seconds.values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({NATIVE: 1.0, "_native_cudnn": 0.5}, "_native_cudnn"),
+        ({NATIVE: 1.0, "_native_cudnn": 0.97}, NATIVE),
+        ({NATIVE: 1.0, "_native_cudnn": 2.0}, NATIVE),
+        ({"_native_flash": 1.0}, NATIVE),
+        ({}, NATIVE),
+    ],
+)
+def test_attention_that_is_clearly_faster_is_chosen(seconds, chosen):
+    """A twentieth at least; the same seed gives the same bytes as long as it is native."""
+    assert fastest(seconds) == chosen
