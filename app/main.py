@@ -16,6 +16,7 @@ from app.api.errors import install_errors
 from app.api.requests import RequestLog
 from app.dialects.answers import answer_at
 from app.dialects.eachlabs import events, routes, webhook_routes, wire
+from app.dialects.openai import routes as openai
 from app.dialects.replicate import routes as replicate
 from app.images.source import ImageSource
 from app.keys import KEYS, Keys, given_keys
@@ -107,6 +108,8 @@ def create_app(settings: Settings) -> FastAPI:
         lambda: take_census(store, queues, roster), lambda: watch.waiting
     )
     install_errors(app, answer_at)
+    app.include_router(openai.models)  # before the hosted models, whose paths it shares
+    app.include_router(openai.images)
     app.include_router(routes.private)
     app.include_router(routes.public)
     app.include_router(events.router)

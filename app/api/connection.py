@@ -1,7 +1,7 @@
 """Reading a body of bounded size, and waiting on behalf of a client that may go away meanwhile."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -15,15 +15,23 @@ T = TypeVar("T")
 
 async def read_body(request: Request, largest_bytes: int) -> bytes:
     """Read the whole body. Raises BodyTooLarge as soon as it is known to be."""
+    body = bytearray()
+    async for chunk in body_parts(request, largest_bytes):
+        body += chunk
+    return bytes(body)
+
+
+async def body_parts(request: Request, largest_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Read the body as it comes. Raises BodyTooLarge as soon as it is known to be."""
     told = request.headers.get("Content-Length", "")
     if told.isdecimal() and int(told[:20]) > largest_bytes:
         raise BodyTooLarge
-    body = bytearray()
+    seen = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > largest_bytes:
+        seen += len(chunk)
+        if seen > largest_bytes:
             raise BodyTooLarge
-    return bytes(body)
+        yield chunk
 
 
 async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:

@@ -4,9 +4,13 @@ import re
 
 from app.api.errors import Dialect
 from app.dialects.eachlabs import errors as eachlabs
+from app.dialects.openai import routes as openai
 from app.dialects.replicate import routes as replicate
 
-ANSWERS: tuple[tuple[re.Pattern[str], Dialect], ...] = ((replicate.PATHS, replicate.answer),)
+ANSWERS: tuple[tuple[re.Pattern[str], Dialect], ...] = (
+    (replicate.PATHS, replicate.answer),
+    (openai.PATHS, openai.answer),
+)
 
 
 def answer_at(path: str) -> Dialect:

@@ -1,0 +1,177 @@
+"""OpenAI's images routes, its list of models for its own clients, and its form of errors."""
+
+import re
+from contextlib import suppress
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+from starlette.types import Scope
+
+from app.api.auth import KeyId
+from app.api.connection import body_parts, read_json
+from app.api.errors import Answer, BadBody, Unauthorized
+from app.dialects.dependencies import PicturesOf, ServiceOf, wait_for_end
+from app.dialects.eachlabs import errors
+from app.dialects.openai import wire
+from app.dialects.pictures import Pictures
+from app.predictions.catalog import find_model
+from app.predictions.errors import (
+    AlreadyFinal,
+    FieldProblem,
+    InvalidInput,
+    KleinError,
+    UnknownModel,
+)
+from app.predictions.prediction import Cause, Prediction, Status
+from app.predictions.service import Service
+
+PATHS = re.compile(r"/v1/images(/|$)")
+FIELDS_MAX = 50
+FILES_MAX = 17  # as many as OpenAI takes; how many the model takes is the catalog's business
+FIELD_MAX_BYTES = 64 * 1024
+_NO_RETRY = {"x-should-retry": "false"}  # the client would send the whole request again
+_CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
+
+
+class NoPicture(KleinError):
+    """The prediction ended without a picture."""
+
+    def __init__(self, prediction: Prediction) -> None:
+        failure = prediction.failure
+        super().__init__(failure.message if failure else "the prediction was cancelled")
+        is_theirs = failure is None or failure.cause is Cause.INPUT
+        self.status = 400 if is_theirs else 500
+        self.code = failure.cause if failure else "cancelled"
+
+
+class OwnClientsRoute(APIRoute):
+    """Matches OpenAI's own clients alone: the hosted API has the same paths for its own models."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Look for the header that all of OpenAI's clients send."""
+        if "x-stainless-lang" not in Headers(scope=scope):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+images = APIRouter(include_in_schema=False)  # OpenAI documents its API
+models = APIRouter(include_in_schema=False, route_class=OwnClientsRoute)
+
+
+@images.post("/v1/images/generations", response_model=None)
+async def generate(
+    request: Request, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
+) -> Response:
+    """Draw pictures and answer with them."""
+    given = await read_json(request, request.app.state.body_max_bytes)
+    return await _draw(request, key_id, given, [], service, pictures)
+
+
+@images.post("/v1/images/edits", response_model=None)
+async def edit(
+    request: Request, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
+) -> Response:
+    """Draw pictures from others and answer with them."""
+    parts = body_parts(request, request.app.state.body_max_bytes)
+    parser = MultiPartParser(
+        request.headers,
+        parts,
+        max_files=FILES_MAX,
+        max_fields=FIELDS_MAX,
+        max_part_size=FIELD_MAX_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as exc:
+        raise BadBody(f"send multipart/form-data: {exc}") from None
+    try:
+        files = [
+            value
+            for name, value in form.multi_items()
+            if name in {"image", "image[]"} and isinstance(value, UploadFile)
+        ]
+        sent = [wire.data_uri(await file.read()) for file in files]
+    finally:
+        await form.close()
+    if not sent:
+        raise InvalidInput(FieldProblem(field="image", message="send one image or several"))
+    return await _draw(request, key_id, dict(form), sent, service, pictures)
+
+
+@models.get("/v1/models", response_model=None)
+def list_models(service: ServiceOf) -> Response:
+    """List the models that the workers hold."""
+    return JSONResponse(wire.models_body(service.roster.served()))
+
+
+@models.get("/v1/models/{name}", response_model=None)
+def show_model(name: str, service: ServiceOf) -> Response:
+    """Show one model."""
+    served = service.roster.served()
+    try:
+        find_model(wire.slug_of(name, served, is_edit=False), served)
+    except UnknownModel as exc:
+        told = answer(exc)
+        return JSONResponse(told.body, told.status)
+    return JSONResponse(wire.model_body(name))
+
+
+def answer(exc: Exception) -> Answer:
+    """Word an error as OpenAI does; the numbers are the hosted API's but for a body of another form."""
+    if isinstance(exc, NoPicture):
+        body = wire.error_body(exc.status, str(exc), None, exc.code)
+        return Answer(status=exc.status, body=body, headers=_NO_RETRY)
+    told = errors.answer(exc)
+    status = 400 if isinstance(exc, BadBody) else told.status
+    details = told.body["details"]
+    message = details if isinstance(details, str) and details else told.body["error"]
+    param, code = None, _CODES.get(status)
+    if isinstance(exc, Unauthorized):
+        message = "Incorrect API key provided: send one of this server as Authorization: Bearer"
+    if isinstance(exc, UnknownModel):
+        message = f"The model `{exc}` does not exist here; GET /v1/models lists what does"
+        param, code = "model", "model_not_found"
+    if isinstance(exc, InvalidInput):
+        message, param, code = str(exc), exc.problems[0].field, "invalid_value"
+    return Answer(
+        status=status, body=wire.error_body(status, message, param, code), headers=told.headers
+    )
+
+
+async def _draw(  # noqa: PLR0913 -- what FastAPI gave to the route
+    request: Request,
+    key_id: str,
+    given: dict[str, Any],
+    sent: list[str],
+    service: Service,
+    pictures: Pictures,
+) -> Response:
+    body = wire.parse_body(given)
+    slug = wire.slug_of(body.model, service.roster.served(), is_edit=bool(sent))
+    try:
+        created = await run_in_threadpool(service.submit, key_id, slug, wire.read_input(body, sent))
+    except InvalidInput as exc:
+        raise wire.in_their_names(exc) from None
+    try:
+        ended = await wait_for_end(request, service, created, None)
+    except ClientDisconnect:
+        # nobody knows its id, so nobody could ask for it: the work would be for nothing
+        with suppress(AlreadyFinal):
+            await run_in_threadpool(service.cancel, key_id, created.id)
+        raise
+    if ended.status is not Status.SUCCEEDED:
+        raise NoPicture(ended)
+    files = None
+    if body.response_format != "url":
+        files = await run_in_threadpool(
+            lambda: [service.storage.get(output.key) for output in ended.outputs]
+        )
+    shown = wire.images_body(ended, pictures, files, with_urls=body.response_format != "b64_json")
+    return JSONResponse(shown)

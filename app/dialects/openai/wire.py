@@ -1,0 +1,185 @@
+"""klein's predictions in the words of OpenAI's images API; a pure mapping."""
+
+import base64
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from app.dialects.pictures import Pictures
+from app.predictions.catalog import CheckpointKind
+from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
+from app.predictions.prediction import Output, Prediction
+from app.predictions.problems import problems_of
+
+NAMES = {CheckpointKind.DISTILLED: "flux-2-klein-4b", CheckpointKind.BASE: "flux-2-klein-4b-base"}
+RELEASED = datetime(2026, 1, 15, tzinfo=UTC)
+AUTO = (1024, 1024)  # px, where nothing says how large
+_TEXT, _EDIT = "-text-to-image", "-edit"
+_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+_THEIR_NAMES = {
+    "image_urls": "image",
+    "image_size": "size",
+    "num_images": "n",
+    "output_quality": "output_compression",
+}
+
+
+def _number(value: Any) -> Any:
+    """Take a form's digits for a number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+
+
+class ImageBody(BaseModel):
+    """A request for pictures; `seed` and `num_inference_steps` are ours, the rest is OpenAI's.
+
+    What changes nothing here (quality, moderation, style, user and the like) is ignored.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    prompt: str
+    model: str | None = None
+    n: Whole | None = None
+    size: str | None = None
+    background: Literal["auto", "opaque"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Annotated[Whole, Field(ge=0, le=100)] | None = None
+    response_format: Literal["url", "b64_json"] | None = None
+    stream: Literal[False, "false"] | None = None
+    seed: Whole | None = None
+    num_inference_steps: Whole | None = None
+
+
+def parse_body(given: dict[str, Any]) -> ImageBody:
+    """Read a request. Raises InvalidInput."""
+    problems = []
+    if given.get("mask") is not None:
+        problems.append(
+            FieldProblem(field="mask", message="this model has no masks; say it in words")
+        )
+    if given.get("stream") in {True, "true"}:
+        problems.append(
+            FieldProblem(field="stream", message="pictures are not streamed; leave it out")
+        )
+    if problems:
+        raise InvalidInput(*problems)
+    try:
+        return ImageBody.model_validate(given)
+    except ValidationError as exc:
+        raise InvalidInput(*problems_of(exc)) from None
+
+
+def slug_of(name: str | None, served: frozenset[CheckpointKind], *, is_edit: bool) -> str:
+    """Give the slug that a model's name means on this route. Raises UnknownModel."""
+    if name is None:
+        kind = CheckpointKind.BASE if served == {CheckpointKind.BASE} else CheckpointKind.DISTILLED
+        name = NAMES[kind]
+    short = name.removesuffix(_TEXT).removesuffix(_EDIT)
+    if short not in NAMES.values():
+        raise UnknownModel(name)
+    return short + (_EDIT if is_edit else _TEXT)
+
+
+def read_input(body: ImageBody, images: list[str]) -> dict[str, Any]:
+    """Give the input that the catalog knows; an edit of no named size follows its first image. Raises InvalidInput."""
+    read: dict[str, Any] = {
+        "prompt": body.prompt,
+        "num_images": body.n,
+        "output_format": body.output_format,
+        "seed": body.seed,
+        "num_inference_steps": body.num_inference_steps,
+    }
+    if body.output_compression is not None:
+        read["output_quality"] = max(body.output_compression, 1)
+    if images:
+        read["image_urls"] = images
+    size = _size(body.size) or (None if images else AUTO)
+    if size is not None:
+        read["image_size"] = {"width": size[0], "height": size[1]}
+    return {field: value for field, value in read.items() if value is not None}
+
+
+def in_their_names(exc: InvalidInput) -> InvalidInput:
+    """Name fields as OpenAI does."""
+    return InvalidInput(
+        *(
+            FieldProblem(
+                field=_THEIR_NAMES.get(p.field.partition("[")[0], p.field), message=p.message
+            )
+            for p in exc.problems
+        )
+    )
+
+
+def data_uri(data: bytes) -> str:
+    """Write an uploaded file as the data URI that the service reads; what it holds is looked at there."""
+    return "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+
+
+def images_body(
+    prediction: Prediction, pictures: Pictures, files: list[bytes] | None, *, with_urls: bool
+) -> dict[str, Any]:
+    """Answer with the pictures of a prediction: their files, their URLs, or both."""
+    first = prediction.outputs[0]
+    return {
+        "created": round(prediction.created_at.timestamp()),
+        "background": "opaque",
+        "output_format": prediction.input.get("output_format", "png"),
+        "size": f"{first.width}x{first.height}",
+        "data": [
+            _picture(prediction, pictures, output, files[k] if files else None, with_urls=with_urls)
+            for k, output in enumerate(prediction.outputs)
+        ],
+    }
+
+
+def models_body(served: frozenset[CheckpointKind]) -> dict[str, Any]:
+    """List the models."""
+    return {"object": "list", "data": [model_body(NAMES[kind]) for kind in sorted(served)]}
+
+
+def model_body(name: str) -> dict[str, Any]:
+    """Show a model."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": round(RELEASED.timestamp()),
+        "owned_by": "black-forest-labs",
+    }
+
+
+def error_body(status: int, message: str, param: str | None, code: str | None) -> dict[str, Any]:
+    """Write an error."""
+    kinds = {429: "rate_limit_error"}
+    kind = "server_error" if status >= 500 else kinds.get(status, "invalid_request_error")  # noqa: PLR2004
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _picture(
+    prediction: Prediction,
+    pictures: Pictures,
+    output: Output,
+    data: bytes | None,
+    *,
+    with_urls: bool,
+) -> dict[str, str]:
+    shown = {} if data is None else {"b64_json": base64.b64encode(data).decode()}
+    return shown | ({"url": pictures.url(prediction, output)} if with_urls else {})
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text in {None, "", "auto"}:
+        return None
+    found = _SIZE.fullmatch(text or "")
+    if found is None:
+        raise InvalidInput(
+            FieldProblem(
+                field="size", message="send WIDTHxHEIGHT in pixels such as 1024x1024, or auto"
+            )
+        )
+    return int(found[1]), int(found[2])

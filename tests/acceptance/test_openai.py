@@ -1,0 +1,225 @@
+"""OpenAI's own client, pointed here."""
+
+import base64
+import io
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from PIL import Image
+
+from tests.acceptance.asking import LONG, fetch, get, image_file, until
+from tests.acceptance.klein import Klein
+
+MODEL = "flux-2-klein-4b"
+LONG_STEPS = {"num_inference_steps": LONG["num_inference_steps"]}
+SMALL: dict[str, Any] = {"model": MODEL, "prompt": "a red circle", "size": "64x64"}
+
+
+@pytest.fixture
+def theirs(klein: Klein) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key=klein.key, base_url=f"{klein.url}/v1", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def asynchronous(klein: Klein) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(
+        api_key=klein.key, base_url=f"{klein.url}/v1", max_retries=0
+    ) as client:
+        yield client
+
+
+def opened(encoded: str | None) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(encoded or "")))
+
+
+def test_generate(theirs) -> None:
+    """Pictures come as files and as URLs where nothing else is asked for, in the size that is."""
+    answer = theirs.images.generate(**SMALL, n=2, quality="high", user="me")
+
+    assert [opened(image.b64_json).size for image in answer.data] == [(64, 64)] * 2
+    assert [opened(image.b64_json).format for image in answer.data] == ["PNG"] * 2
+    for image in answer.data:
+        assert fetch(image.url) == base64.b64decode(image.b64_json)
+    assert (answer.size, answer.output_format) == ("64x64", "png")
+
+
+@pytest.mark.parametrize(("wanted", "other"), [("url", "b64_json"), ("b64_json", "url")])
+def test_response_formats(theirs, wanted, other) -> None:
+    """Who names a form gets that alone."""
+    [image] = theirs.images.generate(**SMALL, response_format=wanted).data
+
+    assert getattr(image, wanted)
+    assert getattr(image, other) is None
+
+
+def test_file_formats(theirs) -> None:
+    """Format and compression are those that were asked for."""
+    images = [
+        theirs.images.generate(
+            **SMALL, output_format="jpeg", output_compression=c, extra_body={"seed": 7}
+        ).data[0]
+        for c in (0, 95)
+    ]
+
+    assert opened(images[0].b64_json).format == "JPEG"
+    assert len(images[0].b64_json) < len(images[1].b64_json)
+
+
+async def test_generate_asynchronously(asynchronous) -> None:
+    """The async client draws the same picture from the same seed, and `auto` is 1024x1024."""
+    asked = SMALL | {"extra_body": {"seed": 7}}
+    one = await asynchronous.images.generate(**asked)
+    other = await asynchronous.images.generate(**asked)
+    assert one.data[0].b64_json == other.data[0].b64_json
+
+    large = await asynchronous.images.generate(
+        model=MODEL, prompt="a red circle", size="auto", extra_body={"num_inference_steps": 1}
+    )
+    assert opened(large.data[0].b64_json).size == (1024, 1024)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_edit(theirs, count) -> None:
+    """One image or several are edited, at the first one's size."""
+    files = [("one.png", image_file(128, 64)), *[("more.png", image_file())] * 2][:count]
+    answer = theirs.images.edit(
+        model=MODEL,
+        prompt="make it red",
+        image=files[0] if count == 1 else files,
+        extra_body={"seed": 7, "num_inference_steps": 1},
+    )
+
+    assert opened(answer.data[0].b64_json).size == (128, 64)
+
+
+async def test_edit_asynchronously(asynchronous) -> None:
+    """The async client edits too, at a size of its own, without naming a model."""
+    answer = await asynchronous.images.edit(
+        prompt="make it red", image=image_file(), size="96x64", n=2, response_format="url"
+    )
+
+    assert [image.url is not None for image in answer.data] == [True, True]
+    assert answer.size == "96x64"
+
+
+def test_models(theirs, client: httpx.Client) -> None:
+    """OpenAI's clients see OpenAI's list, everybody else the hosted one."""
+    assert [model.id for model in theirs.models.list()] == [MODEL]
+    assert theirs.models.retrieve(MODEL).owned_by == "black-forest-labs"
+    with pytest.raises(openai.NotFoundError) as told:
+        theirs.models.retrieve("gpt-image-2")
+    assert told.value.code == "model_not_found"
+    assert {"slug", "title"} <= set(client.get("/v1/models").json()[0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "words"),
+    [
+        ({"size": "large"}, "size", "WIDTHxHEIGHT"),
+        ({"size": "65x64"}, "size", "multiple of 16"),
+        ({"n": 9}, "n", "less than or equal to 4"),
+        ({"prompt": " "}, "prompt", "must not be blank"),
+        ({"output_compression": 101}, "output_compression", "less than or equal to 100"),
+        ({"background": "transparent"}, "background", "'auto' or 'opaque'"),
+        ({"output_format": "gif"}, "output_format", "'png', 'jpeg' or 'webp'"),
+        ({"stream": True}, "stream", "not streamed"),
+    ],
+)
+def test_wrong_input(theirs, asked, param, words) -> None:
+    """A wrong field is told by OpenAI's name for it, and what to do."""
+    with pytest.raises(openai.BadRequestError, match=words) as told:
+        theirs.images.generate(**SMALL | asked)
+
+    assert (told.value.param, told.value.type) == (param, "invalid_request_error")
+
+
+def test_wrong_edits(theirs) -> None:
+    """Masks, too many images and what is no image are refused by name."""
+    asked: dict[str, Any] = {"model": MODEL, "prompt": "x"}
+    for image, param in ((b"nonsense", "image"), ([image_file()] * 5, "image")):
+        with pytest.raises(openai.BadRequestError) as told:
+            theirs.images.edit(image=image, **asked)
+        assert told.value.param == param
+    with pytest.raises(openai.BadRequestError) as told:
+        theirs.images.edit(image=image_file(), mask=image_file(), **asked)
+    assert told.value.param == "mask"
+
+
+def test_wrong_bodies(client: httpx.Client, klein: Klein) -> None:
+    """A body of another form is a 400 in OpenAI's form, and one that is too large a 413."""
+    for content, kind in (
+        (b"{", "application/json"),
+        (b"x", "multipart/form-data"),
+        (b"x", "multipart/form-data; boundary=b"),
+        (b"--b--", "multipart/form-data; boundary=b"),
+    ):
+        route = "generations" if kind == "application/json" else "edits"
+        answer = client.post(f"/v1/images/{route}", content=content, headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["error"]["type"]) == (
+            400,
+            "invalid_request_error",
+        )
+
+
+def test_strangers(klein: Klein, theirs) -> None:
+    """A wrong key and an unknown model are told in OpenAI's form."""
+    with (
+        openai.OpenAI(api_key="wrong", base_url=f"{klein.url}/v1") as nobody,
+        pytest.raises(openai.AuthenticationError) as told,
+    ):
+        nobody.images.generate(**SMALL)
+    assert told.value.code == "invalid_api_key"
+    with pytest.raises(openai.NotFoundError) as missing:
+        theirs.images.generate(**SMALL | {"model": "dall-e-3"})
+    assert (missing.value.param, missing.value.code) == ("model", "model_not_found")
+
+
+def test_who_leaves_is_not_drawn_for(klein: Klein) -> None:
+    """A client that hangs up cancels its prediction: nobody else knows its id."""
+    asked = {"prompt": "leaving", "size": "1024x1024", "n": 4, "num_inference_steps": 50}
+    with klein.client(klein.other_key) as client:
+
+        def leave() -> None:
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/v1/images/generations", json=asked, timeout=1)
+
+        leaving = threading.Thread(target=leave)
+        leaving.start()
+        leaving.join()
+
+        def status() -> Any:
+            newest = client.get("/v1/executions").json()["executions"][0]
+            return get(client, newest["id"])["status"]
+
+        assert until(lambda: status() == "cancelled")
+
+
+def test_a_cancelled_prediction(klein: Klein, theirs, client) -> None:
+    """Who waits for what somebody cancels is told so, and not to try again."""
+    told: list[openai.APIStatusError] = []
+
+    def ask() -> None:
+        try:
+            theirs.images.generate(
+                **SMALL | {"size": "1024x1024", "n": 4, "extra_body": LONG_STEPS}
+            )
+        except openai.APIStatusError as exc:
+            told.append(exc)
+
+    def executions() -> list[str]:
+        return [e["id"] for e in client.get("/v1/executions").json()["executions"]]
+
+    before = executions()
+    asking = threading.Thread(target=ask)
+    asking.start()
+    newest = until(lambda: next((i for i in executions() if i not in before), None))
+    client.post(f"/v1/prediction/{newest}/cancel")
+    asking.join()
+
+    assert told[0].code == "cancelled"
+    assert told[0].response.headers["x-should-retry"] == "false"

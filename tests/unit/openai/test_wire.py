@@ -1,0 +1,121 @@
+"""How pictures read in OpenAI's words, and what its requests are read as."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.api.errors import BadBody
+from app.dialects.openai import wire
+from app.dialects.openai.routes import NoPicture, answer
+from app.dialects.pictures import Pictures
+from app.predictions.catalog import MODELS, CheckpointKind
+from app.predictions.errors import FieldProblem, InvalidInput, Unavailable, UnknownModel
+from app.predictions.prediction import Cause, Failure, Output
+from tests.fakes import NOW, a_prediction
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "openai"
+BOTH = frozenset(CheckpointKind)
+PICTURES = Pictures(
+    base="https://klein.test",
+    retention=timedelta(days=1),
+    link=lambda key, _: f"https://klein.test/files/{key}",
+)
+
+
+def example(name: str) -> Any:
+    return json.loads((EXAMPLES / name).read_text())
+
+
+def test_a_request_and_its_answer_are_as_in_the_examples():
+    """What a request asks for fits the catalog, and its pictures come back in OpenAI's words."""
+    body = wire.parse_body(example("generations.request.json"))
+    slug = wire.slug_of(body.model, BOTH, is_edit=False)
+    given = wire.read_input(body, [])
+    checked = MODELS[slug].parse(given)
+    assert (checked.size, checked.num_images, checked.output_quality) == ((512, 256), 2, 80)
+
+    outputs = tuple(Output(key=f"p/a/{k}.jpeg", width=512, height=256) for k in range(2))
+    running = a_prediction(model=slug, input=given).claim("a", NOW)
+    ended = running.succeed("a", outputs, (), NOW)
+    shown = wire.images_body(ended, PICTURES, None, with_urls=True)
+
+    assert shown == example("generations.answer.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_edit", "slug"),
+    [
+        (None, False, "flux-2-klein-4b-text-to-image"),
+        ("flux-2-klein-4b", True, "flux-2-klein-4b-edit"),
+        ("flux-2-klein-4b-text-to-image", True, "flux-2-klein-4b-edit"),
+        ("flux-2-klein-4b-base", False, "flux-2-klein-4b-base-text-to-image"),
+    ],
+)
+def test_models_by_name(name, is_edit, slug):
+    """One name serves both routes; without one it is the model that is served."""
+    assert wire.slug_of(name, BOTH, is_edit=is_edit) == slug
+
+
+def test_the_served_model_is_the_default():
+    """A server of a base checkpoint draws with that where no model is named, and knows no others."""
+    base = frozenset({CheckpointKind.BASE})
+
+    assert wire.slug_of(None, base, is_edit=True) == "flux-2-klein-4b-base-edit"
+    with pytest.raises(UnknownModel):
+        wire.slug_of("gpt-image-2", BOTH, is_edit=False)
+
+
+def test_form_fields_are_numbers():
+    """The digits of a form are read as numbers, and what is none is left to be refused."""
+    body = wire.parse_body({"prompt": "x", "n": "2", "seed": "7", "size": "auto"})
+    assert (body.n, body.seed) == (2, 7)
+    assert "image_size" not in wire.read_input(body, ["data:,"])
+
+    with pytest.raises(InvalidInput, match="n: "):
+        wire.parse_body({"prompt": "x", "n": "two"})
+
+
+@pytest.mark.parametrize(
+    ("exc", "status", "kind", "code", "param"),
+    [
+        (Unavailable("x"), 503, "server_error", None, None),
+        (BadBody("x"), 400, "invalid_request_error", None, None),
+        (RuntimeError("secret"), 500, "server_error", None, None),
+        (UnknownModel("m"), 404, "invalid_request_error", "model_not_found", "model"),
+        (
+            InvalidInput(FieldProblem(field="size", message="x")),
+            400,
+            "invalid_request_error",
+            "invalid_value",
+            "size",
+        ),
+    ],
+)
+def test_errors(exc, status, kind, code, param):
+    """Errors are in OpenAI's form, and tell nothing of what nobody foresaw."""
+    told = answer(exc)
+    error = told.body["error"]
+
+    assert (told.status, error["type"], error["code"], error["param"]) == (
+        status,
+        kind,
+        code,
+        param,
+    )
+    assert "secret" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"), [(Cause.INPUT, 400), (Cause.ENGINE, 500), (Cause.TIMEOUT, 500)]
+)
+def test_failures(cause, status):
+    """A failed prediction is an error that the client does not answer by trying again."""
+    running = a_prediction().claim("a", NOW)
+    told = answer(NoPicture(running.fail("a", Failure(cause=cause, message="why"), NOW)))
+
+    assert (told.status, told.body["error"]["message"]) == (status, "why")
+    assert told.body["error"]["code"] == cause
+    assert told.headers == {"x-should-retry": "false"}
