@@ -11,7 +11,7 @@ from fastapi.middleware import Middleware
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from app.api import files, health, metrics
+from app.api import files, health, metrics, page, status
 from app.api.errors import install_errors
 from app.api.requests import RequestLog
 from app.dialects.answers import answer_at
@@ -104,9 +104,9 @@ def create_app(settings: Settings) -> FastAPI:
         ),
         strict_inputs=settings.strict_inputs,
     )
-    app.state.system = metrics.open_system(
-        lambda: take_census(store, queues, roster), lambda: watch.waiting
-    )
+    app.state.take_census = lambda: take_census(store, queues, roster)
+    app.state.system = metrics.open_system(app.state.take_census, lambda: watch.waiting)
+    app.state.page = page.open_page(app.state.public_url)
     install_errors(app, answer_at)
     app.include_router(openai.models)  # before the hosted models, whose paths it shares
     app.include_router(openai.images)
@@ -118,4 +118,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(files.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(status.router)
+    app.include_router(page.router)
     return app

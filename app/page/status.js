@@ -1,0 +1,48 @@
+// Queue and workers, looked at every few seconds while the page is seen.
+
+import { ask, hasKey } from "./api.js";
+
+const at = (id) => document.getElementById(id);
+const EVERY_MS = 4000;
+
+export class Status {
+  #timer;
+
+  constructor() {
+    document.addEventListener("visibilitychange", () => this.look());
+  }
+
+  async look() {
+    clearTimeout(this.#timer);
+    if (document.hidden || !hasKey()) return;
+    try {
+      this.#show(await ask("v1/status"));
+    } catch (error) {
+      at("pulse").textContent = error.message;
+      at("pulse").dataset.state = "bad";
+    }
+    this.#timer = setTimeout(() => this.look(), EVERY_MS);
+  }
+
+  #show({ running, queues, workers }) {
+    const waiting = queues.reduce((sum, line) => sum + line.waiting, 0);
+    at("waiting").textContent = waiting;
+    at("running").textContent = running;
+    at("workers").textContent = workers.length;
+    at("pulse").dataset.state = workers.length ? "good" : "bad";
+    at("pulse").textContent = workers.length
+      ? `${workers.length} ${workers.length === 1 ? "worker" : "workers"} ready${waiting ? `, ${waiting} waiting` : ""}`
+      : "No worker is ready";
+    at("worker-list").replaceChildren(
+      ...workers.map((worker) => {
+        const item = document.createElement("li");
+        const name = document.createElement("b");
+        name.textContent = worker.name;
+        const about = document.createElement("span");
+        about.textContent = `${worker.weights} · ${worker.models.join(", ")}`;
+        item.append(name, about);
+        return item;
+      }),
+    );
+  }
+}

@@ -1,0 +1,265 @@
+"""The page in a real browser: what a person does there, with pointer or keys, in both themes, on a phone."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.acceptance.asking import LONG, create, image_file
+from tests.acceptance.klein import Klein
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: `make browser` as root, or apt-get"),
+    pytest.mark.timeout(120),
+]
+WAIT_MS = 40_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """One tab on the page, and everything that went wrong in it."""
+
+    def __init__(self, page: Page, klein: Klein) -> None:
+        self.page = page
+        self.klein = klein
+        self.faults: list[str] = []
+        self.answers: list[Any] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("response", lambda answer: self.answers.append(answer))  # noqa: PLW0108 -- no builtins
+
+    def _hear(self, said: ConsoleMessage) -> None:
+        if said.type == "error":
+            self.faults.append(said.text)
+
+    def open(self) -> None:
+        self.page.goto(self.klein.url)
+
+    def enter(self, key: str | None = None) -> None:
+        self.page.get_by_label("API key").fill(key or self.klein.key)
+        self.page.get_by_label("API key").press("Enter")
+
+    def ready(self) -> None:
+        self.open()
+        self.enter()
+        expect(self.page.get_by_label("API key")).to_be_hidden(timeout=WAIT_MS)
+
+    def write(self, prompt: str) -> None:
+        self.page.get_by_label("Prompt").fill(prompt)
+
+    def draw(self, prompt: str) -> None:
+        self.write(prompt)
+        self.page.get_by_role("button", name="Draw").click()
+        expect(self.page.get_by_role("link", name="Download")).to_be_visible(timeout=WAIT_MS)
+
+    def make_long(self) -> None:
+        """Choose what takes a minute."""
+        self.page.get_by_text("Model and details").click()
+        self.page.get_by_label("Steps", exact=True).fill(str(LONG["num_inference_steps"]))
+        self.page.get_by_label("Pictures", exact=True).fill(str(LONG["num_images"]))
+        self.page.get_by_label("1024").check(force=True)
+
+
+@contextmanager
+def opened(browser: Browser, klein: Klein, **options: Any) -> Iterator[Tab]:
+    context = browser.new_context(**options)
+    try:
+        yield Tab(context.new_page(), klein)
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, klein: Klein) -> Iterator[Tab]:
+    with opened(browser, klein, permissions=["clipboard-read", "clipboard-write"]) as tab:
+        yield tab
+    assert tab.faults == []
+
+
+def test_a_prompt_becomes_a_picture(tab: Tab) -> None:
+    """A person gives a key, writes a prompt, and sees the picture, first in the gallery too."""
+    tab.ready()
+    tab.draw("a red circle")
+
+    picture = tab.page.locator("#pictures img")
+    assert picture.get_attribute("alt") == "a red circle"
+    assert picture.evaluate("async (i) => (await i.decode(), i.naturalWidth)") == 512
+    assert tab.page.locator("#gallery img").first.get_attribute("alt") == "a red circle"
+    assert "seed" in tab.page.get_by_role("status").inner_text()
+
+
+def test_steps_are_seen_and_a_cancel_is_heard(tab: Tab, client: httpx.Client) -> None:
+    """While a picture is drawn the page counts its steps; Cancel ends it there and on the server."""
+    tab.ready()
+    tab.make_long()
+    tab.write("a blue square")
+    tab.page.get_by_role("button", name="Draw").click()
+    expect(tab.page.get_by_role("status")).to_contain_text("of 200", timeout=WAIT_MS)
+    assert tab.page.get_by_role("progressbar").evaluate("(bar) => bar.position") > 0
+
+    tab.page.get_by_role("button", name="Cancel").click()
+
+    expect(tab.page.get_by_role("status")).to_have_text("Cancelled", timeout=WAIT_MS)
+    newest = client.get("/v1/executions?limit=1").json()["executions"][0]
+    assert newest["status"] == "cancelled"
+
+
+def test_dropped_images_are_edited(tab: Tab, tmp_path: Path) -> None:
+    """An image that is added selects the model that edits, and the picture follows its size."""
+    (tmp_path / "in.png").write_bytes(image_file(96, 64))
+    tab.ready()
+    tab.page.locator("#files").set_input_files(tmp_path / "in.png")
+    expect(tab.page.get_by_alt_text("in.png")).to_be_visible()
+    tab.page.get_by_label("As image").check(force=True)
+
+    tab.draw("make it red")
+
+    assert tab.page.locator("#model").input_value() == "flux-2-klein-4b-edit"
+    assert '"image_urls"' in tab.page.locator("#snippet").inner_text()
+
+
+def test_the_code_draws_the_same(tab: Tab, client: httpx.Client) -> None:
+    """Each language's code is copied whole; what curl would send draws the same picture again."""
+    tab.ready()
+    tab.draw("a green triangle")
+    copied = {}
+    for language in ("Python", "JavaScript", "curl"):
+        tab.page.get_by_role("tab", name=language).click()
+        tab.page.get_by_role("button", name="Copy").click()
+        copied[language] = tab.page.evaluate("navigator.clipboard.readText()")
+
+    assert all("a green triangle" in code and "seed" in code for code in copied.values())
+    assert tab.klein.key not in "".join(copied.values())
+    compile(copied["Python"], "snippet", "exec")
+    body = copied["curl"].partition("-d '")[2].rstrip("'")
+    again = client.post("/v1/prediction/run", content=body).json()
+    shown = tab.page.locator("#pictures img").get_attribute("src")
+    assert shown is not None
+    assert client.get(again["output"]).content == client.get(shown).content
+
+
+def test_a_wrong_key_is_said(tab: Tab) -> None:
+    """An unknown key is named as the problem, and nothing is kept of it."""
+    tab.open()
+    tab.enter("wrong")
+    expect(tab.page.get_by_role("alert")).to_have_text("The server does not know this key.")
+    tab.faults.clear()  # the browser counts the 401 as one
+
+    assert tab.page.evaluate("Object.keys(localStorage).length") == 0
+    assert tab.page.context.cookies() == []
+
+
+def test_what_the_server_refuses_is_said(tab: Tab) -> None:
+    """A field that is out of range is named, and the form is free again."""
+    tab.ready()
+    tab.page.get_by_text("Model and details").click()
+    tab.page.get_by_label("LoRAs").fill("none.bin")
+    tab.write("a house")
+    tab.page.get_by_role("button", name="Draw").click()
+
+    expect(tab.page.get_by_role("alert")).to_contain_text("loras")
+    expect(tab.page.get_by_role("button", name="Draw")).to_be_enabled()
+    tab.faults.clear()  # the browser counts the 400 as one
+
+
+def test_the_keyboard_is_enough(tab: Tab) -> None:
+    """From the key to the code, nothing needs a pointer."""
+    tab.open()
+    keys = tab.page.keyboard
+    tab.page.get_by_label("API key").focus()
+    keys.type(tab.klein.key)
+    keys.press("Enter")
+    expect(tab.page.get_by_label("Prompt")).to_be_focused()
+    keys.type("a red square")
+    keys.press("Control+Enter")
+    expect(tab.page.get_by_role("link", name="Download")).to_be_visible(timeout=WAIT_MS)
+    for _ in range(40):
+        keys.press("Tab")
+        if tab.page.evaluate("document.activeElement.id") == "tab-curl":
+            break
+    keys.press("ArrowRight")
+
+    expect(tab.page.get_by_role("tab", name="Python")).to_be_focused()
+    assert tab.page.locator("#snippet").inner_text().startswith("import os")
+
+
+def test_the_server_is_seen(tab: Tab, client: httpx.Client, busy: str) -> None:
+    """Queue and workers are counted on the page as `/v1/status` counts them."""
+    waiting = create(client)
+    tab.ready()
+
+    expect(tab.page.locator("#running")).to_have_text("1", timeout=WAIT_MS)
+    expect(tab.page.locator("#waiting")).to_have_text("1")
+    shown = client.get("/v1/status").json()
+    assert tab.page.locator("#workers").inner_text() == str(len(shown["workers"])) == "1"
+    assert tab.page.locator("#worker-list b").inner_text() == shown["workers"][0]["name"]
+    client.post(f"/v1/prediction/{waiting}/cancel")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_everyone_can_use_it(browser: Browser, klein: Klein, theme: Any, width: int) -> None:
+    """axe finds nothing in either theme, empty or full, and nothing is cut at the width of a phone."""
+    size: Any = {"width": width, "height": 800}
+    with opened(browser, klein, color_scheme=theme, viewport=size, reduced_motion="reduce") as tab:
+        tab.open()
+        tab.page.wait_for_load_state("networkidle")
+        found = Axe().run(tab.page).response["violations"]
+        tab.ready()
+        tab.draw("a red circle")
+        tab.page.get_by_text("Model and details").click()
+        found += Axe().run(tab.page).response["violations"]
+
+        assert [(f["id"], [n["html"] for n in f["nodes"]]) for f in found] == []
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.faults == []
+
+
+def test_nothing_foreign_is_loaded(tab: Tab) -> None:
+    """Everything comes from this server, under a policy that allows no other script or style."""
+    tab.ready()
+    tab.draw("a red circle")
+
+    assert {answer.url.split("/")[2] for answer in tab.answers} == {tab.klein.url.split("/")[2]}
+    policy = tab.answers[0].headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    refused = tab.page.evaluate(
+        """() => new Promise((done) => {
+          document.addEventListener("securitypolicyviolation", (e) => done(e.effectiveDirective));
+          const script = document.createElement("script");
+          script.textContent = "window.harmed = true";
+          document.body.append(script);
+        })"""
+    )
+    assert refused == "script-src-elem"
+    assert tab.page.evaluate("window.harmed") is None
+    tab.faults.clear()  # the violation that the test caused
+
+
+def test_files_are_cached_and_small(client: httpx.Client) -> None:
+    """A second visit costs a 304 for each file; what is not there is a 404."""
+    first = client.get("/page/main.js")
+    again = client.get("/page/main.js", headers={"If-None-Match": first.headers["ETag"]})
+    plain = client.get("/page/main.js", headers={"Accept-Encoding": "identity"})
+
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert first.headers["Content-Encoding"] == "gzip"
+    assert plain.text == first.text
+    assert client.get("/page/../main.py").status_code == 404
+    assert client.get("/page/nothing.js").status_code == 404
