@@ -149,8 +149,9 @@ class Generator:
             if not self._child.alive:  # it did not stop in time
                 self._revive()
         else:
-            self._publisher.publish(prediction, owner, result)
-            return True
+            if not self._is_leaving:  # else it was given back
+                self._publisher.publish(prediction, owner, result)
+                return True
         return False
 
     def _advance(self, drawing: Drawing, step: int, steps: int) -> bool:

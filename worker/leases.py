@@ -1,7 +1,6 @@
 """The worker's heartbeat: renews the leases of what it works on, and says that the worker is ready."""
 
 import threading
-import time
 from dataclasses import replace
 
 from app.logs import log
@@ -51,9 +50,9 @@ class Leases:
         ENGINE_READY.set(worker is not None)
         try:
             if worker is not None:
-                self._roster.announce(replace(worker, seen_at=time.time()))
+                self._roster.announce(replace(worker, seen_at=self._roster.now()))
             elif before is not None:
-                self._roster.announce(replace(before, seen_at=time.time() - SEEN_S))
+                self._roster.announce(replace(before, seen_at=self._roster.now() - SEEN_S))
         except Unavailable as exc:
             log.warning("announcement_failed", error=str(exc))
 

@@ -238,7 +238,7 @@ def _announcement(name: str, checkpoint: Checkpoint) -> Worker:
         checkpoint=CheckpointKind.DISTILLED if checkpoint.distilled else CheckpointKind.BASE,
         weights=checkpoint.description,
         revision=checkpoint.revision,
-        seen_at=time.time(),
+        seen_at=0,  # dated when it is announced
     )
 
 

@@ -8,6 +8,7 @@ from typing import cast
 import redis
 
 from app.predictions.catalog import CheckpointKind
+from app.predictions.clock import Clock
 from app.predictions.store import redis_errors
 
 WORKERS = "klein:workers"
@@ -24,7 +25,7 @@ class Worker:
     checkpoint: CheckpointKind
     weights: str  # what is being served, in words
     revision: str
-    seen_at: float  # unix seconds
+    seen_at: float  # unix seconds, by Redis's clock
 
 
 class Roster:
@@ -32,8 +33,13 @@ class Roster:
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection
+        self._clock = Clock(connection)
         self._read_at = 0.0
         self._workers: list[Worker] = []
+
+    def now(self) -> float:
+        """Tell the time by which announcements are dated. Raises Unavailable."""
+        return self._clock.now().timestamp()
 
     def announce(self, worker: Worker) -> None:
         """Say that a worker is ready; one that leaves says so with a `seen_at` that is long ago.
@@ -43,12 +49,12 @@ class Roster:
         with redis_errors():
             self._redis.hset(WORKERS, worker.name, json.dumps(asdict(worker)))
             for other in self._all():
-                if other.seen_at < time.time() - REMEMBERED_S:
+                if other.seen_at < self.now() - REMEMBERED_S:
                     self._redis.hdel(WORKERS, other.name)
 
     def present(self) -> list[Worker]:
         """List the workers that can take a prediction now."""
-        return [w for w in self._cached() if w.seen_at > time.time() - SEEN_S]
+        return [w for w in self._cached() if w.seen_at > self.now() - SEEN_S]
 
     def served(self) -> frozenset[CheckpointKind]:
         """Tell which kinds of checkpoint are served: now, else before the workers left, else distilled."""

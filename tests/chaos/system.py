@@ -155,8 +155,12 @@ class System:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        for part in reversed(self.parts):
-            part.stop()
+        others = [threading.Thread(target=part.stop) for part in self.parts[1:]]
+        for thread in others:
+            thread.start()
+        for thread in others:
+            thread.join()
+        self.redis.stop()
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from redis.retry import Retry
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.roster import REMEMBERED_S, SEEN_S, WORKERS, Roster, Worker
+from tests.fakes import a_store
+from worker.leases import Leases
 
 DISTILLED = frozenset({CheckpointKind.DISTILLED})
 BASE = frozenset({CheckpointKind.BASE})
@@ -86,3 +88,20 @@ def test_without_redis_nobody_knows(tmp_path):
     for act in (Roster(nowhere).present, lambda: Roster(nowhere).announce(worker())):
         with pytest.raises(Unavailable):
             act()
+
+
+@pytest.mark.parametrize("wrong_by_s", [-3600, 3600])
+def test_a_workers_clock_may_be_wrong(connection, monkeypatch, wrong_by_s):
+    """A worker whose clock is an hour off is present while it says so, and gone when it leaves."""
+    real = time.time
+    leases = Leases(a_store(connection), Roster(connection))
+    with monkeypatch.context() as wrong:
+        wrong.setattr(time, "time", lambda: real() + wrong_by_s)
+        leases.announce(worker())
+    roster = Roster(connection)
+    assert [w.name for w in roster.present()] == ["w"]
+    with monkeypatch.context() as wrong:
+        wrong.setattr(time, "time", lambda: real() + wrong_by_s)
+        leases.announce(None)
+
+    assert Roster(connection).present() == []
