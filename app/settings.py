@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         description="numbers the transformer multiplies in: `none` for bfloat16, `fp8` on Ada, Hopper "
         "or Blackwell, `nvfp4` on Blackwell; compared with `none` at start, refused where it is broken",
     )
+    safety_checker: Path | None = Field(
+        None,
+        alias="KLEIN_SAFETY_CHECKER",
+        description="folder of a transformers image classifier with a label `nsfw`, such as "
+        "Falconsai/nsfw_image_detection; what it finds in input images or pictures is withheld",
+    )
     c2pa_cert: Path | None = Field(
         None,
         alias="KLEIN_C2PA_CERT",

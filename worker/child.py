@@ -31,7 +31,7 @@ from worker.engines import (
     Tuning,
     open_engine,
 )
-from worker.engines.errors import EngineError, UnusableLora
+from worker.engines.errors import EngineError, UnusableLora, Withheld
 from worker.wire import (
     Broken,
     Cancel,
@@ -49,6 +49,11 @@ from worker.wire import (
 EXIT_BROKEN = 78
 EXIT_DEVICE_LOST = 86
 _PR_SET_PDEATHSIG = 1
+_KINDS: dict[type[EngineError], FailureKind] = {
+    OutOfMemory: FailureKind.OUT_OF_MEMORY,
+    UnusableLora: FailureKind.INPUT,
+    Withheld: FailureKind.WITHHELD,
+}
 
 
 OpenEngine = Callable[[Path, Path | None, Tuning, Say], Engine]
@@ -138,10 +143,8 @@ def serve(engine: Engine, wire: Wire, inbox: Inbox) -> None:
         result = engine.generate(asked.order, on_step)
     except Cancelled:
         wire.send(Stopped(id=asked.id))
-    except OutOfMemory as exc:
-        wire.send(Failed(id=asked.id, kind=FailureKind.OUT_OF_MEMORY, message=str(exc)))
-    except UnusableLora as exc:
-        wire.send(Failed(id=asked.id, kind=FailureKind.INPUT, message=str(exc)))
+    except (OutOfMemory, UnusableLora, Withheld) as exc:
+        wire.send(Failed(id=asked.id, kind=_KINDS[type(exc)], message=str(exc)))
     except DeviceLost:
         traceback.print_exc()
         sys.stderr.flush()

@@ -23,6 +23,7 @@ from worker.engines import (
     OutOfMemory,
     TimedOut,
     UnusableLora,
+    Withheld,
 )
 from worker.leases import Leases
 from worker.publish import Publisher
@@ -143,7 +144,7 @@ class Generator:
                 reason = str(exc)
                 self._end_attempt(prediction.id, lambda p, now: p.retry(owner, reason, now))
             self._revive()
-        except (StorageError, UnusableLora, OutOfMemory, TimedOut, EngineFault) as exc:
+        except (StorageError, UnusableLora, Withheld, OutOfMemory, TimedOut, EngineFault) as exc:
             failure = failure_of(exc)
             self._end_attempt(prediction.id, lambda p, now: p.fail(owner, failure, now))
             if not self._child.alive:  # it did not stop in time
@@ -184,24 +185,27 @@ class Generator:
             log.info("attempt_ended", prediction=prediction_id, status=ended.status)
 
 
+_CAUSES = (
+    (StorageError, Cause.STORAGE),
+    (UnusableLora, Cause.INPUT),
+    (Withheld, Cause.WITHHELD),
+    (TimedOut, Cause.TIMEOUT),
+    (EngineFault, Cause.ENGINE),
+)
+
+
 def failure_of(
-    error: StorageError | UnusableLora | OutOfMemory | TimedOut | EngineFault,
+    error: StorageError | UnusableLora | Withheld | OutOfMemory | TimedOut | EngineFault,
 ) -> Failure:
     """Say to the caller why an attempt failed."""
     match error:
         case FileMissing():
             return Failure(cause=Cause.INPUT, message="an input image has expired; send it again")
-        case StorageError():
-            return Failure(cause=Cause.STORAGE, message=str(error))
-        case UnusableLora():
-            return Failure(cause=Cause.INPUT, message=str(error))
-        case TimedOut():
-            return Failure(cause=Cause.TIMEOUT, message=str(error))
         case OutOfMemory():
             message = "the device has not enough memory for this; ask for fewer or smaller images"
             return Failure(cause=Cause.OUT_OF_MEMORY, message=message)
-        case _:
-            return Failure(cause=Cause.ENGINE, message=str(error))
+    cause = next(cause for kind, cause in _CAUSES if isinstance(error, kind))
+    return Failure(cause=cause, message=str(error))
 
 
 def order_of(prediction: Prediction, references: tuple[bytes, ...]) -> Order:

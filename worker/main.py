@@ -224,6 +224,7 @@ def _tuning(settings: Settings) -> Tuning:
         quantization=Quantization(settings.quantization),
         compile=Compile(settings.compile),
         warm_sizes=tuple((int(width), int(height)) for width, height in sizes),
+        safety_checker=settings.safety_checker.absolute() if settings.safety_checker else None,
     )
 
 

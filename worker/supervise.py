@@ -25,6 +25,7 @@ from worker.engines import (
     TimedOut,
     Tuning,
     UnusableLora,
+    Withheld,
 )
 from worker.engines.errors import EngineError, WeightsError
 from worker.environment import child_environment
@@ -50,6 +51,7 @@ _TAIL_LINES = 60
 _FAILURES: dict[FailureKind, type[EngineError]] = {
     FailureKind.OUT_OF_MEMORY: OutOfMemory,
     FailureKind.INPUT: UnusableLora,
+    FailureKind.WITHHELD: Withheld,
     FailureKind.FAULT: EngineFault,
 }
 
@@ -201,7 +203,7 @@ class EngineChild:
         """Have the order drawn; `on_step(k, n)` hears each step and returns False to cancel.
 
         The pictures are read-only views of memory shared with the child. Raises `Cancelled`,
-        `EngineFault`, `UnusableLora` and `OutOfMemory`, after which the child is usable; `ChildDied` when it died,
+        `EngineFault`, `UnusableLora`, `Withheld` and `OutOfMemory`, after which the child is usable; `ChildDied` when it died,
         `ChildHung` when it was silent for longer than its pace allows and was killed; `TimedOut` after
         `timeout_s` seconds, when it lives on if it obeyed.
         """
@@ -210,7 +212,15 @@ class EngineChild:
             try:
                 self._send_order(Generate(id=order_id, order=order))
                 return self._follow(order_id, order, on_step, timeout_s)
-            except (Cancelled, EngineFault, UnusableLora, OutOfMemory, TimedOut, ChildDied):
+            except (
+                Cancelled,
+                EngineFault,
+                UnusableLora,
+                Withheld,
+                OutOfMemory,
+                TimedOut,
+                ChildDied,
+            ):
                 raise
             except BaseException:
                 self._send_cancel(order_id)  # on_step raised: nobody waits for the rest

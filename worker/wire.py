@@ -29,6 +29,7 @@ class FailureKind(StrEnum):
 
     OUT_OF_MEMORY = "out_of_memory"
     INPUT = "input"
+    WITHHELD = "withheld"
     FAULT = "fault"
 
 

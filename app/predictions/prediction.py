@@ -46,6 +46,7 @@ class Cause(StrEnum):
     TIMEOUT = "timeout"
     STORAGE = "storage"
     WORKER_LOST = "worker_lost"
+    WITHHELD = "withheld"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ class Failure:
     @property
     def is_retryable(self) -> bool:
         """Say whether the same request may succeed when it is sent again."""
-        return self.cause is not Cause.INPUT
+        return self.cause not in {Cause.INPUT, Cause.WITHHELD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,10 +65,12 @@ def decibels(one: str, other: str) -> float:
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
 
 
-def image_file(width: int = 64, height: int = 64, kind: str = "PNG", **saving: Any) -> bytes:
+def image_file(
+    width: int = 64, height: int = 64, kind: str = "PNG", *, colour: str = "teal", **saving: Any
+) -> bytes:
     """Draw an image file."""
     file = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(file, kind, **saving)
+    Image.new("RGB", (width, height), colour).save(file, kind, **saving)
     return file.getvalue()
 
 

@@ -72,6 +72,7 @@ def test_unreadable_weights_are_said(short_path: Path, weights: str) -> None:
         ("REDIS_URL", "nonsense"),
         ("KLEIN_DATA", "/proc/nothing"),
         ("KLEIN_C2PA_CERT", "/nowhere/signer.pem"),
+        ("KLEIN_SAFETY_CHECKER", "/nowhere/checker"),
     ],
 )
 def test_a_wrong_setting_is_said(short_path: Path, setting: str, value: str) -> None:

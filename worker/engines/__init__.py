@@ -21,6 +21,7 @@ from worker.engines.errors import (
     UnusableLora,
     UnusableSetting,
     WeightsError,
+    Withheld,
 )
 from worker.engines.tuning import Tuning
 
@@ -43,6 +44,7 @@ __all__ = [
     "UnusableLora",
     "UnusableSetting",
     "WeightsError",
+    "Withheld",
     "open_engine",
 ]
 
@@ -147,8 +149,19 @@ def open_engine(
     """
     from worker.engines.folder import inspect_folder
 
+    tuning = tuning or Tuning()
+    checker = tuning.safety_checker
+    if checker is not None and not (checker / "config.json").is_file():
+        raise UnusableSetting(f"KLEIN_SAFETY_CHECKER: {checker} has no config.json")
     folder = inspect_folder(weights)  # before torch: what is wrong with a folder shows at once
 
     from worker.engines.flux2_klein import Flux2Klein
 
-    return Flux2Klein(folder, loras, tuning or Tuning(), say)
+    engine = Flux2Klein(folder, loras, tuning, say)
+    if checker is None:
+        return engine
+
+    from worker.engines.safety import CheckedEngine, SafetyChecker
+
+    say("safety checker")
+    return CheckedEngine(engine, SafetyChecker(checker))

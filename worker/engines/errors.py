@@ -6,6 +6,7 @@ EngineError
 ├── EngineFault     one picture failed, the engine is fine
 │   └── InvalidOutput   the model drew what is no picture, twice
 ├── UnusableLora    a LoRA of the order is missing or does not fit, the engine is fine
+├── Withheld        the safety checker found something, the engine is fine
 ├── OutOfMemory     one order was too large, the engine is fine
 ├── TimedOut        one order took longer than it may
 ├── DeviceLost      the device is in a state that only a new process cures
@@ -38,6 +39,10 @@ class InvalidOutput(EngineFault):
 
 class UnusableLora(EngineError):
     """The LoRA is not on this server or does not fit its model; name another one."""
+
+
+class Withheld(EngineError):
+    """The safety checker withholds the picture; change the prompt."""
 
 
 class OutOfMemory(EngineError):

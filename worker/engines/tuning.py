@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 
@@ -36,9 +37,12 @@ class Tuning:
     warm_sizes: tuple[tuple[int, int], ...] = ()
     """Width and height of what is drawn before the engine is ready; none: the checkpoint's own."""
 
+    safety_checker: Path | None = None
+    """Folder of the image classifier that what is drawn must pass."""
+
     def to_json(self) -> str:
         """Give the text that crosses to the engine process."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -48,4 +52,5 @@ class Tuning:
             quantization=Quantization(raw["quantization"]),
             compile=Compile(raw["compile"]),
             warm_sizes=tuple((width, height) for width, height in raw["warm_sizes"]),
+            safety_checker=Path(checker) if (checker := raw["safety_checker"]) else None,
         )

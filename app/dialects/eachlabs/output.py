@@ -23,6 +23,7 @@ _FAILURES = {
         (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", "generate", "provider_error"),
         (Cause.QUEUE_TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", "queue", "execution_timeout"),
         (Cause.TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", "generate", "execution_timeout"),
+        (Cause.WITHHELD, "PROVIDER_REJECTED", "PROVIDER", "safety", "content_moderation"),
         (Cause.STORAGE, "PROVIDER_SERVER_ERROR", "INTERNAL", "store", "internal_error"),
         (
             Cause.WORKER_LOST,

@@ -123,6 +123,7 @@ def test_a_failure():
         (Cause.ENGINE, "PROVIDER_FAILED", "PROVIDER", True),
         (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", True),
         (Cause.TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", True),
+        (Cause.WITHHELD, "PROVIDER_REJECTED", "PROVIDER", False),
         (Cause.STORAGE, "PROVIDER_SERVER_ERROR", "INTERNAL", True),
         (Cause.WORKER_LOST, "PROVIDER_SERVER_ERROR", "PROVIDER", True),
     ],
