@@ -9,6 +9,7 @@ import click
 import redis
 import uvicorn
 
+from app.api.protocol import DeadlineProtocol
 from app.commands import read_settings
 from app.commands.keys import has_keys, keys
 from app.embedded import NoServer
@@ -63,6 +64,8 @@ def api() -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=round(settings.grace.total_seconds()),
         server_header=False,
+        http=DeadlineProtocol,
+        ws="none",
     )
 
 

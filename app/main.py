@@ -32,6 +32,7 @@ from app.predictions.rates import Rates
 from app.predictions.roster import Roster
 from app.predictions.service import Service
 from app.predictions.store import Store
+from app.predictions.waiters import Waiters
 from app.predictions.watch import Watch
 from app.settings import Settings, StatusWords
 from app.storage import open_storage
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="FLUX.2 [klein] 4B behind the hosted prediction API",
         lifespan=lifespan,
         redirect_slashes=False,
+        redoc_url=None,
         middleware=[Middleware(RequestLog, dialect_at=answer_at)],
     )
     app.state.keys = keys
@@ -102,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
         admission=Admission(
             rates=Rates(connection), limits_of=keys.limits_of, queue_limit=settings.queue_limit
         ),
+        waiters=Waiters(most=settings.waiters, most_of_a_key=settings.key_waiters),
         strict_inputs=settings.strict_inputs,
     )
     app.state.take_census = lambda: take_census(store, queues, roster)

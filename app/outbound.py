@@ -23,6 +23,8 @@ from ssrfguard import (
 )
 from ssrfguard.httpx import AsyncClient
 
+from app.lookup import Lookup
+
 URL_MAX = 2048  # characters
 PUBLIC_PORTS = frozenset({80, 443, 8080, 8443})
 _ANY_PORT = frozenset(range(1, 65536))
@@ -65,7 +67,7 @@ class Outbound:
         public_ports: frozenset[int] = PUBLIC_PORTS,
     ) -> None:
         self._names, networks = _sorted(allow_hosts)
-        self._resolver = resolver
+        self._resolver = resolver or Lookup()
         self._trusted = Policy(
             allowed_networks=_EVERYTHING, allowed_ports=_ANY_PORT, max_url_length=URL_MAX
         )

@@ -152,6 +152,15 @@ class Settings(BaseSettings):
         alias="KLEIN_QUEUE_LIMIT",
         description="most predictions that have not ended, of all keys; more are a 429",
     )
+    waiters: int = Field(
+        10_000,
+        ge=1,
+        alias="KLEIN_WAITERS",
+        description="most requests that wait for an end in one api process; more are a 429",
+    )
+    key_waiters: int = Field(
+        5_000, ge=1, alias="KLEIN_KEY_WAITERS", description="most of them that are of one key"
+    )
     key_in_flight: int | None = Field(
         None,
         ge=1,

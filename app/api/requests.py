@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import DialectAt
+from app.api.headers import protect
 from app.logs import log
 from app.metrics import REQUEST_SECONDS, REQUESTS
 from app.tracing import span
@@ -52,7 +53,9 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                protect(headers, scope["path"])
             await send(message)
 
         try:

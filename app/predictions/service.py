@@ -24,6 +24,7 @@ from app.predictions.inputs import ModelInput
 from app.predictions.prediction import Idempotency, Prediction, Timeouts, Webhook
 from app.predictions.roster import Roster
 from app.predictions.store import Store
+from app.predictions.waiters import Waiters
 from app.predictions.watch import Watch
 from app.storage import Storage
 from app.storage.errors import StorageError
@@ -42,6 +43,7 @@ class Service:
     clock: Clock
     timeouts: Timeouts  # the longest that a caller may ask for, and what all others get
     admission: Admission
+    waiters: Waiters
     strict_inputs: bool
 
     def submit(  # noqa: PLR0913 -- all that a caller can say of a request

@@ -466,9 +466,9 @@ def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
         rig = Rig(connection, tmp_path, engine)
         rig.add()
         rig.generator.work("p")
+        eventually(rig.files)
         with pytest.raises(Unavailable):
             Store(connection, Queues(connection), timedelta(1)).get("p")
-        eventually(rig.files)
         server.start()
         ended = rig.ended()
         rig.publisher.close()

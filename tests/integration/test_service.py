@@ -27,6 +27,7 @@ from app.predictions.rates import Rates
 from app.predictions.roster import Roster
 from app.predictions.service import Service
 from app.predictions.store import Store
+from app.predictions.waiters import Waiters
 from app.predictions.watch import Watch
 from app.storage.errors import StorageError
 from app.storage.links import Links
@@ -69,6 +70,7 @@ class Counter:
             admission=Admission(
                 rates=Rates(connection), limits_of=lambda _: self.limits, queue_limit=None
             ),
+            waiters=Waiters(most=10, most_of_a_key=10),
             strict_inputs=strict_inputs,
         )
 

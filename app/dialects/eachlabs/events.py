@@ -19,13 +19,15 @@ from app.predictions.service import Service
 
 router = APIRouter(
     tags=["predictions"],
-    responses={code: {"model": bodies.ErrorBody} for code in (401, 404, 503)},
+    responses={code: {"model": bodies.ErrorBody} for code in (401, 404, 429, 503)},
 )
 RETRY_MS = 1000  # after which a client whose stream was cut asks again
 
 
-async def _own(prediction_id: str, key_id: KeyId, service: ServiceOf) -> Prediction:
-    return await service.get(key_id, prediction_id)
+async def _own(prediction_id: str, key_id: KeyId, service: ServiceOf) -> AsyncGenerator[Prediction]:
+    prediction = await service.get(key_id, prediction_id)
+    with service.waiters.seat(key_id):
+        yield prediction
 
 
 @router.get("/v1/prediction/{prediction_id}/events", response_class=EventSourceResponse)

@@ -104,7 +104,7 @@ _CREATE_DOCS = {
     "/v1/prediction",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
-    responses=_answers(bodies.Accepted, 400, 404, 409, 413, 422),
+    responses=_answers(bodies.Accepted, 400, 402, 404, 409, 413, 422, 429),
 )
 @private.post("/v1/prediction/", include_in_schema=False, response_model=None)
 def create(  # noqa: PLR0913 -- FastAPI passes each part by name
@@ -123,7 +123,7 @@ def create(  # noqa: PLR0913 -- FastAPI passes each part by name
     "/v1/prediction/run",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
-    responses=_answers(bodies.RunBody, 400, 404, 409, 413, 422),
+    responses=_answers(bodies.RunBody, 400, 402, 404, 409, 413, 422, 429),
 )
 @private.post("/v1/prediction/run/", include_in_schema=False, response_model=None)
 async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
@@ -136,15 +136,16 @@ async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
     word: IdempotencyKey = None,
 ) -> Response:
     """Create a prediction and answer when it has ended; 200 also where it failed."""
-    created = await run_in_threadpool(_submit, key_id, body, service, view, timeouts, word)
-    ended = await wait_for_end(request, service, created, None)
+    with service.waiters.seat(key_id):
+        created = await run_in_threadpool(_submit, key_id, body, service, view, timeouts, word)
+        ended = await wait_for_end(request, service, created, None)
     return JSONResponse(await run_in_threadpool(view.run, ended, shower(ended, service, view)))
 
 
 @private.get(
     "/v1/prediction/{prediction_id}",
     response_model=None,
-    responses=_answers(bodies.PredictionBody, 400, 404),
+    responses=_answers(bodies.PredictionBody, 400, 404, 429),
 )
 async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     request: Request,
@@ -161,7 +162,8 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     prediction = await service.get(key_id, prediction_id)
     timeout = _preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
-        prediction = await wait_for_end(request, service, prediction, timeout)
+        with service.waiters.seat(key_id):
+            prediction = await wait_for_end(request, service, prediction, timeout)
     show = shower(prediction, service, view)
     if prediction.input.get("sync_mode") is True:
         return JSONResponse(await run_in_threadpool(view.prediction, prediction, show))

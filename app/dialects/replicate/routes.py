@@ -1,6 +1,7 @@
 """Replicate's routes, as far as its clients ask for them, and its form of errors."""
 
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -168,13 +169,14 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
         # Replicate's clients make files of https: and data: alone, and a laptop has no certificate
         given["sync_mode"] = True
     webhook = wire.webhook_of(body, pictures.base)
-    try:
-        created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
-    except InvalidInput as exc:
-        raise wire.in_their_names(exc) from None
-    if not timeout:
-        return JSONResponse(wire.prediction_body(created, pictures, lambda _: ""), 201)
-    ended = await wait_for_end(request, service, created, timeout)
+    with service.waiters.seat(key_id) if timeout else nullcontext():
+        try:
+            created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
+        except InvalidInput as exc:
+            raise wire.in_their_names(exc) from None
+        if not timeout:
+            return JSONResponse(wire.prediction_body(created, pictures, lambda _: ""), 201)
+        ended = await wait_for_end(request, service, created, timeout)
     shown = await run_in_threadpool(
         wire.prediction_body, ended, pictures, shower(ended, service, pictures)
     )

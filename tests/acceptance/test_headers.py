@@ -1,0 +1,57 @@
+"""What every answer of the shipped system says to browsers, and what it does not say."""
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import run
+from tests.acceptance.klein import Klein
+
+NOWHERE = "/v1/prediction/00000000-0000-0000-0000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/livez"),
+        ("GET", "/readyz"),
+        ("GET", "/metrics"),
+        ("GET", "/openapi.json"),
+        ("GET", "/docs"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/executions"),
+        ("GET", NOWHERE),
+        ("GET", "/nothing"),
+        ("GET", "/files/x.png"),
+        ("PUT", "/v1/prediction"),
+        ("POST", "/v1/prediction"),
+        ("OPTIONS", "/v1/prediction"),
+    ],
+)
+def test_every_answer_protects_browsers(client: httpx.Client, method: str, path: str) -> None:
+    """No answer may be sniffed, framed, run or refer to where it came from, and none names its server."""
+    headers = client.request(method, path).headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["Cache-Control"]
+    assert not {"server", "x-powered-by", "access-control-allow-origin"} & set(headers)
+
+
+def test_a_stranger_gets_the_same(klein: Klein) -> None:
+    """A 401 has them too."""
+    with klein.client("nobody") as nobody:
+        headers = nobody.get("/v1/executions").headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_picture_is_a_picture_and_nothing_else(client: httpx.Client) -> None:
+    """A file is served with its type, sandboxed, and may be kept."""
+    headers = httpx.get(run(client)["output"], trust_env=False).headers
+
+    assert headers["Content-Type"] == "image/png"
+    assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "immutable" in headers["Cache-Control"]

@@ -1,0 +1,157 @@
+"""Slow clients on real sockets: each is hung up on, and those who wait for us are not."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.api.protocol import HEADERS_MAX_BYTES, DeadlineProtocol
+
+HEAD = b"POST / HTTP/1.1\r\nHost: klein\r\n"
+WHOLE = HEAD + b"Content-Length: 2\r\n\r\nok"
+LARGE = 64 * 1024 * 1024
+PATIENCE_S = 5.0
+
+
+class Hasty(DeadlineProtocol):
+    """The protocol, with deadlines that a test can wait for."""
+
+    GRACE_S = 0.3
+    RATE = 100_000
+
+
+async def app(scope, receive, send):
+    """Read the body, and answer with its length, after a while or at great length where the path says so."""
+    assert scope["type"] == "http"
+    length = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        length += len(message["body"])
+        more = message["more_body"]
+    if scope["path"] == "/later":
+        await asyncio.sleep(1)
+    body = b"x" * LARGE if scope["path"] == "/large" else str(length).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextmanager
+def serving(protocol) -> Iterator[int]:
+    """Serve the app on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_level="error")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def port():
+    with serving(Hasty) as port:
+        yield port
+
+
+def talk(port, start=b"", drip=b"", pause_s=0.05, patience_s=PATIENCE_S):
+    """Send the start, then drip for ever; give what came back until the server hung up."""
+    heard = bytearray()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(pause_s)
+        client.sendall(start)
+        for _ in range(int(patience_s / pause_s)):
+            try:
+                client.sendall(drip)
+                if not (said := client.recv(1 << 16)):
+                    return bytes(heard)
+                heard += said
+            except TimeoutError:
+                continue
+            except OSError:
+                return bytes(heard)
+    pytest.fail("the server did not hang up")
+
+
+SLOW = {
+    "nothing": (b"", b""),
+    "dripping headers": (HEAD, b"X: y\r\n"),
+    "dripping one header": (HEAD + b"X: ", b"y"),
+    "empty lines": (b"", b"\r\n"),
+    "a body that stops": (HEAD + b"Content-Length: 1000\r\n\r\n", b""),
+    "a dripping body": (HEAD + b"Content-Length: 1000000\r\n\r\n", b"x"),
+    "dripping chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "empty lines after an answer": (WHOLE, b"\r\n"),
+    "a second request that drips": (WHOLE + HEAD, b"X: y\r\n"),
+}
+
+
+@pytest.mark.parametrize(("start", "drip"), SLOW.values(), ids=list(SLOW))
+def test_a_slow_client_is_hung_up_on(port, start, drip):
+    """Whatever it is that comes too slowly, the connection ends, and at most a whole request was answered."""
+    assert talk(port, start, drip).count(b"200 OK") == (1 if start.startswith(WHOLE) else 0)
+
+
+@pytest.mark.parametrize("kind", ["dripping headers", "a dripping body"])
+def test_uvicorn_itself_waits_for_ever(kind):
+    """Without the deadlines the same clients keep their connections: the test above can fail."""
+    start, drip = SLOW[kind]
+    with serving(HttpToolsProtocol) as port, pytest.raises(pytest.fail.Exception):
+        talk(port, start, drip, patience_s=1.5)
+
+
+def test_who_waits_for_us_is_not_slow(port):
+    """A request that is there whole may be answered later than any deadline."""
+    request = WHOLE.replace(b"POST /", b"POST /later").replace(
+        b"Host", b"Connection: close\r\nHost"
+    )
+
+    assert talk(port, request).endswith(b"\r\n\r\n2")
+
+
+def test_who_keeps_the_pace_may_take_long(port):
+    """A body at more than the least rate is read to its end, however long that takes."""
+    chunk = b"x" * 20_000
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(HEAD + b"Content-Length: 200000\r\n\r\n")
+        for _ in range(10):
+            client.sendall(chunk)
+            threading.Event().wait(0.1)
+
+        assert client.recv(1000).endswith(b"\r\n\r\n200000")
+
+
+def test_who_does_not_read_is_hung_up_on():
+    """A client that takes nothing of a large answer loses its connection."""
+
+    class Brief(Hasty):
+        RATE = 1 << 30
+
+    with serving(Brief) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(WHOLE.replace(b"POST /", b"POST /large"))
+        threading.Event().wait(1)
+        heard = 0
+        with suppress(OSError):
+            while said := client.recv(1 << 20):
+                heard += len(said)
+
+        assert heard < LARGE
+
+
+def test_endless_headers_are_refused(port):
+    """Headers over the limit are a 431, whole or not."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(HEAD + b"X: " + b"y" * (HEADERS_MAX_BYTES + 1))
+
+        assert client.recv(1000).startswith(b"HTTP/1.1 431 ")

@@ -1,0 +1,170 @@
+"""Two keys on one api: through no route does one see, change or even notice what is the other's.
+
+The routes are those that the app has, so that a new one is tested as it comes, or fails until this file knows it.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+
+from app.api.auth import CallersKey
+from app.keys import hash_key
+from app.main import create_app
+from app.predictions import service
+from app.predictions.prediction import Output, Webhook
+from app.settings import Settings
+from tests.fakes import a_prediction, a_store
+
+OWN = "11111111-1111-4111-8111-111111111111"
+MISSING = "22222222-2222-4222-8222-222222222222"
+OWNER, STRANGER = "the owner's key", "the stranger's key"
+NAMED: dict[str, str] = {"owner": "black-forest-labs", "name": "flux-2-klein-4b"}
+"""What the path parameters of private routes name that is nobody's; all others name what is somebody's."""
+IDS = {"prediction_id"}
+PUBLIC = {
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/files/{key:path}",  # the signature is the permission
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi.json",
+    "/readyz",
+    "/v1/model",
+    "/v1/models",
+    "/v1/models/{owner}/{name}",
+    "/v1/models/{owner}/{name}/versions",
+    "/v1/models/{owner}/{name}/versions/{version}",
+    "/v1/models/{slug}",
+    "/v1/models/{slug}/schemas/openapi",
+}
+
+
+class Way(NamedTuple):
+    """One method of one route."""
+
+    method: str
+    path: str
+    names: frozenset[str]
+
+    def filled(self, prediction_id: str) -> str:
+        """Fill the path in with an id."""
+        return self.path.format(**NAMED, **dict.fromkeys(IDS, prediction_id))
+
+
+def _asks_for_a_key(dependant: Dependant | None) -> bool:
+    if dependant is None:
+        return False
+    return isinstance(dependant.call, CallersKey) or any(
+        map(_asks_for_a_key, dependant.dependencies)
+    )
+
+
+def _ways() -> tuple[list[Way], list[Way]]:
+    """Give the private and the public ways of the app."""
+    private: list[Way] = []
+    public: list[Way] = []
+    for route in iter_route_contexts(create_app(Settings()).routes):
+        asks = _asks_for_a_key(getattr(route, "dependant", None))
+        names = frozenset(getattr(route, "param_convertors", None) or {})
+        for method in sorted(route.methods or ()):
+            (private if asks else public).append(Way(method, str(route.path), names))
+    return private, public
+
+
+PRIVATE, OPEN = _ways()
+WITH_ID = [way for way in PRIVATE if "{" in way.path and way.names - NAMED.keys()]
+LISTS = [way for way in PRIVATE if way.method == "GET" and way not in WITH_ID]
+
+
+@pytest.fixture
+def app_client(redis_server, connection, tmp_path):
+    """The whole api on a real Redis, with one ended prediction that is the owner's."""
+    settings = Settings(
+        redis_url=redis_server.url, data=tmp_path, api_keys=(OWNER, STRANGER), _env_file=None
+    )
+    hook = Webhook(url="http://example.com/", secret="whsec_secret", base="http://testserver")
+    store = a_store(connection)
+    picture = (Output(key=f"{OWN}/a/0.png", width=64, height=64),)
+    own = a_prediction(OWN, key_id=hash_key(OWNER)[:16], webhook=hook, created_at=datetime.now(UTC))
+    app = create_app(settings)
+    app.state.service.storage.put(f"{OWN}/a/0.png", b"picture")
+    store.add(own)
+    store.change(OWN, lambda p, now: p.claim("a", now))
+    store.change(OWN, lambda p, now: p.succeed("a", picture, (), now))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def asked(client: TestClient, way: Way, path: str, key: str) -> tuple[int, dict[str, str], bytes]:
+    """Ask, and give all of the answer that could tell anything, the echoed id aside."""
+    answer = client.request(way.method, path, headers={"X-API-Key": key})
+    headers = {k: v for k, v in answer.headers.items() if k not in {"x-request-id", "date"}}
+    return answer.status_code, headers, answer.content
+
+
+def everything(connection: Any) -> dict[bytes, bytes]:
+    """Give all that Redis holds of predictions, deliveries and what is owed."""
+    return {key: connection.dump(key) for key in connection.keys("klein:*")}
+
+
+def test_every_public_route_is_meant_to_be() -> None:
+    """No route is open but those that this file names; a new one is private, or is named here."""
+    assert {way.path for way in OPEN} <= PUBLIC
+
+
+def test_every_id_is_known() -> None:
+    """Each path parameter of a private route is one that this file knows how to fill in."""
+    assert {name for way in PRIVATE for name in way.names} <= IDS | NAMED.keys()
+    assert len(WITH_ID) >= 8
+    assert len(LISTS) >= 3
+
+
+@pytest.mark.parametrize("way", PRIVATE, ids=lambda w: f"{w.method} {w.path}")
+def test_without_a_key_nothing_is_answered(app_client, way):
+    """Whatever is asked for, no key and a wrong key get the same 401."""
+    path = way.filled(OWN)
+    none, wrong = app_client.request(way.method, path), asked(app_client, way, path, "wrong")
+
+    assert (none.status_code, none.content) == (wrong[0], wrong[2])
+    assert none.status_code == 401
+
+
+@pytest.mark.parametrize("way", WITH_ID, ids=lambda w: f"{w.method} {w.path}")
+def test_what_is_anothers_is_not_there(app_client, connection, way):
+    """Another key's id gets, byte for byte, the answer that an id gets that nobody has; nothing changes."""
+    before = everything(connection)
+    theirs = asked(app_client, way, way.filled(OWN), STRANGER)
+    nobodys = asked(app_client, way, way.filled(MISSING), STRANGER)
+
+    assert theirs == nobodys
+    assert theirs[0] in {404, 204}
+    assert everything(connection) == before
+    assert asked(app_client, way, way.filled(OWN), OWNER)[0] != 404
+
+
+@pytest.mark.parametrize("way", LISTS, ids=lambda w: f"{w.method} {w.path}")
+def test_a_list_shows_only_ones_own(app_client, way):
+    """The owner's lists name the prediction, the stranger's do not."""
+    assert OWN.encode() in asked(app_client, way, way.path, OWNER)[2]
+    assert OWN.encode() not in asked(app_client, way, way.path, STRANGER)[2]
+
+
+def test_without_the_look_at_the_owner_it_would_be(app_client, monkeypatch):
+    """A service that does not look whose a prediction is shows it to the stranger: the tests above can fail."""
+    monkeypatch.setattr(service, "_own", lambda _key, prediction: prediction)  # a mutant
+    ways = [way for way in WITH_ID if "webhooks" not in way.path]
+
+    assert all(asked(app_client, way, way.filled(OWN), STRANGER)[0] != 404 for way in ways)
+    assert ways
+
+
+def test_the_answer_may_not_depend_on_the_case_of_an_id(app_client):
+    """An id written otherwise is another id, the owner's too."""
+    way = Way("GET", "/v1/prediction/{prediction_id}", frozenset({"prediction_id"}))
+
+    assert asked(app_client, way, way.filled(f"{OWN} "), OWNER)[0] == 404
