@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.chaos.crowd import crowd
 from tests.chaos.faults import Faults, as_json
 from tests.chaos.load import FINAL, Asked, Caller, look
 from tests.chaos.system import System, running_system
@@ -53,6 +54,8 @@ def run(seconds: float, seed: int, workers: int) -> Verdict:
         judge_recovery(faults, workers, verdict)
         for part in system.parts:
             verdict.row(f"{part.name}: starts, exit codes", f"{part.starts}, {dict(part.codes)}")
+            for words in part.last_words:
+                verdict.row(f"{part.name}: its last words", words)
         if verdict.violations:
             keep_logs(system, seed)
     return verdict
@@ -124,8 +127,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--crowd", action="store_true", help="5,000 queued, 2,000 waiting, no faults"
+    )
     arguments = parser.parse_args()
-    verdict = run(arguments.minutes * 60, arguments.seed, arguments.workers)
+    if arguments.crowd:
+        verdict = crowd()
+    else:
+        verdict = run(arguments.minutes * 60, arguments.seed, arguments.workers)
     sys.stdout.write(verdict.table() + "\n")
     sys.exit(1 if verdict.violations else 0)
 

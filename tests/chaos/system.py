@@ -34,6 +34,7 @@ class Part:
         self.tail: deque[str] = deque(maxlen=400)
         self.starts = 0
         self.codes: Counter[int] = Counter()
+        self.last_words: list[str] = []  # where it ended by itself with an error
         self._command = command
         self._environ = environ
         self._stopping = threading.Event()
@@ -101,6 +102,8 @@ class Part:
             if self._stopping.is_set():
                 return
             self.codes[code] += 1
+            if code > 0:
+                self.last_words.append(self.tail[-1] if self.tail else "")
             self._stopping.wait(RESTART_S)
             if not self._stopping.is_set():
                 self.process = self._start()
@@ -130,11 +133,16 @@ class System:
         self.await_redis()
         self.api = Part("api", [sys.executable, "-m", "app.cli", "api"], environ)
         self.courier = Part("courier", courier, environ)
-        self.workers = [Part(f"worker {k}", worker, environ) for k in range(workers)]
+        self.workers: list[Part] = []
+        self._start_worker = lambda k: Part(f"worker {k}", worker, environ)
+        self.add_workers(workers)
 
     @property
     def parts(self) -> list[Part]:
         return [self.redis, self.api, self.courier, *self.workers]
+
+    def add_workers(self, count: int) -> None:
+        self.workers += [self._start_worker(len(self.workers) + k) for k in range(count)]
 
     def connect(self) -> "redis.Redis":
         """Connect to Redis without patience."""

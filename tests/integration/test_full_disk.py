@@ -1,0 +1,116 @@
+"""A disk that is really full: nothing half-written is ever visible, and what there was stays."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.predictions.prediction import Cause, Status
+from app.predictions.roster import Roster
+from app.storage.errors import StorageError
+from app.storage.local import LocalStorage
+from tests.fakes import a_prediction, a_result, a_store
+from worker.leases import Leases
+from worker.publish import Publisher
+
+MEGABYTE = 1 << 20
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from app.storage.errors import StorageError
+from app.storage.local import LocalStorage
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+storage = LocalStorage(Path(sys.argv[1]))
+try:
+    storage.put("p/a/0.png", b"x" * 8192)
+except StorageError as exc:
+    print(exc)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+storage.put("p/a/0.png", b"x" * 8192)
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, where this machine lets us mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no file system can be mounted here; the file size limit stands in below")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
+    """What does not fit raises and leaves nothing; once there is room the same file is stored."""
+    storage = LocalStorage(small_disk)
+    (small_disk / "ballast").write_bytes(b"x" * (MEGABYTE - 16_384))
+    storage.put("p/a/0.png", b"small")
+    with pytest.raises(StorageError, match="No space left"):
+        storage.put("p/a/1.png", os.urandom(MEGABYTE // 2))
+
+    assert files(small_disk) == ["ballast", "p/a/0.png"]
+    (small_disk / "ballast").unlink()
+    storage.put("p/a/1.png", b"y" * (MEGABYTE // 2))
+    assert storage.get("p/a/0.png") == b"small"
+
+
+def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connection) -> None:
+    """A picture that does not fit is tried again, then its prediction fails as retryable; the next one succeeds."""
+    store = a_store(connection)
+    leases = Leases(store, Roster(connection))
+    publisher = Publisher(store, LocalStorage(small_disk), leases, pause_s=0.001)
+    store.add(a_prediction("p"))
+    claimed = store.change("p", lambda p, now: p.claim("a", now))
+    with (small_disk / "ballast").open("wb") as ballast:
+        ballast.write(b"x" * MEGABYTE)
+    publisher.publish(claimed, "a", a_result())
+    publisher.close()
+    ended = store.get("p")
+
+    assert ended.failure is not None
+    assert (ended.failure.cause, ended.failure.is_retryable) == (Cause.STORAGE, True)
+    assert "No space left" in ended.failure.message
+    assert ended.outputs == ()
+    (small_disk / "ballast").unlink()
+    assert files(small_disk) == []
+    publisher = Publisher(store, LocalStorage(small_disk), leases, pause_s=0.001)
+    store.add(a_prediction("q"))
+    publisher.publish(store.change("q", lambda p, now: p.claim("a", now)), "a", a_result())
+    publisher.close()
+    assert store.get("q").status is Status.SUCCEEDED
+
+
+def test_a_file_that_cannot_grow_leaves_no_half_file(tmp_path: Path) -> None:
+    """Where the kernel refuses the write in the middle, the error says so, and nothing is left of it."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "could not store p/a/0.png: File too large"
+    assert files(tmp_path) == ["p/a/0.png"]
+
+
+def test_without_the_rename_a_half_file_would_show(small_disk: Path) -> None:
+    """Written in place, a file that does not fit is there in part: the tests above can fail."""
+    (small_disk / "ballast").write_bytes(b"x" * (MEGABYTE // 2))
+    half = small_disk / "0.png"
+    with pytest.raises(OSError, match="No space left"):
+        half.write_bytes(b"x" * MEGABYTE)
+
+    assert 0 < half.stat().st_size < MEGABYTE
