@@ -41,6 +41,9 @@ bench-engine: .venv/.dev ## measure the engine beside plain diffusers and write 
 chaos: .venv/.dev ## break every process at random under load and count what is missing (MINUTES=30 SEED=1 WORKERS=2)
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)
 
+soak: .venv/.dev ## ask for mixed predictions and watch the memory, into docs/performance.md (REQUESTS=500)
+	$(BIN)/python -m tests.soak --requests $(or $(REQUESTS),500)
+
 weights: .venv/.dev ## train the built-in model (hours on a CPU, minutes on a GPU)
 	$(BIN)/python -m worker.weights.recipe --out worker/weights/builtin --resume
 
@@ -58,4 +61,4 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = telemetry,worker,dev
 
-.PHONY: help up test tools check fmt bench-serving bench-engine chaos weights lock
+.PHONY: help up test tools check fmt bench-serving bench-engine chaos soak weights lock

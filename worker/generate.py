@@ -61,6 +61,7 @@ class Generator:
         leases: Leases,
         publisher: Publisher,
         revive: Callable[[], None],
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._storage = storage
@@ -68,6 +69,7 @@ class Generator:
         self._leases = leases
         self._publisher = publisher
         self._revive = revive  # bring a dead engine back; returns once it is ready
+        self._rest = rest  # what is due between two drawings
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="drawing")
         self._last: Future[None] | None = None
         self._in_hand: dict[str, Drawing] = {}
@@ -110,6 +112,8 @@ class Generator:
         is_handed_on = False
         try:
             is_handed_on = self._draw(drawing)
+            if not self._is_leaving:
+                self._rest()
         except Exception:  # noqa: BLE001  # around a job: recorded, and the lease's end brings it back
             log.exception("drawing_failed", prediction=drawing.prediction.id)
         finally:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from app.logs import log
 from worker.engines import Checkpoint
+from worker.growth import Growth, resident_bytes
 from worker.supervise import ChildDied, EngineChild
 
 DEATHS = 5  # without a picture between them,
@@ -19,19 +20,21 @@ GIVEN_UP = "klein worker: the engine dies again and again; see the log above"
 class Keeper:
     """One engine's supervisor; any thread may ask for the engine, one at a time brings it back."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- main wires each part by name
         self,
         child: EngineChild,
         announce: Callable[[Checkpoint | None], None],
         leave: Callable[[], None],
         load_s: float = 900.0,
         wait: Callable[[float], object] = time.sleep,
+        growth: Growth | None = None,
     ) -> None:
         self._child = child
         self._announce = announce  # what is ready, or None
         self._leave = leave  # have this process end
         self._load_s = load_s  # the longest that one phase of loading may take
         self._wait = wait
+        self._growth = growth or Growth()
         self._deaths: deque[float] = deque()
         self._drawn = 0
         self._reviving = threading.Lock()
@@ -65,6 +68,24 @@ class Keeper:
                     self._load()
                 except ChildDied as exc:
                     log.error("engine_died", error=str(exc), tail=exc.tail)
+
+    def rest(self) -> None:
+        """Between two orders put a fresh engine in the place of one that has grown too much.
+
+        The worker stays announced, as in a long drawing: what is sent meanwhile waits.
+        """
+        pid = self._child.pid
+        if pid is None or not self._growth.is_due(pid, size_bytes := resident_bytes(pid)):
+            return
+        with self._reviving:
+            if self._stopping.is_set() or not self._child.is_ready:
+                return
+            log.info("engine_renewed", resident_mb=round(size_bytes / 2**20))
+            try:
+                self._child.restart()
+                self._load()
+            except ChildDied as exc:  # whoever draws next has it revived
+                log.error("engine_died", error=str(exc), tail=exc.tail)
 
     def _load(self) -> Checkpoint:
         checkpoint = self._child.wait_ready(

@@ -104,7 +104,7 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
         leases.announce(None if checkpoint is None else _announcement(name, checkpoint))
 
     keeper = Keeper(child, announce, leave=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    generator = Generator(store, storage, child, leases, publisher, keeper.revive)
+    generator = Generator(store, storage, child, leases, publisher, keeper.revive, keeper.rest)
 
     def begin_drain() -> None:
         keeper.stop()

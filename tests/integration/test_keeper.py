@@ -7,6 +7,7 @@ import pytest
 
 from tests.fakes import eventually
 from worker.engines import Order
+from worker.growth import Growth
 from worker.keeper import DEATHS, PAUSE_MOST_S, Keeper
 from worker.supervise import ChildDied, ChildGone, EngineChild
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.timeout(60)
 class Rig:
     """A keeper over a real child, and what it told."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, growth=None):
         self.child = EngineChild(folder, module="tests.fake_child", on_line=lambda _: None)
         self.announced: list[bool] = []
         self.left = 0
@@ -27,6 +28,7 @@ class Rig:
             self.leave,
             load_s=30,
             wait=self.pauses.append,
+            growth=growth,
         )
 
     def leave(self):
@@ -126,3 +128,33 @@ def test_a_worker_that_leaves_brings_nothing_back(rig):
     rig.keeper.revive()
 
     assert not rig.child.alive
+
+
+def test_an_engine_that_has_drawn_enough_is_renewed(tmp_path):
+    """After its last order a fresh process draws, and neither callers nor the count of deaths notice."""
+    rig = Rig(tmp_path, Growth(settled=1, most=2))
+    with rig.child:
+        rig.keeper.start()
+        pids = []
+        for _ in range(4):
+            pids.append(rig.child.pid)
+            rig.draw()
+            rig.keeper.rest()
+        rig.keeper.stop()
+
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+    assert False not in rig.announced
+    assert rig.pauses == []
+
+
+def test_a_worker_that_leaves_renews_nothing(tmp_path):
+    """Once it is told to stop, an engine stays as it is."""
+    rig = Rig(tmp_path, Growth(settled=0, most=1))
+    with rig.child:
+        rig.keeper.start()
+        pid = rig.child.pid
+        rig.draw()
+        rig.keeper.stop()
+        rig.keeper.rest()
+
+        assert rig.child.pid == pid

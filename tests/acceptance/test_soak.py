@@ -1,0 +1,26 @@
+"""The short form of `make soak`: memory does not grow with the number of predictions."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.klein import running_klein
+from tests.soak import GROWTH_MOST, WATCHED, Curve, soak
+
+
+@pytest.mark.timeout(300)
+def test_memory_stays_flat(tiny_weights: Path, tmp_path: Path) -> None:
+    """Over mixed predictions, some cancelled, worker and engine hold at the end what they held when settled."""
+    with running_klein(tiny_weights, KLEIN_LORAS=str(tmp_path)) as klein:
+        curves = soak(klein, 60, tmp_path)
+
+    assert {name: curves[name].growth <= GROWTH_MOST for name in WATCHED} == {
+        "worker": True,
+        "engine": True,
+    }
+
+
+def test_a_leak_would_be_seen() -> None:
+    """A process that grows by a megabyte with each prediction is found out, one that settles is not."""
+    assert Curve([200.0 + k for k in range(60)]).growth > GROWTH_MOST
+    assert Curve([200.0 + min(k, 20) for k in range(60)]).growth <= GROWTH_MOST
