@@ -11,7 +11,10 @@ import uvicorn
 
 from app.api.protocol import DeadlineProtocol
 from app.commands import read_settings
+from app.commands.doctor import doctor
 from app.commands.keys import has_keys, keys
+from app.commands.predict import predict
+from app.commands.queue import queue
 from app.embedded import NoServer
 from app.logs import configure_logs
 from app.main import create_app
@@ -28,7 +31,8 @@ def main() -> None:
     """Group the commands."""
 
 
-main.add_command(keys)
+for command in (predict, queue, keys, doctor):
+    main.add_command(command)
 
 
 @main.command()

@@ -56,6 +56,16 @@ class Settings(BaseSettings):
         alias="KLEIN_API_KEYS",
         description="API keys, comma-separated; if there are none the first `klein up` makes one",
     )
+    url: str | None = Field(
+        None,
+        alias="KLEIN_URL",
+        description="server that `klein predict` asks; unset: the one on this machine",
+    )
+    api_key: str | None = Field(
+        None,
+        alias="KLEIN_API_KEY",
+        description="key that `klein predict` sends; unset: the first of KLEIN_API_KEYS",
+    )
     public_url: str | None = Field(
         None,
         alias="KLEIN_PUBLIC_URL",
@@ -221,6 +231,12 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """The storage that is used."""
         return self.storage_url or f"file://{self.data.resolve() / 'outputs'}"
+
+    @property
+    def address(self) -> str:
+        """Where the api of this machine answers."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{host}:{self.port}"
 
     @property
     def redis(self) -> str:

@@ -224,7 +224,7 @@ async def _wait_for_redis(settings: Settings, tree: Tree) -> None:
 
 
 async def _wait_until_ready(settings: Settings, tree: Tree) -> None:
-    async with httpx.AsyncClient(base_url=_address(settings), trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=settings.address, trust_env=False) as client:
         for _ in range(int(READY_S / 0.1)):
             if tree.stopping.is_set():
                 return
@@ -235,13 +235,8 @@ async def _wait_until_ready(settings: Settings, tree: Tree) -> None:
     raise click.ClickException(f"not ready after {READY_S:.0f} s; the log above says why")
 
 
-def _address(settings: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://{host}:{settings.port}"
-
-
 def _welcome(settings: Settings, key: str | None) -> str:
-    url = settings.public_url or _address(settings)
+    url = settings.public_url or settings.address
     shown = key or (settings.api_keys[0] if settings.api_keys else "YOUR_KEY")
     about_key = {
         True: f"{key}   (shown this once: only its hash is kept)",

@@ -1,0 +1,67 @@
+"""The examples in docs/api.md do what they say."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.acceptance.klein import Klein
+
+PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def ran(command: list[str], klein: Klein, folder: Path) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"URL": klein.url, "KEY": klein.key, "NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def opened(file: Path) -> tuple[int, int]:
+    with Image.open(file) as image:
+        image.load()
+        return image.size
+
+
+def test_curl(klein: Klein, tmp_path: Path) -> None:
+    """The shell's examples run one after the other, each to its end."""
+    script = "set -eu -o pipefail\n" + "\n".join(blocks("sh")[1:])
+    told = ran(["bash", "-c", script], klein, tmp_path)
+
+    assert opened(tmp_path / "circle.png") == (512, 512)
+    assert told.count('"status":"success"') >= 3
+    assert "event: end" in told
+    assert '"executions":[' in told
+
+
+def test_python(klein: Klein, tmp_path: Path) -> None:
+    """Python's example leaves a picture."""
+    [code] = blocks("python")
+    ran([sys.executable, "-c", code], klein, tmp_path)
+
+    assert opened(tmp_path / "python.png") == (512, 512)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_javascript(klein: Klein, tmp_path: Path) -> None:
+    """JavaScript's example leaves a picture."""
+    [code] = blocks("js")
+    (tmp_path / "example.mjs").write_text(code)
+    ran(["node", "example.mjs"], klein, tmp_path)
+
+    assert opened(tmp_path / "javascript.png") == (512, 512)

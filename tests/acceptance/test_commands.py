@@ -1,0 +1,195 @@
+"""The commands for people, as processes of their own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.acceptance.asking import LONG, create, get, until
+from tests.acceptance.klein import Klein
+from worker.main import BUILT_IN
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def environ(**settings: str) -> dict[str, str]:
+    return os.environ | settings
+
+
+@pytest.fixture
+def command(klein: Klein, tmp_path: Path) -> Run:
+    """Run `klein` with the settings of the running system, in a folder of the test's own."""
+
+    def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        given = {
+            "KLEIN_URL": klein.url,
+            "KLEIN_API_KEY": klein.key,
+            "KLEIN_DATA": str(klein.folder),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", *arguments],
+            cwd=tmp_path,
+            env=environ(**given | settings),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_predict_and_edit(command: Run, tmp_path: Path) -> None:
+    """A picture is drawn to a file, and drawn from again, in the format that the name says."""
+    ran = command("predict", "a red circle", "--size", "128x64", "--seed", "7", "-o", "circle.png")
+    assert ran.returncode == 0, ran.stderr
+    assert "circle.png   seed 7   " in ran.stdout
+    with Image.open(tmp_path / "circle.png") as image:
+        assert (image.size, image.format) == ((128, 64), "PNG")
+
+    ran = command("predict", "make it green", "--image", "circle.png", "-o", "green.jpg", "-n", "2")
+    assert ran.returncode == 0, ran.stderr
+    with Image.open(tmp_path / "green-2.jpg") as image:
+        assert (image.size, image.format) == ((128, 64), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "words"),
+    [
+        (["--url", "http://127.0.0.1:9"], {}, "no server answers at http://127.0.0.1:9; start one"),
+        (["--url", "nonsense"], {}, "nonsense: "),
+        (["--key", "wrong"], {}, "name the key with --key or KLEIN_API_KEY"),
+        ([], {"KLEIN_API_KEY": ""}, "no key; name one with --key or KLEIN_API_KEY"),
+        (["--size", "65x64"], {}, "image_size"),
+        (["--steps", "99"], {}, "num_inference_steps"),
+        (["-o", "picture.gif"], {}, "end the name in .png, .jpg or .webp"),
+        (["-o", "nowhere/picture.png"], {}, "there is no folder"),
+        (["--image", "missing.png"], {}, "missing.png: No such file"),
+    ],
+)
+def test_predict_says_what_is_wrong(
+    command: Run, tmp_path: Path, arguments, settings, words
+) -> None:
+    """What is wrong is said in a line, without a traceback, and no file is written."""
+    ran = command("predict", "a red circle", *arguments, **settings)
+
+    assert ran.returncode != 0
+    assert words in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_cancels(klein: Klein, client: httpx.Client) -> None:
+    """Who ends the command ends its prediction."""
+    before = {e["id"] for e in client.get("/v1/executions").json()["executions"]}
+    asked = ["predict", "a circle", "--size", "square_hd", "--steps", "50", "-n", "4"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", *asked],
+        env=environ(KLEIN_URL=klein.url, KLEIN_API_KEY=klein.key),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    newest = until(
+        lambda: next(
+            (
+                e["id"]
+                for e in client.get("/v1/executions").json()["executions"]
+                if e["id"] not in before
+            ),
+            None,
+        )
+    )
+    until(lambda: get(client, newest)["status"] == "processing")
+    running.send_signal(signal.SIGINT)
+
+    assert running.wait(30) != 0
+    assert get(client, newest, wait=30)["status"] == "cancelled"
+
+
+def test_queue(command: Run, klein: Klein, client: httpx.Client, busy: str) -> None:
+    """What waits, what runs and who works is shown."""
+    waiting = create(client, **LONG)
+    ran = command("queue")
+    client.post(f"/v1/prediction/{waiting}/cancel")
+
+    assert ran.returncode == 0, ran.stderr
+    assert "waiting   1   distilled   the next one for " in ran.stdout
+    assert "running   1\n" in ran.stdout
+    assert "workers   1\n" in ran.stdout
+
+
+def test_queue_without_redis(command: Run) -> None:
+    """Where Redis is away, the way on is told."""
+    ran = command("queue", REDIS_URL="redis://:secret@127.0.0.1:9")
+
+    assert ran.returncode == 1
+    assert "Redis does not answer at redis://127.0.0.1:9" in ran.stderr
+    assert "secret" not in ran.stderr
+
+
+def test_doctor_of_a_running_system(command: Run, klein: Klein) -> None:
+    """A system that runs has no problem."""
+    ran = command("doctor", KLEIN_PORT=klein.url.rpartition(":")[2], KLEIN_API_KEYS="k")
+
+    assert ran.returncode == 0, ran.stdout
+    assert "problem" not in ran.stdout
+    for words in ("redis     Valkey", "storage   file://", "workers ", "klein answers at", "whole"):
+        assert words in ran.stdout
+
+
+def test_doctor_of_a_sick_one(command: Run, tmp_path: Path) -> None:
+    """Each thing that is wrong is named, with what to do, and the exit code says so."""
+    weights = tmp_path / "weights"
+    shutil.copytree(BUILT_IN, weights)
+    cut = next(weights.rglob("*.safetensors"))
+    cut.write_bytes(cut.read_bytes()[:-1])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ran = command(
+            "doctor",
+            REDIS_URL="redis://127.0.0.1:9",
+            STORAGE_URL="file:///proc/nowhere",
+            KLEIN_WEIGHTS=str(weights),
+            KLEIN_PORT=str(taken.getsockname()[1]),
+            KLEIN_API_KEYS="",
+        )
+
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stderr
+    for words in (
+        "problem  redis     does not answer at redis://127.0.0.1:9",
+        "problem  storage   file:///proc/nowhere: ",
+        f"problem  weights   {weights}: {cut.relative_to(weights)} has ",
+        "problem  port      cannot listen on 127.0.0.1:",
+    ):
+        assert words in ran.stdout
+    assert ran.stdout.count("→") >= 4
+
+
+def test_doctor_without_torch(command: Run, tmp_path: Path) -> None:
+    """A host without PyTorch is told what it lacks, and that it needs none for the api."""
+    hiding = tmp_path / "sitecustomize.py"
+    hiding.write_text(
+        "import importlib.util as u\n"
+        "find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name in {'torch', 'worker'} else find(name, *a)\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}{os.pathsep}{Path.cwd()}"
+    ran = command("doctor", PYTHONPATH=path, KLEIN_PORT="65431")
+
+    assert "torch     not installed" in ran.stdout
+    assert "weights   no worker here" in ran.stdout
+
+
+def test_every_command_has_help(command: Run) -> None:
+    """`klein --help` says in a line what each command does, and each has help of its own."""
+    shown = command("--help").stdout
+    for name in ("up", "api", "worker", "courier", "predict", "queue", "keys", "doctor"):
+        assert f"\n  {name} " in shown
+        assert command(name, "--help").returncode == 0
