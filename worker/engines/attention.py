@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 
+from worker.engines import Say
 from worker.engines.quantization import signal_to_noise_db
 
 NATIVE = "native"
@@ -28,6 +29,19 @@ class Shape:
     tokens: int
     heads: int
     head_width: int
+
+
+def choose_attention(pipe: Any, tokens: int, device: torch.device, say: Say) -> str:
+    """Try the kernels on an attention as the pipeline's, and say which is taken and why."""
+    config = pipe.transformer.config
+    shape = Shape(
+        tokens=tokens, heads=config.num_attention_heads, head_width=config.attention_head_dim
+    )
+    seconds = measure_attention(shape, device, pipe.transformer.dtype)
+    chosen = fastest(seconds)
+    shown = ", ".join(f"{name} {value * 1000:.2f} ms" for name, value in seconds.items())
+    say(f"attention {chosen} ({tokens} tokens: {shown})")
+    return chosen
 
 
 def measure_attention(shape: Shape, device: torch.device, dtype: torch.dtype) -> dict[str, float]:

@@ -15,7 +15,6 @@ def compile_model(pipe: Any) -> None:
     torch._dynamo.config.recompile_limit = _RECOMPILES  # noqa: SLF001 -- its documented place
     pipe.transformer.compile_repeated_blocks(fullgraph=True)
     pipe.vae.decoder.compile()
-    pipe.vae.encoder.compile()
 
 
 def uncompile_model(pipe: Any) -> None:

@@ -24,6 +24,11 @@ def capability_of(device: torch.device) -> tuple[int, int] | None:
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else None
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Tell how much memory the device has left; None where that is the host's own."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Give the errors of torch the names of `worker.engines.errors`."""

@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 from worker.engines import Checkpoint, OnStep, Order, Result, Say, Tuning
-from worker.engines.attention import NATIVE, Shape, fastest, measure_attention
+from worker.engines.attention import NATIVE, choose_attention
 from worker.engines.compilation import compile_model, uncompile_model
 from worker.engines.device import (
     capability_of,
     choose_device,
     device_name,
+    free_bytes,
     free_cached,
     translated_errors,
 )
@@ -29,6 +30,7 @@ from worker.engines.folder import WeightsFolder
 from worker.engines.loras import LoraShelf
 from worker.engines.pipeline import choose_dtype, load_pipeline
 from worker.engines.pixels import scale, to_picture
+from worker.engines.placement import Offload, Placement, choose_placement, sizes_of
 from worker.engines.quantization import (
     RECIPES,
     Recipe,
@@ -51,7 +53,7 @@ BASE_STEPS = 28
 class Flux2Klein:
     """One resident pipeline; calls wait for each other, since a pipeline holds the state of one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the last two are for tests
         self,
         folder: WeightsFolder,
         loras: Path | None,
@@ -59,6 +61,7 @@ class Flux2Klein:
         say: Say,
         *,
         recipe: Recipe | None = None,
+        placement: Placement | None = None,
     ) -> None:
         self._manifest = folder.manifest
         self._say = say
@@ -67,7 +70,11 @@ class Flux2Klein:
         if self._recipe is not None:
             check_chip(self._recipe, device_name(self._device), capability_of(self._device))
         self._dtype = choose_dtype(self._device, folder)
-        self._pipe = load_pipeline(folder, self._dtype).to(self._device)
+        self._pipe = load_pipeline(folder, self._dtype)
+        free = free_bytes(self._device)
+        if placement is None and free is not None:
+            placement = choose_placement(free, sizes_of(self._pipe, tuning.quantization))
+        self._offload = Offload(self._pipe, placement or Placement.RESIDENT, self._device, say)
         self._texts = TextEncoder(self._pipe, folder.manifest)
         self._loras = LoraShelf(self._pipe, loras)
         self._one_at_a_time = threading.Lock()
@@ -132,17 +139,8 @@ class Flux2Klein:
 
     def _choose_attention(self) -> str:
         width, height = self._sketch_size()
-        config = self._pipe.transformer.config
-        shape = Shape(
-            tokens=width * height // MULTIPLE**2 + self._manifest.max_sequence_length,
-            heads=config.num_attention_heads,
-            head_width=config.attention_head_dim,
-        )
-        seconds = measure_attention(shape, self._device, self._dtype)
-        chosen = fastest(seconds)
-        shown = ", ".join(f"{name} {value * 1000:.2f} ms" for name, value in seconds.items())
-        self._say(f"attention {chosen} ({shape.tokens} tokens: {shown})")
-        return chosen
+        tokens = width * height // MULTIPLE**2 + self._manifest.max_sequence_length
+        return choose_attention(self._pipe, tokens, self._device, self._say)
 
     def _judge_quantisation(self) -> None:
         if self._recipe is None or self._exact is None:
@@ -212,6 +210,7 @@ class Flux2Klein:
             (width, height), notes = self._output_size(order, references)
             render = self._render_size(width, height)
             references = [self._prepare(reference) for reference in references]
+            self._offload.settle()
             self._loras.wear(order.loras)
             prompt = self._texts.embed(order.prompt)
             negative = None
@@ -219,6 +218,7 @@ class Flux2Klein:
             if guidance > 1.0:
                 negative = self._texts.embed(order.negative_prompt).embeds
             notes += self._cut_notes(prompt)
+            self._offload.settle()
 
             pictures = []
             for index, seed in enumerate(order.seeds):

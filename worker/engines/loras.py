@@ -95,7 +95,9 @@ class LoraShelf:
         """Quantised weights are exchanged; the others are overwritten, so that their place stays."""
         linear = self._pipe.transformer.get_submodule(name)
         if name in self._exact:
-            linear.weight = weight
+            linear.weight = (
+                weight if weight.device == linear.weight.device else weight.to(linear.weight.device)
+            )
         else:
             linear.weight.copy_(weight)
 

@@ -1,0 +1,119 @@
+"""Devices that are too small for everything: what is chosen, and that each choice draws the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.lora_files import write_lora
+from worker.engines import Cancelled, Lora, Order, Tuning, UnusableSetting
+from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.folder import inspect_folder
+from worker.engines.pipeline import load_pipeline
+from worker.engines.placement import Placement, Sizes, choose_placement, sizes_of
+from worker.engines.tuning import Quantization
+
+pytestmark = pytest.mark.timeout(60)
+GB = 10**9
+# FLUX.2 [klein] 4B in bfloat16, and with an fp8 transformer.
+BF16 = Sizes(text_encoder=int(6.23 * GB), transformer=int(7.75 * GB), vae=int(0.17 * GB))
+FP8 = Sizes(text_encoder=int(6.23 * GB), transformer=int(4.1 * GB), vae=int(0.17 * GB))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Draw with one thread: spinning threads starve each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "free_gib", "chosen"),
+    [
+        (BF16, 139, Placement.RESIDENT),
+        (BF16, 23, Placement.RESIDENT),
+        (BF16, 15.5, Placement.TEXT_VISITS),
+        (BF16, 11.5, Placement.ONE_AT_A_TIME),
+        (FP8, 15.5, Placement.RESIDENT),
+        (FP8, 11.5, Placement.TEXT_VISITS),
+        (FP8, 7.5, Placement.ONE_AT_A_TIME),
+    ],
+)
+def test_the_fastest_that_fits_is_chosen(sizes, free_gib, chosen):
+    """Cards of 24, 16, 12 and 8 GB, less what the driver takes."""
+    assert choose_placement(int(free_gib * 2**30), sizes) is chosen
+
+
+def test_a_device_that_is_too_small_is_refused():
+    """The line has what is free, what is needed, and what to do."""
+    with pytest.raises(UnusableSetting, match=r"8\.1 GB free, .* needs 9\.2 GB .*=fp8"):
+        choose_placement(int(7.5 * 2**30), BF16)
+
+
+def test_sizes_are_those_of_the_weights(tiny_weights):
+    """A quantised transformer counts as small as it will be."""
+    pipe = load_pipeline(inspect_folder(tiny_weights), torch.bfloat16)
+    whole = sizes_of(pipe, Quantization.NONE)
+    quantised = sizes_of(pipe, Quantization.FP8)
+
+    assert whole.transformer == sum(2 * p.numel() for p in pipe.transformer.parameters())
+    assert quantised.transformer < 0.6 * whole.transformer
+    assert quantised.text_encoder == whole.text_encoder
+
+
+@pytest.fixture(scope="module")
+def loras(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loras")
+    write_lora(folder / "a.safetensors")
+    return folder
+
+
+def open_engine(weights, loras, placement, lines):
+    folder = inspect_folder(weights)
+    return Flux2Klein(folder, loras, Tuning(), lines.append, placement=placement)
+
+
+def draw(engine, on_step=lambda k, n: None, **changes):
+    values = {"prompt": "a", "width": 64, "height": 64, "steps": 2, "guidance": 1.0, "seeds": (7,)}
+    return engine.generate(Order(**{**values, **changes}), on_step).pictures[0]
+
+
+@pytest.mark.parametrize("placement", [Placement.TEXT_VISITS, Placement.ONE_AT_A_TIME])
+def test_every_placement_draws_the_same(tiny_weights, loras, placement):
+    """To the byte, with a LoRA too, and after a cancel; the log says what it costs."""
+    lines: list[str] = []
+    resident = open_engine(tiny_weights, loras, Placement.RESIDENT, [])
+    engine = open_engine(tiny_weights, loras, placement, lines)
+    worn = (Lora(path="a.safetensors", scale=1),)
+
+    def cancel(k, n):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        draw(engine, cancel)
+    for changes in ({}, {"loras": worn}, {"prompt": "b"}):
+        assert np.array_equal(draw(engine, **changes), draw(resident, **changes))
+    assert lines[0].startswith(f"{placement}: ")
+    assert "there and back in" in lines[0]
+
+
+class Visitor:
+    """Records who is on the device, in place of accelerate's hook."""
+
+    def __init__(self):
+        self.sent_home = 0
+
+    def offload(self):
+        self.sent_home += 1
+
+
+def test_visitors_go_home_before_and_after_the_prompt(tiny_weights, loras, monkeypatch):
+    """What a cancelled order left makes room, and the text encoder does before the first step."""
+    engine = open_engine(tiny_weights, loras, Placement.RESIDENT, [])
+    visitor = Visitor()
+    monkeypatch.setattr(engine._offload, "_hooks", [visitor])
+    sent = []
+    draw(engine, lambda k, n: sent.append(visitor.sent_home))
+
+    assert sent == [2, 2]
