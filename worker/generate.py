@@ -3,7 +3,8 @@
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -91,13 +92,17 @@ class Generator:
         drawing = Drawing(prediction=prediction, owner=owner)
         self._in_hand[owner] = drawing
         self._leases.hold(prediction_id, owner)
-        self._last = self._engine.submit(self._carry_out, drawing)
+        try:
+            self._last = self._engine.submit(self._carry_out, drawing)
+        except RuntimeError:  # told to leave meanwhile
+            self.give_back()
         drawing.is_nearly_done.wait()
 
     def finish(self) -> None:
         """Wait until what was claimed is drawn. Raises SystemExit where the engine is gone for good."""
-        if self._last is not None:
-            self._last.result()
+        with suppress(CancelledError):  # given back before its turn
+            if self._last is not None:
+                self._last.result()
 
     def give_back(self) -> None:
         """Release what is still in hand; no attempt is lost by it."""
@@ -105,6 +110,7 @@ class Generator:
         for owner, drawing in list(self._in_hand.items()):
             self._leases.drop(drawing.prediction.id)
             self._release(drawing.prediction.id, owner)
+            drawing.is_nearly_done.set()  # whoever waits for a drawing that never begins goes on
         self._engine.shutdown(wait=False, cancel_futures=True)
 
     def _carry_out(self, drawing: Drawing) -> None:

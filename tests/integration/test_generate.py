@@ -372,6 +372,31 @@ def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, st
     assert scripted.leases._held == {}
 
 
+def test_a_drain_ends_the_wait_for_the_engine(scripted):
+    """What waits for the engine, and what is claimed too late, goes back when another thread says so."""
+    gate = threading.Event()
+    scripted.engine._act = lambda _order: gate.wait()
+    for name in ("p", "q", "r"):
+        scripted.add(name)
+    scripted.generator.work("p")
+    waiting = threading.Thread(target=scripted.generator.work, args=("q",))
+    waiting.start()
+    eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
+    eventually(lambda: len(scripted.generator._in_hand) == 2)
+    scripted.generator.give_back()
+    waiting.join(5)
+    scripted.generator.work("r")
+    is_over = not waiting.is_alive()
+    gate.set()
+    scripted.generator.finish()
+
+    assert is_over
+    for name in ("p", "q", "r"):
+        assert scripted.store.get(name).status is Status.QUEUED
+        assert scripted.store.get(name).attempt == 0
+    assert scripted.leases._held == {}
+
+
 def test_the_next_prediction_waits_for_the_engine(scripted):
     """Near the end of a drawing the next prediction is claimed, and drawn only after it."""
     gate = threading.Event()
