@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -104,6 +105,16 @@ def test_an_edit(theirs) -> None:
     [file] = theirs.run(
         MODEL, input=SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
     )
+
+    assert size(file.read()) == (128, 64)
+
+
+def test_an_edit_of_an_open_file(theirs, tmp_path: Path) -> None:
+    """A file is sent along where the client is told to."""
+    (tmp_path / "image.png").write_bytes(image_file(128, 64))
+    with (tmp_path / "image.png").open("rb") as image:
+        asked = SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
+        [file] = theirs.run(MODEL, input=asked, file_encoding_strategy="base64")
 
     assert size(file.read()) == (128, 64)
 

@@ -37,6 +37,7 @@ FIELDS_MAX = 50
 FILES_MAX = 17  # as many as OpenAI takes; how many the model takes is the catalog's business
 FIELD_MAX_BYTES = 64 * 1024
 _NO_RETRY = {"x-should-retry": "false"}  # the client would send the whole request again
+_CAUSES = {Cause.WITHHELD: "content_policy_violation"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 
 
@@ -46,9 +47,9 @@ class NoPicture(KleinError):
     def __init__(self, prediction: Prediction) -> None:
         failure = prediction.failure
         super().__init__(failure.message if failure else "the prediction was cancelled")
-        is_theirs = failure is None or failure.cause is Cause.INPUT
+        is_theirs = failure is None or failure.cause in {Cause.INPUT, Cause.WITHHELD}
         self.status = 400 if is_theirs else 500
-        self.code = failure.cause if failure else "cancelled"
+        self.code = _CAUSES.get(failure.cause, failure.cause) if failure else "cancelled"
 
 
 class OwnClientsRoute(APIRoute):

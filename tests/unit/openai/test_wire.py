@@ -109,13 +109,19 @@ def test_errors(exc, status, kind, code, param):
 
 
 @pytest.mark.parametrize(
-    ("cause", "status"), [(Cause.INPUT, 400), (Cause.ENGINE, 500), (Cause.TIMEOUT, 500)]
+    ("cause", "status", "code"),
+    [
+        (Cause.INPUT, 400, "input"),
+        (Cause.WITHHELD, 400, "content_policy_violation"),
+        (Cause.ENGINE, 500, "engine"),
+        (Cause.TIMEOUT, 500, "timeout"),
+    ],
 )
-def test_failures(cause, status):
+def test_failures(cause, status, code):
     """A failed prediction is an error that the client does not answer by trying again."""
     running = a_prediction().claim("a", NOW)
     told = answer(NoPicture(running.fail("a", Failure(cause=cause, message="why"), NOW)))
 
     assert (told.status, told.body["error"]["message"]) == (status, "why")
-    assert told.body["error"]["code"] == cause
+    assert told.body["error"]["code"] == code
     assert told.headers == {"x-should-retry": "false"}
