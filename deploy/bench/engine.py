@@ -37,6 +37,13 @@ UNMEASURED = (
     "peak memory at 1 and 4 megapixels",
 )
 
+ON_A_GPU = (
+    "`python -m deploy.bench.full_size DIR` writes the 4B's configuration with random weights, and `python -m "
+    "deploy.bench.gpu --weights DIR` measures the ceiling, plain diffusers with PNG, the engine at both sizes, an edit "
+    "and the peaks of memory in one run; `--quantization fp8` does so in fp8, with the PSNR against bf16. `pytest -m gpu "
+    "tests/gpu` tests that configuration."
+)
+
 
 def compare(
     baseline: Callable[[], object], ours: Callable[[], object], pairs: int
@@ -143,7 +150,7 @@ def main() -> None:
         "`Flux2KleinPipeline` called from a script; neither side writes an image file.\n\n"
         "| what | diffusers | engine | times faster |\n|---|---|---|---|\n"
         + "\n".join(rows)
-        + "\n\n## On a GPU\n\n| what | |\n|---|---|\n"
+        + f"\n\n## On a GPU\n\n{ON_A_GPU}\n\n| what | |\n|---|---|\n"
         + "\n".join(f"| {what} | not measured |" for what in UNMEASURED)
         + "\n"
     )

@@ -1,0 +1,104 @@
+"""Writes FLUX.2 [klein] 4B with random weights: as fast as the real one, and no download.
+
+`python -m deploy.bench.full_size FOLDER` needs a GPU or patience, 16 GB of disk, and no network.
+"""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLFlux2,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+)
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+
+TOKENIZER = Path("worker/weights/builtin/tokenizer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimensions:
+    """What makes a pipeline large; the defaults are those of the 4B checkpoint."""
+
+    double_blocks: int = 5
+    single_blocks: int = 20
+    heads: int = 24
+    text_width: int = 2560
+    text_inner: int = 9728
+    text_heads: int = 32
+    text_layers: int = 28
+    vocabulary: int = 151_936
+    vae_widths: tuple[int, int, int, int] = (128, 256, 512, 512)
+
+
+SMALL = Dimensions(
+    double_blocks=1,
+    single_blocks=1,
+    heads=1,
+    text_width=64,
+    text_inner=128,
+    text_heads=8,
+    vocabulary=1024,
+    vae_widths=(32, 32, 32, 32),
+)
+
+
+def write_random_weights(folder: Path, device: str, dimensions: Dimensions) -> Path:
+    """Write the folder; the weights are the same on every call on one kind of device."""
+    torch.manual_seed(0)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(device):
+            pipe = _build(dimensions)
+    finally:
+        torch.set_default_dtype(default)
+    pipe.save_pretrained(folder)
+    shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
+    return folder
+
+
+def _build(dimensions: Dimensions) -> Any:
+    transformer: Any = Flux2Transformer2DModel
+    vae: Any = AutoencoderKLFlux2
+    pipeline: Any = Flux2KleinPipeline
+    tokenizer: Any = Qwen2Tokenizer
+    scheduler: Any = FlowMatchEulerDiscreteScheduler
+    return pipeline(
+        scheduler=scheduler(use_dynamic_shifting=True, shift=3.0),
+        tokenizer=tokenizer.from_pretrained(TOKENIZER),
+        transformer=transformer(
+            in_channels=128,
+            num_layers=dimensions.double_blocks,
+            num_single_layers=dimensions.single_blocks,
+            attention_head_dim=128,
+            num_attention_heads=dimensions.heads,
+            joint_attention_dim=3 * dimensions.text_width,
+            axes_dims_rope=(32, 32, 32, 32),
+            guidance_embeds=False,
+        ),
+        vae=vae(block_out_channels=dimensions.vae_widths),
+        text_encoder=Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=dimensions.vocabulary,
+                hidden_size=dimensions.text_width,
+                intermediate_size=dimensions.text_inner,
+                num_hidden_layers=dimensions.text_layers,
+                num_attention_heads=dimensions.text_heads,
+                num_key_value_heads=8,
+                head_dim=128,
+                tie_word_embeddings=True,
+            )
+        ),
+        is_distilled=True,
+    )
+
+
+if __name__ == "__main__":
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    write_random_weights(Path(sys.argv[1]), where, Dimensions())

@@ -1,0 +1,84 @@
+"""The 4B's configuration with random weights on the device: `pytest -m gpu tests/gpu`."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deploy.bench.full_size import Dimensions, write_random_weights
+from worker.engines import Order, Tuning, open_engine
+from worker.engines.tuning import Compile, Quantization
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore"),  # the compiler's own
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
+]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_random_weights(tmp_path_factory.mktemp("4b"), "cuda", Dimensions())
+
+
+def opened(weights, **tuning):
+    lines: list[str] = []
+    engine = open_engine(weights, None, Tuning(**tuning), lines.append)
+    engine.warm_up()
+    return engine, lines
+
+
+def draw(engine, side, references=()):
+    order = Order(
+        prompt="a house",
+        width=side,
+        height=side,
+        steps=4,
+        guidance=1.0,
+        seeds=(7,),
+        references=references,
+    )
+    return engine.generate(order, lambda k, n: None).pictures[0]
+
+
+def test_the_configuration_has_the_size_of_the_4b(weights):
+    """The transformer has 3.876 billion parameters, as the checkpoint."""
+    files = (weights / "transformer").glob("*.safetensors")
+
+    assert sum(file.stat().st_size for file in files) / 2 == pytest.approx(3.876e9, rel=0.01)
+
+
+def test_compiled_it_draws_a_megapixel_and_four(weights):
+    """It compiles by itself, draws the same twice, and stays within 24 GB at one megapixel."""
+    engine, lines = opened(weights)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    torch.cuda.reset_peak_memory_stats()
+    picture = draw(engine, 1024)
+    peak = torch.cuda.max_memory_allocated() / 1e9
+    torch.cuda.reset_peak_memory_stats()
+    large = draw(engine, 2048)
+    large_peak = torch.cuda.max_memory_allocated() / 1e9
+
+    assert not any(line.startswith("not compiled") for line in lines)
+    assert np.array_equal(draw(engine, 1024), picture)
+    assert large.shape == (2048, 2048, 3)
+    assert (peak < 24, large_peak < 40) == (True, True), (peak, large_peak)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    assert draw(engine, 1024, (file.getvalue(),)).shape == (1024, 1024, 3)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+
+
+@pytest.mark.parametrize("name", [Quantization.FP8, Quantization.NVFP4])
+def test_quantised_it_passes_its_judge(weights, name):
+    """Where the chip has the format, the start says how far it is from the exact model."""
+    lowest = {Quantization.FP8: (8, 9), Quantization.NVFP4: (10, 0)}[name]
+    if torch.cuda.get_device_capability() < lowest:
+        pytest.skip("the chip lacks it")
+    engine, lines = opened(weights, quantization=name, compile=Compile.ON)
+
+    assert any(line.startswith(f"quantised to {name}: ") for line in lines)
+    assert draw(engine, 1024).std() > 0
