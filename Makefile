@@ -27,6 +27,9 @@ check: .venv/.dev ## lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: .venv/.dev ## look for known holes in what requirements.lock pins
+	@$(BIN)/python -m deploy.audit
+
 fmt: .venv/.dev ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -61,4 +64,4 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = telemetry,worker,dev
 
-.PHONY: help up test tools check fmt bench-serving bench-engine chaos soak weights lock
+.PHONY: help up test audit tools check fmt bench-serving bench-engine chaos soak weights lock

@@ -237,7 +237,7 @@ async def _wait_until_ready(settings: Settings, tree: Tree) -> None:
 
 def _welcome(settings: Settings, key: str | None) -> str:
     url = settings.public_url or settings.address
-    shown = key or (settings.api_keys[0] if settings.api_keys else "YOUR_KEY")
+    shown = key or "YOUR_KEY"  # what goes here may end in a log
     about_key = {
         True: f"{key}   (shown this once: only its hash is kept)",
         False: "from KLEIN_API_KEYS"

@@ -26,6 +26,8 @@ NAMED: dict[str, str] = {"owner": "black-forest-labs", "name": "flux-2-klein-4b"
 """What the path parameters of private routes name that is nobody's; all others name what is somebody's."""
 IDS = {"prediction_id"}
 PUBLIC = {
+    "/",
+    "/page/{name}",
     "/docs",
     "/docs/oauth2-redirect",
     "/files/{key:path}",  # the signature is the permission
@@ -39,6 +41,7 @@ PUBLIC = {
     "/v1/models/{owner}/{name}",
     "/v1/models/{owner}/{name}/versions",
     "/v1/models/{owner}/{name}/versions/{version}",
+    "/v1/models/{name}",
     "/v1/models/{slug}",
     "/v1/models/{slug}/schemas/openapi",
 }
@@ -78,7 +81,10 @@ def _ways() -> tuple[list[Way], list[Way]]:
 
 PRIVATE, OPEN = _ways()
 WITH_ID = [way for way in PRIVATE if "{" in way.path and way.names - NAMED.keys()]
-LISTS = [way for way in PRIVATE if way.method == "GET" and way not in WITH_ID]
+COUNTS = {"/v1/status"}  # of the whole server, and nobody by name
+LISTS = [
+    way for way in PRIVATE if way.method == "GET" and way not in WITH_ID and way.path not in COUNTS
+]
 
 
 @pytest.fixture
@@ -168,3 +174,13 @@ def test_the_answer_may_not_depend_on_the_case_of_an_id(app_client):
     way = Way("GET", "/v1/prediction/{prediction_id}", frozenset({"prediction_id"}))
 
     assert asked(app_client, way, way.filled(f"{OWN} "), OWNER)[0] == 404
+
+
+@pytest.mark.parametrize("path", sorted(COUNTS))
+def test_counts_name_nobody(app_client, path):
+    """What counts all keys together names no prediction and no key, to its owner neither."""
+    way = Way("GET", path, frozenset())
+    counts = asked(app_client, way, path, OWNER)[2].decode()
+
+    assert OWN not in counts
+    assert hash_key(OWNER)[:16] not in counts

@@ -1,0 +1,126 @@
+"""The Redis users of deploy/redis/users.acl: klein works with them, and they can do nothing else."""
+
+from pathlib import Path
+
+import pytest
+import redis
+from fastapi.testclient import TestClient
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from app.keys import KeyRing
+from app.main import create_app
+from app.predictions.accounts import Limits
+from app.predictions.catalog import CheckpointKind
+from app.predictions.prediction import Status
+from app.predictions.queue import Queues, Token, open_queue
+from app.predictions.roster import Roster, Worker
+from app.predictions.upkeep import Upkeep
+from app.settings import Settings
+from app.storage.local import LocalStorage
+from tests.fakes import ScriptedEngine, a_store, eventually, make_due
+from tests.redis_server import running_redis
+from worker import generate
+from worker.generate import Generator
+from worker.leases import Leases
+from worker.publish import Publisher
+
+USERS = (Path(__file__).parents[2] / "deploy" / "redis" / "users.acl").read_text().splitlines()
+ORDER = {"model": "flux-2-klein-4b-text-to-image", "input": {"prompt": "x"}}
+PASSWORDS = {"klein-api": "CHANGE-ME-API", "klein-worker": "CHANGE-ME-WORKER"}
+
+
+@pytest.fixture
+def server():
+    """A Redis with the users of the file, beside the default one that looks on."""
+    with running_redis() as server:
+        with server.connect() as admin:
+            for line in USERS:
+                _, name, *rules = line.split()
+                if name != "default":
+                    admin.execute_command("ACL", "SETUSER", name, *rules)
+        yield server
+
+
+def url(server, user):
+    return f"unix://{user}:{PASSWORDS[user]}@{server.socket}"
+
+
+@pytest.fixture
+def mine(server):
+    """A connection as the worker."""
+    with redis.Redis.from_url(url(server, "klein-worker")) as connection:
+        yield connection
+
+
+@pytest.mark.timeout(60)
+def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
+    """A prediction is created, worked on by RQ, healed, read, listed, cancelled; nothing was denied on the way."""
+    with server.connect() as admin:
+        _, key = KeyRing(admin, frozenset()).create("k", None, Limits(per_minute=9, in_flight=9))
+    settings = Settings(redis_url=url(server, "klein-api"), data=tmp_path, _env_file=None)
+    store, roster, storage = a_store(mine), Roster(mine), LocalStorage(tmp_path / "outputs")
+    roster.announce(
+        Worker(name="w", checkpoint=CheckpointKind.DISTILLED, weights="x", revision="1", seen_at=0)
+    )
+    leases = Leases(store, roster)
+    publisher = Publisher(store, storage, leases)
+    generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # obeys
+    queues = Queues(mine)
+    monkeypatch.setattr(generate, "_installed", None)
+    generate.install(generator, lambda: queues.take(CheckpointKind.DISTILLED))
+    worker = SimpleWorker(
+        [open_queue(CheckpointKind.DISTILLED, mine)],
+        connection=mine,
+        job_class=Token,
+        serializer=JSONSerializer,
+    )
+    with TestClient(create_app(settings), headers={"X-API-Key": key}) as client:
+        first, second = (client.post("/v1/prediction", json=ORDER).json()["id"] for _ in "ab")
+        make_due(mine, first)
+        Upkeep(store, queues, storage).reconcile()
+        client.post(f"/v1/prediction/{second}/cancel")
+        worker.work(burst=True, logging_level="CRITICAL")
+        eventually(lambda: store.get(first).status.is_final)
+        publisher.close()
+        shown = client.get(f"/v1/prediction/{first}", params={"wait": 1})
+        listed = client.get("/v1/executions").json()
+    with server.connect() as admin:
+        denied = admin.acl_log()
+
+    assert denied == []
+    assert (store.get(first).status, store.get(second).status) == (
+        Status.SUCCEEDED,
+        Status.CANCELLED,
+    )
+    assert (shown.status_code, listed["total_count"]) == (200, 2)
+
+
+@pytest.mark.parametrize("user", PASSWORDS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "FLUSHALL",
+        "FLUSHDB",
+        "CONFIG GET *",
+        "CONFIG SET dir /tmp",
+        "KEYS *",
+        "SAVE",
+        "SHUTDOWN",
+        "REPLICAOF 10.0.0.1 6379",
+        "MODULE LIST",
+        "ACL LIST",
+        "MONITOR",
+        "SET other 1",
+        "GET other",
+        "PUBLISH other 1",
+        "EVAL return(redis.call('GET','other')) 0",
+    ],
+)
+def test_they_can_do_nothing_else(server, user, command):
+    """Whoever has their passwords cannot empty, configure, stop or read the server beyond klein's own."""
+    with (
+        redis.Redis.from_url(url(server, user)) as connection,
+        pytest.raises(redis.ResponseError, match=r"(?i)no permission|NOPERM|can't access"),
+    ):
+        connection.execute_command(*command.split())
