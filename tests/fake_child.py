@@ -17,6 +17,7 @@ from worker.engines import (
     Checkpoint,
     DeviceLost,
     EngineFault,
+    OnPreview,
     OnStep,
     Order,
     OutOfMemory,
@@ -49,13 +50,17 @@ class FakeEngine:
     def warm_up(self) -> None:
         """Do nothing."""
 
-    def generate(self, order: Order, on_step: OnStep) -> Result:
+    def generate(
+        self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
+    ) -> Result:
         """Do what the prompt says."""
         started = time.perf_counter()
         pictures = []
         for index, seed in enumerate(order.seeds):
             for step in range(order.steps):
                 self._act(order.prompt)
+                if on_preview is not None:
+                    on_preview(np.full((2, 3, 3), step, np.uint8))
                 on_step(index * order.steps + step + 1, order.steps * len(order.seeds))
             digest = hashlib.sha256(f"{order.prompt} {seed}".encode()).digest()
             picture = np.empty((order.height or 64, order.width or 64, 3), np.uint8)

@@ -19,7 +19,7 @@ from app.predictions.queue import Queues
 from app.predictions.store import OPEN, Store
 from app.storage import Storage
 from app.storage.errors import StorageError
-from worker.engines import Cancelled, Order, Result
+from worker.engines import Cancelled, OnPreview, Order, Result
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DEADLINE_S = 8.0
@@ -79,10 +79,16 @@ class ScriptedEngine:
     alive = is_ready = True
 
     def generate(
-        self, order: Order, on_step: Callable[[int, int], bool], timeout_s: float | None = None
+        self,
+        order: Order,
+        on_step: Callable[[int, int], bool],
+        timeout_s: float | None = None,
+        on_preview: OnPreview | None = None,
     ) -> Result:
         """Draw one grey picture per seed in two steps."""
         self.orders.append(order)
+        if on_preview is not None and order.previews:
+            on_preview(a_result().pictures[0])
         if not on_step(1, 2):
             raise Cancelled
         self._act(order)

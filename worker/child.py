@@ -25,7 +25,9 @@ from worker.engines import (
     Cancelled,
     DeviceLost,
     Engine,
+    OnPreview,
     OutOfMemory,
+    Picture,
     Result,
     Say,
     Tuning,
@@ -40,6 +42,7 @@ from worker.wire import (
     FailureKind,
     Generate,
     Loading,
+    Preview,
     Ready,
     Step,
     Stopped,
@@ -140,7 +143,7 @@ def serve(engine: Engine, wire: Wire, inbox: Inbox) -> None:
     try:
         if inbox.is_cancelled(asked.id):
             raise Cancelled  # noqa: TRY301  # the same end as a cancel at a step
-        result = engine.generate(asked.order, on_step)
+        result = engine.generate(asked.order, on_step, _preview_sender(wire, asked))
     except Cancelled:
         wire.send(Stopped(id=asked.id))
     except (OutOfMemory, UnusableLora, Withheld) as exc:
@@ -155,6 +158,17 @@ def serve(engine: Engine, wire: Wire, inbox: Inbox) -> None:
         wire.send(Failed(id=asked.id, kind=FailureKind.FAULT, message=message))
     else:
         _send_result(wire, asked.id, result)
+
+
+def _preview_sender(wire: Wire, asked: Generate) -> OnPreview | None:
+    if not asked.order.previews:
+        return None
+
+    def send(picture: Picture) -> None:
+        height, width, _ = picture.shape
+        wire.send(Preview(id=asked.id, width=width, height=height, pixels=picture.tobytes()))
+
+    return send
 
 
 def _send_result(wire: Wire, order_id: str, result: Result) -> None:

@@ -16,12 +16,14 @@ from app.predictions.prediction import Cause, Failure, Prediction
 from app.predictions.store import Store
 from app.storage import Storage
 from app.storage.errors import FileMissing, StorageError
+from worker.encode import Format, encode
 from worker.engines import (
     Cancelled,
     EngineFault,
     Lora,
     Order,
     OutOfMemory,
+    Picture,
     TimedOut,
     UnusableLora,
     Withheld,
@@ -32,6 +34,7 @@ from worker.supervise import ChildDied, ChildGone, EngineChild
 
 AHEAD_S = 0.1
 """So long before a drawing's end the next prediction is claimed, so that the engine does not wait."""
+PREVIEW_QUALITY = 70
 PROGRESS_S = 0.03
 """Steps that follow each other faster are not recorded one by one."""
 
@@ -45,10 +48,15 @@ class Drawing:
     is_nearly_done: Event = field(default_factory=Event)
     started_s: float = 0.0
     recorded_s: float = 0.0  # when its progress was written last
+    preview: Picture | None = None  # that is not written yet
 
     def is_near_end(self, step: int, steps: int, now_s: float) -> bool:
         """Estimate from the steps so far whether the rest takes no longer than AHEAD_S."""
         return (now_s - self.started_s) / step * (steps - step) <= AHEAD_S
+
+    def see(self, preview: Picture) -> None:
+        """Keep the newest preview until a step is recorded."""
+        self.preview = preview
 
 
 class Generator:
@@ -139,6 +147,7 @@ class Generator:
             result = self._child.generate(
                 order_of(prediction, references),
                 lambda step, steps: self._advance(drawing, step, steps),
+                on_preview=drawing.see,
                 timeout_s=prediction.timeouts.run.total_seconds() if prediction.timeouts else None,
             )
         except Cancelled:
@@ -174,6 +183,10 @@ class Generator:
             return True  # the pixels, or the next step, are so near that they say it
         drawing.recorded_s = now_s
         try:
+            if drawing.preview is not None:
+                preview = encode(drawing.preview, Format.WEBP, PREVIEW_QUALITY)
+                self._store.show(drawing.prediction.id, preview)
+                drawing.preview = None
             self._store.change(
                 drawing.prediction.id, lambda p, _now: p.advance(drawing.owner, step, steps)
             )
@@ -234,6 +247,7 @@ def order_of(prediction: Prediction, references: tuple[bytes, ...]) -> Order:
         references=references,
         negative_prompt=checked.negative,
         loras=tuple(Lora(path=lora.path, scale=lora.scale) for lora in checked.loras),
+        previews=checked.previews,
     )
 
 

@@ -19,6 +19,7 @@ from worker.engines import (
     Cancelled,
     Checkpoint,
     EngineFault,
+    OnPreview,
     Order,
     OutOfMemory,
     Result,
@@ -39,6 +40,7 @@ from worker.wire import (
     Generate,
     Loading,
     Message,
+    Preview,
     Ready,
     Step,
     Stopped,
@@ -199,6 +201,7 @@ class EngineChild:
         on_step: Callable[[int, int], bool],
         *,
         timeout_s: float | None = None,
+        on_preview: OnPreview | None = None,
     ) -> Result:
         """Have the order drawn; `on_step(k, n)` hears each step and returns False to cancel.
 
@@ -211,7 +214,7 @@ class EngineChild:
             order_id = self._current = f"{self.pid}-{next(self._ids)}"
             try:
                 self._send_order(Generate(id=order_id, order=order))
-                return self._follow(order_id, order, on_step, timeout_s)
+                return self._follow(order_id, order, on_step, on_preview, timeout_s)
             except (
                 Cancelled,
                 EngineFault,
@@ -267,6 +270,7 @@ class EngineChild:
         order_id: str,
         order: Order,
         on_step: Callable[[int, int], bool],
+        on_preview: OnPreview | None,
         timeout_s: float | None,
     ) -> Result:
         given_up = False
@@ -285,6 +289,8 @@ class EngineChild:
                 if not given_up and not on_step(message.k, message.n):
                     given_up = True
                     self._send_cancel(order_id)
+            elif isinstance(message, Preview) and on_preview is not None:
+                on_preview(message.picture)
             elif isinstance(message, Done) and fd is not None:
                 result = map_pictures(fd, message)
                 self._pace.learn(order, result, steps_at)
@@ -292,10 +298,8 @@ class EngineChild:
                 if given_up:
                     raise Cancelled
                 return result
-            elif isinstance(message, Stopped):
-                raise Cancelled
-            elif isinstance(message, Failed):
-                raise _FAILURES[message.kind](message.message)
+            elif isinstance(message, Stopped | Failed):
+                raise _end_of(message)
 
     def _expect(self, step: Step, steps_at: list[float]) -> None:
         if len(steps_at) > 1:
@@ -376,3 +380,9 @@ class EngineChild:
 
 def _to_stderr(line: str) -> None:
     print(f"engine: {line}", file=sys.stderr)  # noqa: T201  # the process's own output, passed on
+
+
+def _end_of(message: Stopped | Failed) -> EngineError:
+    if isinstance(message, Stopped):
+        return Cancelled()
+    return _FAILURES[message.kind](message.message)

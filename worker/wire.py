@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.engines import Checkpoint, Lora, Order, Result
+from worker.engines import Checkpoint, Lora, Order, Picture, Result
 
 _HEAD = struct.Struct("!II")
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -80,6 +80,22 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """Engine to worker: what the picture looks like after the step that is told next."""
+
+    id: str
+    width: int
+    height: int
+    pixels: bytes
+    """Three bytes each."""
+
+    @property
+    def picture(self) -> Picture:
+        """The pixels as a picture."""
+        return np.frombuffer(self.pixels, np.uint8).reshape(self.height, self.width, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """Engine to worker: the pictures lie one after the other in the file that comes with it."""
 
@@ -106,10 +122,10 @@ class Stopped:
     id: str
 
 
-Message = Generate | Cancel | Loading | Ready | Broken | Step | Done | Failed | Stopped
+Message = Generate | Cancel | Loading | Ready | Broken | Step | Preview | Done | Failed | Stopped
 _TYPES: dict[str, type[Any]] = {
     kind.__name__.lower(): kind
-    for kind in (Generate, Cancel, Loading, Ready, Broken, Step, Done, Failed, Stopped)
+    for kind in (Generate, Cancel, Loading, Ready, Broken, Step, Preview, Done, Failed, Stopped)
 }
 
 
@@ -176,11 +192,16 @@ def _to_frame(message: Message) -> tuple[bytes, Sequence[bytes]]:
     if isinstance(message, Generate):
         blobs = message.order.references
         message = replace(message, order=replace(message.order, references=()))
+    elif isinstance(message, Preview):
+        blobs = (message.pixels,)
+        message = replace(message, pixels=b"")
     fields = {
         "event": type(message).__name__.lower(),
         "blobs": [len(blob) for blob in blobs],
         **asdict(message),
     }
+    if isinstance(message, Preview):
+        del fields["pixels"]
     return json.dumps(fields).encode(), blobs
 
 
@@ -191,6 +212,8 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
         loras = tuple(Lora(**lora) for lora in order["loras"])
         order |= {"seeds": tuple(order["seeds"]), "references": blobs, "loras": loras}
         fields["order"] = Order(**order)
+    elif kind is Preview:
+        fields["pixels"] = blobs[0]
     elif kind is Ready:
         fields["checkpoint"] = Checkpoint(**fields["checkpoint"])
     elif kind is Done:

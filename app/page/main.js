@@ -54,6 +54,7 @@ async function draw() {
   at("problem").textContent = "";
   if (!at("prompt").value.trim()) return complain(new Error("Write what to draw."));
   const body = composer.body;
+  const { model, input } = body;
   const stop = new AbortController();
   const mine = (running = { id: null, stop });
   at("cancel").hidden = false;
@@ -62,7 +63,7 @@ async function draw() {
   write(body);
   try {
     if (!hasKey()) throw new Refused(401, "Give an API key first.");
-    const made = await ask("v1/prediction", { method: "POST", body });
+    const made = await ask("v1/prediction", { method: "POST", body: { model, input: { ...input, previews: true } } });
     mine.id = made.predictionID;
     status.look();
     for await (const { event, data } of follow(mine.id, stop.signal)) tell(event, data, body.model);

@@ -111,6 +111,9 @@ class ModelInput(BaseModel):
         [], max_length=LORAS_MAX, description=LORAS_SCHEMA["description"]
     )
     enable_safety_checker: bool = Field(True, description="Accepted for compatibility.")
+    previews: bool = Field(
+        False, description="Show the picture as it comes to who follows the events."
+    )
     sync_mode: bool = Field(False, description="Return data URIs instead of URLs.")
 
     @field_validator("prompt")

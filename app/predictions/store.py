@@ -39,6 +39,8 @@ CHANGED_CHANNEL = "klein:changed"  # what is not the end: a claim, a step, a ren
 OPEN = "klein:open"
 EXPIRY = "klein:expiry"
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
+PREVIEW_KEPT = timedelta(minutes=1)
+PREVIEW_MAX_BYTES = 64 * 1024
 WEBHOOKS_DUE = "klein:webhooks:due"
 RATE_OVER = timedelta(
     minutes=1
@@ -72,7 +74,11 @@ return {{ARGV[2], ''}}
 _CHECK = f"{REFUSAL} return refusal(KEYS[1], KEYS[2], KEYS[3], unpack(ARGV))"
 # KEYS record; the record beside the time (ms) at which it was read
 _READ = f"{NOW_MS} return {{now, redis.call('GET', KEYS[1])}}"
-# KEYS record, open, expiry, webhooks due, webhooks of the key, held, spent
+# KEYS open, preview; ARGV id, picture, kept for (s): there is none after the end
+_SHOW = """
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) then redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3]) end
+"""
+# KEYS record, open, expiry, webhooks due, webhooks of the key, held, spent, preview
 # ARGV old, new, id, next look (ms; '' when final), expiry (ms), channel, webhook due (ms; '' for none), month, cost
 _CHANGE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -82,6 +88,7 @@ if ARGV[4] ~= '' then
 else
   redis.call('ZREM', KEYS[2], ARGV[3])
   redis.call('ZADD', KEYS[3], ARGV[5], ARGV[3])
+  redis.call('DEL', KEYS[8])
   redis.call('HDEL', KEYS[6], ARGV[3])
   if ARGV[9] ~= '0' then redis.call('HINCRBY', KEYS[7], ARGV[8], ARGV[9]) end
   if ARGV[7] ~= '' then
@@ -105,6 +112,11 @@ Transition = Callable[[Prediction, datetime], Prediction]
 def record_key(prediction_id: str) -> str:
     """Name the Redis key of a record."""
     return f"klein:prediction:{prediction_id}"
+
+
+def preview_key(prediction_id: str) -> str:
+    """Name the Redis key of the picture as it looks by now."""
+    return f"klein:preview:{prediction_id}"
 
 
 def delivery_key(prediction_id: str) -> str:
@@ -232,7 +244,7 @@ class Store:
                     self._queues.push(after, pipe)  # harmless where the change loses its race
                 pipe.eval(
                     _CHANGE,
-                    7,
+                    8,
                     key,
                     OPEN,
                     EXPIRY,
@@ -240,6 +252,7 @@ class Store:
                     deliveries_key(after.key_id),
                     held_key(after.key_id),
                     spent_key(after.key_id),
+                    preview_key(prediction_id),
                     cast("bytes", record),
                     _RECORD.dump_json(after),
                     prediction_id,
@@ -254,6 +267,15 @@ class Store:
                     continue
             _count(before, after)
             return after
+
+    def show(self, prediction_id: str, preview: bytes) -> None:
+        """Keep how a picture looks by now, beside its record, until the end and no longer than PREVIEW_KEPT."""
+        if len(preview) > PREVIEW_MAX_BYTES:
+            return
+        keys = (OPEN, preview_key(prediction_id))
+        kept_s = round(PREVIEW_KEPT.total_seconds())
+        with redis_errors():
+            self._redis.eval(_SHOW, len(keys), *keys, prediction_id, preview, kept_s)
 
     def due(self, most: int = 1000) -> list[Prediction]:
         """List open predictions that nobody has looked at in time; the next look is QUEUE_CHECK away."""

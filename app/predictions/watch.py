@@ -18,6 +18,7 @@ from app.predictions.store import (
     CHANGED_CHANNEL,
     FINAL_CHANNEL,
     decode,
+    preview_key,
     record_key,
     redis_errors,
 )
@@ -53,6 +54,11 @@ class Watch:
         with redis_errors():
             record = await self._redis.get(record_key(prediction_id))
         return decode(cast("bytes | None", record), prediction_id)
+
+    async def preview(self, prediction_id: str) -> bytes | None:
+        """Read how the picture looks by now, a WebP file; None where nobody asked for it, or it has ended."""
+        with redis_errors():
+            return cast("bytes | None", await self._redis.get(preview_key(prediction_id)))
 
     async def wait(self, prediction_id: str, timeout: float | None) -> Prediction:
         """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit)."""

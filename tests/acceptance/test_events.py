@@ -1,5 +1,6 @@
 """Following a prediction: every state it passes through, as it passes, and nothing to strangers."""
 
+import io
 import json
 import shutil
 import socket
@@ -11,10 +12,11 @@ from typing import Any, NamedTuple
 import fastapi.routing
 import httpx
 import pytest
+from PIL import Image
 
 from app.main import create_app
 from app.settings import Settings
-from tests.acceptance.asking import create, get, until
+from tests.acceptance.asking import create, fetch, get, until
 from tests.acceptance.klein import Klein, served
 from tests.redis_server import RedisServer
 
@@ -59,6 +61,20 @@ def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) ->
     assert {event.data["steps"] for event in seen if event.name == "progress"} == {8}
     assert [event.name for event in seen].count("end") == 1
     assert (seen[-1].name, seen[-1].data) == ("end", get(client, waiting))
+
+
+def test_previews_are_shown_to_who_asked(client: httpx.Client) -> None:
+    """A prediction that asks for previews sends small pictures between its steps; another one sends none."""
+    asking = create(client, num_inference_steps=50, image_size="square", previews=True)
+    previews = [event.data for event in events(client, asking) if event.name == "preview"]
+    other = create(client, num_inference_steps=50, image_size="square")
+    names = {event.name for event in events(client, other)}
+
+    assert previews
+    assert all(1 <= preview["step"] < 50 for preview in previews)
+    image = Image.open(io.BytesIO(fetch(previews[-1]["image"])))
+    assert (image.format, max(image.size) <= 256) == ("WEBP", True)
+    assert "preview" not in names
 
 
 def test_what_has_ended_is_told_at_once(client: httpx.Client) -> None:

@@ -74,7 +74,7 @@ class FakeEngine:
     def warm_up(self):
         pass
 
-    def generate(self, order, on_step):
+    def generate(self, order, on_step, on_preview=None):
         on_step(1, 4)
         if self.error is not None:
             raise self.error
@@ -97,6 +97,7 @@ def ends():
         wire.Ready(checkpoint=CHECKPOINT, load_s=1.5),
         wire.Broken(message="no"),
         wire.Step(id="1", k=1, n=4),
+        wire.Preview(id="1", width=1, height=2, pixels=b"\0\1\2\3\4\xff"),
         wire.Done(id="1", sizes=((64, 96), (1, 1)), notes=("a",), generate_s=0.25),
         wire.Failed(id="1", kind=wire.FailureKind.OUT_OF_MEMORY, message="no"),
         wire.Stopped(id="1"),

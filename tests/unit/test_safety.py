@@ -30,9 +30,11 @@ class Painter:
     def warm_up(self):
         pass
 
-    def generate(self, order, _on_step):
+    def generate(self, order, _on_step, on_preview=None):
         self.orders.append(order)
         result = a_result(2)
+        if on_preview is not None:
+            on_preview(result.pictures[0])
         result.pictures[0][:] = np.asarray(plain(self.colour, (1, 1)))
         return result
 
@@ -82,6 +84,15 @@ def test_an_unsafe_picture_is_withheld(checker):
     """Nothing of an order leaves the engine when one of its pictures is unsafe."""
     with pytest.raises(Withheld, match="withholds the picture"):
         CheckedEngine(Painter("red"), checker).generate(an_order(), lambda *_: None)
+
+
+def test_nothing_is_shown_on_the_way(checker):
+    """Under a checker there are no previews: what may be withheld at the end is not seen before it."""
+    seen: list[object] = []
+    engine = CheckedEngine(Painter("blue"), checker)
+    engine.generate(an_order(), lambda *_: None, seen.append)
+
+    assert seen == []
 
 
 def test_an_unsafe_input_is_not_drawn_from(checker):

@@ -33,6 +33,7 @@ __all__ = [
     "EngineError",
     "EngineFault",
     "Lora",
+    "OnPreview",
     "OnStep",
     "Order",
     "OutOfMemory",
@@ -53,6 +54,9 @@ Picture = npt.NDArray[np.uint8]
 
 OnStep = Callable[[int, int], None]
 """Hears (k, n) after step k of the order's n steps over all its images; raises `Cancelled` to stop."""
+
+OnPreview = Callable[[Picture], None]
+"""Hears what the picture looks like after a step, small, before that step is told."""
 
 Say = Callable[[str], None]
 """Hears what the engine does and decides while it starts, one line each."""
@@ -86,6 +90,8 @@ class Order:
     """Only a base checkpoint with guidance above 1 reads it."""
     loras: tuple[Lora, ...] = ()
     """Each file once."""
+    previews: bool = False
+    """Show the picture as it comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +133,10 @@ class Engine(Protocol):
     def warm_up(self) -> None:
         """Draw once and throw it away, so that the first caller does not pay for it."""
 
-    def generate(self, order: Order, on_step: OnStep) -> Result:
-        """Draw the order.
+    def generate(
+        self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
+    ) -> Result:
+        """Draw the order; previews are drawn where somebody hears them.
 
         The same order gives the same pixels on the same device and number of threads, and the picture of seed s does not depend on
         the other seeds. Raises what `worker.engines.errors` names; after all of it but `DeviceLost`

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from worker.engines import Checkpoint, OnStep, Order, Result, Say, Tuning
+from worker.engines import Checkpoint, OnPreview, OnStep, Order, Result, Say, Tuning
 from worker.engines.attention import NATIVE, choose_attention
 from worker.engines.compilation import compile_model, uncompile_model
 from worker.engines.device import (
@@ -31,6 +31,7 @@ from worker.engines.loras import LoraShelf
 from worker.engines.pipeline import choose_dtype, load_pipeline
 from worker.engines.pixels import scale, to_picture
 from worker.engines.placement import Offload, Placement, choose_placement, sizes_of
+from worker.engines.previews import allow_previews, can_preview, draw_preview
 from worker.engines.quantization import (
     RECIPES,
     Recipe,
@@ -75,6 +76,7 @@ class Flux2Klein:
         if placement is None and free is not None:
             placement = choose_placement(free, sizes_of(self._pipe, tuning.quantization))
         self._offload = Offload(self._pipe, placement or Placement.RESIDENT, self._device, say)
+        allow_previews(self._pipe)
         self._texts = TextEncoder(self._pipe, folder.manifest)
         self._loras = LoraShelf(self._pipe, loras)
         self._one_at_a_time = threading.Lock()
@@ -179,7 +181,9 @@ class Flux2Klein:
         assert order.width is not None and order.height is not None  # noqa: S101, PT018 -- planned so
         return self._render_size(*floor_size(order.width, order.height))
 
-    def generate(self, order: Order, on_step: OnStep) -> Result:
+    def generate(
+        self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
+    ) -> Result:
         """Draw the order, one image after the other, so that each depends on its own seed alone.
 
         See `worker.engines.Engine.generate`. Where memory runs out, what is kept for later orders is
@@ -195,15 +199,15 @@ class Flux2Klein:
 
         with self._one_at_a_time:
             try:
-                return self._draw(order, hear)
+                return self._draw(order, hear, on_preview)
             except (OutOfMemory, InvalidOutput):
                 pass  # the exception holds the frames and their tensors until here
             self._texts.forget()
             self._loras.forget()
             free_cached()
-            return self._draw(order, hear)
+            return self._draw(order, hear, on_preview)
 
-    def _draw(self, order: Order, on_step: OnStep) -> Result:
+    def _draw(self, order: Order, on_step: OnStep, on_preview: OnPreview | None) -> Result:
         started = time.perf_counter()
         with translated_errors(), torch.inference_mode():
             references = [open_reference(data) for data in order.references]
@@ -224,10 +228,13 @@ class Flux2Klein:
             for index, seed in enumerate(order.seeds):
 
                 def after_step(
-                    _pipe: Any, step: int, _t: Any, _tensors: dict[str, Any], done: int = index
+                    _pipe: Any, step: int, _t: Any, tensors: dict[str, Any], done: int = index
                 ) -> dict[str, Any]:
                     if self._device.type == "cuda":
                         torch.cuda.current_stream().synchronize()  # else it reports what is only queued
+                    is_last = step + 1 == order.steps  # then comes the picture itself
+                    if on_preview is not None and not is_last and can_preview(self._pipe, tensors):
+                        on_preview(draw_preview(self._pipe, step, tensors, render))
                     on_step(done * order.steps + step + 1, len(order.seeds) * order.steps)
                     return {}
 
@@ -242,6 +249,9 @@ class Flux2Klein:
                     generator=torch.Generator("cpu").manual_seed(seed % 2**64),
                     output_type="pt",
                     callback_on_step_end=after_step,
+                    callback_on_step_end_tensor_inputs=["latents", "noise_pred"]
+                    if on_preview is not None
+                    else ["latents"],
                     max_sequence_length=self._manifest.max_sequence_length,
                     text_encoder_out_layers=self._manifest.text_encoder_out_layers,
                 ).images[0]

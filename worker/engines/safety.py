@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from worker.engines import Engine, OnStep, Order, Result
+from worker.engines import Engine, OnPreview, OnStep, Order, Result
 from worker.engines.device import choose_device, translated_errors
 from worker.engines.errors import UnusableSetting, Withheld
 from worker.engines.references import open_reference
@@ -72,8 +72,13 @@ class CheckedEngine:
         self._engine.warm_up()
         self._checker.finds_unsafe([Image.new("RGB", (64, 64))])
 
-    def generate(self, order: Order, on_step: OnStep) -> Result:
-        """Draw the order. Raises Withheld where an input image or a picture is unsafe."""
+    def generate(
+        self, order: Order, on_step: OnStep, _on_preview: OnPreview | None = None
+    ) -> Result:
+        """Draw the order, without previews: what may be withheld is not shown on the way.
+
+        Raises Withheld where an input image or a picture is unsafe.
+        """
         references = [open_reference(data) for data in order.references]
         if references and self._checker.finds_unsafe(references):
             raise Withheld("the safety checker does not accept an input image")

@@ -1,5 +1,6 @@
 """A prediction as it gets on, as server-sent events; the hosted API has no such route."""
 
+import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
@@ -39,7 +40,7 @@ async def events(
         str, Header(description="The last event that was received; it is not repeated.")
     ] = "",
 ) -> AsyncIterator[ServerSentEvent]:
-    """Follow a prediction: `status` and `progress` as it gets on, and `end` with what GET shows.
+    """Follow a prediction: `status`, `progress` and `preview` as it gets on, and `end` with what GET shows.
 
     Each stream begins with the present state and stops after `end`. One that stops without it was cut: ask again.
     """
@@ -63,6 +64,12 @@ async def _events(now: Prediction, service: Service, view: View) -> list[ServerS
     if now.step:
         progress = {"step": now.step, "steps": now.steps}
         told.append(ServerSentEvent(event="progress", id=f"{at}-{now.step}", data=progress))
+    if now.step and now.input.get("previews") is True:
+        preview = await service.watch.preview(now.id)
+        if preview is not None:
+            image = f"data:image/webp;base64,{base64.b64encode(preview).decode()}"
+            shown = {"step": now.step, "image": image}
+            told.append(ServerSentEvent(event="preview", id=f"{at}-{now.step}-preview", data=shown))
     return told
 
 

@@ -1,0 +1,95 @@
+"""The picture as it comes: near the end it is the picture, and looking at it changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.test_engine_flux2_klein import draw, order, psnr
+from worker.engines import open_engine
+from worker.engines.previews import SIDE_MAX, draw_preview
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_weights):
+    return open_engine(tiny_weights)
+
+
+def watched(engine, **changes):
+    """Draw, and give the picture and what was heard, in order."""
+    heard = []
+    result = engine.generate(
+        order(**changes),
+        lambda k, _n: heard.append(k),
+        lambda preview: heard.append(preview.shape),
+    )
+    return result, heard
+
+
+def test_each_step_but_the_last_has_its_preview(engine):
+    """A preview comes before its step is told, with the picture's shape; the last step has the picture."""
+    _, heard = watched(engine, steps=3, seeds=(7, 8))
+    small = (96, 64, 3)
+
+    assert heard == [small, 1, small, 2, 3, small, 4, small, 5, 6]
+
+
+def test_previews_change_nothing(engine):
+    """The same order draws the same bytes, seen or unseen."""
+    result, _ = watched(engine, steps=3)
+
+    assert np.array_equal(result.pictures[0], draw(engine, steps=3).pictures[0])
+
+
+def test_large_pictures_have_small_previews(engine):
+    """No side of a preview is longer than 256 pixels, and the shape stays."""
+    _, heard = watched(engine, width=512, height=384)
+
+    assert heard[0] == (SIDE_MAX * 3 // 4, SIDE_MAX, 3)
+
+
+def test_the_preview_is_where_the_steps_lead(engine):
+    """After the last step no noise is left, and what a preview would show is the picture itself."""
+    seen = []
+    original = engine._pipe
+
+    def hear(_pipe, step, _t, tensors):
+        seen.append(draw_preview(original, step, tensors, (64, 96)))
+        return {}
+
+    class Overheard:
+        """The pipe, with an ear at each step."""
+
+        def __call__(self, **options):
+            names = ["latents", "noise_pred"]
+            options |= {"callback_on_step_end": hear, "callback_on_step_end_tensor_inputs": names}
+            return original(**options)
+
+        def __getattr__(self, name):
+            return getattr(original, name)
+
+    engine._pipe = Overheard()
+    try:
+        picture = draw(engine, steps=4).pictures[0]
+    finally:
+        engine._pipe = original
+    quality = [psnr(preview, picture) for preview in seen]
+
+    assert quality[-1] > 45
+    assert quality[0] < quality[-1]
+
+
+def test_the_expected_end_is_found_exactly(engine):
+    """From x = (1 - sigma) x0 + sigma noise and its velocity, x0 is found at any sigma."""
+    pipe = engine._pipe
+    pipe.scheduler.set_timesteps(sigmas=[1.0, 0.5], mu=1.0)
+    sigma = float(pipe.scheduler.sigmas[1])
+    x0, noise = torch.randn(2, 1, 24, pipe.transformer.config.in_channels).unbind(0)
+    tensors = {"latents": (1 - sigma) * x0 + sigma * noise, "noise_pred": noise - x0}
+    known = {"latents": x0, "noise_pred": torch.zeros_like(x0)}
+    with torch.inference_mode():
+        pictures = [draw_preview(pipe, 0, given, (64, 96)) for given in (tensors, known)]
+
+    assert 0 < sigma < 1
+    assert psnr(*pictures) > 45
