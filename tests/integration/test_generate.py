@@ -5,9 +5,13 @@ import io
 import signal
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import redis
 from PIL import Image
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
@@ -500,6 +504,32 @@ def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
 
         assert (ended.status, ended.attempt, len(engine.orders)) == (Status.SUCCEEDED, 1, 1)
         assert rig.files() == [o.key for o in ended.outputs]
+
+
+def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path):
+    """Cut off from Redis amid a drawing, a worker draws on; another one's end stands, and its own files go."""
+    wire = Path(redis_server.socket).with_name("cut.sock")
+    wire.symlink_to(redis_server.socket)
+    other = a_store(connection)
+
+    def cut_and_take_over(_order):
+        wire.unlink()
+        connection.client_kill_filter(skipme=True, _type="normal")
+        lapse(other, "p")
+        other.change("p", lambda p, now: p.claim("them", now))
+        other.change("p", lambda p, now: p.succeed("them", (), (), now))
+
+    with redis.Redis(unix_socket_path=str(wire), retry=Retry(NoBackoff(), 0)) as cut:
+        rig = Rig(cut, tmp_path, ScriptedEngine(cut_and_take_over))
+        rig.add()
+        rig.generator.work("p")
+        eventually(rig.files)  # stored, and not to be told to anybody
+        wire.symlink_to(redis_server.socket)
+        rig.publisher.close()
+
+    assert other.get("p").owner == "them"
+    assert rig.files() == []
+    wire.unlink()
 
 
 def test_progress_that_cannot_be_recorded_stops_nothing(scripted):

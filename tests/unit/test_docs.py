@@ -1,5 +1,6 @@
 """README and code tell the same story."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,14 @@ def test_every_error_code_is_described(tmp_path: Path) -> None:
     codes = {code for o in operations for verb in o.values() for code in verb["responses"]}
 
     assert [code for code in sorted(codes) if code != "200" and f"| {code} |" not in README] == []
+
+
+def test_every_promise_names_a_test_that_is_there() -> None:
+    """Each test that docs/reliability.md names exists."""
+    root = Path(__file__).parents[2]
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (root / "docs/reliability.md").read_text())
+
+    missing = [f"{f}::{t}" for f, t in named if f"def {t}(" not in (root / f).read_text()]
+
+    assert len(named) > 40
+    assert missing == []
