@@ -15,6 +15,7 @@ from app.commands.doctor import doctor
 from app.commands.keys import has_keys, keys
 from app.commands.predict import predict
 from app.commands.queue import queue
+from app.connections import open_redis
 from app.embedded import NoServer
 from app.logs import configure_logs
 from app.main import create_app
@@ -76,13 +77,13 @@ def api() -> None:
 @main.command()
 def worker() -> None:
     """Start one worker, which holds the model."""
-    _become("worker")
+    _become("worker", "worker.main")
 
 
 @main.command()
 def courier() -> None:
     """Start the courier, which keeps house."""
-    _become("courier")
+    _become("courier", "worker.courier")
 
 
 def _allow_many_connections() -> None:
@@ -93,16 +94,16 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _become(process: str) -> None:
+def _become(process: str, module: str) -> None:
     """Turn into a process of the `worker` package, which this one must not import."""
     settings = read_settings()
     try:
-        redis.Redis.from_url(settings.redis, socket_connect_timeout=2).ping()
+        open_redis(settings.redis).ping()
     except (redis.RedisError, ValueError) as exc:
         raise click.ClickException(
             f"klein {process}: Redis does not answer at {settings.redis_shown}: {exc}; set REDIS_URL"
         ) from None
-    os.execv(sys.executable, [sys.executable, "-m", "worker.main", process])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -4,16 +4,13 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import cast
 
-import redis
-import redis.asyncio
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 
 from app.api import files, health, metrics, page, status
 from app.api.errors import install_errors
 from app.api.requests import RequestLog
+from app.connections import open_readers, open_redis
 from app.dialects.answers import answer_at
 from app.dialects.eachlabs import events, routes, webhook_routes, wire
 from app.dialects.openai import routes as openai
@@ -41,21 +38,15 @@ from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 
 WORDS = {StatusWords.LIVE: wire.LIVE, StatusWords.DOCUMENTED: wire.DOCUMENTED}
-RETRIES = 10
 READERS = 64  # connections that long polls read through
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the api from its settings."""
-    connection = redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=2)
-    readers = redis.asyncio.BlockingConnectionPool.from_url(
-        settings.redis,
-        max_connections=READERS,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.01), RETRIES),  # as the sync client has
-    )
+    connection = open_redis(settings.redis)
+    reading = open_readers(settings.redis, READERS)
     storage = open_storage(settings.storage)
     links = open_links(settings.url_secret, settings.data)
-    reading = redis.asyncio.Redis.from_pool(readers)
     watch = Watch(reading)
     keys = Keys(
         given_keys(settings.api_keys, settings.data),
@@ -75,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with watch.listening():
             log.info("api_ready")
             yield
-        await readers.disconnect()
+        await reading.aclose()
         connection.close()
 
     app = FastAPI(

@@ -14,6 +14,7 @@ import click
 import httpx
 import redis
 
+from app.connections import open_redis
 from app.embedded import SOCKET_PATH_MAX, server_command
 from app.keys import given_keys, make_key
 from app.settings import Settings
@@ -196,7 +197,7 @@ def _check_socket(settings: Settings) -> None:
         raise click.ClickException(
             f"{settings.data.resolve()} is too long a path for a socket; set KLEIN_DATA to a shorter one"
         )
-    with suppress(redis.RedisError), redis.Redis.from_url(settings.redis) as running:
+    with suppress(redis.RedisError), open_redis(settings.redis) as running:
         running.ping()
         raise click.ClickException(f"another `klein up` runs on {settings.data.resolve()}")
 
@@ -207,7 +208,7 @@ async def _wait_for_redis(settings: Settings, tree: Tree) -> None:
         if tree.stopping.is_set():
             return
         try:
-            with redis.Redis.from_url(settings.redis, socket_timeout=2, retry=None) as connection:
+            with open_redis(settings.redis, timeout_s=2, retry=None) as connection:
                 connection.ping()
         except redis.exceptions.BusyLoadingError:
             pass  # it reads its file, for as long as that takes

@@ -1,14 +1,80 @@
-"""The jobs that need no engine: healing lost tokens and deleting what has expired."""
+"""Wires the courier process, which needs no engine: `python -m worker.courier`.
 
+It heals lost tokens, deletes what has expired, and delivers webhooks.
+"""
+
+import asyncio
+import signal
 import threading
+from datetime import UTC, datetime
 
-from app.logs import log
+from app.connections import open_redis
+from app.dialects.pictures import Pictures, data_uri
+from app.dialects.wires import webhook_body
+from app.logs import configure_logs, log
+from app.metrics import serve_metrics
+from app.outbound import Outbound
 from app.predictions.errors import Unavailable
+from app.predictions.prediction import Output, Prediction
+from app.predictions.queue import Queues
+from app.predictions.store import Store
 from app.predictions.upkeep import Upkeep
+from app.settings import Settings
+from app.storage import open_storage
 from app.storage.errors import StorageError
+from app.storage.links import open_links
+from app.tracing import configure_tracing
+from app.webhooks.delivery import SCHEDULES
+from app.webhooks.outbox import Outbox
+from app.webhooks.send import Sender
+from worker.deliver import Deliverer
 
 RECONCILE_S = 1.0
 EXPIRE_EVERY = 60  # reconciliations
+
+
+def run_upkeep(settings: Settings) -> None:
+    """Run the courier until told to stop."""
+    connection = open_redis(settings.redis)
+    queues = Queues(connection)
+    store = Store(connection, queues, settings.retention)
+    storage = open_storage(settings.storage)
+    links = open_links(settings.url_secret, settings.data)
+
+    def pictures(prediction: Prediction) -> Pictures:
+        assert prediction.webhook is not None  # noqa: S101 -- only such are delivered
+        base = (settings.public_url or prediction.webhook.base).rstrip("/")
+        return Pictures(
+            base=base,
+            retention=settings.retention,
+            link=lambda key, expires: links.link(base, key, expires),
+        )
+
+    def show(prediction: Prediction, output: Output) -> str:
+        if prediction.input.get("sync_mode") is True:
+            return data_uri(output, storage.get(output.key))
+        return pictures(prediction).url(prediction, output)
+
+    deliverer = Deliverer(
+        Outbox(connection, store, SCHEDULES[settings.webhook_retries]),
+        store,
+        Sender(Outbound(settings.allow_hosts), lambda: datetime.now(UTC)),
+        lambda p: webhook_body(p, pictures(p), lambda output: show(p, output)),
+    )
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+    def deliver() -> None:
+        try:
+            asyncio.run(deliverer.run(stopping))
+        finally:
+            stopping.set()  # whatever ended it, the process is started anew as a whole
+
+    delivering = threading.Thread(target=deliver, name="webhooks")
+    delivering.start()
+    run_courier(Upkeep(store, queues, storage), stopping)
+    delivering.join()
 
 
 def run_courier(upkeep: Upkeep, stopping: threading.Event, every_s: float = RECONCILE_S) -> None:
@@ -23,3 +89,19 @@ def run_courier(upkeep: Upkeep, stopping: threading.Event, every_s: float = RECO
             rounds += 1
         except (Unavailable, StorageError) as exc:
             log.warning("upkeep_failed", error=str(exc))
+
+
+def main() -> None:
+    """Run the courier as the environment says."""
+    configure_logs("courier")
+    try:
+        settings = Settings()
+        configure_tracing("courier", settings.otlp_endpoint)
+        serve_metrics(settings.host, settings.metrics_port)
+        run_upkeep(settings)
+    except ValueError as exc:
+        raise SystemExit(f"klein courier: {exc}") from None
+
+
+if __name__ == "__main__":
+    main()

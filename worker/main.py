@@ -1,12 +1,9 @@
-"""Wires the worker and the courier processes; `python -m worker.main worker|courier`."""
+"""Wires the worker process: `python -m worker.main`."""
 
-import asyncio
 import os
 import secrets
 import signal
 import socket
-import sys
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,28 +16,18 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
-from app.dialects.pictures import Pictures, data_uri
-from app.dialects.wires import webhook_body
+from app.connections import open_redis
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
-from app.outbound import Outbound
 from app.predictions.catalog import CheckpointKind
-from app.predictions.prediction import Output, Prediction
 from app.predictions.queue import Queues, Token, open_queue
 from app.predictions.roster import Roster, Worker
 from app.predictions.store import Store
-from app.predictions.upkeep import Upkeep
 from app.settings import Settings
 from app.storage import open_storage
-from app.storage.links import open_links
 from app.tracing import configure_tracing
-from app.webhooks.delivery import SCHEDULES
-from app.webhooks.outbox import Outbox
-from app.webhooks.send import Sender
 from worker.checkpoints import find_weights
-from worker.courier import run_courier
 from worker.credentials import open_credentials
-from worker.deliver import Deliverer
 from worker.devices import watch_devices
 from worker.drain import Drain
 from worker.engines import Checkpoint, Tuning, WeightsError
@@ -84,7 +71,7 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
     """Load the model, then work until told to stop; `engine` is the module of the engine process."""
     watch_devices()
     credentials = open_credentials(settings.c2pa_cert, settings.c2pa_key)
-    connection = _connect(settings)
+    connection = open_redis(settings.redis)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
     storage = open_storage(settings.storage)
@@ -121,7 +108,7 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
         try:
             kind = _announcement(name, keeper.start()).checkpoint
             install(generator, lambda: queues.take(kind))
-            _work(_connect(settings, timeout_s=WORKER_TTL_S), name, kind, drain)
+            _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, drain)
             generator.finish()
         finally:
             keeper.stop()
@@ -154,68 +141,18 @@ def _work(connection: "redis.Redis", name: str, kind: CheckpointKind, drain: Dra
             return
 
 
-def run_upkeep(settings: Settings) -> None:
-    """Run the courier until told to stop."""
-    connection = _connect(settings)
-    queues = Queues(connection)
-    store = Store(connection, queues, settings.retention)
-    storage = open_storage(settings.storage)
-    links = open_links(settings.url_secret, settings.data)
-
-    def pictures(prediction: Prediction) -> Pictures:
-        assert prediction.webhook is not None  # noqa: S101 -- only such are delivered
-        base = (settings.public_url or prediction.webhook.base).rstrip("/")
-        return Pictures(
-            base=base,
-            retention=settings.retention,
-            link=lambda key, expires: links.link(base, key, expires),
-        )
-
-    def show(prediction: Prediction, output: Output) -> str:
-        if prediction.input.get("sync_mode") is True:
-            return data_uri(output, storage.get(output.key))
-        return pictures(prediction).url(prediction, output)
-
-    deliverer = Deliverer(
-        Outbox(connection, store, SCHEDULES[settings.webhook_retries]),
-        store,
-        Sender(Outbound(settings.allow_hosts), lambda: datetime.now(UTC)),
-        lambda p: webhook_body(p, pictures(p), lambda output: show(p, output)),
-    )
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-
-    def deliver() -> None:
-        try:
-            asyncio.run(deliverer.run(stopping))
-        finally:
-            stopping.set()  # whatever ended it, the process is started anew as a whole
-
-    delivering = threading.Thread(target=deliver, name="webhooks")
-    delivering.start()
-    run_courier(Upkeep(store, queues, storage), stopping)
-    delivering.join()
-
-
 def main() -> None:
-    """Run the process that the command line names."""
-    process = sys.argv[1]
-    configure_logs(process)
+    """Run the worker as the environment says."""
+    configure_logs("worker")
     try:
         settings = Settings()
-        configure_tracing(process, settings.otlp_endpoint)
+        configure_tracing("worker", settings.otlp_endpoint)
         serve_metrics(settings.host, settings.metrics_port)
-        {"worker": run_worker, "courier": run_upkeep}[process](settings)
+        run_worker(settings)
     except (WeightsError, ChildDied, ValueError) as exc:
-        raise SystemExit(f"klein {process}: {exc}") from None
+        raise SystemExit(f"klein worker: {exc}") from None
     except KeyboardInterrupt:
         raise SystemExit(0) from None
-
-
-def _connect(settings: Settings, timeout_s: float = 5) -> "redis.Redis":
-    """Connect; `timeout_s` limits each command, and RQ's blocking one needs more than the others."""
-    return redis.Redis.from_url(settings.redis, socket_connect_timeout=2, socket_timeout=timeout_s)
 
 
 def _tuning(settings: Settings) -> Tuning:

@@ -14,6 +14,7 @@ from app.commands import read_settings
 from app.commands.doctor_host import look_at_host
 from app.commands.doctor_weights import look_at_weights
 from app.commands.findings import Finding, ok, problem, warning
+from app.connections import open_redis
 from app.embedded import OLDEST, NoServer, server_binary
 from app.keys import KeyRing, given_keys
 from app.predictions.errors import Unavailable
@@ -57,9 +58,7 @@ def _versions(_settings: Settings) -> Iterator[Finding]:
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     try:
-        with redis.Redis.from_url(
-            settings.redis, socket_timeout=5, socket_connect_timeout=2, retry=None
-        ) as connection:
+        with open_redis(settings.redis, retry=None) as connection:
             told = connection.info()
             yield from _judge_redis(told, settings)
             workers = Roster(connection).present()
@@ -123,7 +122,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     kept = []
     with (
         suppress(Unavailable, ValueError),  # said above
-        redis.Redis.from_url(settings.redis, socket_timeout=5, retry=None) as connection,
+        open_redis(settings.redis, retry=None) as connection,
     ):
         kept = KeyRing(connection, frozenset()).list()
     if kept or given_keys(settings.api_keys, settings.data):

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import click
-import redis
 
 from app.commands import read_settings
+from app.connections import open_redis
 from app.keys import Key, KeyRing, UnknownKey, given_keys
 from app.predictions.accounts import Account, Limits
 from app.predictions.errors import Unavailable
@@ -69,7 +69,7 @@ def revoke(key_id: str) -> None:
 def has_keys(settings: Settings) -> bool:
     """Say whether Redis keeps keys; True too where it does not say."""
     try:
-        with redis.Redis.from_url(settings.redis, socket_timeout=5, retry=None) as connection:
+        with open_redis(settings.redis, retry=None) as connection:
             return bool(KeyRing(connection, frozenset()).list())
     except Unavailable:
         return True
@@ -79,7 +79,7 @@ def has_keys(settings: Settings) -> bool:
 def _ring() -> Iterator[KeyRing]:
     settings = read_settings()
     try:
-        with redis.Redis.from_url(settings.redis, socket_timeout=5, retry=None) as connection:
+        with open_redis(settings.redis, retry=None) as connection:
             yield KeyRing(connection, given_keys(settings.api_keys, settings.data))
     except (Unavailable, ValueError) as exc:
         raise click.ClickException(

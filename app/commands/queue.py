@@ -1,9 +1,9 @@
 """`klein queue`: what waits, what runs, and who works."""
 
 import click
-import redis
 
 from app.commands import read_settings
+from app.connections import open_redis
 from app.predictions.census import Census, take_census
 from app.predictions.errors import Unavailable
 from app.predictions.queue import Queues
@@ -16,7 +16,7 @@ def queue() -> None:
     """Show how many predictions wait and run, and which workers there are."""
     settings = read_settings()
     try:
-        with redis.Redis.from_url(settings.redis, socket_timeout=5, retry=None) as connection:
+        with open_redis(settings.redis, retry=None) as connection:
             queues = Queues(connection)
             store = Store(connection, queues, settings.retention)
             census = take_census(store, queues, Roster(connection))

@@ -22,8 +22,8 @@ STARTED_S = 60
 _TELLING = {
     "redis": "redis.sock",
     "api": "app.cli api",
-    "worker": "worker.main worker",
-    "courier": "worker.main courier",
+    "worker": "worker.main",
+    "courier": "worker.courier",
     "engine": "worker.child",
 }
 """What each process's command line holds."""

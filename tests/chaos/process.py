@@ -6,7 +6,8 @@ from datetime import timedelta
 from app.logs import configure_logs
 from app.settings import Settings
 from app.webhooks.delivery import SCHEDULES
-from worker.main import run_upkeep, run_worker
+from worker.courier import run_upkeep
+from worker.main import run_worker
 
 
 def main() -> None:
