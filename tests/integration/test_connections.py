@@ -51,21 +51,25 @@ async def tls_front(certificate: tuple[Path, Path], port: int) -> AsyncIterator[
     """Speak TLS before a server, as a managed one does: klein's own binary is built without it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
+    serving: set[Any] = set()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 writer.write(data)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         with suppress(OSError):
             inner = await asyncio.open_connection("127.0.0.1", port)
             await asyncio.gather(pass_on(reader, inner[1]), pass_on(inner[0], writer))
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as front:
         yield front.sockets[0].getsockname()[1]
-        front.close()
+        await asyncio.gather(*serving)  # its clients have hung up
 
 
 @pytest.fixture
