@@ -29,12 +29,12 @@ def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis
     options |= {"socket_timeout": timeout_s, "socket_connect_timeout": CONNECT_S}
     if (watched := _watched(url)) is None:
         return redis.Redis.from_url(url, **options)
-    given = parse_url(watched.server_url)
+    given = parse_url(watched.server_url)  # type: ignore[no-untyped-call]  # redis-py is untyped here
     is_tls = given.pop("connection_class", None) is not None
-    sentinels = redis.sentinel.Sentinel(
+    sentinels = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py is untyped here
         watched.sentinels, sentinel_kwargs=_to_sentinels(given, is_tls=is_tls)
     )
-    pool = redis.sentinel.SentinelConnectionPool(
+    pool = redis.sentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]  # redis-py is untyped here
         watched.service, sentinels, ssl=is_tls, **given | options
     )
     return redis.Redis.from_pool(pool)
@@ -52,10 +52,10 @@ def open_readers(url: str, most: int) -> "redis.asyncio.Redis":
     given: dict[str, Any] = dict(parse_url_async(watched.server_url))
     is_tls = given.pop("connection_class", None) is not None
     options["connection_class"] = _AskingByTls if is_tls else _Asking
-    sentinels = redis.asyncio.sentinel.Sentinel(
+    sentinels = redis.asyncio.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py is untyped here
         watched.sentinels, sentinel_kwargs=_to_sentinels(given, is_tls=is_tls)
     )
-    return redis.asyncio.Redis.from_pool(_Watched(watched.service, sentinels, **given | options))
+    return redis.asyncio.Redis.from_pool(_Watched(watched.service, sentinels, **given | options))  # type: ignore[no-untyped-call]  # redis-py is untyped here
 
 
 class _Asking(redis.asyncio.sentinel.SentinelManagedConnection):
@@ -64,7 +64,7 @@ class _Asking(redis.asyncio.sentinel.SentinelManagedConnection):
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Connect to the master of now before anything is sent."""
         if not self.is_connected:
-            await self.connect()
+            await self.connect()  # type: ignore[no-untyped-call]  # redis-py is untyped here
         await super().send_packed_command(command, check_health)
 
 

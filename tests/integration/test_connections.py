@@ -153,7 +153,7 @@ class Watched:
         try:
             with redis.Redis.from_url(url, retry=None) as master:
                 state = master.info("replication").get("slave0", {})
-            with redis.Redis(port=self.ports[2], retry=None) as sentinel:
+            with redis.Redis(port=self.ports[2], retry=None) as sentinel:  # type: ignore[arg-type]  # redis-py takes None, its types do not
                 known = sentinel.execute_command("SENTINEL", "REPLICAS", "klein")
         except redis.RedisError:
             return None
@@ -186,7 +186,7 @@ async def test_sentinels_lead_to_the_new_master(watched: Watched) -> None:
     assert connection.info("server")["tcp_port"] == watched.ports[1]
     await readers.aclose()
     connection.close()
-    for sentinel in connection.connection_pool.sentinel_manager.sentinels:
+    for sentinel in connection.connection_pool.sentinel_manager.sentinels:  # type: ignore[attr-defined]  # a Sentinel pool has it
         sentinel.close()
 
 

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[2] / "deploy" / "k8s" / "overlays"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 VERSION = "1.37"
 FOREIGN = {"ScaledObject", "ServiceMonitor"}
-"""Kinds of other projects, whose schemas no package carries as such: read beside their documentation."""
+"""Kinds of other projects, whose schemas no package carries as such: only their YAML is checked."""
 
 pytestmark = pytest.mark.timeout(60)
 
