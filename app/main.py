@@ -7,12 +7,12 @@ from typing import cast
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
 
-from app.api import files, health, metrics, page, status
+from app.api import files, health, metrics, page, status, uploads
 from app.api.errors import install_errors
 from app.api.requests import RequestLog
 from app.connections import open_readers, open_redis
 from app.dialects.answers import answer_at
-from app.dialects.eachlabs import events, routes, webhook_routes, wire
+from app.dialects.eachlabs import events, routes, upload_routes, webhook_routes, wire
 from app.dialects.openai import routes as openai
 from app.dialects.replicate import routes as replicate
 from app.images.source import ImageSource
@@ -34,6 +34,7 @@ from app.predictions.watch import Watch
 from app.settings import Settings, StatusWords
 from app.storage import open_storage
 from app.storage.links import open_links
+from app.uploads import Uploads
 from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 
@@ -84,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.body_max_bytes = settings.body_max_bytes
     app.state.public_url = settings.public_url and settings.public_url.rstrip("/")
     app.state.outbox = Outbox(connection, store, SCHEDULES[settings.webhook_retries])
+    app.state.uploads = Uploads(connection, storage)
     app.state.service = Service(
         store=store,
         watch=watch,
@@ -108,8 +110,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.public)
     app.include_router(events.router)
     app.include_router(webhook_routes.router)
+    app.include_router(upload_routes.router)
     app.include_router(replicate.router)
     app.include_router(files.router)
+    app.include_router(uploads.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(status.router)

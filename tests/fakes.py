@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import redis
@@ -115,7 +115,7 @@ class FailingStorage:
         self.failures = failures
         self.puts = 0
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | BinaryIO) -> None:
         """Fail, or store."""
         self.puts += 1
         if self.failures > 0:
@@ -123,9 +123,9 @@ class FailingStorage:
             raise StorageError(f"could not store {key}: No space left on device")
         self._inner.put(key, data)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, most_bytes: int | None = None) -> bytes:
         """Read."""
-        return self._inner.get(key)
+        return self._inner.get(key, most_bytes)
 
     def delete(self, prefix: str) -> None:
         """Delete, or fail."""

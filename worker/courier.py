@@ -24,6 +24,7 @@ from app.storage import open_storage
 from app.storage.errors import StorageError
 from app.storage.links import open_links
 from app.tracing import configure_tracing
+from app.uploads import Uploads
 from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
@@ -73,11 +74,13 @@ def run_upkeep(settings: Settings) -> None:
 
     delivering = threading.Thread(target=deliver, name="webhooks")
     delivering.start()
-    run_courier(Upkeep(store, queues, storage), stopping)
+    run_courier(Upkeep(store, queues, storage), Uploads(connection, storage), stopping)
     delivering.join()
 
 
-def run_courier(upkeep: Upkeep, stopping: threading.Event, every_s: float = RECONCILE_S) -> None:
+def run_courier(
+    upkeep: Upkeep, uploads: Uploads, stopping: threading.Event, every_s: float = RECONCILE_S
+) -> None:
     """Keep house until told to stop; outages of Redis or the storage are waited out."""
     log.info("courier_ready")
     rounds = 0
@@ -86,6 +89,7 @@ def run_courier(upkeep: Upkeep, stopping: threading.Event, every_s: float = RECO
             upkeep.reconcile()
             if rounds % EXPIRE_EVERY == 0:
                 upkeep.expire()
+                uploads.expire()
             rounds += 1
         except (Unavailable, StorageError) as exc:
             log.warning("upkeep_failed", error=str(exc))

@@ -18,6 +18,7 @@ NOT_FETCHED = (
     "the image could not be fetched; check the URL, or send a data URI; hosts in private networks "
     "must be in KLEIN_ALLOW_HOSTS"
 )
+NOT_HERE = "the file was not uploaded, has expired or was deleted; upload it, or send a data URI"
 
 
 class ImageSource:
@@ -38,9 +39,9 @@ class ImageSource:
             raise ImageRejected("not a URL; send an http(s) URL or a data URI") from None
         if key is not None:
             try:
-                return self._storage.get(key)
+                return self._storage.get(key, LARGEST_BYTES + 1)
             except FileMissing:
-                raise ImageRejected("the file has expired; send it again as a data URI") from None
+                raise ImageRejected(NOT_HERE) from None
         return self._fetch(reference)
 
     def _fetch(self, url: str) -> bytes:

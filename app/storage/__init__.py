@@ -1,7 +1,7 @@
 """Where files live: one protocol, one `open_storage`, one module for each kind of place."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from app.storage.local import LocalStorage
@@ -10,11 +10,11 @@ from app.storage.local import LocalStorage
 class Storage(Protocol):
     """Bytes by key; a key is a `/`-separated relative path of plain names."""
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | BinaryIO) -> None:
         """Store a file whole or not at all. Raises StorageError."""
 
-    def get(self, key: str) -> bytes:
-        """Read a file. Raises FileMissing or StorageError."""
+    def get(self, key: str, most_bytes: int | None = None) -> bytes:
+        """Read a file, or no more than its first `most_bytes`. Raises FileMissing or StorageError."""
 
     def delete(self, prefix: str) -> None:
         """Delete every file below a prefix; none is no error. Raises StorageError."""

@@ -17,16 +17,18 @@ class Links:
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
-    def link(self, base: str, key: str, expires_at: datetime) -> str:
-        """Make the URL of a file below `base`; the same arguments make the same URL."""
+    def link(self, base: str, key: str, expires_at: datetime, *, verb: str = "GET") -> str:
+        """Make the URL to read or, with PUT, write a file below `base`; the same arguments make the same URL."""
         expires = round(expires_at.timestamp())
-        return f"{base}{ROUTE}{key}?expires={expires}&signature={self._sign(key, expires)}"
+        return f"{base}{ROUTE}{key}?expires={expires}&signature={self._sign(verb, key, expires)}"
 
-    def allows(self, key: str, expires: str, signature: str, now: datetime) -> bool:
+    def allows(
+        self, key: str, expires: str, signature: str, now: datetime, *, verb: str = "GET"
+    ) -> bool:
         """Say whether a signature opens this file now."""
         if not (expires.isascii() and expires.isdecimal() and len(expires) < 12):  # noqa: PLR2004 -- year 5138
             return False
-        expected = self._sign(key, int(expires))
+        expected = self._sign(verb, key, int(expires))
         return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")) and (
             now.timestamp() < int(expires)
         )
@@ -40,8 +42,10 @@ class Links:
         expires = "".join(query.get("expires", []))
         return key if self.allows(key, expires, signature, datetime.now(UTC)) else None
 
-    def _sign(self, key: str, expires: int) -> str:
-        return hmac.new(self._secret, f"{key}\n{expires}".encode(), hashlib.sha256).hexdigest()
+    def _sign(self, verb: str, key: str, expires: int) -> str:
+        return hmac.new(
+            self._secret, f"{verb}\n{key}\n{expires}".encode(), hashlib.sha256
+        ).hexdigest()
 
 
 def open_links(secret: str | None, folder: Path) -> Links:

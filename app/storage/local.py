@@ -6,6 +6,7 @@ import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from app.storage.errors import FileMissing, StorageError
 
@@ -18,14 +19,17 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | BinaryIO) -> None:
         """Store a file whole or not at all. Raises StorageError."""
         path = self._path(key)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as file:
-                file.write(data)
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    shutil.copyfileobj(data, file)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
@@ -35,10 +39,11 @@ class LocalStorage:
                 unfinished.unlink()
             raise StorageError(f"could not store {key}: {exc.strerror}") from exc
 
-    def get(self, key: str) -> bytes:
-        """Read a file. Raises FileMissing or StorageError."""
+    def get(self, key: str, most_bytes: int | None = None) -> bytes:
+        """Read a file, or no more than its first `most_bytes`. Raises FileMissing or StorageError."""
         try:
-            return self._path(key).read_bytes()
+            with self._path(key).open("rb") as file:
+                return file.read(-1 if most_bytes is None else most_bytes)
         except FileNotFoundError:
             raise FileMissing(key) from None
         except OSError as exc:

@@ -14,6 +14,7 @@ from app.predictions.queue import Queues
 from app.predictions.store import EXPIRY
 from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
+from app.uploads import Uploads
 from tests.fakes import FailingStorage, a_prediction, a_store, eventually, lapse, make_due
 from tests.redis_server import running_redis
 from worker.courier import run_courier
@@ -150,7 +151,10 @@ def test_the_courier_outlives_an_outage(tmp_path):
             store.add(a_prediction())
             upkeep = Watched(a_store(hasty), Queues(hasty), LocalStorage(tmp_path))
             stopping = threading.Event()
-            running = threading.Thread(target=run_courier, args=(upkeep, stopping, 0.01))
+            running = threading.Thread(
+                target=run_courier,
+                args=(upkeep, Uploads(hasty, LocalStorage(tmp_path)), stopping, 0.01),
+            )
             running.start()
             try:
                 server.kill()

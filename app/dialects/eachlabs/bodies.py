@@ -166,6 +166,27 @@ class Webhooks(BaseModel):
     total_count: int
 
 
+class PresignBody(BaseModel):
+    """What a caller wants to upload."""
+
+    content_type: str = Field(description="`image/png`, `image/jpeg` or `image/webp`.")
+    file_type: str | None = Field(None, description="Accepted and not used.")
+    expires_in_seconds: int | None = Field(
+        None,
+        description="How long the file is kept: 60 to 31536000, what is beyond is cut; else 180 days.",
+    )
+
+
+class Presigned(BaseModel):
+    """Where a file can be sent, and what it is called then."""
+
+    id: str
+    presigned_url: str = Field(description="PUT the raw bytes here within 15 minutes.")
+    public_url: str = Field(description="Names the file as an input once it was sent.")
+    expires_at: AwareDatetime = Field(description="The file is deleted then.")
+    required_headers: dict[str, str] = Field(description="Send them with the PUT.")
+
+
 class ErrorBody(BaseModel):
     """Every error, never empty."""
 

@@ -19,6 +19,7 @@ from app.predictions.errors import (
     UnknownPrediction,
 )
 from app.storage.errors import FileMissing, StorageError
+from app.uploads import UnknownUpload
 from app.webhooks.outbox import UnknownWebhook
 
 RETRY_AFTER_S = 2
@@ -31,6 +32,7 @@ _WORDS: dict[type[Exception], tuple[int, str]] = {
     UnknownModel: (404, "Failed to fetch model: model not found"),
     UnknownWebhook: (404, "webhook not found"),
     FileMissing: (404, "file not found"),
+    UnknownUpload: (404, "upload not found"),
     AlreadyFinal: (409, "conflict"),
     KeyReused: (409, "conflict"),
     BodyTooLarge: (413, "request body too large"),

@@ -1,0 +1,67 @@
+"""Takes files at presigned URLs: no key is needed, the signature is the permission."""
+
+import tempfile
+from datetime import UTC, datetime
+from typing import Annotated, BinaryIO, cast
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.connection import body_parts
+from app.api.errors import BadRequest
+from app.images.media_type import HEAD_BYTES, media_type_of
+from app.storage.links import ROUTE, Links
+from app.uploads import FOLDER, LARGEST_BYTES, UnknownUpload, Upload, Uploads
+
+FILE_ID = "x-amz-meta-file-id"
+_IN_MEMORY_BYTES = 1024 * 1024  # the rest of a file waits on the disk
+router = APIRouter(tags=["files"])
+
+
+@router.put(
+    ROUTE + FOLDER + "/{upload_id}/{name}",
+    include_in_schema=False,  # its URLs come whole, in the answers
+    response_model=None,
+)
+async def write_file(
+    request: Request,
+    upload_id: str,
+    name: str,
+    expires: Annotated[str, Query()] = "",
+    signature: Annotated[str, Query()] = "",
+) -> Response:
+    """Take a file. Raises UnknownUpload, BadRequest, BodyTooLarge, StorageError or Unavailable."""
+    links: Links = request.app.state.links
+    uploads: Uploads = request.app.state.uploads
+    key = f"{FOLDER}/{upload_id}/{name}"
+    if not links.allows(key, expires, signature, datetime.now(UTC), verb="PUT"):
+        raise UnknownUpload(upload_id)
+    if request.headers.get(FILE_ID, upload_id) != upload_id:
+        raise BadRequest(f"invalid {FILE_ID} header", f"{FILE_ID}: send {upload_id}")
+    upload = await run_in_threadpool(uploads.get, upload_id)
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
+        await _receive(request, upload, cast("BinaryIO", file))
+        file.seek(0)
+        await run_in_threadpool(uploads.store, upload, cast("BinaryIO", file))
+    return Response(status_code=200)
+
+
+async def _receive(request: Request, upload: Upload, file: BinaryIO) -> None:
+    """Write the body to a file while it comes; what is not of the promised type is refused at its first bytes."""
+    head = b""
+    async for part in body_parts(request, LARGEST_BYTES):
+        if len(head) < HEAD_BYTES:
+            head += part[:HEAD_BYTES]
+            if len(head) >= HEAD_BYTES:
+                _check_type(upload, head)
+        await run_in_threadpool(file.write, part)
+    _check_type(upload, head)
+
+
+def _check_type(upload: Upload, head: bytes) -> None:
+    found = media_type_of(head)
+    if found != upload.media_type:
+        seen = f"is {found}" if found else "is not a PNG, JPEG or WebP"
+        details = f"content_type: {upload.media_type} was promised, but the file {seen}"
+        raise BadRequest("invalid content_type parameter", details)

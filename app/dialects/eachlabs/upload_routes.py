@@ -1,0 +1,96 @@
+"""The hosted API's uploads: a presigned URL to send a file to, and its deletion."""
+
+from datetime import timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
+
+from app.api.auth import KeyId
+from app.api.connection import read_json
+from app.api.errors import BadRequest
+from app.api.uploads import FILE_ID
+from app.dialects.eachlabs import bodies
+from app.dialects.eachlabs.routes import ViewOf
+from app.dialects.pictures import time_text
+from app.images.media_type import SUFFIXES
+from app.storage.links import Links
+from app.uploads import KEPT, KEPT_MOST, Uploads
+
+_ERROR = {"model": bodies.ErrorBody}
+_ALIASES = {"image/jpg": "image/jpeg"}
+router = APIRouter(tags=["uploads"], responses={400: _ERROR, 401: _ERROR, 503: _ERROR})
+
+
+async def _body(request: Request) -> bodies.PresignBody:
+    given = await read_json(request, request.app.state.body_max_bytes)
+    try:
+        return bodies.PresignBody.model_validate(given)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = first["loc"][0]
+        raise BadRequest(f"invalid {name} parameter", f"{name}: {first['msg']}") from None
+
+
+async def _uploads(request: Request) -> Uploads:
+    uploads: Uploads = request.app.state.uploads
+    return uploads
+
+
+UploadsOf = Annotated[Uploads, Depends(_uploads)]
+
+
+@router.post(
+    "/v1/upload/presign",
+    response_model=None,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": bodies.PresignBody.model_json_schema()}},
+        }
+    },
+    responses={200: {"model": bodies.Presigned}, 413: _ERROR, 422: _ERROR},
+)
+@router.post("/v1/upload/presign/", include_in_schema=False, response_model=None)
+def presign(
+    request: Request,
+    key_id: KeyId,
+    body: Annotated[bodies.PresignBody, Depends(_body)],
+    uploads: UploadsOf,
+    view: ViewOf,
+) -> Response:
+    """Give a URL to PUT a file to, and the URL that names the file as an input afterwards."""
+    told = body.content_type.partition(";")[0].strip().lower()
+    media_type = _ALIASES.get(told, told)
+    if media_type not in SUFFIXES:
+        details = f"content_type: send {', '.join(SUFFIXES)}; the models read nothing else"
+        raise BadRequest("invalid content_type parameter", details)
+    seconds = body.expires_in_seconds
+    kept = KEPT if seconds is None else _seconds(seconds)
+    upload = uploads.open(key_id, media_type, kept)
+    links: Links = request.app.state.links
+    return JSONResponse(
+        {
+            "id": upload.id,
+            "presigned_url": links.link(view.base, upload.key, upload.url_expires_at, verb="PUT"),
+            "public_url": view.link(upload.key, upload.expires_at),
+            "expires_at": time_text(upload.expires_at),
+            "required_headers": {FILE_ID: upload.id},
+        }
+    )
+
+
+@router.delete("/v1/files/{id}", status_code=204, response_model=None)
+def delete_file(
+    upload_id: Annotated[UUID, Path(alias="id")], key_id: KeyId, uploads: UploadsOf
+) -> Response:
+    """Delete an uploaded file of this key; one that is gone already is no error."""
+    uploads.delete(key_id, str(upload_id))
+    return Response(status_code=204)
+
+
+def _seconds(seconds: int) -> timedelta:
+    most = int(KEPT_MOST.total_seconds())
+    return timedelta(seconds=min(max(seconds, 0), most))

@@ -1,0 +1,159 @@
+"""Uploads as a client meets them: presign, PUT, use as an input, delete."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import EDIT, data_uri, fetch, image_file, order, run
+
+PNG = image_file()
+HUNDRED_MB = 100 * 1024 * 1024
+
+
+@pytest.fixture
+def anybody() -> Iterator[httpx.Client]:
+    """A client without a key."""
+    with httpx.Client(trust_env=False) as client:
+        yield client
+
+
+def presign(client: httpx.Client, **body: Any) -> Any:
+    answer = client.post("/v1/upload/presign", json={"content_type": "image/png"} | body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def upload(client: httpx.Client, data: bytes = PNG) -> Any:
+    """Send a file as the contract says, without a key."""
+    slot = presign(client, file_type="file")
+    answer = httpx.put(
+        slot["presigned_url"], content=data, headers=slot["required_headers"], trust_env=False
+    )
+    assert answer.status_code == 200, answer.text
+    return slot
+
+
+def test_an_upload_is_an_input(client: httpx.Client) -> None:
+    """The public URL serves what was sent, and as an input it counts as its bytes do."""
+    slot = upload(client)
+
+    by_url = run(client, EDIT, image_urls=[slot["public_url"]], seed=2)
+    by_bytes = run(client, EDIT, image_urls=[data_uri(PNG)], seed=2)
+
+    assert fetch(slot["public_url"]) == PNG
+    assert fetch(by_url["output"]) == fetch(by_bytes["output"])
+
+
+def test_curl_uploads(client: httpx.Client, tmp_path: Path) -> None:
+    """README's curl line sends a file."""
+    slot = presign(client)
+    file = tmp_path / "in.png"
+    file.write_bytes(PNG)
+    header = f"x-amz-meta-file-id: {slot['id']}"
+
+    subprocess.run(
+        ["curl", "-sf", "-T", str(file), "-H", header, slot["presigned_url"]], check=True
+    )
+
+    assert fetch(slot["public_url"]) == PNG
+
+
+def test_a_deleted_upload_is_gone(
+    client: httpx.Client, stranger: httpx.Client, anybody: httpx.Client
+) -> None:
+    """Only its key deletes it; then its URL is a 404, as an input a 400, and it cannot be sent again."""
+    slot = upload(client)
+    assert stranger.delete(f"/v1/files/{slot['id']}").status_code == 204
+    assert fetch(slot["public_url"]) == PNG
+    for _ in range(2):
+        assert client.delete(f"/v1/files/{slot['id']}").status_code == 204
+
+    assert anybody.get(slot["public_url"]).status_code == 404
+    refused = client.post("/v1/prediction", json=order(EDIT, image_urls=[slot["public_url"]]))
+    assert (refused.status_code, refused.json()["details"][0]["field"]) == (400, "image_urls[0]")
+    assert anybody.put(slot["presigned_url"], content=PNG).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "content_type"),
+        ({"content_type": 5}, "content_type"),
+        ({"content_type": ""}, "content_type"),
+        ({"content_type": "video/mp4"}, "content_type"),
+        ({"content_type": "image/png", "file_type": 5}, "file_type"),
+        ({"content_type": "image/png", "expires_in_seconds": "soon"}, "expires_in_seconds"),
+        ({"content_type": "image/png", "expires_in_seconds": 1.5}, "expires_in_seconds"),
+    ],
+)
+def test_a_bad_presign_names_its_field(
+    client: httpx.Client, body: dict[str, Any], field: str
+) -> None:
+    """What is missing or wrong is a 400 that says where."""
+    answer = client.post("/v1/upload/presign", json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["details"].startswith(f"{field}: ")
+
+
+def test_uploads_need_a_key(anybody: httpx.Client, client: httpx.Client) -> None:
+    """Presign and DELETE without a key are a 401, and an id that is none a 400."""
+    base = client.base_url
+    assert anybody.post(f"{base}/v1/upload/presign", json={}).status_code == 401
+    assert anybody.delete(f"{base}/v1/files/x").status_code in {400, 401}
+    assert client.delete("/v1/files/x").status_code == 400
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG", b"GIF89a" + bytes(99), image_file(kind="JPEG")])
+def test_what_was_not_promised_is_refused(client: httpx.Client, data: bytes) -> None:
+    """A file of another type than was promised is a 400 and is not kept."""
+    slot = presign(client)
+    answer = httpx.put(slot["presigned_url"], content=data, trust_env=False)
+
+    assert answer.status_code == 400
+    assert answer.json()["details"].startswith("content_type: ")
+    assert httpx.get(slot["public_url"], trust_env=False).status_code == 404
+
+
+def test_what_is_too_large_is_refused_before_it_is_sent(client: httpx.Client) -> None:
+    """More than 100 MB is a 413, told by the length alone."""
+    slot = presign(client)
+    headers = {"Content-Length": str(HUNDRED_MB + 1)}
+
+    answer = httpx.put(slot["presigned_url"], content=b"", headers=headers, trust_env=False)
+
+    assert answer.status_code == 413
+
+
+def test_what_turns_out_too_large_is_refused(client: httpx.Client) -> None:
+    """A body of no told length is a 413 at its hundredth megabyte, and is not kept."""
+    slot = presign(client)
+    part = bytes(1024 * 1024)
+
+    def parts() -> Iterator[bytes]:
+        yield PNG
+        for _ in range(101):
+            yield part
+
+    with suppress(httpx.WriteError):  # it may hang up on what is still being sent
+        assert httpx.put(slot["presigned_url"], content=parts(), trust_env=False).status_code == 413
+
+    assert httpx.get(slot["public_url"], trust_env=False).status_code == 404
+
+
+def test_a_url_to_read_is_none_to_write(client: httpx.Client, anybody: httpx.Client) -> None:
+    """The public URL takes no file, the presigned one shows none, and a changed one does neither."""
+    slot = upload(client)
+
+    assert anybody.put(slot["public_url"], content=PNG).status_code == 404
+    assert anybody.get(slot["presigned_url"]).status_code == 404
+    for old, new in (("signature=", "signature=0"), ("expires=", "expires=9"), (".png", ".jpg")):
+        changed = slot["presigned_url"].replace(old, new, 1)
+        assert anybody.put(changed, content=PNG).status_code == 404
+    other = {"x-amz-meta-file-id": "another"}
+    assert anybody.put(slot["presigned_url"], content=PNG, headers=other).status_code == 400

@@ -1,0 +1,106 @@
+"""Uploads over a real Redis and real files: whose they are, how long they stay, and that none is left behind."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.storage.errors import FileMissing
+from app.storage.local import LocalStorage
+from app.uploads import EXPIRY, UnknownUpload, Uploads
+from tests.fakes import FailingStorage, make_due
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return FailingStorage(LocalStorage(tmp_path), failures=0)
+
+
+@pytest.fixture
+def uploads(connection, storage):
+    return Uploads(connection, storage)
+
+
+def sent(uploads, data=b"data", kept=DAY):
+    upload = uploads.open("key", "image/png", kept)
+    uploads.store(upload, io.BytesIO(data))
+    return upload
+
+
+def is_there(storage, upload):
+    try:
+        return storage.get(upload.key) is not None
+    except FileMissing:
+        return False
+
+
+def test_what_was_sent_is_stored(uploads, storage):
+    """A file of more than one buffer lies in the storage byte by byte."""
+    data = bytes(range(256)) * 10_000
+
+    assert storage.get(sent(uploads, data).key) == data
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (timedelta(0), timedelta(minutes=1)),
+        (DAY, DAY),
+        (timedelta(days=10_000), timedelta(days=365)),
+    ],
+)
+def test_the_time_a_file_is_kept_is_bounded(uploads, asked, kept):
+    """It is kept for a minute at least and a year at most."""
+    upload = uploads.open("key", "image/png", asked)
+
+    assert upload.expires_at - upload.opened_at == kept
+    assert abs(upload.opened_at - datetime.now(UTC)) < DAY
+
+
+def test_only_its_key_deletes_a_file(uploads, storage):
+    """Another key's DELETE changes nothing; the owner's deletes the file, and again is no error."""
+    upload = sent(uploads)
+    uploads.delete("stranger", upload.id)
+    assert is_there(storage, upload)
+
+    for _ in range(2):
+        uploads.delete("key", upload.id)
+
+    assert not is_there(storage, upload)
+    with pytest.raises(UnknownUpload):
+        uploads.get(upload.id)
+
+
+def test_a_file_that_comes_after_its_deletion_goes_too(uploads, storage):
+    """What is still being sent when it is deleted leaves no file."""
+    upload = uploads.open("key", "image/png", DAY)
+    uploads.delete("key", upload.id)
+    with pytest.raises(UnknownUpload):
+        uploads.store(upload, io.BytesIO(b"late"))
+
+    assert not is_there(storage, upload)
+
+
+def test_what_has_expired_is_swept(uploads, storage, connection):
+    """An expired file goes, also one that never came; the others stay."""
+    old, kept = sent(uploads), sent(uploads)
+    never = uploads.open("key", "image/png", DAY)
+    for upload in (old, never):
+        make_due(connection, upload.id, EXPIRY)
+
+    assert [uploads.expire(), uploads.expire()] == [2, 0]
+    assert [is_there(storage, upload) for upload in (old, kept)] == [False, True]
+    assert connection.zrange(EXPIRY, 0, -1) == [kept.id.encode()]
+
+
+def test_a_file_that_cannot_be_deleted_is_swept_later(uploads, storage, connection):
+    """A storage that fails holds up one file, until the next sweep."""
+    old = [sent(uploads) for _ in range(3)]
+    for upload in old:
+        make_due(connection, upload.id, EXPIRY)
+    storage.failures = 1
+
+    assert [uploads.expire(), uploads.expire()] == [2, 1]
+    assert [is_there(storage, upload) for upload in old] == [False] * 3
