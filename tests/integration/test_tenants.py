@@ -3,13 +3,14 @@
 The routes are those that the app has, so that a new one is tested as it comes, or fails until this file knows it.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
+from pydantic import TypeAdapter
 
 from app.api.auth import CallersKey
 from app.keys import hash_key
@@ -17,6 +18,7 @@ from app.main import create_app
 from app.predictions import service
 from app.predictions.prediction import Output, Webhook
 from app.settings import Settings
+from app.uploads import Upload
 from tests.fakes import a_prediction, a_store
 
 OWN = "11111111-1111-4111-8111-111111111111"
@@ -24,7 +26,7 @@ MISSING = "22222222-2222-4222-8222-222222222222"
 OWNER, STRANGER = "the owner's key", "the stranger's key"
 NAMED: dict[str, str] = {"owner": "black-forest-labs", "name": "flux-2-klein-4b"}
 """What the path parameters of private routes name that is nobody's; all others name what is somebody's."""
-IDS = {"prediction_id"}
+IDS = {"prediction_id", "id"}
 PUBLIC = {
     "/",
     "/page/{name}",
@@ -36,6 +38,7 @@ PUBLIC = {
     "/metrics",
     "/openapi.json",
     "/readyz",
+    "/files/uploads/{upload_id}/{name}",  # the signature is the permission
     "/v1/model",
     "/v1/models",
     "/v1/models/{owner}/{name}",
@@ -102,6 +105,14 @@ def app_client(redis_server, connection, tmp_path):
     store.add(own)
     store.change(OWN, lambda p, now: p.claim("a", now))
     store.change(OWN, lambda p, now: p.succeed("a", picture, (), now))
+    upload = Upload(
+        id=OWN,
+        key_id=own.key_id,
+        media_type="image/png",
+        opened_at=own.created_at,
+        expires_at=own.created_at + timedelta(days=1),
+    )
+    connection.set(f"klein:upload:{OWN}", TypeAdapter(Upload).dump_json(upload))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
