@@ -1,6 +1,7 @@
 """`GET /v1/status`: the queue and the workers as a person wants to see them."""
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -38,7 +39,14 @@ class SystemStatus(BaseModel):
     workers: list[WorkerLine]
 
 
-@router.get("/v1/status", summary="What waits, what runs, and who works?")
+@router.get(
+    "/v1/status",
+    summary="What waits, what runs, and who works?",
+    responses={
+        code: {"description": HTTPStatus(code).phrase, "content": {"application/json": {}}}
+        for code in (401, 503)
+    },
+)
 def status(_key_id: KeyId, request: Request) -> SystemStatus:
     """Count queue and workers."""
     census: Census = request.app.state.take_census()

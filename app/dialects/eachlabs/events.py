@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header
@@ -18,9 +19,14 @@ from app.predictions.errors import Unavailable, UnknownPrediction
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
 
+# written out, since FastAPI would declare errors as streams too
+_ERROR = {"application/json": {"schema": bodies.ErrorBody.model_json_schema()}}
 router = APIRouter(
     tags=["predictions"],
-    responses={code: {"model": bodies.ErrorBody} for code in (401, 404, 429, 503)},
+    responses={
+        code: {"description": HTTPStatus(code).phrase, "content": _ERROR}
+        for code in (401, 404, 429, 503)
+    },
 )
 RETRY_MS = 1000  # after which a client whose stream was cut asks again
 
