@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.asking import create, fetch, get, run, until
 from tests.acceptance.klein import Klein, running_klein
+from tests.redis_server import running_redis
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -172,10 +173,15 @@ def _is_ready(client: httpx.Client) -> bool:
 
 def test_parts_start_alone(short_path: Path) -> None:
     """A part that lacks what it needs says so in one line and ends."""
-    for part, expected in [("api", "KLEIN_API_KEYS"), ("worker", "Redis"), ("courier", "Redis")]:
-        environ = {"KLEIN_DATA": str(short_path), "PATH": ""}
-        command = [sys.executable, "-m", "app.cli", part]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-        assert done.returncode != 0
-        assert expected in done.stderr
-        assert "Traceback" not in done.stderr
+    with running_redis() as empty:
+        for part, url, expected in [
+            ("api", empty.url, "KLEIN_API_KEYS"),
+            ("worker", "", "Redis"),
+            ("courier", "", "Redis"),
+        ]:
+            environ = {"KLEIN_DATA": str(short_path), "PATH": "", "REDIS_URL": url}
+            command = [sys.executable, "-m", "app.cli", part]
+            done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+            assert done.returncode != 0
+            assert expected in done.stderr
+            assert "Traceback" not in done.stderr
