@@ -48,6 +48,12 @@ class DeadlineProtocol(HttpToolsProtocol):
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
+    def on_message_begin(self) -> None:
+        """Start the clock of a request whose first bytes came with the last ones of another."""
+        if self._reading is None:
+            self._expect()
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """Count no more against the limit of the headers."""
         self._has_headers = True

@@ -149,7 +149,8 @@ def test_an_allowed_host_is_fetched_from(
         varied_client, BASE_EDIT, image_urls=[data_uri(PNG)], seed=3, num_inference_steps=2
     )
 
-    assert fetch(by_url["output"]) == fetch(by_bytes["output"])
+    # not the bytes: this system signs its pictures
+    assert (pixels(by_url["output"]) == pixels(by_bytes["output"])).all()
 
 
 @pytest.mark.parametrize("path", ["/moved" * 4 + "/a.png", "/page.html"])

@@ -337,14 +337,18 @@ def test_a_late_result_is_discarded_with_its_files(scripted):
 
 @pytest.fixture
 def leaving():
-    """Let SIGTERM end the main thread's work, as in a worker that is told twice."""
+    """Let SIGTERM end the main thread's work, as in a worker that is told twice, and SIGINT as Python has it."""
 
     def leave(*_):
         raise SystemExit(0)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, leave),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,17 @@ def test_endless_headers_are_refused(port):
         client.sendall(HEAD + b"X: " + b"y" * (HEADERS_MAX_BYTES + 1))
 
         assert client.recv(1000).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_request_behind_another_may_have_a_large_body():
+    """Headers that come with the end of the request before count as headers; what follows is a body."""
+    large = b"x" * (HEADERS_MAX_BYTES + 1)
+    start = HEAD + b"Content-Length: %d\r\n\r\n" % len(large)
+    with serving(DeadlineProtocol) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(PATIENCE_S)
+        client.sendall(WHOLE + start)
+        first = client.recv(1 << 16)  # by now the server has taken what was sent
+        client.sendall(large)
+        second = client.recv(1 << 16)
+
+    assert [answer.split(b"\r\n")[0] for answer in (first, second)] == [b"HTTP/1.1 200 OK"] * 2

@@ -273,6 +273,6 @@ def test_the_final_states_are_three(status):
 
 
 @pytest.mark.parametrize("cause", Cause)
-def test_only_a_bad_input_is_not_worth_retrying(cause):
-    """Every failure but that of the input says that it may be retried."""
-    assert Failure(cause=cause, message="x").is_retryable == (cause != "input")
+def test_what_lies_in_the_request_is_not_worth_retrying(cause):
+    """Every failure says that it may be retried, but that of the input and what a checker withheld."""
+    assert Failure(cause=cause, message="x").is_retryable == (cause not in {"input", "withheld"})
