@@ -5,13 +5,16 @@ from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
+from fastapi.testclient import TestClient
 
 from app.keys import KeyRing
+from app.main import create_app
 from app.predictions import store as store_module
 from app.predictions.accounts import Limits, Terms, spent_key
 from app.predictions.errors import BudgetSpent, TooManyRequests, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Status
 from app.predictions.rates import Rates
+from app.settings import Settings
 from tests.fakes import a_prediction, a_store
 
 QUEUE = "rq:queue:klein-distilled"
@@ -235,3 +238,21 @@ def test_the_window_is_as_long_as_it_says(connection):
         < timedelta(seconds=refused.value.retry_after_s)
         <= timedelta(minutes=1)
     )
+
+
+def test_uploads_count_against_the_creates_a_minute(redis_server, connection, tmp_path):
+    """A key of one create a minute presigns once; then it is told when to come back."""
+    settings = Settings(
+        redis_url=redis_server.url,
+        data=tmp_path,
+        api_keys=("key",),
+        key_per_minute=1,
+        _env_file=None,
+    )
+    with TestClient(create_app(settings), headers={"X-API-Key": "key"}) as client:
+        first, second = (
+            client.post("/v1/upload/presign", json={"content_type": "image/png"}) for _ in range(2)
+        )
+
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert int(second.headers["Retry-After"]) > 0

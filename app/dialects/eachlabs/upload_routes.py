@@ -12,6 +12,7 @@ from app.api.auth import KeyId
 from app.api.connection import read_json
 from app.api.errors import BadRequest
 from app.api.uploads import FILE_ID
+from app.dialects.dependencies import ServiceOf
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.pictures import time_text
@@ -51,17 +52,22 @@ UploadsOf = Annotated[Uploads, Depends(_uploads)]
             "content": {"application/json": {"schema": bodies.PresignBody.model_json_schema()}},
         }
     },
-    responses={200: {"model": bodies.Presigned}, 413: _ERROR, 422: _ERROR},
+    responses={200: {"model": bodies.Presigned}, 413: _ERROR, 422: _ERROR, 429: _ERROR},
 )
 @router.post("/v1/upload/presign/", include_in_schema=False, response_model=None)
-def presign(
+def presign(  # noqa: PLR0913 -- one argument a part of the request
     request: Request,
     key_id: KeyId,
     body: Annotated[bodies.PresignBody, Depends(_body)],
     uploads: UploadsOf,
+    service: ServiceOf,
     view: ViewOf,
 ) -> Response:
-    """Give a URL to PUT a file to, and the URL that names the file as an input afterwards."""
+    """Give a URL to PUT a file to, and the URL that names the file as an input afterwards.
+
+    It counts as a create against the key's creates a minute.
+    """
+    service.admission.count(key_id)
     told = body.content_type.partition(";")[0].strip().lower()
     media_type = _ALIASES.get(told, told)
     if media_type not in SUFFIXES:
