@@ -95,6 +95,8 @@ def test_ctrl_c_cancels(klein: Klein, client: httpx.Client) -> None:
         env=environ(KLEIN_URL=klein.url, KLEIN_API_KEY=klein.key),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # as in a terminal: where the tests run in the background, SIGINT is ignored and would stay so
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     newest = until(
         lambda: next(
