@@ -45,7 +45,7 @@ def events(client: httpx.Client, prediction_id: str, **headers: str) -> Generato
 
 def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) -> None:
     """The stream tells both states, every step in order, and at last what GET shows, once each."""
-    waiting = create(client, num_inference_steps=8)
+    waiting = create(client, num_inference_steps=50, image_size="square")
     seen = []
     for event in events(client, waiting):
         seen.append(event)
@@ -56,9 +56,9 @@ def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) ->
     steps = [event.data["step"] for event in seen if event.name == "progress"]
     assert statuses == ["created", "processing"]
     assert steps == sorted(set(steps))
-    assert set(steps) <= set(range(1, 8))
+    assert set(steps) <= set(range(1, 50))
     assert steps
-    assert {event.data["steps"] for event in seen if event.name == "progress"} == {8}
+    assert {event.data["steps"] for event in seen if event.name == "progress"} == {50}
     assert [event.name for event in seen].count("end") == 1
     assert (seen[-1].name, seen[-1].data) == ("end", get(client, waiting))
 
