@@ -1,6 +1,7 @@
 """Builds a random-weights klein pipeline offline, for tests that need the real classes."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,14 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_base_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a tiny base checkpoint, which honours guidance."""
     return make_tiny_weights(tmp_path_factory.mktemp("tiny") / "base", distilled=False)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Draw with one thread: spinning threads starve each other on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -4,7 +4,8 @@ import base64
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -86,3 +87,20 @@ def until(look: Callable[[], T | None], within_s: float = 30) -> T:
         assert time.monotonic() < deadline, "it did not happen in time"
         threading.Event().wait(0.02)
     return seen
+
+
+def is_ready(client: httpx.Client) -> bool:
+    """Say whether the api answers and a worker is there."""
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def ready_client(url: str, key: str) -> Iterator[httpx.Client]:
+    """Open a client once a worker is ready."""
+    headers = {"X-API-Key": key}
+    with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
+        until(lambda: is_ready(client), within_s=60)
+        yield client

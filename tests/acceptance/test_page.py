@@ -16,7 +16,7 @@ from tests.acceptance.klein import Klein
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: `make browser` as root, or apt-get"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: `make tools` as root, or apt-get"),
     pytest.mark.timeout(120),
 ]
 WAIT_MS = 40_000

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from app.predictions.store import OPEN, record_key
-from tests.acceptance.asking import create, get, order, until
+from tests.acceptance.asking import create, get, is_ready, order, ready_client, until
 from tests.chaos.system import System, running_system
 from tests.fakes import a_prediction, a_store
 from tests.redis_server import RedisServer, running_redis
@@ -33,17 +33,8 @@ def system() -> Iterator[System]:
 
 @pytest.fixture
 def client(system: System) -> Iterator[httpx.Client]:
-    headers = {"X-API-Key": "a-key"}
-    with httpx.Client(base_url=system.url, headers=headers, timeout=60, trust_env=False) as client:
-        until(lambda: is_ready(client), within_s=60)
+    with ready_client(system.url, "a-key") as client:
         yield client
-
-
-def is_ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def is_refused(client: httpx.Client) -> bool:

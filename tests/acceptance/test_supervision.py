@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.predictions.store import decode, record_key
-from tests.acceptance.asking import create, get, until
+from tests.acceptance.asking import create, get, is_ready, ready_client, until
 from tests.chaos.system import Part, System, running_system
 
 pytestmark = pytest.mark.timeout(120)
@@ -29,17 +29,8 @@ def system() -> Iterator[System]:
 
 @pytest.fixture
 def client(system: System) -> Iterator[httpx.Client]:
-    headers = {"X-API-Key": "a-key"}
-    with httpx.Client(base_url=system.url, headers=headers, timeout=60, trust_env=False) as client:
-        until(lambda: is_ready(client), within_s=60)
+    with ready_client(system.url, "a-key") as client:
         yield client
-
-
-def is_ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def running(client: httpx.Client, **inputs: Any) -> str:

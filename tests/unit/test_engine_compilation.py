@@ -18,18 +18,12 @@ from worker.engines.manifest import Manifest
 from worker.engines.tuning import Compile, Quantization, Tuning
 from worker.engines.warm_up import plan_warm_up
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("one_thread"),
+]  # the compiler's own
 
 ON = Tuning(compile=Compile.ON)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Draw with one thread: spinning threads starve each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -20,16 +20,7 @@ from worker.engines.device import translated_errors
 from worker.engines.errors import InvalidOutput
 from worker.engines.pixels import to_picture
 
-pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Draw with one thread: spinning threads starve each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from worker.engines import Lora, Order, Tuning, UnusableLora
 from worker.engines.flux2_klein import Flux2Klein
 from worker.engines.folder import inspect_folder
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
 RANK = 4
 QKV = ("to_q", "to_k", "to_v")
@@ -28,15 +28,6 @@ TARGETS = (
     ("single_transformer_blocks.3.attn.to_out", "single_blocks.3.linear2", 160, 640),
     ("x_embedder", "img_in", 160, 32),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Draw with one thread: spinning threads starve each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def factors():

@@ -13,16 +13,7 @@ from tests.lora_files import write_lora
 from worker.engines import Lora, Order, UnusableLora, open_engine
 from worker.engines.loras import KEPT, LoraShelf
 
-pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Draw with one thread: spinning threads starve each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

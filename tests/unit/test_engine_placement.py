@@ -12,20 +12,11 @@ from worker.engines.pipeline import load_pipeline
 from worker.engines.placement import Placement, Sizes, choose_placement, sizes_of
 from worker.engines.tuning import Quantization
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 GB = 10**9
 # FLUX.2 [klein] 4B in bfloat16, and with an fp8 transformer.
 BF16 = Sizes(text_encoder=int(6.23 * GB), transformer=int(7.75 * GB), vae=int(0.17 * GB))
 FP8 = Sizes(text_encoder=int(6.23 * GB), transformer=int(4.1 * GB), vae=int(0.17 * GB))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Draw with one thread: spinning threads starve each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,8 @@ from worker.engines.quantization import (
 )
 from worker.engines.tuning import Quantization
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Draw with one thread: spinning threads starve each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def on_any_device(name, make_config):
