@@ -6,12 +6,14 @@ from datetime import timedelta
 import pytest
 import torch
 
+from worker.weights.recipe.autoencoder import AutoencoderPhase, draw_batch, mean_latents
 from worker.weights.recipe.budget import Budget, learning_rate
 from worker.weights.recipe.model import new_autoencoder
 from worker.weights.recipe.muon import fused_rows, orthogonalise
 from worker.weights.recipe.pool import Encoder
 from worker.weights.recipe.tokenizer import new_tokenizer
 from worker.weights.recipe.transformer import TransformerPhase, sample_times
+from worker.weights.recipe.world import Canvas, Sampler
 
 
 def test_orthogonalised_matrices_stretch_nothing_much():
@@ -91,3 +93,27 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
     ends = [run(tmp_path / name, 2).parameters() for name in ("one", "two")]
 
     assert all(torch.equal(one, two) for one, two in zip(*ends, strict=True))
+
+
+@pytest.mark.timeout(60)
+def test_training_the_decoder_leaves_the_latents(tmp_path):
+    """A transformer that learned the latents still fits; the pictures made of them change."""
+    torch.manual_seed(0)
+    autoencoder = new_autoencoder().eval().requires_grad_(False)
+    phase = AutoencoderPhase(
+        folder=tmp_path,
+        minutes=60,
+        seed=0,
+        device=torch.device("cpu"),
+        only_decoder_of=autoencoder,
+        most_steps=2,
+        report=lambda _: None,
+    )
+    trained = phase.train()
+    with torch.no_grad():
+        pixels = draw_batch(Sampler(random.Random(1)), 2, Canvas())
+        latents = mean_latents(autoencoder, pixels)
+        decoded = [each.decode(latents).sample for each in (autoencoder, trained)]
+
+        assert torch.equal(mean_latents(trained, pixels), latents)
+    assert not torch.equal(*decoded)

@@ -23,7 +23,9 @@ from worker.weights.recipe.tokenizer import new_tokenizer
 from worker.weights.recipe.transformer import Networks, TransformerPhase
 from worker.weights.recipe.world import Sampler
 
-AUTOENCODER_SHARE = 0.25
+# of the minutes; the decoder alone goes on once the transformer has learned the latents
+AUTOENCODER_SHARE = 0.2
+DECODER_SHARE = 0.2
 DEFAULT_MINUTES = {"cuda": 20.0, "cpu": 120.0}
 EVALUATION_MINUTES = {"cuda": 3, "cpu": 12}
 
@@ -42,13 +44,13 @@ class Recipe:
     share: float  # of the evaluation's samples
 
     def run(self) -> None:
-        """Train both phases, write the folder, measure it and write its card."""
+        """Train all phases, write the folder, measure it and write its card."""
         self.state.mkdir(parents=True, exist_ok=True)
         tokenizer = self._tokenizer()
         autoencoder = self._autoencoder()
         phase = TransformerPhase(
             folder=self.state,
-            minutes=self.minutes * (1 - AUTOENCODER_SHARE),
+            minutes=self.minutes * (1 - AUTOENCODER_SHARE - DECODER_SHARE),
             seed=self.seed,
             device=self.device,
             encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=self.device),
@@ -59,7 +61,8 @@ class Recipe:
             report=tqdm.write,
             on_save=lambda networks, _: self._look(networks, autoencoder, tokenizer),
         )
-        self._write(phase.train(), autoencoder, tokenizer)
+        networks = phase.train()
+        self._write(networks, self._with_decoder(autoencoder), tokenizer)
         evaluate(self.out, self.device, facts=self._facts(), share=self.share)
 
     def _tokenizer(self) -> Tokenizer:
@@ -72,22 +75,31 @@ class Recipe:
 
     def _autoencoder(self) -> Autoencoder:
         done = self.state / "autoencoder.done.pt"
-        phase = AutoencoderPhase(
-            folder=self.state,
-            minutes=self.minutes * AUTOENCODER_SHARE,
-            seed=self.seed,
-            device=self.device,
-            resume=self.resume,
-            report=tqdm.write,
-        )
         if self.resume and done.exists():
             autoencoder = new_autoencoder().to(self.device)
             autoencoder.load_state_dict(torch.load(done, map_location=self.device))
         else:
-            autoencoder = phase.train()
+            autoencoder = self._autoencoder_phase(AUTOENCODER_SHARE).train()
             set_statistics(autoencoder, self.device)
             torch.save(autoencoder.state_dict(), done)
         return autoencoder.eval().requires_grad_(False)
+
+    def _with_decoder(self, autoencoder: Autoencoder) -> Autoencoder:
+        """Train its decoder further; the latents stay what the transformer has learned."""
+        return self._autoencoder_phase(DECODER_SHARE, only_decoder_of=autoencoder).train()
+
+    def _autoencoder_phase(
+        self, share: float, *, only_decoder_of: Autoencoder | None = None
+    ) -> AutoencoderPhase:
+        return AutoencoderPhase(
+            folder=self.state,
+            minutes=self.minutes * share,
+            seed=self.seed,
+            device=self.device,
+            only_decoder_of=only_decoder_of,
+            resume=self.resume,
+            report=tqdm.write,
+        )
 
     def _write(self, networks: Networks, autoencoder: Autoencoder, tokenizer: Tokenizer) -> None:
         write_folder(
@@ -109,7 +121,7 @@ class Recipe:
 
     def _facts(self) -> dict[str, str]:
         return {
-            "time": f"{self.minutes:.0f} minutes, a quarter of them for the autoencoder",
+            "time": f"{self.minutes:.0f} minutes, two fifths of them for the autoencoder",
             "device": describe_device(self.device),
             "seed": str(self.seed),
         }

@@ -79,16 +79,22 @@ class AutoencoderPhase:
     minutes: float
     seed: int
     device: torch.device
+    only_decoder_of: Autoencoder | None = None  # its latents stay, so that others may learn them
     resume: bool = False
+    most_steps: int | None = None
     report: Callable[[str], None] = print
 
     def train(self) -> Autoencoder:
         """Train until the minutes are over, and give the averaged autoencoder."""
         torch.manual_seed(self.seed)
         rng = random.Random(self.seed)  # noqa: S311  not for secrets
-        autoencoder = new_autoencoder().to(self.device).train()
+        autoencoder = copy.deepcopy(self.only_decoder_of or new_autoencoder())
+        autoencoder = autoencoder.to(self.device).requires_grad_(True).train()
         autoencoder.bn.eval()
         averaged = copy.deepcopy(autoencoder)
+        if self.only_decoder_of is not None:
+            autoencoder.encoder.requires_grad_(False)
+            autoencoder.quant_conv.requires_grad_(False)
         muon, adam = optimisers(
             [autoencoder],
             inside=lambda name: "_in." not in name and "conv_out" not in name,
@@ -96,7 +102,7 @@ class AutoencoderPhase:
             adam_lr=ADAM_LR,
         )
         loop = Loop(
-            path=self.folder / "autoencoder.pt",
+            path=self.folder / ("decoder.pt" if self.only_decoder_of else "autoencoder.pt"),
             minutes=self.minutes,
             parts={"model": autoencoder, "average": averaged},
             optimisers=((muon, MUON_LR), (adam, ADAM_LR)),
@@ -107,6 +113,7 @@ class AutoencoderPhase:
             ),
             rng=rng,
             report=self.report,
+            most_steps=self.most_steps,
         )
         if self.resume:
             loop.resume(self.device)
