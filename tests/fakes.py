@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import redis
 
+from app.predictions.names import OPEN
 from app.predictions.prediction import Prediction
 from app.predictions.queue import Queues
-from app.predictions.store import OPEN, Store
+from app.predictions.store import Store
 from app.storage import Storage
 from app.storage.errors import StorageError
 from worker.engines import Cancelled, OnPreview, Order, Result

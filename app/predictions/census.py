@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import UnknownPrediction
+from app.predictions.outage import redis_errors
 from app.predictions.queue import Queues
 from app.predictions.roster import Roster, Worker
-from app.predictions.store import Store, redis_errors
+from app.predictions.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import redis
 
 from app.predictions.catalog import CheckpointKind
 from app.predictions.clock import Clock
-from app.predictions.store import redis_errors
+from app.predictions.outage import redis_errors
 
 WORKERS = "klein:workers"
 SEEN_S = 15.0  # an announcement older than this means the worker is gone

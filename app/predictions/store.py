@@ -1,14 +1,9 @@
 """The predictions in Redis: every transition is a pure function applied by one compare-and-set script.
 
-Keys: `klein:prediction:{id}` the record · `klein:open` ids by the time somebody must look at them ·
-`klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{word}` the id that a repeated request gets ·
-`klein:expiry` final ids by the time they are deleted · `klein:webhooks:due` ids by the time of the next webhook attempt ·
-`klein:webhooks:of:{key}` a key's ids with a webhook · what `accounts` says. All times that decide anything are Redis's
-own. A queue token is pushed in the transaction that makes it necessary.
+All times that decide anything are Redis's own. A queue token is pushed in the transaction that makes it necessary.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -17,8 +12,8 @@ import redis
 from pydantic import TypeAdapter
 
 from app.metrics import ACCEPTED, ENDED, STAGE_SECONDS, Stage
+from app.predictions import scripts
 from app.predictions.accounts import (
-    REFUSAL,
     UNLIMITED,
     Refusal,
     Terms,
@@ -29,104 +24,32 @@ from app.predictions.accounts import (
     nanodollars,
     spent_key,
 )
-from app.predictions.errors import KeyReused, KleinError, Unavailable, UnknownPrediction
+from app.predictions.errors import KeyReused, KleinError, UnknownPrediction
+from app.predictions.names import (
+    CHANGED_CHANNEL,
+    EXPIRY,
+    FINAL_CHANNEL,
+    OPEN,
+    WEBHOOKS_DUE,
+    deliveries_key,
+    delivery_key,
+    history_key,
+    idempotency_key,
+    preview_key,
+    record_key,
+)
+from app.predictions.outage import redis_errors
 from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
 from app.tracing import add_span
 
-FINAL_CHANNEL = "klein:final"
-CHANGED_CHANNEL = "klein:changed"  # what is not the end: a claim, a step, a renewed lease
-OPEN = "klein:open"
-EXPIRY = "klein:expiry"
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
 PREVIEW_KEPT = timedelta(minutes=1)
 PREVIEW_MAX_BYTES = 64 * 1024
-WEBHOOKS_DUE = "klein:webhooks:due"
-RATE_OVER = timedelta(
-    minutes=1
-)  # the time over which the rate is measured at which predictions end
+RATE_OVER = timedelta(minutes=1)  # over which the rate is measured at which predictions end
 
 _RECORD = TypeAdapter(Prediction)
-# binds `now`, in ms of Redis time, for the script that follows
-NOW_MS = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
-# KEYS record, open, history, held, spent, and with an idempotency key the id that it stands for
-# ARGV record, id, created (ms), look again after (ms), idempotency key kept for (ms), and what `refusal` judges
-# gives the id that was accepted, or why none was. Redis's client sends it again where the reply was lost: by then the
-# prediction may have moved on.
-_ADD = f"""{NOW_MS}{REFUSAL}
-if KEYS[6] then
-  local first = redis.call('GET', KEYS[6])
-  if first and first ~= ARGV[2] then return {{first, ''}} end
-end
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX') then return {{ARGV[2], ''}} end
-local refused = refusal(KEYS[2], KEYS[4], KEYS[5], unpack(ARGV, 6))
-if refused ~= '' then
-  redis.call('DEL', KEYS[1])
-  return {{'', refused}}
-end
-if KEYS[6] then redis.call('SET', KEYS[6], ARGV[2], 'PX', ARGV[5]) end
-redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[2])
-redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
-redis.call('HSET', KEYS[4], ARGV[2], ARGV[7])
-return {{ARGV[2], ''}}
-"""
-# KEYS open, held, spent; ARGV what `refusal` judges
-_CHECK = f"{REFUSAL} return refusal(KEYS[1], KEYS[2], KEYS[3], unpack(ARGV))"
-# KEYS record; the record beside the time (ms) at which it was read
-_READ = f"{NOW_MS} return {{now, redis.call('GET', KEYS[1])}}"
-# KEYS open, preview; ARGV id, picture, kept for (s): there is none after the end
-_SHOW = """
-if redis.call('ZSCORE', KEYS[1], ARGV[1]) then redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3]) end
-"""
-# KEYS record, open, expiry, webhooks due, webhooks of the key, held, spent, preview
-# ARGV old, new, id, next look (ms; '' when final), expiry (ms), channel, webhook due (ms; '' for none), month, cost
-_CHANGE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2])
-if ARGV[4] ~= '' then
-  redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
-else
-  redis.call('ZREM', KEYS[2], ARGV[3])
-  redis.call('ZADD', KEYS[3], ARGV[5], ARGV[3])
-  redis.call('DEL', KEYS[8])
-  redis.call('HDEL', KEYS[6], ARGV[3])
-  if ARGV[9] ~= '0' then redis.call('HINCRBY', KEYS[7], ARGV[8], ARGV[9]) end
-  if ARGV[7] ~= '' then
-    redis.call('ZADD', KEYS[4], ARGV[7], ARGV[3])
-    redis.call('ZADD', KEYS[5], ARGV[7], ARGV[3])
-  end
-end
-redis.call('PUBLISH', ARGV[6], ARGV[3])
-return 1
-"""
-# KEYS open or expiry; ARGV most, look again after (ms): whoever gets an id has that long to deal with it
-_DUE = f"""{NOW_MS}
-local ids = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
-for _, id in ipairs(ids) do redis.call('ZADD', KEYS[1], now + ARGV[2], id) end
-return ids
-"""
-
 Transition = Callable[[Prediction, datetime], Prediction]
-
-
-def record_key(prediction_id: str) -> str:
-    """Name the Redis key of a record."""
-    return f"klein:prediction:{prediction_id}"
-
-
-def preview_key(prediction_id: str) -> str:
-    """Name the Redis key of the picture as it looks by now."""
-    return f"klein:preview:{prediction_id}"
-
-
-def delivery_key(prediction_id: str) -> str:
-    """Name the Redis key of a webhook delivery's record."""
-    return f"klein:webhook:{prediction_id}"
-
-
-def deliveries_key(key_id: str) -> str:
-    """Name the Redis key of an API key's deliveries by age."""
-    return f"klein:webhooks:of:{key_id}"
 
 
 def decode(record: bytes | None, prediction_id: str) -> Prediction:
@@ -134,15 +57,6 @@ def decode(record: bytes | None, prediction_id: str) -> Prediction:
     if record is None:
         raise UnknownPrediction(prediction_id)
     return _RECORD.validate_json(record)
-
-
-@contextmanager
-def redis_errors() -> Iterator[None]:
-    """Translate Redis being away, full or read-only into Unavailable."""
-    try:
-        yield
-    except redis.RedisError as exc:
-        raise Unavailable("Redis does not answer") from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,15 +83,15 @@ class Store:
         TooManyRequests or BudgetSpent.
         """
         idempotency = prediction.idempotency
-        keys = [record_key(prediction.id), OPEN, _history_key(prediction.key_id)]
+        keys = [record_key(prediction.id), OPEN, history_key(prediction.key_id)]
         keys += [held_key(prediction.key_id), spent_key(prediction.key_id)]
         if idempotency is not None:
-            keys.append(_idempotency_key(prediction.key_id, idempotency))
+            keys.append(idempotency_key(prediction.key_id, idempotency.key))
         pipe = self._redis.pipeline()
         with redis_errors():
             self._queues.push(prediction, pipe)
             pipe.eval(
-                _ADD,
+                scripts.ADD,
                 len(keys),
                 *keys,
                 _RECORD.dump_json(prediction),
@@ -202,14 +116,14 @@ class Store:
         """Refuse early what `add` would refuse. Raises TooManyRequests or BudgetSpent."""
         keys = (OPEN, held_key(key_id), spent_key(key_id))
         with redis_errors():
-            refused = self._redis.eval(_CHECK, len(keys), *keys, *terms.words(now))
+            refused = self._redis.eval(scripts.CHECK, len(keys), *keys, *terms.words(now))
         if refused:
             raise self._error(Refusal(cast("bytes", refused).decode()), terms, now)
 
     def recall(self, key_id: str, idempotency: Idempotency) -> Prediction | None:
         """Find what this request made when it came before. Raises KeyReused where it was another."""
         with redis_errors():
-            first = self._redis.get(_idempotency_key(key_id, idempotency))
+            first = self._redis.get(idempotency_key(key_id, idempotency.key))
         if first is None:
             return None
         return _repeated(self.get(cast("bytes", first).decode()), idempotency)
@@ -228,7 +142,9 @@ class Store:
         key = record_key(prediction_id)
         while True:
             with redis_errors():
-                now_ms, record = cast("tuple[int, bytes | None]", self._redis.eval(_READ, 1, key))
+                now_ms, record = cast(
+                    "tuple[int, bytes | None]", self._redis.eval(scripts.READ, 1, key)
+                )
             now = _at(now_ms)
             before = decode(record, prediction_id)
             after = transition(before, now)
@@ -243,7 +159,7 @@ class Store:
                 elif after.token != before.token:
                     self._queues.push(after, pipe)  # harmless where the change loses its race
                 pipe.eval(
-                    _CHANGE,
+                    scripts.CHANGE,
                     8,
                     key,
                     OPEN,
@@ -275,7 +191,7 @@ class Store:
         keys = (OPEN, preview_key(prediction_id))
         kept_s = round(PREVIEW_KEPT.total_seconds())
         with redis_errors():
-            self._redis.eval(_SHOW, len(keys), *keys, prediction_id, preview, kept_s)
+            self._redis.eval(scripts.SHOW, len(keys), *keys, prediction_id, preview, kept_s)
 
     def due(self, most: int = 1000) -> list[Prediction]:
         """List open predictions that nobody has looked at in time; the next look is QUEUE_CHECK away."""
@@ -306,13 +222,13 @@ class Store:
         """Forget a final prediction; its files are the caller's to delete, before."""
         pipe = self._redis.pipeline()
         pipe.delete(record_key(prediction.id))
-        pipe.zrem(_history_key(prediction.key_id), prediction.id)
+        pipe.zrem(history_key(prediction.key_id), prediction.id)
         pipe.zrem(EXPIRY, prediction.id)
         pipe.delete(delivery_key(prediction.id))
         pipe.zrem(WEBHOOKS_DUE, prediction.id)
         pipe.zrem(deliveries_key(prediction.key_id), prediction.id)
         if prediction.idempotency is not None:
-            pipe.delete(_idempotency_key(prediction.key_id, prediction.idempotency))
+            pipe.delete(idempotency_key(prediction.key_id, prediction.idempotency.key))
         with redis_errors():
             pipe.execute()
 
@@ -330,7 +246,7 @@ class Store:
         """Page through a key's predictions, newest first; at most `most` records are looked at."""
         with redis_errors():
             ids = self._redis.zrange(
-                _history_key(key_id),
+                history_key(key_id),
                 _ms(until),
                 _ms(since),
                 desc=True,
@@ -354,7 +270,9 @@ class Store:
 
     def _listed(self, key: str, most: int) -> list[Prediction]:
         with redis_errors():
-            ids = self._redis.eval(_DUE, 1, key, most, round(QUEUE_CHECK.total_seconds() * 1000))
+            ids = self._redis.eval(
+                scripts.DUE, 1, key, most, round(QUEUE_CHECK.total_seconds() * 1000)
+            )
         return list(self.read_all([i.decode() for i in cast("list[bytes]", ids)]))
 
     def read_all(self, ids: list[str]) -> Iterator[Prediction]:
@@ -387,14 +305,6 @@ def _count(before: Prediction, after: Prediction) -> None:
         STAGE_SECONDS.labels(Stage.QUEUED).observe(
             (after.started_at - after.created_at).total_seconds()
         )
-
-
-def _history_key(key_id: str) -> str:
-    return f"klein:history:{key_id}"
-
-
-def _idempotency_key(key_id: str, idempotency: Idempotency) -> str:
-    return f"klein:idempotency:{key_id}:{idempotency.key}"
 
 
 def _repeated(first: Prediction, idempotency: Idempotency) -> Prediction:

@@ -2,8 +2,9 @@
 
 from app.logs import log
 from app.metrics import REISSUED
+from app.predictions.outage import redis_errors
 from app.predictions.queue import Queues
-from app.predictions.store import Store, redis_errors
+from app.predictions.store import Store
 from app.storage import Storage
 from app.storage.errors import StorageError
 

@@ -13,15 +13,10 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from app.logs import log
+from app.predictions.names import CHANGED_CHANNEL, FINAL_CHANNEL, preview_key, record_key
+from app.predictions.outage import redis_errors
 from app.predictions.prediction import Prediction
-from app.predictions.store import (
-    CHANGED_CHANNEL,
-    FINAL_CHANNEL,
-    decode,
-    preview_key,
-    record_key,
-    redis_errors,
-)
+from app.predictions.store import decode
 
 POLL_S = 10.0  # a lost announcement costs at most this much waiting
 RECONNECT_S = 0.5

@@ -13,16 +13,11 @@ import redis
 from pydantic import TypeAdapter
 
 from app.predictions.errors import KleinError
+from app.predictions.names import WEBHOOKS_DUE, deliveries_key, delivery_key, record_key
+from app.predictions.outage import redis_errors
 from app.predictions.prediction import Prediction
-from app.predictions.store import (
-    NOW_MS,
-    WEBHOOKS_DUE,
-    Store,
-    deliveries_key,
-    delivery_key,
-    record_key,
-    redis_errors,
-)
+from app.predictions.scripts import NOW_MS
+from app.predictions.store import Store
 from app.webhooks.delivery import Attempt, Delivery, first_delivery
 
 LEASE = timedelta(seconds=60)  # longer than one attempt can take

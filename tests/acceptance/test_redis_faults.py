@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 import pytest
 import redis
 
-from app.predictions.store import OPEN, record_key
+from app.predictions.names import OPEN, record_key
 from tests.acceptance.asking import create, get, is_ready, order, ready_client, until
 from tests.chaos.system import System, running_system
 from tests.fakes import a_prediction, a_store

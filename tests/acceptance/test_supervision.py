@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.predictions.store import decode, record_key
+from app.predictions.names import record_key
+from app.predictions.store import decode
 from tests.acceptance.asking import create, get, is_ready, ready_client, until
 from tests.chaos.system import Part, System, running_system
 

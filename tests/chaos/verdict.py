@@ -10,7 +10,7 @@ from PIL import Image
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from app.predictions.store import OPEN
+from app.predictions.names import OPEN
 from tests.chaos.load import FINAL, Asked, look
 from tests.chaos.system import System
 from tests.receiver import Receiver

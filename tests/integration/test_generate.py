@@ -17,10 +17,11 @@ from rq.serializers import JSONSerializer
 
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import Unavailable
+from app.predictions.names import OPEN
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
 from app.predictions.queue import Queues, Token, open_queue
 from app.predictions.roster import Roster
-from app.predictions.store import OPEN, Store
+from app.predictions.store import Store
 from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
 from tests.fakes import (

@@ -9,10 +9,11 @@ from threading import Barrier
 import pytest
 import redis
 
-from app.predictions import store as store_module
+from app.predictions import scripts
 from app.predictions.errors import KeyReused
+from app.predictions.names import OPEN
 from app.predictions.prediction import Idempotency
-from app.predictions.store import IDEMPOTENCY_KEPT, OPEN
+from app.predictions.store import IDEMPOTENCY_KEPT
 from tests.fakes import a_prediction, a_store, lossy_network
 from tests.redis_server import running_redis
 
@@ -46,9 +47,9 @@ def test_twins_make_one_prediction(connection):
 
 def test_without_the_look_twins_make_many(connection, monkeypatch):
     """A script that does not look for the key accepts each twin: the test above can fail."""
-    blind = store_module._ADD.replace("if first and", "if false and")
-    assert blind != store_module._ADD
-    monkeypatch.setattr(store_module, "_ADD", blind)  # a mutant is what patching is for
+    blind = scripts.ADD.replace("if first and", "if false and")
+    assert blind != scripts.ADD
+    monkeypatch.setattr(scripts, "ADD", blind)  # a mutant is what patching is for
 
     assert len(add_twins(connection)) == TWINS
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.keys import KeyRing
 from app.main import create_app
-from app.predictions import store as store_module
+from app.predictions import scripts
 from app.predictions.accounts import Limits, Terms, spent_key
 from app.predictions.errors import BudgetSpent, TooManyRequests, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Status
@@ -80,9 +80,9 @@ def test_of_many_at_once_no_more_than_allowed_are_accepted(redis_server, connect
 )
 def test_without_the_judgement_all_are_accepted(redis_server, connection, limit, monkeypatch):
     """A script that does not judge accepts all twenty: the test above can fail."""
-    blind = store_module._ADD.replace("if refused ~= ''", "if false")
-    assert blind != store_module._ADD
-    monkeypatch.setattr(store_module, "_ADD", blind)  # a mutant is what patching is for
+    blind = scripts.ADD.replace("if refused ~= ''", "if false")
+    assert blind != scripts.ADD
+    monkeypatch.setattr(scripts, "ADD", blind)  # a mutant is what patching is for
 
     assert accepted(redis_server, 20, **limit) == 20
 

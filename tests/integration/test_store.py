@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.predictions.errors import AlreadyFinal, KleinError, Lost, Unavailable, UnknownPrediction
+from app.predictions.names import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.prediction import Output, Prediction, Status
-from app.predictions.store import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from tests.fakes import NOW, a_prediction, a_store, lapse, lossy_network, make_due
 
 QUEUE = "rq:queue:klein-distilled"

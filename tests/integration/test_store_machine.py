@@ -21,12 +21,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from app.predictions import store
+from app.predictions import scripts
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import AlreadyFinal, Lost
+from app.predictions.names import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Failure, Output, Prediction, Status
 from app.predictions.queue import Queues
-from app.predictions.store import EXPIRY, FINAL_CHANNEL, OPEN, Store, record_key
+from app.predictions.store import Store
 from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
 from tests.fakes import a_prediction, end_gap, lapse, make_due
@@ -304,8 +305,8 @@ def test_no_order_of_calls_breaks_the_store(machine):
 MUTANTS = {
     "no fence": (Prediction, "_require", lambda _self, _owner: None),
     "no reconciler": (Upkeep, "reconcile", lambda _self: 0),
-    "no compare": (store, "_CHANGE", store._CHANGE.replace("return 0", "local lost = 0", 1)),
-    "an accept that overwrites": (store, "_ADD", store._ADD.replace(", 'NX')", ")")),
+    "no compare": (scripts, "CHANGE", scripts.CHANGE.replace("return 0", "local lost = 0", 1)),
+    "an accept that overwrites": (scripts, "ADD", scripts.ADD.replace(", 'NX')", ")")),
     "no lease": (Prediction, "due_at", lambda _self, _now: None),
 }
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from app.predictions.clock import Clock
+from app.predictions.names import OPEN
 from app.predictions.prediction import Cause, Status, Timeouts
 from app.predictions.queue import Queues
-from app.predictions.store import OPEN
 from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
 from tests.fakes import a_prediction, a_store, make_due

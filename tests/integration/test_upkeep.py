@@ -10,8 +10,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.predictions.errors import Unavailable, UnknownPrediction
+from app.predictions.names import EXPIRY
 from app.predictions.queue import Queues
-from app.predictions.store import EXPIRY
 from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
 from app.uploads import Uploads

@@ -9,8 +9,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 
 from app.predictions.errors import Unavailable, UnknownPrediction
+from app.predictions.names import FINAL_CHANNEL, OPEN
 from app.predictions.prediction import Status
-from app.predictions.store import FINAL_CHANNEL, OPEN
 from app.predictions.watch import Watch
 from tests.fakes import a_prediction, a_store
 from tests.redis_server import running_redis

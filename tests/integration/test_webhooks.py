@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.outbound import Outbound
+from app.predictions.names import WEBHOOKS_DUE, deliveries_key, delivery_key
 from app.predictions.prediction import Webhook
-from app.predictions.store import WEBHOOKS_DUE, deliveries_key, delivery_key
 from app.webhooks.outbox import Outbox, UnknownWebhook
 from app.webhooks.send import Sender
 from tests.fakes import a_prediction, a_store, eventually, make_due
