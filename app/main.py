@@ -12,7 +12,7 @@ from app.api.errors import install_errors
 from app.api.requests import RequestLog
 from app.connections import open_readers, open_redis
 from app.dialects.answers import answer_at
-from app.dialects.eachlabs import events, routes, upload_routes, webhook_routes, wire
+from app.dialects.eachlabs import events, model_routes, routes, upload_routes, webhook_routes, wire
 from app.dialects.openai import routes as openai
 from app.dialects.replicate import routes as replicate
 from app.images.source import ImageSource
@@ -106,8 +106,8 @@ def create_app(settings: Settings) -> FastAPI:
     install_errors(app, answer_at)
     app.include_router(openai.models)  # before the hosted models, whose paths it shares
     app.include_router(openai.images)
-    app.include_router(routes.private)
-    app.include_router(routes.public)
+    app.include_router(routes.router)
+    app.include_router(model_routes.router)
     app.include_router(events.router)
     app.include_router(webhook_routes.router)
     app.include_router(upload_routes.router)

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -14,7 +14,7 @@ from app.api.errors import BadRequest
 from app.dialects.dependencies import PicturesOf, ServiceOf, shower, wait_for_end
 from app.dialects.eachlabs import bodies, wire
 from app.dialects.eachlabs.output import classification_of
-from app.predictions.catalog import MODELS, find_model
+from app.dialects.eachlabs.responses import answers, refusals
 from app.predictions.prediction import Prediction, Timeouts
 from app.predictions.service import Service
 
@@ -23,15 +23,7 @@ HISTORY = timedelta(days=90)
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,6})?)", re.IGNORECASE)
 
 
-def _answers(ok: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
-    answers: dict[int | str, dict[str, Any]] = dict.fromkeys(errors, _ERROR)
-    return answers | {200: {"model": ok}}
-
-
-_ERROR = {"model": bodies.ErrorBody}
-_ALWAYS: dict[int | str, dict[str, Any]] = {503: _ERROR}
-private = APIRouter(tags=["predictions"], responses=_ALWAYS | {401: _ERROR})
-public = APIRouter(tags=["models"], responses=_ALWAYS)
+router = APIRouter(tags=["predictions"], responses=refusals(401, 503))
 
 
 async def _view(request: Request, pictures: PicturesOf) -> wire.View:
@@ -100,13 +92,13 @@ _CREATE_DOCS = {
 }
 
 
-@private.post(
+@router.post(
     "/v1/prediction",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
-    responses=_answers(bodies.Accepted, 400, 402, 404, 409, 413, 422, 429),
+    responses=answers(bodies.Accepted, 400, 402, 404, 409, 413, 422, 429),
 )
-@private.post("/v1/prediction/", include_in_schema=False, response_model=None)
+@router.post("/v1/prediction/", include_in_schema=False, response_model=None)
 def create(  # noqa: PLR0913 -- FastAPI passes each part by name
     key_id: KeyId,
     body: CreateBody,
@@ -119,13 +111,13 @@ def create(  # noqa: PLR0913 -- FastAPI passes each part by name
     return JSONResponse(view.accepted(_submit(key_id, body, service, view, timeouts, word)))
 
 
-@private.post(
+@router.post(
     "/v1/prediction/run",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
-    responses=_answers(bodies.RunBody, 400, 402, 404, 409, 413, 422, 429),
+    responses=answers(bodies.RunBody, 400, 402, 404, 409, 413, 422, 429),
 )
-@private.post("/v1/prediction/run/", include_in_schema=False, response_model=None)
+@router.post("/v1/prediction/run/", include_in_schema=False, response_model=None)
 async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
     request: Request,
     key_id: KeyId,
@@ -142,10 +134,10 @@ async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
     return JSONResponse(await run_in_threadpool(view.run, ended, shower(ended, service, view)))
 
 
-@private.get(
+@router.get(
     "/v1/prediction/{prediction_id}",
     response_model=None,
-    responses=_answers(bodies.PredictionBody, 400, 404, 429),
+    responses=answers(bodies.PredictionBody, 400, 404, 429),
 )
 async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     request: Request,
@@ -170,25 +162,23 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     return JSONResponse(view.prediction(prediction, show))
 
 
-@private.post(
+@router.post(
     "/v1/prediction/{prediction_id}/cancel",
     response_model=None,
-    responses=_answers(bodies.Accepted, 404, 409),
+    responses=answers(bodies.Accepted, 404, 409),
 )
-@private.post(
-    "/v1/prediction/{prediction_id}/cancel/", include_in_schema=False, response_model=None
-)
+@router.post("/v1/prediction/{prediction_id}/cancel/", include_in_schema=False, response_model=None)
 def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, view: ViewOf) -> Response:
     """Cancel a prediction that has not ended."""
     return JSONResponse(view.cancelled(service.cancel(key_id, prediction_id)))
 
 
-@private.get(
+@router.get(
     "/v1/executions",
     response_model=None,
-    responses=_answers(bodies.Executions, 400),
+    responses=answers(bodies.Executions, 400),
 )
-@private.get("/v2/executions", include_in_schema=False, response_model=None)
+@router.get("/v2/executions", include_in_schema=False, response_model=None)
 def executions(  # noqa: PLR0913 -- one argument a filter
     key_id: KeyId,
     service: ServiceOf,
@@ -230,61 +220,6 @@ def executions(  # noqa: PLR0913 -- one argument a filter
             "limit": limit,
         }
     )
-
-
-@public.get(
-    "/v1/models",
-    response_model=None,
-    responses=_answers(list[bodies.ModelBody], 400),
-)
-def models(
-    service: ServiceOf,
-    name: Annotated[str, Query(description="Only models whose title or slug contains this.")] = "",
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
-) -> Response:
-    """List the models that this server's workers hold."""
-    served = service.roster.served()
-    wanted = name.lower()
-    found = [
-        wire.model_body(m, service.roster.weights_of(m.checkpoint))
-        for m in MODELS.values()
-        if m.checkpoint in served and (wanted in m.slug.lower() or wanted in m.title.lower())
-    ]
-    return JSONResponse(found[offset : offset + limit])
-
-
-@public.get(
-    "/v1/models/{slug}",
-    response_model=None,
-    responses=_answers(bodies.ModelBody, 404),
-)
-def model_by_path(slug: str, service: ServiceOf) -> Response:
-    """Show one model and the input it takes."""
-    model = find_model(slug, service.roster.served())
-    return JSONResponse(wire.model_body(model, service.roster.weights_of(model.checkpoint)))
-
-
-@public.get(
-    "/v1/model",
-    response_model=None,
-    responses=_answers(bodies.ModelBody, 400, 404),
-)
-def model_by_query(service: ServiceOf, slug: Annotated[str, Query()] = "") -> Response:
-    """Show one model and the input it takes."""
-    if not slug:
-        raise BadRequest("slug parameter is required", "slug: name a model")
-    return model_by_path(slug, service)
-
-
-@public.get(
-    "/v1/models/{slug}/schemas/openapi",
-    response_model=None,
-    responses=_answers(dict[str, Any], 404),
-)
-def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
-    """Describe the API for one model alone."""
-    return JSONResponse(wire.model_openapi(find_model(slug, service.roster.served()), view.base))
 
 
 def _submit(  # noqa: PLR0913 -- all that a caller can say of a request

@@ -14,15 +14,15 @@ from app.api.errors import BadRequest
 from app.api.uploads import FILE_ID
 from app.dialects.dependencies import ServiceOf
 from app.dialects.eachlabs import bodies
+from app.dialects.eachlabs.responses import answers, refusals
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.pictures import time_text
 from app.images.media_type import SUFFIXES
 from app.storage.links import Links
 from app.uploads import KEPT, KEPT_MOST, Uploads
 
-_ERROR = {"model": bodies.ErrorBody}
 _ALIASES = {"image/jpg": "image/jpeg"}
-router = APIRouter(tags=["uploads"], responses={400: _ERROR, 401: _ERROR, 503: _ERROR})
+router = APIRouter(tags=["uploads"], responses=refusals(400, 401, 503))
 
 
 async def _body(request: Request) -> bodies.PresignBody:
@@ -52,7 +52,7 @@ UploadsOf = Annotated[Uploads, Depends(_uploads)]
             "content": {"application/json": {"schema": bodies.PresignBody.model_json_schema()}},
         }
     },
-    responses={200: {"model": bodies.Presigned}, 413: _ERROR, 422: _ERROR, 429: _ERROR},
+    responses=answers(bodies.Presigned, 413, 422, 429),
 )
 @router.post("/v1/upload/presign/", include_in_schema=False, response_model=None)
 def presign(  # noqa: PLR0913 -- one argument a part of the request

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app.api.auth import KeyId
 from app.dialects.eachlabs import bodies
+from app.dialects.eachlabs.responses import answers, refusals
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.eachlabs.webhook import attempts_of, delivery_body
 from app.dialects.eachlabs.wire import View
@@ -15,8 +16,7 @@ from app.predictions.prediction import Prediction
 from app.webhooks.delivery import Delivery
 from app.webhooks.outbox import Outbox
 
-_ERROR = {"model": bodies.ErrorBody}
-router = APIRouter(tags=["webhooks"], responses={401: _ERROR, 503: _ERROR})
+router = APIRouter(tags=["webhooks"], responses=refusals(401, 503))
 
 
 async def _outbox(request: Request) -> Outbox:
@@ -30,7 +30,7 @@ OutboxOf = Annotated[Outbox, Depends(_outbox)]
 @router.get(
     "/v1/webhooks",
     response_model=None,
-    responses={200: {"model": bodies.Webhooks}, 400: _ERROR},
+    responses=answers(bodies.Webhooks, 400),
 )
 def webhooks(
     key_id: KeyId,
@@ -54,7 +54,7 @@ def webhooks(
 @router.get(
     "/v1/webhooks/{prediction_id}",
     response_model=None,
-    responses={200: {"model": bodies.WebhookWithAttempts}, 404: _ERROR},
+    responses=answers(bodies.WebhookWithAttempts, 404),
 )
 def webhook(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -> Response:
     """Show a prediction's webhook delivery with every attempt."""
@@ -64,7 +64,7 @@ def webhook(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -
 @router.post(
     "/v1/webhooks/{prediction_id}/redeliver",
     response_model=None,
-    responses={200: {"model": bodies.WebhookWithAttempts}, 404: _ERROR},
+    responses=answers(bodies.WebhookWithAttempts, 404),
 )
 @router.post(
     "/v1/webhooks/{prediction_id}/redeliver/", include_in_schema=False, response_model=None

@@ -1,0 +1,70 @@
+"""The hosted API's models, which anyone may read."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, Response
+
+from app.api.errors import BadRequest
+from app.dialects.dependencies import ServiceOf
+from app.dialects.eachlabs import bodies, wire
+from app.dialects.eachlabs.responses import answers, refusals
+from app.dialects.eachlabs.routes import ViewOf
+from app.predictions.catalog import MODELS, find_model
+
+router = APIRouter(tags=["models"], responses=refusals(503))
+
+
+@router.get(
+    "/v1/models",
+    response_model=None,
+    responses=answers(list[bodies.ModelBody], 400),
+)
+def models(
+    service: ServiceOf,
+    name: Annotated[str, Query(description="Only models whose title or slug contains this.")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> Response:
+    """List the models that this server's workers hold."""
+    served = service.roster.served()
+    wanted = name.lower()
+    found = [
+        wire.model_body(m, service.roster.weights_of(m.checkpoint))
+        for m in MODELS.values()
+        if m.checkpoint in served and (wanted in m.slug.lower() or wanted in m.title.lower())
+    ]
+    return JSONResponse(found[offset : offset + limit])
+
+
+@router.get(
+    "/v1/models/{slug}",
+    response_model=None,
+    responses=answers(bodies.ModelBody, 404),
+)
+def model_by_path(slug: str, service: ServiceOf) -> Response:
+    """Show one model and the input it takes."""
+    model = find_model(slug, service.roster.served())
+    return JSONResponse(wire.model_body(model, service.roster.weights_of(model.checkpoint)))
+
+
+@router.get(
+    "/v1/model",
+    response_model=None,
+    responses=answers(bodies.ModelBody, 400, 404),
+)
+def model_by_query(service: ServiceOf, slug: Annotated[str, Query()] = "") -> Response:
+    """Show one model and the input it takes."""
+    if not slug:
+        raise BadRequest("slug parameter is required", "slug: name a model")
+    return model_by_path(slug, service)
+
+
+@router.get(
+    "/v1/models/{slug}/schemas/openapi",
+    response_model=None,
+    responses=answers(dict[str, Any], 404),
+)
+def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
+    """Describe the API for one model alone."""
+    return JSONResponse(wire.model_openapi(find_model(slug, service.roster.served()), view.base))
