@@ -44,7 +44,14 @@ def open_readers(url: str, most: int) -> "redis.asyncio.Redis":
     """Connect asynchronously, by `most` connections that are waited for. Raises ValueError."""
     options: dict[str, Any] = {
         "max_connections": most,
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.01), RETRIES),  # as the sync client has
+        "socket_timeout": COMMAND_S,
+        "socket_connect_timeout": CONNECT_S,
+        "retry": Retry(
+            ExponentialBackoff(cap=0.5, base=0.01),
+            RETRIES,
+            # not where it is silent: each try would take its whole time limit, ten times over
+            supported_errors=(redis.ConnectionError,),
+        ),
     }
     if (watched := _watched(url)) is None:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)

@@ -1,6 +1,5 @@
 """Redis full, read-only, absent and damaged, under the running processes around an engine without a model."""
 
-import json
 import os
 import random
 import shutil
@@ -15,7 +14,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 import pytest
 import redis
 
-from app.predictions.names import OPEN, record_key
+from app.predictions.names import OPEN
 from tests.acceptance.asking import create, get, is_ready, order, ready_client, until
 from tests.chaos.system import System, running_system
 from tests.fakes import a_prediction, a_store
@@ -99,13 +98,6 @@ def test_a_restarted_redis_loses_nothing(system: System, client: httpx.Client) -
     assert {get(client, p, wait=60)["status"] for p in accepted} == {"success"}
 
 
-def owner_and_attempt(system: System, prediction_id: str) -> tuple[str, int]:
-    with system.connect() as connection:
-        record: Any = connection.get(record_key(prediction_id))
-    fields = json.loads(record)
-    return fields["owner"], fields["attempt"]
-
-
 @pytest.mark.parametrize("with_engine", [False, True], ids=["worker", "worker and engine"])
 def test_a_worker_that_stands_still_is_replaced(
     system: System, client: httpx.Client, with_engine: bool
@@ -115,7 +107,7 @@ def test_a_worker_that_stands_still_is_replaced(
     os.kill(second.process.pid, signal.SIGSTOP)  # so that the first one takes it
     prediction_id = create(client, prompt="slow", num_inference_steps=50, num_images=2)
     until(lambda: get(client, prediction_id)["status"] == "processing")
-    owner, _ = owner_and_attempt(system, prediction_id)
+    owner = system.record(prediction_id).owner
     os.kill(second.process.pid, signal.SIGCONT)
     still = [psutil.Process(first.process.pid)]
     engine = first.engine()
@@ -125,16 +117,16 @@ def test_a_worker_that_stands_still_is_replaced(
         process.suspend()
     try:
         shown = get(client, prediction_id, wait=60)
-        taken_by, attempt = owner_and_attempt(system, prediction_id)
+        taken = system.record(prediction_id)
     finally:
         for process in reversed(still):
             process.resume()
 
-    assert (shown["status"], attempt) == ("success", 2)
-    assert taken_by != owner
+    assert (shown["status"], taken.attempt) == ("success", 2)
+    assert taken.owner != owner
     folder = system.folder / "outputs" / prediction_id
     assert get(client, create(client), wait=30)["status"] == "success"
-    until(lambda: [p.name for p in folder.iterdir()] == [taken_by])
+    until(lambda: [p.name for p in folder.iterdir()] == [taken.owner])
     assert get(client, prediction_id) == shown
 
 
@@ -152,7 +144,7 @@ def test_a_rolling_restart_is_not_felt(system: System, client: httpx.Client) -> 
     ended = [get(client, p, wait=60)["status"] for p in accepted]
 
     assert set(ended) == {"success"}
-    assert {owner_and_attempt(system, p)[1] for p in accepted} == {1}
+    assert {system.record(p).attempt for p in accepted} == {1}
 
 
 def test_workers_wait_for_a_redis_that_comes_late(system: System, client: httpx.Client) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from app.predictions.names import record_key
-from app.predictions.store import decode
 from tests.acceptance.asking import create, get, is_ready, ready_client, until
 from tests.chaos.system import Part, System, running_system
 
@@ -48,12 +46,6 @@ def ended(worker: Part, starts: int) -> int:
     return next(iter(worker.codes - before), 0)
 
 
-def attempts(system: System, prediction_id: str) -> int:
-    with system.connect() as connection:
-        record: Any = connection.get(record_key(prediction_id))
-    return decode(record, prediction_id).attempt
-
-
 def test_what_fits_is_finished(system: System, client: httpx.Client) -> None:
     """Told to leave, a worker is at once not ready, finishes its prediction, and ends with 0."""
     worker = system.workers[0]
@@ -65,7 +57,7 @@ def test_what_fits_is_finished(system: System, client: httpx.Client) -> None:
 
     assert ended(worker, starts) == 0
     assert shown["status"] == "success"
-    assert attempts(system, prediction_id) == 1
+    assert system.record(prediction_id).attempt == 1
 
 
 @pytest.mark.parametrize("signals", [1, 2], ids=["no time", "twice"])
@@ -83,7 +75,7 @@ def test_what_does_not_fit_is_given_back(
 
     assert ended(worker, starts) == 0
     assert get(client, prediction_id, wait=60)["status"] == "success"
-    assert attempts(system, prediction_id) == 1
+    assert system.record(prediction_id).attempt == 1
 
 
 def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Client) -> None:
@@ -99,7 +91,7 @@ def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Cli
     assert "last words" not in str(shown)
     assert any("last words" in line for line in worker.tail)
     assert get(client, neighbour, wait=30)["status"] == "success"
-    assert (attempts(system, poison), worker.starts) == (3, starts)
+    assert (system.record(poison).attempt, worker.starts) == (3, starts)
 
 
 def test_a_hung_engine_is_replaced(system: System, client: httpx.Client) -> None:

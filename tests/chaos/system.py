@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import redis
@@ -20,6 +21,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.embedded import server_command
+from app.predictions.names import record_key
+from app.predictions.prediction import Prediction
+from app.predictions.store import decode
 
 RESTART_S = 0.3
 STOPPED_S = 30
@@ -113,13 +117,9 @@ class System:
     """Redis, api, workers and courier, each for itself."""
 
     def __init__(self, folder: Path, workers: int, keys: list[str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
         self.redis_socket = folder / "redis" / "redis.sock"
-        environ = os.environ | {
-            "KLEIN_PORT": str(port),
+        self._environ = os.environ | {
             "KLEIN_DATA": str(folder),
             "KLEIN_API_KEYS": ",".join(keys),
             "KLEIN_ALLOW_HOSTS": "127.0.0.1",
@@ -128,27 +128,48 @@ class System:
             "PYTHONPATH": str(ROOT),
         }
         courier = [sys.executable, "-m", "tests.chaos.process", "courier"]
-        worker = [sys.executable, "-m", "tests.chaos.process", "worker"]
-        self.redis = Part("redis", server_command(self.redis_socket), environ)
+        self.redis = Part("redis", server_command(self.redis_socket), self._environ)
         self.await_redis()
-        self.api = Part("api", [sys.executable, "-m", "app.cli", "api"], environ)
-        self.courier = Part("courier", courier, environ)
+        self.apis: list[Part] = []
+        self.url = self.add_api()
+        self.courier = Part("courier", courier, self._environ)
         self.workers: list[Part] = []
-        self._start_worker = lambda k: Part(f"worker {k}", worker, environ)
         self.add_workers(workers)
 
     @property
     def parts(self) -> list[Part]:
-        return [self.redis, self.api, self.courier, *self.workers]
+        return [self.redis, *self.apis, self.courier, *self.workers]
 
-    def add_workers(self, count: int) -> None:
-        self.workers += [self._start_worker(len(self.workers) + k) for k in range(count)]
+    @property
+    def api(self) -> Part:
+        """The first one."""
+        return self.apis[0]
+
+    def add_api(self, **settings: str) -> str:
+        """Start one more api, and tell its URL."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        environ = self._environ | {"KLEIN_PORT": str(port)} | settings
+        self.apis.append(Part("api", [sys.executable, "-m", "app.cli", "api"], environ))
+        return f"http://127.0.0.1:{port}"
+
+    def add_workers(self, count: int, **settings: str) -> None:
+        command = [sys.executable, "-m", "tests.chaos.process", "worker"]
+        for _ in range(count):
+            name = f"worker {len(self.workers)}"
+            self.workers.append(Part(name, command, self._environ | settings))
 
     def connect(self) -> "redis.Redis":
         """Connect to Redis without patience."""
         return redis.Redis(
             unix_socket_path=str(self.redis_socket), retry=Retry(NoBackoff(), 0), socket_timeout=2
         )
+
+    def record(self, prediction_id: str) -> Prediction:
+        """Read a record as the store keeps it."""
+        with self.connect() as connection:
+            kept = cast("bytes | None", connection.get(record_key(prediction_id)))
+        return decode(kept, prediction_id)
 
     def await_redis(self, within_s: float = 60) -> None:
         ends = time.monotonic() + within_s
