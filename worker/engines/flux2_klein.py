@@ -75,7 +75,11 @@ class Flux2Klein:
         free = free_bytes(self._device)
         if placement is None and free is not None:
             placement = choose_placement(free, sizes_of(self._pipe, tuning.quantization))
-        self._offload = Offload(self._pipe, placement or Placement.RESIDENT, self._device, say)
+        placement = placement or Placement.RESIDENT
+        self._offload = Offload(self._pipe, placement, self._device, say)
+        # weights that move in inference mode become tensors that cannot move again
+        is_resident = placement is Placement.RESIDENT
+        self._without_gradients = torch.inference_mode if is_resident else torch.no_grad
         allow_previews(self._pipe)
         self._texts = TextEncoder(self._pipe, folder.manifest)
         self._loras = LoraShelf(self._pipe, loras)
@@ -161,7 +165,7 @@ class Flux2Klein:
     def _sketch(self) -> torch.Tensor:
         """Give the latents of a picture after two steps: both ends of what the model is asked."""
         width, height = self._sketch_size()
-        with translated_errors(), torch.inference_mode():
+        with translated_errors(), self._without_gradients():
             latents: torch.Tensor = self._pipe(
                 prompt_embeds=self._texts.embed(PROMPT).embeds,
                 width=width,
@@ -209,7 +213,7 @@ class Flux2Klein:
 
     def _draw(self, order: Order, on_step: OnStep, on_preview: OnPreview | None) -> Result:
         started = time.perf_counter()
-        with translated_errors(), torch.inference_mode():
+        with translated_errors(), self._without_gradients():
             references = [open_reference(data) for data in order.references]
             (width, height), notes = self._output_size(order, references)
             render = self._render_size(width, height)
