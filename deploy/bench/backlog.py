@@ -5,7 +5,6 @@
 
 import asyncio
 import os
-import re
 import statistics
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from deploy.bench.bare_pipeline import SIDE
 from deploy.bench.client import Connection
 from deploy.bench.processes import KEY, free_port, process, wait_for_port
+from deploy.bench.report import write_section
 from deploy.bench.serving import SLUG, bare_loop
 
 REPORT = Path("docs/performance.md")
@@ -94,13 +94,6 @@ def shown(values: list[float]) -> str:
     """Give the median, and the first and third quartile behind it."""
     low, middle, high = statistics.quantiles(values, n=4)
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
-
-
-def write_section(report: Path, title: str, text: str) -> None:
-    """Put a section at the end of a report, in the place of an older one."""
-    parts = re.split(r"^(?=## )", report.read_text(), flags=re.MULTILINE)
-    kept = [part.strip() for part in parts if not part.startswith(f"## {title}\n")]
-    report.write_text("\n\n".join([*kept, f"## {title}", text.strip()]) + "\n")
 
 
 def main() -> None:

@@ -27,18 +27,26 @@ class Connection:
         self._writer.write(head.encode() + payload)
 
     async def receive(self) -> Any:
-        """Read the answer. Raises RuntimeError for anything but a 200."""
+        """Read the answer, which is JSON. Raises RuntimeError for anything but a 200."""
+        return json.loads(await self._body())
+
+    async def _body(self) -> bytes:
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(head.split("content-length:")[1].split("\r\n")[0])
         body = await self._reader.readexactly(length)
         if " 200 " not in head.split("\r\n")[0] + " ":
             raise RuntimeError(f"{head.splitlines()[0]}: {body[:300]!r}")
-        return json.loads(body)
+        return body
 
     async def ask(self, method: str, path: str, key: str, body: Any = None) -> Any:
         """Send a request and read its answer."""
         self.send(method, path, key, body)
         return await self.receive()
+
+    async def download(self, url: str) -> bytes:
+        """Fetch a file of this server. Raises RuntimeError for anything but a 200."""
+        self.send("GET", "/" + url.split("/", 3)[3], "")
+        return await self._body()
 
     def close(self) -> None:
         """Hang up."""

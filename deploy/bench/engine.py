@@ -19,6 +19,7 @@ import diffusers
 import torch
 from diffusers import Flux2KleinPipeline
 
+from deploy.bench.report import write_head, write_section
 from worker.engines import Order, open_engine
 from worker.engines.folder import inspect_folder
 from worker.engines.text_encoder import TextEncoder, cut_text_encoder
@@ -142,18 +143,17 @@ def main() -> None:
         f"torch {torch.__version__}, diffusers {diffusers.__version__}"
     )
     load = os.getloadavg()[0]
-    REPORT.write_text(
+    write_head(
+        REPORT,
         "# How fast the engine is\n\n"
         f"Written by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}: {about}, load {load:.1f}; "
         f"weights {arguments.weights}, float32, {arguments.pairs} pairs by turns. Milliseconds: median "
         "(first to third quartile); the last column is the median of the pairs' ratios. The baseline is "
         "`Flux2KleinPipeline` called from a script; neither side writes an image file.\n\n"
-        "| what | diffusers | engine | times faster |\n|---|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n\n## On a GPU\n\n{ON_A_GPU}\n\n| what | |\n|---|---|\n"
-        + "\n".join(f"| {what} | not measured |" for what in UNMEASURED)
-        + "\n"
+        "| what | diffusers | engine | times faster |\n|---|---|---|---|\n" + "\n".join(rows),
     )
+    unmeasured = "\n".join(f"| {what} | not measured |" for what in UNMEASURED)
+    write_section(REPORT, "On a GPU", f"{ON_A_GPU}\n\n| what | |\n|---|---|\n{unmeasured}")
     print("\n".join(rows))
     print(f"wrote {REPORT}")
 

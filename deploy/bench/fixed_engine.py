@@ -1,0 +1,60 @@
+"""An engine that computes nothing: every step takes the same time, whatever else the machine does."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from worker.child import main
+from worker.engines import Checkpoint, OnPreview, OnStep, Order, Result, Say, Tuning
+
+STEP_S = 0.25
+
+
+class FixedEngine:
+    """Sleeps through its steps and gives black pictures."""
+
+    checkpoint = Checkpoint(
+        name="fixed",
+        description="no model: every step takes a quarter of a second",
+        licence="Apache-2.0",
+        revision="0",
+        distilled=True,
+        default_steps=4,
+        dtype="float32",
+        device="cpu",
+        max_sequence_length=512,
+        native_size=64,
+        largest_size=2048,
+        render_scaled=False,
+    )
+
+    def warm_up(self) -> None:
+        """Do nothing."""
+
+    def generate(
+        self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
+    ) -> Result:
+        """Let the time pass that a GPU would need; each step ends on time, however late the last one was heard."""
+        del on_preview
+        started = time.perf_counter()
+        steps = order.steps * len(order.seeds)
+        for k in range(1, steps + 1):
+            time.sleep(max(0.0, started + k * STEP_S - time.perf_counter()))
+            on_step(k, steps)
+        picture = np.zeros((order.height or 64, order.width or 64, 3), np.uint8)
+        return Result(
+            pictures=(picture,) * len(order.seeds),
+            notes=(),
+            generate_s=time.perf_counter() - started,
+        )
+
+
+def open_fixed(_weights: Path, _loras: Path | None, _tuning: Tuning, _say: Say) -> FixedEngine:
+    """Give the engine; there are no weights to read."""
+    return FixedEngine()
+
+
+if __name__ == "__main__":
+    sys.exit(main(open_fixed))

@@ -1,0 +1,201 @@
+"""Measures how the throughput grows with the workers, and what Redis and the api spend on it.
+
+`make bench-scaling` runs it and puts its tables into docs/performance.md.
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+
+from deploy.bench.client import Connection
+from deploy.bench.fixed_engine import STEP_S
+from deploy.bench.processes import KEY, free_port, process, wait_for_port
+from deploy.bench.report import write_section
+from deploy.bench.serving import PROMPT, SLUG
+from tests.redis_server import running_redis
+
+REPORT = Path("docs/performance.md")
+WORKERS = (1, 2, 4, 8)
+STEPS = 8
+ROUNDS = 20  # pictures a worker
+SIDE = 64
+FULL = 0.7  # of a core: above it a process's answers begin to wait for each other
+START_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What so many workers did."""
+
+    workers: int
+    per_second: float
+    cpu_s: dict[str, float]
+    """Processor time by part, of one picture."""
+    share: dict[str, float]
+    """The same, of one core, over the run."""
+
+
+class System:
+    """Redis, one api process, a courier, and workers that are added."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        server = stack.enter_context(running_redis())
+        data = stack.enter_context(tempfile.TemporaryDirectory(prefix="klein-"))
+        self.port = free_port()
+        self._environ = {
+            "KLEIN_DATA": data,
+            "KLEIN_PORT": str(self.port),
+            "KLEIN_API_KEYS": KEY,
+            "REDIS_URL": server.url,
+        }
+        with server.connect() as connection:
+            redis_pid: int = connection.info()["process_id"]
+        api = self._run(["-m", "app.cli", "api"])
+        wait_for_port(self.port, api)
+        courier = self._run(["-m", "app.cli", "courier"])
+        self._parts = {"Redis": [redis_pid], "api": [api.pid], "courier": [courier.pid]}
+        self._parts["workers"] = []
+
+    async def add_workers(self, count: int, connection: Connection) -> None:
+        """Start workers until there are `count`, and wait for them."""
+        workers = self._parts["workers"]
+        while len(workers) < count:
+            workers.append(self._run(["-m", "deploy.bench.fixed_worker"]).pid)
+        deadline = time.monotonic() + START_S
+        while len((await connection.ask("GET", "/v1/status", KEY))["workers"]) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no {count} workers after {START_S:.0f} s")
+            await asyncio.sleep(0.2)
+
+    def cpu_s(self) -> dict[str, float]:
+        """Tell the processor time that each part has used, its children included."""
+        return {name: sum(map(_cpu_s, pids)) for name, pids in self._parts.items()}
+
+    def _run(self, arguments: list[str]) -> "subprocess.Popen[bytes]":
+        return self._stack.enter_context(process(arguments, **self._environ))
+
+
+@contextmanager
+def running_system() -> Iterator[System]:
+    """Run the system, and end all of it."""
+    with ExitStack() as stack:
+        yield System(stack)
+
+
+async def measure(system: System, count: int, steps: int, rounds: int) -> Row:
+    """Keep `count` workers busy for so many rounds: always as many wait as are drawn."""
+    first = await Connection.open(system.port)
+    await system.add_workers(count, first)
+    connections = [first, *[await Connection.open(system.port) for _ in range(2 * count - 1)]]
+    asked = {
+        "prompt": PROMPT,
+        "image_size": {"width": SIDE, "height": SIDE},
+        "num_inference_steps": steps,
+    }
+    last = count * (rounds + 1)  # the first round is not counted: it begins on idle workers
+    ends: list[tuple[float, dict[str, float]]] = []
+
+    async def ask_on(connection: Connection) -> None:
+        while len(ends) < last:
+            body = {"model": SLUG, "input": asked}
+            created = await connection.ask("POST", "/v1/prediction", KEY, body)
+            path = f"/v1/prediction/{created['predictionID']}?wait=60"
+            ended = await connection.ask("GET", path, KEY)
+            if ended["status"] != "success":
+                raise RuntimeError(str(ended))
+            await connection.download(ended["output"])
+            is_edge = len(ends) in {count - 1, last - 1}
+            ends.append((time.perf_counter(), system.cpu_s() if is_edge else {}))
+        connection.close()
+
+    await asyncio.gather(*map(ask_on, connections))
+    (began, before), (ended, after) = ends[count - 1], ends[last - 1]
+    pictures, seconds = last - count, ended - began
+    used = {name: after[name] - before[name] for name in after}
+    return Row(
+        workers=count,
+        per_second=pictures / seconds,
+        cpu_s={name: spent / pictures for name, spent in used.items()},
+        share={name: spent / seconds for name, spent in used.items()},
+    )
+
+
+def _cpu_s(pid: int) -> float:
+    root = psutil.Process(pid)
+    times = [p.cpu_times() for p in (root, *root.children(recursive=True))]
+    return float(sum(t.user + t.system for t in times))
+
+
+def scaling_table(rows: list[Row], picture_s: float) -> str:
+    """Show the throughput of each number of workers beside that of the first, times so many."""
+    one = rows[0].per_second / rows[0].workers
+    lines = [
+        f"| {row.workers} | {row.per_second:.3f} | {row.per_second / (one * row.workers):.3f} "
+        f"| {row.per_second * picture_s / row.workers:.3f} |"
+        for row in rows
+    ]
+    head = "| workers | pictures/s | of linear (target 0.95) | of the engines' time |\n|---|---|---|---|\n"
+    return head + "\n".join(lines)
+
+
+def feeding_table(row: Row) -> str:
+    """Show what a picture costs each part, and how many GPUs one process of it can feed."""
+    lines = []
+    for name in ("Redis", "api"):
+        ms = row.cpu_s[name] * 1000
+        per_second = FULL / row.cpu_s[name]
+        lines.append(
+            f"| {name} | {row.share[name]:.1%} | {ms:.2f} ms | {FULL:.0%} / {ms:.2f} ms = {per_second:.0f} pictures/s "
+            f"| {per_second:.0f} | {per_second * 2:.0f} |"
+        )
+    head = (
+        f"| one process of | share of a core at {row.workers} workers | a picture | feeds | "
+        "GPUs of 1 s a picture | of 2 s |\n|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"each takes {STEP_S} s")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--report", type=Path, default=REPORT)
+    arguments = parser.parse_args()
+    rows = []
+    with running_system() as system:
+        for count in sorted(arguments.workers):
+            rows.append(asyncio.run(measure(system, count, arguments.steps, arguments.rounds)))
+            print(rows[-1], flush=True)
+    picture_s = arguments.steps * STEP_S
+    both = scaling_table(rows, picture_s) + "\n\n" + feeding_table(rows[-1])
+    write_section(
+        arguments.report,
+        "Several workers",
+        f"Written by `make bench-scaling` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}: workers as they ship around an engine that sleeps {picture_s:g} s a picture and computes "
+        "nothing, so that eight fit on a small machine; one Redis, every write synced, one api process, one courier. Twice as "
+        f"many clients as workers create, wait and download, {arguments.rounds} pictures a worker. Linear is the first row times "
+        "the workers; the engines' time is what engines that never waited would give.\n\n"
+        f"{both}\n\n"
+        f"A process is called full at {FULL:.0%} of a core. A picture's share is one create, one long poll, the worker's "
+        "claim, steps and end, and one download through the api; with S3, downloads do not pass it. Redis also waits for the "
+        "disk: what it must sync is shared by all writes that wait, so a slow disk costs time, not processor.",
+    )
+    print(both)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""The bench of several workers does what docs/performance.md says of it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_every_number_of_workers_has_its_row(tmp_path: Path) -> None:
+    """A short run draws with one worker and with two, and says what Redis and the api spent."""
+    report = tmp_path / "report.md"
+    report.write_text("# Before\n")
+    short = ["--workers", "1", "2", "--steps", "1", "--rounds", "2", "--report", str(report)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "deploy.bench.scaling", *short],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    told = report.read_text()
+    assert told.startswith("# Before\n")
+    assert re.findall(r"^\| (\d) \| \d\.\d{3} \| \d\.\d{3} \|", told, re.MULTILINE) == ["1", "2"]
+    assert re.findall(r"^\| (Redis|api) \| \d", told, re.MULTILINE) == ["Redis", "api"]

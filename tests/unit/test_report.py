@@ -1,0 +1,17 @@
+"""A report keeps what other benches wrote into it."""
+
+from pathlib import Path
+
+from deploy.bench.report import write_head, write_section
+
+
+def test_each_bench_writes_its_own_part(tmp_path: Path) -> None:
+    """A head and a section replace the older ones where those stand; a new section goes to the end."""
+    report = tmp_path / "report.md"
+    report.write_text("# Old\n\n## One\n\n1\n\n## Two\n\n2\n")
+
+    write_head(report, "# New\n")
+    write_section(report, "One", "eins\n")
+    write_section(report, "Three", "3")
+
+    assert report.read_text() == "# New\n\n## One\n\neins\n\n## Two\n\n2\n\n## Three\n\n3\n"
