@@ -4,12 +4,14 @@ import asyncio
 import os
 import resource
 import sys
+from contextlib import suppress
 
 import click
 import redis
 import uvicorn
 
 from app.api.protocol import DeadlineProtocol
+from app.api.server import Server
 from app.commands import read_settings
 from app.commands.doctor import doctor
 from app.commands.keys import has_keys, keys
@@ -60,7 +62,7 @@ def api() -> None:
             "klein api: no API key; set KLEIN_API_KEYS, or `klein keys create NAME`"
         )
     _allow_many_connections()
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -72,6 +74,11 @@ def api() -> None:
         http=DeadlineProtocol,
         ws="none",
     )
+    server = Server(config, app.state.service.watch, settings.grace)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 @main.command()

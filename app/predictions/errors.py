@@ -11,6 +11,7 @@ KleinError
 │   ├── TooManyRequests     too many in flight or a minute, or the queue is full
 │   └── BudgetSpent         the key's budget of the month is spent
 └── Unavailable             Redis or the storage is away
+    └── Leaving             this process is being stopped
 """
 
 from dataclasses import dataclass
@@ -78,3 +79,7 @@ class BudgetSpent(Refused):
 
 class Unavailable(KleinError):
     """Redis or the storage does not answer; try again shortly."""
+
+
+class Leaving(Unavailable):
+    """The server stops before the end; send the request again, with the Idempotency-Key that it had."""

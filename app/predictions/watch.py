@@ -13,6 +13,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from app.logs import log
+from app.predictions.errors import Leaving
 from app.predictions.names import CHANGED_CHANNEL, FINAL_CHANNEL, preview_key, record_key
 from app.predictions.outage import redis_errors
 from app.predictions.prediction import Prediction
@@ -20,6 +21,7 @@ from app.predictions.store import decode
 
 POLL_S = 10.0  # a lost announcement costs at most this much waiting
 RECONNECT_S = 0.5
+NEVER = float("inf")
 
 _Woken = defaultdict[str, set[asyncio.Event]]  # by prediction id
 
@@ -32,6 +34,7 @@ class Watch:
         self._poll_s = poll_s
         self._waiters: _Woken = defaultdict(set)  # by the end
         self._followers: _Woken = defaultdict(set)  # by each change
+        self._leaves_at: float | None = None  # once this process is told to stop
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -56,9 +59,11 @@ class Watch:
             return cast("bytes | None", await self._redis.get(preview_key(prediction_id)))
 
     async def wait(self, prediction_id: str, timeout: float | None) -> Prediction:
-        """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit)."""
-        clock = asyncio.get_running_loop().time
-        ends = clock() + timeout if timeout is not None else float("inf")
+        """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit).
+
+        Raises Leaving where there is no limit and this process is told to stop.
+        """
+        ends = _now() + timeout if timeout is not None else NEVER
         with _registered(self._waiters, prediction_id) as event:
             while True:
                 event.clear()
@@ -66,15 +71,18 @@ class Watch:
                     prediction_id
                 )  # after clear: a later change sets it again
                 _heed_cancellation()
-                left = ends - clock()
-                if prediction.status.is_final or left <= 0:
+                left = self._left_s(ends)
+                if prediction.status.is_final or (left <= 0 and ends != NEVER):
                     return prediction
+                if left <= 0:
+                    raise Leaving
                 await _pause(event, min(left, self._poll_s))
 
     async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction]:
         """Yield the prediction as it is now, then whenever it has got on, until it has ended.
 
-        Who is slow misses what was in between, never the end. Raises UnknownPrediction or Unavailable.
+        Who is slow misses what was in between, never the end, unless this process is told to stop. Raises
+        UnknownPrediction or Unavailable.
         """
         seen = None
         with _registered(self._followers, prediction_id) as event:
@@ -85,15 +93,25 @@ class Watch:
                 if (now := _progress(prediction)) != seen:
                     seen = now
                     yield prediction
-                if prediction.status.is_final:
+                if prediction.status.is_final or self._leaves_at is not None:
                     return
                 await _pause(event, self._poll_s)
+
+    def leave(self, within_s: float) -> None:
+        """Have nobody wait any more: who set a limit is answered now, who follows is cut, all others have `within_s`."""
+        self._leaves_at = _now() + within_s
+        self._wake_all()
 
     @property
     def waiting(self) -> int:
         """Count those who wait or follow."""
         both = (self._waiters, self._followers)
         return sum(len(events) for woken in both for events in woken.values())
+
+    def _left_s(self, ends: float) -> float:
+        if self._leaves_at is None:
+            return ends - _now()
+        return self._leaves_at - _now() if ends == NEVER else 0.0
 
     async def _listen(self) -> None:
         while True:
@@ -116,6 +134,10 @@ class Watch:
         for woken in (self._waiters, self._followers):
             for prediction_id in woken:
                 _wake(woken, prediction_id)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _wake(woken: _Woken, prediction_id: str) -> None:

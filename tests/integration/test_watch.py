@@ -8,7 +8,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 
-from app.predictions.errors import Unavailable, UnknownPrediction
+from app.predictions.errors import Leaving, Unavailable, UnknownPrediction
 from app.predictions.names import FINAL_CHANNEL, OPEN
 from app.predictions.prediction import Status
 from app.predictions.watch import Watch
@@ -181,6 +181,35 @@ async def test_a_follower_that_leaves_is_freed(watch, store):
     await following.aclose()
 
     assert watch._followers == {}
+
+
+async def test_a_process_that_stops_sends_them_home(watch, store):
+    """Who set a limit gets the state as it is, who follows is cut, and who would wait for ever is told to ask again."""
+    store.add(a_prediction())
+    polling = asyncio.create_task(watch.wait("p", 60))
+    for_ever = asyncio.create_task(watch.wait("p", None))
+    following = watch.follow("p")
+    await anext(following)
+    await until(lambda: watch.waiting == 3)
+    watch.leave(0.05)
+
+    assert (await polling).status is Status.QUEUED
+    with pytest.raises(StopAsyncIteration):
+        await anext(following)
+    with pytest.raises(Leaving):
+        await for_ever
+    assert watch.waiting == 0
+
+
+async def test_an_end_in_the_last_moment_is_told(watch, store):
+    """Who would wait for ever still gets an end that comes while this process finishes."""
+    store.add(a_prediction())
+    waiter = asyncio.create_task(watch.wait("p", None))
+    await until(lambda: watch.waiting == 1)
+    watch.leave(60)
+    ended = end(store)
+
+    assert await waiter == ended
 
 
 @pytest.mark.parametrize("turns", range(1, 16))

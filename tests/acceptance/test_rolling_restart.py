@@ -1,0 +1,114 @@
+"""Several api processes, stopped and started one after the other while callers create, run and wait."""
+
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import is_ready, order, ready_client, until
+from tests.chaos.system import System, running_system
+
+pytestmark = pytest.mark.timeout(120)
+CALLERS = 6
+ORDER: dict[str, Any] = {
+    "prompt": "slow",
+    "num_inference_steps": 30,
+}  # six of them wait longer than the grace
+RANK = {"created": 0, "processing": 1, "success": 2}
+
+
+@dataclass
+class Caller:
+    """Asks one api, and the next one where that is gone or says to come back: as a client behind a proxy does."""
+
+    urls: list[str]
+    name: str
+    ids: dict[str, set[str]] = field(default_factory=dict)  # by the word of the request
+    ends: list[str] = field(default_factory=list)
+    sent_again: int = 0
+
+    def create_and_wait(self, stopping: threading.Event) -> None:
+        for number in itertools.count():
+            word = f"{self.name}-{number}"
+            created = self._ask("POST", "/v1/prediction", word)
+            self._ask("POST", "/v1/prediction", word)
+            shown = created | {"status": "created"}
+            while shown["status"] != "success":
+                before = shown
+                shown = self._ask("GET", f"/v1/prediction/{created['predictionID']}?wait=60")
+                assert RANK[shown["status"]] >= RANK[before["status"]]
+            self.ends.append(shown["status"])
+            if stopping.is_set():
+                return
+
+    def run(self, stopping: threading.Event) -> None:
+        for number in itertools.count():
+            self.ends.append(self._ask("POST", "/v1/prediction/run", f"run-{number}")["status"])
+            if stopping.is_set():
+                return
+
+    def _ask(self, method: str, path: str, word: str = "") -> Any:
+        headers = {"X-API-Key": "a-key"} | ({"Idempotency-Key": word} if word else {})
+        for url in itertools.cycle(self.urls):
+            try:
+                answer = httpx.request(
+                    method, url + path, json=order(**ORDER), headers=headers, timeout=90
+                )
+            except httpx.TransportError:
+                self.sent_again += 1
+                threading.Event().wait(0.05)
+                continue
+            if answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0:
+                self.sent_again += 1
+                continue
+            assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
+            body = answer.json()
+            if word:
+                self.ids.setdefault(word, set()).add(body["predictionID"])
+            return body
+        raise AssertionError
+
+
+@pytest.fixture
+def system() -> Iterator[System]:
+    """Processes that finish within four seconds."""
+    os.environ["KLEIN_GRACE"] = "4"
+    try:
+        with running_system(workers=1, keys=["a-key"]) as system:
+            yield system
+    finally:
+        del os.environ["KLEIN_GRACE"]
+
+
+def test_apis_that_restart_one_by_one_lose_nothing(system: System) -> None:
+    """No caller sees an error that is not a 503, every accepted prediction succeeds, and each request made one."""
+    urls = [system.url, system.add_api()]
+    callers = [Caller(urls[:: 1 if k % 2 else -1], f"caller-{k}") for k in range(CALLERS)]
+    stopping = threading.Event()
+    with ThreadPoolExecutor(CALLERS + 1) as threads:
+        asking = [threads.submit(caller.create_and_wait, stopping) for caller in callers[1:]]
+        asking.append(threads.submit(callers[0].run, stopping))
+        try:
+            for api, url in zip(system.apis, urls, strict=True):
+                with ready_client(url, "a-key") as client:
+                    until(lambda: "klein_waiters 0.0" not in client.get("/metrics").text)
+                    starts = api.starts
+                    api.signal(signal.SIGTERM)
+                    until(lambda a=api, s=starts: a.starts > s)  # type: ignore[misc]  # mypy cannot infer this lambda
+                    until(lambda: is_ready(client))
+        finally:
+            stopping.set()
+        for each in asking:
+            each.result()
+
+    assert {end for caller in callers for end in caller.ends} == {"success"}
+    assert [ids for caller in callers for ids in caller.ids.values() if len(ids) != 1] == []
+    assert sum(caller.sent_again for caller in callers) > 0
+    assert not any("Traceback" in line for api in system.apis for line in api.tail)
