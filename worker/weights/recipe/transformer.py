@@ -40,8 +40,8 @@ OTHER_CANVASES = (
     Canvas(width=96, height=176),
 )
 OTHER_CANVAS_SHARE = 0.2
-EDITS_FROM = 0.3
-EDIT_EVERY = 4
+# From which share of the way one batch in how many is of edits: which of two things is meant takes longest to learn.
+EDIT_EVERY = {0.3: 4, 0.5: 2}
 TWO_REFERENCES_SHARE = 0.25
 STEPS = 4  # that the model is to be good at
 AT_STEPS_SHARE = 0.75  # of the times; the rest lies anywhere, for those who ask for other steps
@@ -149,7 +149,8 @@ class Curriculum:
         """Give the next batch."""
         rng = self.sampler.rng
         references = 0
-        if progress > EDITS_FROM and step % EDIT_EVERY == 0:
+        every = [every for start, every in EDIT_EVERY.items() if progress > start]
+        if every and step % every[-1] == 0:
             references = 2 if rng.random() < TWO_REFERENCES_SHARE else 1
         other = rng.random() < OTHER_CANVAS_SHARE
         canvas = rng.choice(OTHER_CANVASES) if other else SQUARE
