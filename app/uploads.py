@@ -1,12 +1,14 @@
 """Files that callers upload to name them as inputs: who owns each, and until when it is kept.
 
-Keys: `klein:upload:{id}` the record · `klein:uploads:expiry` ids by the time (s) at which they are deleted.
+Keys: `klein:upload:{id}` the record · `klein:uploads:expiry` ids by the time (s) at which they are deleted ·
+`klein:uploads:of:{key}` an API key's files that came, by age (s).
 """
 
+import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import redis
 from pydantic import TypeAdapter
@@ -27,10 +29,17 @@ KEPT_LEAST = timedelta(minutes=1)
 KEPT_MOST = timedelta(days=365)
 KEPT = timedelta(days=180)
 SWEEP = 100  # at a time
+_READ_BYTES = 1024 * 1024
+# KEYS record, of; ARGV record, id, age (s)
+_CAME = """
+if not redis.call('SET', KEYS[1], ARGV[1], 'XX') then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[2])
+return 1
+"""
 
 
 class UnknownUpload(KleinError):
-    """No such upload, or its 15 minutes are over; POST /v1/upload/presign gives a new URL."""
+    """No such file: it never came, was deleted, or has expired. A URL to send one to lives 15 minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,10 @@ class Upload:
     media_type: str
     opened_at: datetime
     expires_at: datetime
+    name: str = ""  # the caller's own
+    metadata: dict[str, Any] = field(default_factory=dict)  # the caller's own too
+    size_bytes: int | None = None  # None: it has not come
+    sha256: str = ""
 
     @property
     def key(self) -> str:
@@ -57,6 +70,14 @@ class Upload:
 _RECORD = TypeAdapter(Upload)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPage:
+    """A stretch of a key's files, newest first."""
+
+    uploads: list[Upload]
+    total: int
+
+
 class Uploads:
     """The uploads of all keys, for any number of processes."""
 
@@ -65,7 +86,15 @@ class Uploads:
         self._storage = storage
         self._clock = Clock(connection)
 
-    def open(self, key_id: str, media_type: str, kept: timedelta) -> Upload:
+    def open(
+        self,
+        key_id: str,
+        media_type: str,
+        kept: timedelta,
+        *,
+        name: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> Upload:
         """Expect a file. Raises Unavailable."""
         now = self._clock.now()
         upload = Upload(
@@ -74,6 +103,8 @@ class Uploads:
             media_type=media_type,
             opened_at=now,
             expires_at=now + min(max(kept, KEPT_LEAST), KEPT_MOST),
+            name=name,
+            metadata=metadata or {},
         )
         with redis_errors(), self._redis.pipeline() as both:
             both.set(_record_key(upload.id), _RECORD.dump_json(upload))
@@ -89,14 +120,50 @@ class Uploads:
             raise UnknownUpload(upload_id)
         return _RECORD.validate_json(record)
 
-    def store(self, upload: Upload, file: BinaryIO) -> None:
+    def owned(self, key_id: str, upload_id: str) -> Upload:
+        """Read what is known of this key's file that came. Raises UnknownUpload or Unavailable."""
+        upload = self.get(upload_id)
+        if upload.key_id != key_id or upload.size_bytes is None:
+            raise UnknownUpload(upload_id)
+        return upload
+
+    def history(self, key_id: str, until: datetime, offset: int, limit: int) -> UploadPage:
+        """Page through a key's files that came, newest first."""
+        key, newest = _of_key(key_id), until.timestamp()
+        with redis_errors():
+            ids = cast(
+                "list[bytes]",
+                self._redis.zrange(
+                    key, newest, "-inf", desc=True, byscore=True, offset=offset, num=limit
+                ),
+            )
+            total = self._redis.zcount(key, "-inf", newest)
+            records = self._redis.mget([_record_key(i.decode()) for i in ids]) if ids else []
+        found = [_RECORD.validate_json(r) for r in cast("list[bytes | None]", records) if r]
+        return UploadPage(uploads=found, total=total)
+
+    def store(self, upload: Upload, file: BinaryIO) -> Upload:
         """Keep the file that came. Raises StorageError, Unavailable, or UnknownUpload if it was deleted meanwhile."""
+        digest = hashlib.sha256()
+        while part := file.read(_READ_BYTES):
+            digest.update(part)
+        came = replace(upload, size_bytes=file.tell(), sha256=digest.hexdigest())
+        file.seek(0)
         self._storage.put(upload.key, file)
-        try:
-            self.get(upload.id)
-        except UnknownUpload:
+        with redis_errors():
+            is_wanted = self._redis.eval(
+                _CAME,
+                2,
+                _record_key(upload.id),
+                _of_key(upload.key_id),
+                _RECORD.dump_json(came),
+                upload.id,
+                upload.opened_at.timestamp(),
+            )
+        if not is_wanted:
             self._storage.delete(_folder(upload.id))
-            raise
+            raise UnknownUpload(upload.id)
+        return came
 
     def delete(self, key_id: str, upload_id: str) -> None:
         """Delete a file of this key; nothing happens where it has none. Raises StorageError or Unavailable."""
@@ -127,8 +194,15 @@ class Uploads:
         return deleted
 
     def _delete(self, upload_id: str) -> None:
-        with redis_errors():
-            self._redis.delete(_record_key(upload_id))  # first: a PUT that ends now sees it
+        try:
+            key_id = self.get(upload_id).key_id
+        except UnknownUpload:
+            pass  # a sweep that failed half-way has forgotten it already
+        else:
+            with redis_errors(), self._redis.pipeline() as both:
+                both.delete(_record_key(upload_id))  # first: a PUT that ends now sees it
+                both.zrem(_of_key(key_id), upload_id)
+                both.execute()
         self._storage.delete(_folder(upload_id))
         with redis_errors():
             self._redis.zrem(EXPIRY, upload_id)  # last: until then a sweep tries again
@@ -136,6 +210,10 @@ class Uploads:
 
 def _record_key(upload_id: str) -> str:
     return f"klein:upload:{upload_id}"
+
+
+def _of_key(key_id: str) -> str:
+    return f"klein:uploads:of:{key_id}"
 
 
 def _folder(upload_id: str) -> str:

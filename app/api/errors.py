@@ -44,14 +44,14 @@ class Answer:
 
 
 Dialect = Callable[[Exception], Answer]
-DialectAt = Callable[[str], Dialect]  # by the path of the request
+DialectAt = Callable[[str, str], Dialect]  # by the method and path of the request
 
 
 def install_errors(app: FastAPI, dialect_at: DialectAt) -> None:
-    """Answer every error that a route raises in the words of the path's dialect."""
+    """Answer every error that a route raises in the words of the request's dialect."""
 
     async def handle(request: Request, exc: Exception) -> JSONResponse:
-        answer = dialect_at(request.url.path)(exc)
+        answer = dialect_at(request.method, request.url.path)(exc)
         return JSONResponse(answer.body, answer.status, answer.headers)
 
     for kind in (KleinError, StorageError, HTTPException, RequestValidationError):

@@ -66,7 +66,7 @@ class RequestLog:
             log.exception("request_failed", request=request_id)
             if status:
                 raise  # the answer has begun: all that is left is to hang up
-            answer = self._dialect_at(scope["path"])(exc)
+            answer = self._dialect_at(scope["method"], scope["path"])(exc)
             response = JSONResponse(answer.body, answer.status, answer.headers)
             await response(scope, receive, send_with_id)
         finally:

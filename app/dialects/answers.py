@@ -1,4 +1,4 @@
-"""In whose words an error is answered: those of the dialect whose path it is."""
+"""In whose words an error is answered: those of the dialect whose request it is."""
 
 import re
 
@@ -8,11 +8,12 @@ from app.dialects.openai import routes as openai
 from app.dialects.replicate import routes as replicate
 
 ANSWERS: tuple[tuple[re.Pattern[str], Dialect], ...] = (
-    (replicate.PATHS, replicate.answer),
-    (openai.PATHS, openai.answer),
+    (replicate.REQUESTS, replicate.answer),
+    (openai.REQUESTS, openai.answer),
 )
 
 
-def answer_at(path: str) -> Dialect:
-    """Choose the dialect of a path; what is nobody else's is the hosted API's."""
-    return next((answer for paths, answer in ANSWERS if paths.match(path)), eachlabs.answer)
+def answer_at(method: str, path: str) -> Dialect:
+    """Choose the dialect of a request; what is nobody else's is the hosted API's."""
+    line = f"{method} {path}"
+    return next((answer for asked, answer in ANSWERS if asked.match(line)), eachlabs.answer)

@@ -8,6 +8,7 @@ from app.api.connection import while_connected
 from app.dialects.pictures import Pictures, Show, data_uri
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
+from app.uploads import Uploads
 
 
 async def _service(request: Request) -> Service:
@@ -24,8 +25,14 @@ async def _pictures(request: Request) -> Pictures:
     )
 
 
+async def _uploads(request: Request) -> Uploads:
+    uploads: Uploads = request.app.state.uploads
+    return uploads
+
+
 ServiceOf = Annotated[Service, Depends(_service)]
 PicturesOf = Annotated[Pictures, Depends(_pictures)]
+UploadsOf = Annotated[Uploads, Depends(_uploads)]
 
 
 async def wait_for_end(

@@ -77,6 +77,7 @@ class Webhook:
 
     url: str
     secret: str | None = field(default=None, repr=False)
+    sends_secret: bool = True  # along with the signatures, as hosted does
     base: (
         str  # of the URLs in its body, without a trailing slash: nobody's request names a host then
     )

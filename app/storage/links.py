@@ -42,6 +42,10 @@ class Links:
         expires = "".join(query.get("expires", []))
         return key if self.allows(key, expires, signature, datetime.now(UTC)) else None
 
+    def secret_for(self, purpose: str) -> bytes:
+        """Derive a secret for something else than URLs, the same in every api process."""
+        return hmac.digest(self._secret, f"SECRET\n{purpose}".encode(), "sha256")
+
     def _sign(self, verb: str, key: str, expires: int) -> str:
         return hmac.new(
             self._secret, f"{verb}\n{key}\n{expires}".encode(), hashlib.sha256

@@ -32,7 +32,13 @@ class Sender:
     async def post(self, prediction_id: str, webhook: Webhook, body: bytes) -> Attempt:
         """Post a body once; whatever goes wrong is in the attempt."""
         at = self._clock()
-        signed = headers(webhook_id(prediction_id), webhook.secret, body, int(at.timestamp()))
+        signed = headers(
+            webhook_id(prediction_id),
+            webhook.secret,
+            body,
+            int(at.timestamp()),
+            sends_secret=webhook.sends_secret,
+        )
         try:
             reply = await self._outbound.send(
                 "POST",

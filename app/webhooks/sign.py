@@ -13,15 +13,19 @@ import hmac
 PREFIX = "whsec_"
 
 
-def headers(webhook_id: str, secret: str | None, body: bytes, timestamp_s: int) -> dict[str, str]:
-    """Give the headers for one attempt; the id is the same in every attempt."""
+def headers(
+    webhook_id: str, secret: str | None, body: bytes, timestamp_s: int, *, sends_secret: bool = True
+) -> dict[str, str]:
+    """Give the headers for one attempt, hosted's only with the secret itself; the id is the same in every attempt."""
     plain = {"webhook-id": webhook_id, "webhook-timestamp": str(timestamp_s)}
     if secret is None:
         return plain
     signed = f"{timestamp_s}.".encode() + body
     standard = hmac.digest(_key(secret), f"{webhook_id}.".encode() + signed, "sha256")
+    plain["webhook-signature"] = f"v1,{base64.b64encode(standard).decode()}"
+    if not sends_secret:
+        return plain
     return plain | {
-        "webhook-signature": f"v1,{base64.b64encode(standard).decode()}",
         "X-Webhook-Secret": secret,
         "X-Webhook-Timestamp": str(timestamp_s),
         "X-Webhook-Signature": hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest(),

@@ -1,9 +1,11 @@
 """Replicate's own client, pointed here."""
 
+import hashlib
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 from replicate.client import Client
 from replicate.exceptions import ReplicateError
+from replicate.webhook import InvalidSignatureError, Webhooks
 
 from app.dialects.replicate.wire import VERSION
 from tests.acceptance.asking import LONG, create, data_uri, fetch, image_file, until
@@ -109,14 +112,69 @@ def test_an_edit(theirs) -> None:
     assert size(file.read()) == (128, 64)
 
 
-def test_an_edit_of_an_open_file(theirs, tmp_path: Path) -> None:
-    """A file is sent along where the client is told to."""
+@pytest.mark.parametrize("strategy", [{}, {"file_encoding_strategy": "base64"}])
+def test_an_edit_of_an_open_file(theirs, strategy, tmp_path: Path) -> None:
+    """The client uploads a file by itself, or sends it along where it is told to."""
     (tmp_path / "image.png").write_bytes(image_file(128, 64))
     with (tmp_path / "image.png").open("rb") as image:
         asked = SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
-        [file] = theirs.run(MODEL, input=asked, file_encoding_strategy="base64")
+        [file] = theirs.run(MODEL, input=asked, **strategy)
 
     assert size(file.read()) == (128, 64)
+
+
+async def test_an_edit_of_a_path_asynchronously(asynchronous, tmp_path: Path) -> None:
+    """The async client uploads what a path names."""
+    (tmp_path / "image.png").write_bytes(image_file(128, 64))
+    asked = SMALL | {"images": [tmp_path / "image.png"], "aspect_ratio": "match_input_image"}
+    [file] = await asynchronous.async_run(MODEL, input=asked)
+
+    assert size(await file.aread()) == (128, 64)
+    assert (await asynchronous.files.async_list())[0].name == "image.png"
+
+
+def test_files(klein: Klein, theirs) -> None:
+    """A file is kept a day, listed to its key alone, found, served, and gone once it is deleted."""
+    data = image_file(kind="WEBP", lossless=True)
+    made = theirs.files.create(io.BytesIO(data), filename="a.webp", metadata={"order": 17})
+
+    assert (made.name, made.content_type, made.size) == ("a.webp", "image/webp", len(data))
+    assert made.metadata == {"order": 17}
+    assert made.checksums["sha256"] == hashlib.sha256(data).hexdigest()
+    kept = datetime.fromisoformat(made.expires_at) - datetime.fromisoformat(made.created_at)
+    assert kept == timedelta(days=1)
+    assert fetch(made.urls["get"]) == data
+    assert theirs.files.get(made.id) == made
+    assert theirs.files.list()[0] == made
+
+    with pointed_at(klein, klein.other_key) as stranger:
+        assert made.id not in [file.id for file in stranger.files.list()]
+        with pytest.raises(ReplicateError, match="upload not found") as told:
+            stranger.files.get(made.id)
+    assert told.value.status == 404
+
+    assert theirs.files.delete(made.id)
+    assert made.id not in [file.id for file in theirs.files.list()]
+    assert httpx.get(made.urls["get"], trust_env=False).status_code == 404
+
+
+def test_wrong_files(klein: Klein, theirs) -> None:
+    """What no model reads is refused by the name of its part, and nothing is kept of it."""
+    before = len(theirs.files.list())
+    with pytest.raises(ReplicateError, match="- content: send a PNG, JPEG or WebP"):
+        theirs.files.create(io.BytesIO(b"%PDF-1.7 no image"), filename="a.pdf")
+    with klein.client() as client:
+        image = {"content": ("a.png", image_file())}
+        for sent, field in (
+            ({"files": {"file": image["content"]}}, "content"),
+            ({"files": image, "data": {"metadata": "[1]"}}, "metadata"),
+        ):
+            refused = client.post("/v1/files", **sent)
+            assert refused.status_code == 422
+            assert refused.json()["invalid_fields"][0]["field"] == field
+        assert "multipart" in client.post("/v1/files", content=b"x").json()["detail"]
+
+    assert len(theirs.files.list()) == before
 
 
 def test_cancel(theirs, busy: str) -> None:
@@ -204,15 +262,30 @@ def test_the_model(theirs) -> None:
     assert {"prompt", "images", "aspect_ratio", "go_fast"} <= set(fields)
 
 
+def test_each_key_has_a_secret_of_its_own(klein: Klein, theirs) -> None:
+    """The signing secret is the same each time, and another key's is another."""
+    with pointed_at(klein, klein.other_key) as stranger:
+        others = stranger.webhooks.default.secret()
+
+    assert theirs.webhooks.default.secret() == theirs.webhooks.default.secret()
+    assert theirs.webhooks.default.secret() != others
+
+
 def test_a_webhook(varied_klein: Klein) -> None:
-    """The end is told in Replicate's form, with a picture that is there; the base model is there too."""
+    """The end is told in Replicate's form, with a picture that is there, signed; the base model is there too."""
     with running_receiver() as receiver, pointed_at(varied_klein) as own:
         prediction = own.predictions.create(
             model=f"{MODEL}-base", input=SMALL | {"guidance": 3.0}, webhook=receiver.url
         )
         until(lambda: receiver.calls)
         prediction.reload()
+        secret = own.webhooks.default.secret()
 
+    call = receiver.calls[0]
+    Webhooks.validate(headers=call.headers, body=call.body.decode(), secret=secret, tolerance=60)
+    with pytest.raises(InvalidSignatureError):
+        Webhooks.validate(headers=call.headers, body="{}", secret=secret)
+    assert secret.key not in str(call.headers)
     told = json.loads(receiver.calls[0].body)
     assert (told["id"], told["status"]) == (prediction.id, "succeeded")
     assert told["output"] == prediction.output

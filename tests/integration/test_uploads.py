@@ -83,6 +83,19 @@ def test_a_file_that_comes_after_its_deletion_goes_too(uploads, storage):
     assert not is_there(storage, upload)
 
 
+def test_a_keys_files_are_listed(uploads):
+    """Those that came are listed, newest first and page by page, to their key alone; deleted ones are not."""
+    oldest, gone, newest = (sent(uploads) for _ in range(3))
+    uploads.open("key", "image/png", DAY)
+    uploads.delete("key", gone.id)
+    now = newest.opened_at
+
+    pages = [uploads.history("key", now, offset, 1) for offset in (0, 1, 2)]
+    assert [[u.id for u in page.uploads] for page in pages] == [[newest.id], [oldest.id], []]
+    assert {page.total for page in pages} == {2}
+    assert uploads.history("stranger", now, 0, 9).uploads == []
+
+
 def test_what_has_expired_is_swept(uploads, storage, connection):
     """An expired file goes, also one that never came; the others stay."""
     old, kept = sent(uploads), sent(uploads)

@@ -12,14 +12,14 @@ from app.api.auth import KeyId
 from app.api.connection import read_json
 from app.api.errors import BadRequest
 from app.api.uploads import FILE_ID
-from app.dialects.dependencies import ServiceOf
+from app.dialects.dependencies import ServiceOf, UploadsOf
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.responses import answers, refusals
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.pictures import time_text
 from app.images.media_type import SUFFIXES
 from app.storage.links import Links
-from app.uploads import KEPT, KEPT_MOST, Uploads
+from app.uploads import KEPT, KEPT_MOST
 
 _ALIASES = {"image/jpg": "image/jpeg"}
 router = APIRouter(tags=["uploads"], responses=refusals(400, 401, 503))
@@ -33,14 +33,6 @@ async def _body(request: Request) -> bodies.PresignBody:
         first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         name = first["loc"][0]
         raise BadRequest(f"invalid {name} parameter", f"{name}: {first['msg']}") from None
-
-
-async def _uploads(request: Request) -> Uploads:
-    uploads: Uploads = request.app.state.uploads
-    return uploads
-
-
-UploadsOf = Annotated[Uploads, Depends(_uploads)]
 
 
 @router.post(

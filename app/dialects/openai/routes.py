@@ -9,14 +9,14 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Scope
 
 from app.api.auth import KeyId
-from app.api.connection import body_parts, read_json
+from app.api.connection import read_json
 from app.api.errors import Answer, BadBody, Unauthorized
+from app.api.forms import read_form
 from app.dialects.dependencies import PicturesOf, ServiceOf, wait_for_end
 from app.dialects.eachlabs import errors
 from app.dialects.openai import wire
@@ -32,10 +32,7 @@ from app.predictions.errors import (
 from app.predictions.prediction import Cause, Prediction, Status
 from app.predictions.service import Service
 
-PATHS = re.compile(r"/v1/images(/|$)")
-FIELDS_MAX = 50
-FILES_MAX = 17  # as many as OpenAI takes; how many the model takes is the catalog's business
-FIELD_MAX_BYTES = 64 * 1024
+REQUESTS = re.compile(r"[A-Z]+ /v1/images(/|$)")
 _NO_RETRY = {"x-should-retry": "false"}  # the client would send the whole request again
 _CAUSES = {Cause.WITHHELD: "content_policy_violation"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
@@ -80,27 +77,13 @@ async def edit(
     request: Request, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
 ) -> Response:
     """Draw pictures from others and answer with them."""
-    parts = body_parts(request, request.app.state.body_max_bytes)
-    parser = MultiPartParser(
-        request.headers,
-        parts,
-        max_files=FILES_MAX,
-        max_fields=FIELDS_MAX,
-        max_part_size=FIELD_MAX_BYTES,
-    )
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as exc:
-        raise BadBody(f"send multipart/form-data: {exc}") from None
-    try:
+    async with read_form(request, request.app.state.body_max_bytes) as form:
         files = [
             value
             for name, value in form.multi_items()
             if name in {"image", "image[]"} and isinstance(value, UploadFile)
         ]
         sent = [wire.data_uri(await file.read()) for file in files]
-    finally:
-        await form.close()
     if not sent:
         raise InvalidInput(FieldProblem(field="image", message="send one image or several"))
     return await _draw(request, key_id, dict(form), sent, service, pictures)

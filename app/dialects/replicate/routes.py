@@ -1,5 +1,6 @@
 """Replicate's routes, as far as its clients ask for them, and its form of errors."""
 
+import base64
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -8,19 +9,28 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 
 from app.api.auth import KeyId
 from app.api.connection import read_json
 from app.api.errors import Answer, Unauthorized
-from app.dialects.dependencies import PicturesOf, ServiceOf, shower, wait_for_end
+from app.api.forms import FIELD_MAX_BYTES, read_form
+from app.dialects.dependencies import PicturesOf, ServiceOf, UploadsOf, shower, wait_for_end
 from app.dialects.eachlabs import errors
 from app.dialects.pictures import Pictures
 from app.dialects.replicate import wire
+from app.images.media_type import HEAD_BYTES, media_type_of
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
+from app.storage.links import Links
+from app.uploads import LARGEST_BYTES, Upload, Uploads
+from app.webhooks.sign import PREFIX
 
-PATHS = re.compile(r"/v1/predictions(/|$)|/v1/models/[^/]+/(?!schemas/)[^/]+(/|$)")
+REQUESTS = re.compile(
+    r"[A-Z]+ /v1/(predictions|models/[^/]+/(?!schemas/)[^/]+)(/|$)"
+    r"|[A-Z]+ /v1/files$|GET /v1/files/|[A-Z]+ /v1/webhooks/default/secret$"
+)
 WAIT_MAX_S = 60
 EPOCH = datetime.fromtimestamp(0, UTC)
 _WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*\"?(\d{1,6}))?(?=$|[\",;\s])", re.IGNORECASE)
@@ -76,21 +86,13 @@ def predictions(
         limit=wire.PAGE,
     )
 
-    def at(place: int) -> str:
-        stamp = round(until.timestamp() * 1000)
-        return f"{pictures.base}/v1/predictions?cursor={stamp}-{max(place, 0)}"
-
-    return JSONResponse(
-        {
-            "previous": at(offset - wire.PAGE) if offset else None,
-            "next": at(offset + wire.PAGE) if page.total > offset + wire.PAGE else None,
-            "results": [
-                # URLs in sync mode too: a page must not carry a hundred pictures
-                wire.prediction_body(p, pictures, lambda output, p=p: pictures.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
-                for p in page.predictions
-            ],
-        }
-    )
+    results = [
+        # URLs in sync mode too: a page must not carry a hundred pictures
+        wire.prediction_body(p, pictures, lambda output, p=p: pictures.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
+        for p in page.predictions
+    ]
+    around = _around(f"{pictures.base}/v1/predictions", until, offset, page.total)
+    return JSONResponse(around | {"results": results})
 
 
 @router.get("/v1/predictions/{prediction_id}", response_model=None)
@@ -135,6 +137,47 @@ def version(owner: str, name: str, version: str) -> Response:
     return JSONResponse(wire.version_body(name, EPOCH))
 
 
+@router.post("/v1/files", response_model=None)
+async def create_file(
+    request: Request, key_id: KeyId, service: ServiceOf, uploads: UploadsOf, pictures: PicturesOf
+) -> Response:
+    """Keep a file that predictions can name; it counts as a create against the key's creates a minute."""
+    await run_in_threadpool(service.admission.count, key_id)
+    async with read_form(request, LARGEST_BYTES + FIELD_MAX_BYTES) as form:
+        content, metadata = form.get("content"), form.get("metadata")
+        if not isinstance(content, UploadFile):
+            raise InvalidInput(FieldProblem(field="content", message="send a file"))
+        if isinstance(metadata, UploadFile):
+            raise InvalidInput(FieldProblem(field="metadata", message="send a JSON object"))
+        given = wire.metadata_of(metadata)
+        upload = await run_in_threadpool(_keep, key_id, content, given, uploads)
+    return JSONResponse(wire.file_body(upload, pictures.link), 201)
+
+
+@router.get("/v1/files", response_model=None)
+def list_files(
+    key_id: KeyId, uploads: UploadsOf, pictures: PicturesOf, cursor: Annotated[str, Query()] = ""
+) -> Response:
+    """List this key's files, newest first."""
+    until, offset = _position(cursor)
+    page = uploads.history(key_id, until, offset, wire.PAGE)
+    results = [wire.file_body(upload, pictures.link) for upload in page.uploads]
+    around = _around(f"{pictures.base}/v1/files", until, offset, page.total)
+    return JSONResponse(around | {"results": results})
+
+
+@router.get("/v1/files/{file_id}", response_model=None)
+def show_file(file_id: str, key_id: KeyId, uploads: UploadsOf, pictures: PicturesOf) -> Response:
+    """Show one of this key's files; DELETE is the hosted API's."""
+    return JSONResponse(wire.file_body(uploads.owned(key_id, file_id), pictures.link))
+
+
+@router.get("/v1/webhooks/default/secret", response_model=None)
+def webhook_secret(request: Request, key_id: KeyId) -> Response:
+    """Tell what this key's webhooks are signed with."""
+    return JSONResponse({"key": _secret(request, key_id)})
+
+
 def answer(exc: Exception) -> Answer:
     """Word an error as Replicate does; the numbers are the hosted API's but for wrong input."""
     told = errors.answer(exc)
@@ -168,7 +211,7 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
     if timeout and not pictures.base.startswith("https:"):
         # Replicate's clients make files of https: and data: alone, and a laptop has no certificate
         given["sync_mode"] = True
-    webhook = wire.webhook_of(body, pictures.base)
+    webhook = wire.webhook_of(body, pictures.base, _secret(request, key_id))
     with service.waiters.seat(key_id) if timeout else nullcontext():
         try:
             created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
@@ -188,6 +231,35 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
 def _shown(prediction: Prediction, service: Service, pictures: Pictures) -> JSONResponse:
     show = shower(prediction, service, pictures)
     return JSONResponse(wire.prediction_body(prediction, pictures, show))
+
+
+def _keep(key_id: str, content: UploadFile, metadata: dict[str, Any], uploads: Uploads) -> Upload:
+    media_type = media_type_of(content.file.read(HEAD_BYTES))
+    if media_type is None:
+        message = "send a PNG, JPEG or WebP; the models read nothing else"
+        raise InvalidInput(FieldProblem(field="content", message=message))
+    content.file.seek(0)
+    name = content.filename or ""
+    upload = uploads.open(key_id, media_type, wire.FILES_KEPT, name=name, metadata=metadata)
+    return uploads.store(upload, content.file)
+
+
+def _secret(request: Request, key_id: str) -> str:
+    """Give the key's secret, in the form that Replicate's and Standard Webhooks' libraries take."""
+    links: Links = request.app.state.links
+    return PREFIX + base64.b64encode(links.secret_for(f"webhooks of {key_id}")).decode()
+
+
+def _around(path: str, until: datetime, offset: int, total: int) -> dict[str, str | None]:
+    """Link to the pages before and after one."""
+
+    def at(place: int) -> str:
+        return f"{path}?cursor={round(until.timestamp() * 1000)}-{max(place, 0)}"
+
+    return {
+        "previous": at(offset - wire.PAGE) if offset else None,
+        "next": at(offset + wire.PAGE) if total > offset + wire.PAGE else None,
+    }
 
 
 def _preferred_wait(request: Request) -> int:

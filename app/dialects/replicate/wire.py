@@ -6,12 +6,12 @@ list and error bodies are those that the client `replicate` reads.
 
 import json
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.dialects.pictures import Pictures, Show, time_text
+from app.dialects.pictures import Link, Pictures, Show, time_text
 from app.predictions.catalog import MODELS, CheckpointKind, Model
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.inputs import (
@@ -23,12 +23,14 @@ from app.predictions.inputs import (
 )
 from app.predictions.prediction import Prediction, Status, Webhook
 from app.predictions.problems import problems_of
+from app.uploads import Upload
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
 OWNER = "black-forest-labs"
 NAMES = {"flux-2-klein-4b": CheckpointKind.DISTILLED, "flux-2-klein-4b-base": CheckpointKind.BASE}
 VERSION = "8e9c42d77b10a2a41af823ac4500f7545be6ebc4e745830fc3f3de10de200542"  # of flux-2-klein-4b
-PAGE = 100  # predictions in a list
+PAGE = 100  # predictions or files in a list
+FILES_KEPT = timedelta(days=1)  # as there
 _TEXT, _EDIT = "-text-to-image", "-edit"
 _MEGAPIXEL = 1024 * 1024
 _MATCH = "match_input_image"
@@ -169,12 +171,19 @@ _RATIOS = {
 }
 
 
-def webhook_of(body: CreateBody, base: str) -> Webhook | None:
-    """Tell whom a create wants to be told of the end; only the end is told."""
+def webhook_of(body: CreateBody, base: str, secret: str) -> Webhook | None:
+    """Tell whom a create wants to be told of the end; only the end is told, and signed."""
     wants_end = body.webhook_events_filter is None or "completed" in body.webhook_events_filter
     if not body.webhook or not wants_end:
         return None
-    return Webhook(url=body.webhook, base=base, dialect="replicate", on_cancel=True)
+    return Webhook(
+        url=body.webhook,
+        secret=secret,
+        sends_secret=False,
+        base=base,
+        dialect="replicate",
+        on_cancel=True,
+    )
 
 
 def prediction_body(prediction: Prediction, pictures: Pictures, show: Show) -> dict[str, Any]:
@@ -234,6 +243,33 @@ def show_input(kept: dict[str, Any]) -> dict[str, Any]:
         shown["guidance"] = kept["guidance_scale"]
     shown["disable_safety_checker"] = kept.get("enable_safety_checker") is False
     return shown
+
+
+def metadata_of(text: str | None) -> dict[str, Any]:
+    """Read what a caller keeps with a file. Raises InvalidInput."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidInput(FieldProblem(field="metadata", message="send a JSON object"))
+    return found
+
+
+def file_body(upload: Upload, link: Link) -> dict[str, Any]:
+    """Show a file; its URL is an input for whoever holds it."""
+    return {
+        "id": upload.id,
+        "name": upload.name,
+        "content_type": upload.media_type,
+        "size": upload.size_bytes,
+        "etag": upload.sha256,
+        "checksums": {"sha256": upload.sha256},
+        "metadata": upload.metadata,
+        "created_at": time_text(upload.opened_at),
+        "expires_at": time_text(upload.expires_at),
+        "urls": {"get": link(upload.key, upload.expires_at)},
+    }
 
 
 def model_body(name: str, base: str, at: datetime) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from app.dialects.pictures import Pictures
 from app.dialects.replicate import wire
-from app.dialects.replicate.routes import PATHS, answer
+from app.dialects.replicate.routes import REQUESTS, answer
 from app.dialects.wires import webhook_body
 from app.predictions.catalog import MODELS
 from app.predictions.errors import InvalidInput, Unavailable, UnknownModel, UnknownPrediction
@@ -40,7 +40,9 @@ def test_a_create_and_its_prediction_are_as_in_the_examples():
     """What a create asks for comes back in the same words, with what came of it."""
     body = wire.parse_create(example("create.request.json"))
     slug, given = wire.read_input("flux-2-klein-4b", body.input)
-    asked = a_prediction(model=slug, input=given, webhook=wire.webhook_of(body, "https://host"))
+    asked = a_prediction(
+        model=slug, input=given, webhook=wire.webhook_of(body, "https://host", "whsec_")
+    )
     running = asked.claim("a", NOW).advance("a", 4, 4)
     ended = running.succeed("a", (OUTPUT,), (), ENDED)
 
@@ -140,7 +142,7 @@ def test_a_failure():
 def test_who_wants_to_be_told(events, is_told):
     """Only the end is told, to those whose filter lets it through; a cancel is an end."""
     body = wire.CreateBody(input={}, webhook="https://host/told", webhook_events_filter=events)
-    webhook = wire.webhook_of(body, "https://klein.test")
+    webhook = wire.webhook_of(body, "https://klein.test", "whsec_")
 
     assert (webhook is not None) is is_told
     assert a_prediction(webhook=webhook).cancel(ENDED).owes_webhook is is_told
@@ -170,18 +172,23 @@ def test_errors(exc, status, title):
 
 
 @pytest.mark.parametrize(
-    ("path", "is_theirs"),
+    ("line", "is_theirs"),
     [
-        ("/v1/predictions", True),
-        ("/v1/predictions/p/cancel", True),
-        ("/v1/models/a/b/predictions", True),
-        ("/v1/models/a/b", True),
-        ("/v1/prediction", False),
-        ("/v1/predictionsx", False),
-        ("/v1/models/a", False),
-        ("/v1/models/a/schemas/openapi", False),
+        ("GET /v1/predictions", True),
+        ("GET /v1/predictions/p/cancel", True),
+        ("GET /v1/models/a/b/predictions", True),
+        ("GET /v1/models/a/b", True),
+        ("POST /v1/files", True),
+        ("GET /v1/files/f", True),
+        ("DELETE /v1/files/f", False),
+        ("GET /v1/webhooks/default/secret", True),
+        ("GET /v1/webhooks/w", False),
+        ("GET /v1/prediction", False),
+        ("GET /v1/predictionsx", False),
+        ("GET /v1/models/a", False),
+        ("GET /v1/models/a/schemas/openapi", False),
     ],
 )
-def test_whose_path(path, is_theirs):
-    """Errors of Replicate's paths are told in its form, and no others."""
-    assert bool(PATHS.match(path)) is is_theirs
+def test_whose_request(line, is_theirs):
+    """Errors of Replicate's requests are told in its form, and no others."""
+    assert bool(REQUESTS.match(line)) is is_theirs

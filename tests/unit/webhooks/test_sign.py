@@ -49,6 +49,14 @@ def test_the_hosted_headers():
     assert sent["X-Webhook-Signature"] == expected
 
 
+def test_a_secret_that_is_not_sent():
+    """The standard headers verify, and nothing tells the secret."""
+    sent = headers("msg_p", STANDARD, BODY, int(time.time()), sends_secret=False)
+
+    assert Webhook(STANDARD).verify(BODY, sent)["exec_id"] == "p"
+    assert [name for name in sent if not name.startswith("webhook-")] == []
+
+
 def test_without_a_secret_nothing_is_signed():
     """The id and the time stand there alone."""
     assert headers("msg_p", None, BODY, 5) == {"webhook-id": "msg_p", "webhook-timestamp": "5"}

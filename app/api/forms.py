@@ -1,0 +1,35 @@
+"""Reading a form that carries files."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Request
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.api.connection import body_parts
+from app.api.errors import BadBody
+
+FIELDS_MAX = 50
+FILES_MAX = 17  # as many as OpenAI takes; how many a model takes is the catalog's business
+FIELD_MAX_BYTES = 64 * 1024
+
+
+@asynccontextmanager
+async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormData]:
+    """Read multipart/form-data; its files are open while the body runs. Raises BadBody or BodyTooLarge."""
+    parser = MultiPartParser(
+        request.headers,
+        body_parts(request, largest_bytes),
+        max_files=FILES_MAX,
+        max_fields=FIELDS_MAX,
+        max_part_size=FIELD_MAX_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as exc:
+        raise BadBody(f"send multipart/form-data: {exc}") from None
+    try:
+        yield form
+    finally:
+        await form.close()
