@@ -88,8 +88,10 @@ class FakeEngine:
 
 
 def open_fake(weights: Path, loras: Path | None, tuning: Tuning, say: Say) -> FakeEngine:
-    """Give the fake; a folder named "broken" cannot be served. It says how it was tuned."""
+    """Give the fake; a folder named "broken" cannot be served, "endless" loads for ever. It says how it was tuned."""
     say(tuning.to_json())
+    if weights.name == "endless":
+        threading.Event().wait()
     if weights.name == "broken":
         raise WeightsError(f"{weights} is broken")
     return FakeEngine()

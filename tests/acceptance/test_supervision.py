@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.predictions.roster import Roster
 from tests.acceptance.asking import create, get, is_ready, ready_client, until
 from tests.chaos.system import Part, System, running_system
 
@@ -39,10 +40,10 @@ def running(client: httpx.Client, **inputs: Any) -> str:
     return prediction_id
 
 
-def ended(worker: Part, starts: int) -> int:
+def ended(worker: Part, starts: int, within_s: float = 30) -> int:
     """Wait until the worker's process has ended, and give its exit code."""
     before = worker.codes.copy()
-    until(lambda: worker.starts > starts, within_s=30)
+    until(lambda: worker.starts > starts, within_s=within_s)
     return next(iter(worker.codes - before), 0)
 
 
@@ -76,6 +77,44 @@ def test_what_does_not_fit_is_given_back(
     assert ended(worker, starts) == 0
     assert get(client, prediction_id, wait=60)["status"] == "success"
     assert system.record(prediction_id).attempt == 1
+
+
+def test_an_idle_worker_leaves_at_once(system: System, client: httpx.Client) -> None:
+    """Told to leave amid the wait for work, a worker ends with 0 and is no longer listed; what comes then is drawn."""
+    worker = system.workers[0]
+    starts, pid = worker.starts, worker.process.pid
+    worker.signal(signal.SIGTERM)
+
+    assert ended(worker, starts, within_s=10) == 0  # its wait for a token takes up to 15 s
+    prediction_id = create(client)
+    with system.connect() as connection:
+        assert not any(f"-{pid}-" in present.name for present in Roster(connection).present())
+    assert get(client, prediction_id, wait=60)["status"] == "success"
+    assert system.record(prediction_id).attempt == 1
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["once", "twice"])
+def test_a_worker_that_loads_leaves_at_once(
+    system: System, client: httpx.Client, signals: int
+) -> None:
+    """Told to leave while its model loads, a worker ends with 0, takes its engine along, and was never ready."""
+    weights = system.folder / "endless"
+    weights.mkdir(exist_ok=True)
+    system.add_workers(1, KLEIN_WEIGHTS=str(weights))
+    loading = system.workers.pop()
+    try:
+        until(lambda: any("engine_loads" in line for line in loading.tail))
+        engine = until(loading.engine)
+        starts = loading.starts
+        for _ in range(signals):
+            loading.signal(signal.SIGTERM)
+
+        assert ended(loading, starts) == 0
+        assert not engine.is_running()
+        assert not any("engine_ready" in line for line in loading.tail)
+        assert get(client, create(client), wait=60)["status"] == "success"
+    finally:
+        loading.stop()
 
 
 def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Client) -> None:
