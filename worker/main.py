@@ -33,6 +33,7 @@ from worker.drain import Drain
 from worker.engines import Checkpoint, Tuning, WeightsError
 from worker.engines.tuning import Compile, Quantization
 from worker.generate import Generator, install
+from worker.integrity import verify
 from worker.keeper import Keeper
 from worker.leases import Leases
 from worker.publish import Publisher
@@ -106,6 +107,7 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
     leases.start()
     with child:
         try:
+            verify(weights)  # while the engine loads; what it loads is not announced before
             kind = _announcement(name, keeper.start()).checkpoint
             install(generator, lambda: queues.take(kind))
             _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, drain)

@@ -1,6 +1,7 @@
 """`klein up` itself: why it cannot start, how it stops, what it keeps, and what it restarts."""
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from tests.acceptance.asking import create, fetch, get, run, until
 from tests.acceptance.klein import Klein, running_klein
 from tests.redis_server import running_redis
+from worker.integrity import write_sums
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -62,6 +64,18 @@ def test_unreadable_weights_are_said(short_path: Path, weights: str) -> None:
         folder.mkdir()
 
     assert str(folder) in refusal(Klein(short_path / "data", KLEIN_WEIGHTS=str(folder)))
+
+
+def test_a_flipped_byte_of_the_weights_is_said(short_path: Path, tiny_weights: Path) -> None:
+    """Where a byte of the weights is not what SHA256SUMS says, no worker serves them, and one line names the file."""
+    weights = Path(shutil.copytree(tiny_weights, short_path / "weights"))
+    write_sums(weights)
+    file = weights / "transformer" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-100] ^= 1
+    file.write_bytes(data)
+
+    assert f"{file} is damaged" in refusal(Klein(short_path / "data", KLEIN_WEIGHTS=str(weights)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The folder that ships: a plain diffusers folder in bf16, with klein.json beside it."""
+"""The folder that ships: a plain diffusers folder in bf16, with klein.json and SHA256SUMS beside it."""
 
 import copy
 import json
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from worker.integrity import write_sums
 from worker.weights.recipe.model import (
     TEXT_LAYERS,
     TEXT_LENGTH,
@@ -60,6 +61,7 @@ def write_folder(
             shutil.copy(folder / kept, draft / kept)
     for file in draft.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors writes them for the owner alone
+    write_sums(draft)
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
 

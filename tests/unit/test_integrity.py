@@ -1,0 +1,74 @@
+"""Weights that were changed on their way or on the disk are refused, where it is known what they were."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from worker.engines import WeightsError
+from worker.integrity import SUMS, verify, write_sums
+
+DATA = bytes(range(256)) * 64
+
+
+def _folder_with_sums(folder: Path) -> Path:
+    file = folder / "vae" / "model.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(DATA)
+    write_sums(folder)
+    return folder
+
+
+def _hub_snapshot(folder: Path) -> Path:
+    blob = folder / "blobs" / hashlib.sha256(DATA).hexdigest()
+    blob.parent.mkdir()
+    blob.write_bytes(DATA)
+    file = folder / "snapshots" / "main" / "vae" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.symlink_to(blob)
+    return folder / "snapshots" / "main"
+
+
+def _flip_a_byte(weights: Path) -> Path:
+    file = weights / "vae" / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    return file
+
+
+@pytest.mark.parametrize("make", [_folder_with_sums, _hub_snapshot])
+def test_a_flipped_byte_is_refused(tmp_path, make):
+    """Whole weights pass; with one bit changed the file is named, and what to do."""
+    weights = make(tmp_path)
+    verify(weights)
+    file = _flip_a_byte(weights)
+
+    with pytest.raises(WeightsError, match=f"{file} is damaged.*again"):
+        verify(weights)
+
+
+def test_weights_that_nobody_described_pass(tmp_path):
+    """Without sums there is nothing to compare with."""
+    weights = _folder_with_sums(tmp_path)
+    (weights / SUMS).unlink()
+    _flip_a_byte(weights)
+
+    verify(weights)
+
+
+def test_a_listed_file_must_be_there(tmp_path):
+    """A file that SHA256SUMS names and the folder lacks is named."""
+    weights = _folder_with_sums(tmp_path)
+    (weights / "vae" / "model.safetensors").unlink()
+
+    with pytest.raises(WeightsError, match=r"vae/model\.safetensors: No such file"):
+        verify(weights)
+
+
+def test_sums_of_another_form_are_refused(tmp_path):
+    """A line that is not of sha256sum is shown, and not passed over."""
+    (tmp_path / SUMS).write_text("MD5 (x) = 0\n")
+
+    with pytest.raises(WeightsError, match="not a line of sha256sum"):
+        verify(tmp_path)
