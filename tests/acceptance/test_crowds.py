@@ -41,9 +41,11 @@ def hung_up(clients: list[socket.socket]) -> int:
     return ended
 
 
-def test_a_crowd_of_slow_clients_and_waiters(klein: Klein, client: httpx.Client, busy: str) -> None:
+@pytest.mark.usefixtures("busy")
+def test_a_crowd_of_slow_clients_and_waiters(klein: Klein, client: httpx.Client) -> None:
     """With 100 dripping clients and 200 long polls creates are answered, and each slow one is hung up on."""
-    poll = f"GET /v1/prediction/{busy}?wait=30 HTTP/1.1\r\nHost: klein\r\nX-API-Key: {klein.key}\r\n\r\n"
+    later = create(client, **LONG)  # waits behind the busy one: no poll ends before the test does
+    poll = f"GET /v1/prediction/{later}?wait=60 HTTP/1.1\r\nHost: klein\r\nX-API-Key: {klein.key}\r\n\r\n"
     with ExitStack() as crowd:
         began = time.monotonic()
         slow = [crowd.enter_context(connect(klein, HEAD)) for _ in range(SLOW)]
@@ -63,6 +65,7 @@ def test_a_crowd_of_slow_clients_and_waiters(klein: Klein, client: httpx.Client,
         )
         assert answered == []
         assert client.get("/livez").status_code == 200
+    client.post(f"/v1/prediction/{later}/cancel")
 
 
 @pytest.fixture(scope="module")

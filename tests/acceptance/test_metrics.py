@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.asking import run
+from tests.acceptance.asking import run, until
 from tests.acceptance.klein import Klein, running_klein
 
 
@@ -33,6 +33,10 @@ def measured(tiny_weights: Path) -> Iterator[tuple[Klein, int]]:
         yield klein, port
 
 
+def scraped(port: int) -> str:
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+
+
 def value(text: str, sample: str) -> float:
     found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
     assert found, f"no {sample} in\n{text}"
@@ -46,8 +50,14 @@ def test_a_prediction_is_counted_where_it_passes(measured) -> None:
     with klein.client() as client:
         run(client)
         api = client.get("/metrics").text
-    worker = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
-    courier = httpx.get(f"http://127.0.0.1:{port + 1}/metrics", trust_env=False).text
+
+    def finished() -> str | None:
+        """The worker counts the end after it has told it."""
+        text = scraped(port)
+        return text if 'klein_prediction_stage_seconds_count{stage="finish"}' in text else None
+
+    worker = until(finished)
+    courier = scraped(port + 1)
 
     route = 'method="POST",route="/v1/prediction/run",status="200"'
     assert value(api, f"klein_http_requests_total{{{route}}}") == 1

@@ -100,9 +100,9 @@ def test_what_was_accepted_still_ends(
     outage_klein: Klein, outage_client: httpx.Client, own_redis: RedisServer
 ) -> None:
     """A prediction that was drawn to its end while Redis was dead, and one that waited, end well."""
-    running = create(outage_client, num_inference_steps=30, image_size="square")
-    until(lambda: get(outage_client, running)["status"] == "processing")
+    running = create(outage_client, num_inference_steps=50, num_images=4, image_size="square")
     waiting = create(outage_client)
+    until(lambda: get(outage_client, running)["status"] == "processing")
     own_redis.kill()
     until(lambda: any("finish_waits_for_redis" in line for line in outage_klein.log))
     own_redis.start()
