@@ -13,7 +13,24 @@ RUN apt-get update -qq \
 # /data is shared by all parts; /cache keeps downloaded weights and what the GPU's compilers made.
 RUN useradd --uid 10001 --create-home --home-dir /home/klein klein \
  && install -d -o klein -g klein /data /cache
-ENV PATH=/opt/klein/bin:$PATH \
+
+# The base as it runs: without pip, documentation and caches. A layer on top could only hide them.
+FROM base AS trimmed
+RUN mkdir /run-time \
+ && tar -C / --create --one-file-system --exclude=./run-time --exclude=./proc --exclude=./sys --exclude=./root \
+      --exclude=./opt --exclude=./var/cache --exclude=./var/log --exclude=./var/lib/apt \
+      --exclude=./usr/share/doc --exclude=./usr/share/info --exclude=./usr/share/locale --exclude=./usr/share/man \
+      --exclude=./usr/lib/python3/dist-packages --exclude='./usr/local/lib/python3*/site-packages' --exclude='./usr/*bin/pip*' \
+      --exclude='./usr/local/bin/pip*' --exclude='*.a' . \
+  | tar -C /run-time --extract \
+ && cd /run-time \
+ && install -d proc sys opt var/log var/cache/apt/archives/partial var/lib/apt/lists/partial \
+ && install -d -m 0700 root
+
+FROM scratch AS run-time
+COPY --from=trimmed /run-time /
+ENV PATH=/opt/klein/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     KLEIN_HOST=0.0.0.0 \
@@ -29,9 +46,10 @@ FROM base AS build
 WORKDIR /src
 RUN python3 -m venv --without-pip /opt/klein
 COPY pyproject.toml requirements.lock ./
+# Without the Redis that `klein up` brings along: here it is a container of its own.
 RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 e = p["optional-dependencies"]; \
-open("/api.txt", "w").write("\n".join(p["dependencies"] + e["telemetry"])); \
+open("/api.txt", "w").write("\n".join(d for d in p["dependencies"] + e["telemetry"] if "valkey" not in d)); \
 open("/worker.txt", "w").write("\n".join(e["worker"]))'
 RUN pip --python /opt/klein/bin/python install --no-cache-dir --constraint requirements.lock \
       --requirement /api.txt
@@ -52,9 +70,13 @@ COPY . .
 RUN pip --python /opt/klein/bin/python install --no-cache-dir --no-deps --no-build-isolation \
       --prefix /code .
 
-FROM base AS api
+# The courier's code is in worker/; the built-in model beside it is not for the api's image.
+FROM code AS code-api
+RUN rm -r /code/lib/python3*/site-packages/worker/weights/builtin
+
+FROM run-time AS api
 COPY --from=build /opt/klein /opt/klein
-COPY --from=code /code /opt/klein
+COPY --from=code-api /code /opt/klein
 USER 10001
 WORKDIR /data
 VOLUME /data
@@ -65,7 +87,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
 ENTRYPOINT ["tini", "--", "klein"]
 CMD ["api"]
 
-FROM base AS worker-base
+FROM run-time AS worker-base
 USER 10001
 WORKDIR /data
 VOLUME ["/data", "/cache"]
@@ -81,6 +103,12 @@ COPY --from=build-worker-cpu /opt/klein /opt/klein
 COPY --from=code /code /opt/klein
 
 FROM worker-base AS worker
+# Triton, which torch.compile writes the GPU's code with, compiles its launchers by a C compiler.
+USER root
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
+USER 10001
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-worker /opt/klein /opt/klein

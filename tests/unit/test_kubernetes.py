@@ -1,4 +1,4 @@
-"""The manifests of deploy/k8s, as `kubectl kustomize` renders them, against the schemas that Kubernetes publishes."""
+"""The manifests of deploy/k8s, as `kubectl kustomize` renders them: against published schemas, and against klein itself."""
 
 import subprocess
 import sys
@@ -8,14 +8,22 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject
+from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
 
+from app.api import health
+from app.api import metrics as api_metrics
 from app.settings import Settings
+from worker.drain import RESERVE_S
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "k8s" / "overlays"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "k8s" / "overlays"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 VERSION = "1.37"
-FOREIGN = {"ScaledObject", "ServiceMonitor"}
-"""Kinds of other projects, whose schemas no package carries as such: only their YAML is checked."""
+FOREIGN: dict[str, Any] = {"ScaledObject": ScaledObject, "ServiceMonitor": ServiceMonitor}
+"""Kinds of KEDA and of the Prometheus operator, as made from the schemas that these publish."""
+PARTS = ["api", "worker", "courier"]
+PUBLISH_SHARE = 0.5  # of the grace, on top of it, a worker may take to store what is drawn
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -30,19 +38,53 @@ def named(documents: list[Any], kind: str, name: str) -> Any:
     return next(d for d in documents if (d["kind"], d["metadata"]["name"]) == (kind, name))
 
 
+def validate(document: Any) -> None:
+    """Raise ValueError where an object lacks a field, or has one that its kind does not know."""
+    if (foreign := FOREIGN.get(document["kind"])) is None:
+        kubernetes_validate.validate(document, VERSION, strict=True)
+        return
+    known = foreign.model_validate(document).model_dump(by_alias=True, exclude_unset=True)
+    if known != document:
+        raise ValueError(f"of {document} only {known} is known")
+
+
+def pod(documents: list[Any], part: str) -> Any:
+    return named(documents, "Deployment", part)["spec"]["template"]
+
+
+def settings_of(documents: list[Any], part: str) -> Settings:
+    """Read what a part's container is told, the secret aside."""
+    told: dict[str, str] = {}
+    container = pod(documents, part)["spec"]["containers"][0]
+    for source in container["envFrom"]:
+        if "configMapRef" in source:
+            told |= named(documents, "ConfigMap", source["configMapRef"]["name"])["data"]
+    told |= {e["name"]: e["value"] for e in container.get("env", [])}
+    return Settings.model_validate(told)
+
+
 @pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
-def test_every_object_is_what_kubernetes_publishes(overlay: str) -> None:
+def test_every_object_is_what_its_project_publishes(overlay: str) -> None:
     """Each object has all fields that its kind requires, and none that it does not have."""
     documents = rendered(overlay)
     for document in documents:
-        if document["kind"] not in FOREIGN:
-            kubernetes_validate.validate(document, VERSION, strict=True)
+        validate(document)
 
     deployments = {d["metadata"]["name"] for d in documents if d["kind"] == "Deployment"}
-    assert deployments == {"api", "worker", "courier"}
+    assert deployments == set(PARTS)
 
 
-@pytest.mark.parametrize("part", ["api", "worker", "courier"])
+@pytest.mark.parametrize("kind", ["Deployment", "NetworkPolicy", "ScaledObject", "ServiceMonitor"])
+def test_a_field_that_a_kind_does_not_have_is_found(kind: str) -> None:
+    """A mistyped field is refused, of foreign kinds too."""
+    document = next(d for d in rendered("keda") if d["kind"] == kind)
+    document["spec"]["replicaCuont"] = 1
+
+    with pytest.raises((ValueError, kubernetes_validate.ValidationError)):
+        validate(document)
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_every_pod_is_restricted(part: str) -> None:
     """Each pod meets Kubernetes's `restricted` standard, with a file system that it cannot write."""
     spec = named(rendered("gpu"), "Deployment", part)["spec"]["template"]["spec"]
@@ -58,22 +100,109 @@ def test_every_pod_is_restricted(part: str) -> None:
     }
 
 
-def test_a_worker_may_finish_before_it_is_killed() -> None:
-    """Kubernetes waits longer than the worker's own grace."""
-    spec = named(rendered("gpu"), "Deployment", "worker")["spec"]["template"]["spec"]
-    environ = {e["name"]: e["value"] for e in spec["containers"][0]["env"]}
+def test_no_job_is_cut_off_by_a_rollout() -> None:
+    """A worker's grace is over the longest attempt that the api allows, and Kubernetes waits until that is stored."""
+    documents = rendered("gpu")
+    spec = pod(documents, "worker")["spec"]
 
-    grace = Settings.model_validate({"KLEIN_GRACE": environ["KLEIN_GRACE"]}).grace
+    longest_s = settings_of(documents, "api").run_timeout.total_seconds()
+    grace_s = settings_of(documents, "worker").grace.total_seconds()
 
-    assert spec["terminationGracePeriodSeconds"] > grace.total_seconds()
+    assert longest_s <= grace_s - RESERVE_S
+    assert spec["terminationGracePeriodSeconds"] > grace_s * (1 + PUBLISH_SHARE)
     assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+@pytest.mark.parametrize("part", ["api", "courier"])
+def test_a_part_without_a_model_stops_in_time(part: str) -> None:
+    """Kubernetes waits longer than the sleep before the signal and the grace after it."""
+    documents = rendered("gpu")
+    spec = pod(documents, part)["spec"]
+    sleep = spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {})
+
+    needed_s = sleep.get("seconds", 0) + settings_of(documents, part).grace.total_seconds()
+
+    assert spec["terminationGracePeriodSeconds"] > needed_s
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_probes_ask_what_is_served(part: str) -> None:
+    """Each probe asks a path that the part serves, on a port that it listens on in the image."""
+    container = pod(rendered("gpu"), part)["spec"]["containers"][0]
+    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+    probes = {n: p["httpGet"] for n, p in container.items() if n.endswith("Probe")}
+    served = {r.path for r in (*health.router.routes, *api_metrics.router.routes)}  # type: ignore[attr-defined]  # all of them are routes with a path
+    if part != "api":
+        served = {"/metrics"}
+
+    assert "livenessProbe" in probes
+    assert {p["path"] for p in probes.values()} <= served
+    assert {p["port"] for p in probes.values()} <= set(ports)
+    image = (ROOT / "Dockerfile").read_text()
+    assert ports == ({"http": Settings().port} if part == "api" else {"metrics": 9100})
+    assert "KLEIN_METRICS_PORT=9100" in image
+
+
+def test_a_drain_of_nodes_leaves_something_that_serves() -> None:
+    """Each disruption budget counts the pods of one deployment, and allows one fewer than there are."""
+    documents = rendered("gpu")
+    for part in ("api", "worker"):
+        budget = named(documents, "PodDisruptionBudget", part)["spec"]
+        labels = pod(documents, part)["metadata"]["labels"]
+        replicas = named(documents, "Deployment", part)["spec"]["replicas"]
+
+        assert budget["selector"]["matchLabels"].items() <= labels.items()
+        assert budget.get("minAvailable", 0) < replicas
+        assert budget.get("maxUnavailable", 1) == 1
+
+
+def test_nothing_comes_in_but_requests_and_scrapes() -> None:
+    """All pods are closed but for the monitoring's scrapes; the api alone is open, on its own port."""
+    documents = rendered("gpu")
+    everyone, api = (named(documents, "NetworkPolicy", n)["spec"] for n in ("klein", "api"))
+    ports = {
+        port["containerPort"]
+        for part in PARTS
+        for port in pod(documents, part)["spec"]["containers"][0]["ports"]
+    }
+    selected = everyone["podSelector"].get("matchLabels", {})
+
+    for part in PARTS:
+        assert selected.items() <= pod(documents, part)["metadata"]["labels"].items()
+    assert everyone["policyTypes"] == ["Ingress", "Egress"]
+    assert {p["port"] for rule in everyone["ingress"] for p in rule["ports"]} == ports
+    assert all(rule["from"] for rule in everyone["ingress"])
+    assert api["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "api"
+    assert api["ingress"] == [{"ports": [{"port": Settings().port}]}]
+
+
+def test_the_cloud_s_metadata_is_out_of_reach() -> None:
+    """The addresses that hand out a node's credentials are denied to every pod."""
+    everyone = named(rendered("gpu"), "NetworkPolicy", "klein")["spec"]
+    blocks = [to["ipBlock"] for rule in everyone["egress"] for to in rule["to"] if "ipBlock" in to]
+
+    assert {"169.254.0.0/16", "168.63.129.16/32"} <= set(blocks[0]["except"])
+
+
+def test_every_service_is_scraped() -> None:
+    """The monitor names a port of each service."""
+    documents = rendered("gpu")
+    monitor = named(documents, "ServiceMonitor", "klein")["spec"]
+    scraped = {e["port"] for e in monitor["endpoints"]}
+    services = [d for d in documents if d["kind"] == "Service"]
+
+    assert {s["metadata"]["name"] for s in services} == set(PARTS)
+    for service in services:
+        assert {p["name"] for p in service["spec"]["ports"]} <= scraped
+        wanted = monitor["selector"]["matchLabels"].items()
+        assert wanted <= service["metadata"]["labels"].items()
 
 
 def test_the_scaler_names_what_there_is() -> None:
     """KEDA scales the worker's deployment, by metrics that the api serves."""
     documents = rendered("keda")
     scaler = named(documents, "ScaledObject", "worker")["spec"]
-    source = (FOLDER.parents[2] / "app" / "api" / "metrics.py").read_text()
+    source = Path(api_metrics.__file__).read_text()
 
     worker = named(documents, "Deployment", scaler["scaleTargetRef"]["name"])
     assert "replicas" not in worker["spec"]
