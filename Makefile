@@ -44,6 +44,9 @@ bench-engine: .venv/.dev ## measure the engine beside plain diffusers and write 
 bench-scaling: .venv/.dev ## measure 1 to 8 workers, and what Redis and the api spend, into docs/performance.md
 	$(BIN)/python -m deploy.bench.scaling
 
+bench-page: .venv/.dev ## measure the page in a browser and take its pictures, into docs/page.md
+	$(BIN)/python -m deploy.bench.page
+
 chaos: .venv/.dev ## break every process at random under load and count what is missing (MINUTES=30 SEED=1 WORKERS=2)
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)
 
@@ -67,4 +70,4 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = telemetry,worker,dev
 
-.PHONY: help up test audit tools check fmt bench-serving bench-engine bench-scaling chaos soak weights lock
+.PHONY: help up test audit tools check fmt bench-serving bench-engine bench-scaling bench-page chaos soak weights lock

@@ -1,6 +1,10 @@
 """The page in a real browser: what a person does there, with pointer or keys, in both themes, on a phone."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.acceptance.asking import LONG, create, image_file
+from tests.acceptance.asking import LONG, create, fetch, image_file
 from tests.acceptance.klein import Klein
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -133,24 +137,41 @@ def test_dropped_images_are_edited(tab: Tab, tmp_path: Path) -> None:
     assert '"image_urls"' in tab.page.locator("#snippet").inner_text()
 
 
-def test_the_code_draws_the_same(tab: Tab, client: httpx.Client) -> None:
-    """Each language's code is copied whole; what curl would send draws the same picture again."""
-    tab.ready()
-    tab.draw("a green triangle")
-    copied = {}
-    for language in ("Python", "JavaScript", "curl"):
-        tab.page.get_by_role("tab", name=language).click()
-        tab.page.get_by_role("button", name="Copy").click()
-        copied[language] = tab.page.evaluate("navigator.clipboard.readText()")
+RUNNERS = {
+    "curl": ("bash", "-c"),
+    "Python": (sys.executable, "-c"),
+    "JavaScript": ("node", "--input-type=module", "-e"),
+}
 
-    assert all("a green triangle" in code and "seed" in code for code in copied.values())
-    assert tab.klein.key not in "".join(copied.values())
-    compile(copied["Python"], "snippet", "exec")
-    body = copied["curl"].partition("-d '")[2].rstrip("'")
-    again = client.post("/v1/prediction/run", content=body).json()
+
+@pytest.mark.parametrize("language", RUNNERS)
+def test_the_code_draws_the_same(tab: Tab, language: str, tmp_path: Path) -> None:
+    """What is copied from the page runs as it stands, without the key in it, and draws the same picture again."""
+    if shutil.which(RUNNERS[language][0]) is None:
+        pytest.skip(f"no {RUNNERS[language][0]} for {language}")
+    prompt = 'a green triangle, "that\'s $HOME"'  # what each language must quote
+    tab.ready()
+    tab.draw(prompt)
+    tab.page.get_by_role("tab", name=language).click()
+    tab.page.get_by_role("button", name="Copy").click()
+    copied = tab.page.evaluate("navigator.clipboard.readText()")
+    ran = subprocess.run(
+        [*RUNNERS[language], copied],
+        cwd=tmp_path,
+        env=os.environ | {"KEY": tab.klein.key, "NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert tab.klein.key not in copied
+    drawn = re.search(r"http://[^\s\"]+/files/[^\s\"]+", ran.stdout)
     shown = tab.page.locator("#pictures img").get_attribute("src")
-    assert shown is not None
-    assert client.get(again["output"]).content == client.get(shown).content
+    assert drawn
+    assert shown
+    assert drawn[0] != shown
+    assert fetch(drawn[0]) == fetch(shown)
 
 
 def test_a_wrong_key_is_said(tab: Tab) -> None:
@@ -263,3 +284,27 @@ def test_files_are_cached_and_small(client: httpx.Client) -> None:
     assert plain.text == first.text
     assert client.get("/page/../main.py").status_code == 404
     assert client.get("/page/nothing.js").status_code == 404
+
+
+def test_the_bench_measures_a_visit(tiny_weights: Path, tmp_path: Path) -> None:
+    """`make bench-page` counts requests, bytes and the first paint, and takes its three pictures."""
+    (tmp_path / "page.md").write_text("# The page\n")
+    short = ["--visits", "1", "--docs", str(tmp_path), "--weights", str(tiny_weights)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "deploy.bench.page", *short],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    row = re.search(
+        r"^\| first visit \| (\d+) \| ([\d.]+) kB \| (\d+) ms",
+        (tmp_path / "page.md").read_text(),
+        re.MULTILINE,
+    )
+    assert row
+    assert int(row[1]) <= 12  # requests
+    assert 0 < float(row[2]) < 30  # on the wire
+    assert int(row[3]) > 0
+    assert len(list(tmp_path.glob("*.png"))) == 3
