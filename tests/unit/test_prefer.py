@@ -1,0 +1,24 @@
+"""`Prefer: wait` is a wish: whatever bytes it comes in, it is seconds within bounds, or none."""
+
+import pytest
+from fastapi import Request
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.dialects.eachlabs import routes as eachlabs
+from app.dialects.replicate import routes as replicate
+
+NUMBERS = st.floats().map(repr) | st.integers().map(str) | st.text("0123456789._+-eE", max_size=40)
+NEARLY = st.builds(
+    "{}wait{}{}{}".format, *[st.text("=\"',; \t", max_size=3)] * 2, NUMBERS, st.text()
+)
+
+
+@pytest.mark.parametrize("read", [eachlabs._preferred_wait, replicate._preferred_wait])
+@given(sent=(st.text() | NEARLY).map(lambda text: text.encode(errors="surrogatepass")))
+@example(sent=b"wait=1e999")
+@example(sent=b"wait=" + b"9" * 60_000)
+@example(sent=b" " * 60_000)
+def test_no_bytes_are_too_much(read, sent):
+    """No header raises, and none makes anybody wait for longer than a minute."""
+    assert 0 <= read(Request({"type": "http", "headers": [(b"prefer", sent)]})) <= 60
