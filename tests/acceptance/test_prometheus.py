@@ -1,0 +1,133 @@
+"""The alerts and the dashboard in a real Prometheus that scrapes a real system as `deploy/prometheus` says."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.bench.processes import free_port
+from tests.acceptance.asking import create, get, order, run, until
+from tests.acceptance.klein import Klein, running_klein
+from tests.acceptance.test_metrics import two_ports
+from tests.receiver import running_receiver
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DASHBOARD = json.loads((DEPLOY / "grafana" / "klein.json").read_text())
+EXPRESSIONS = {t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]}
+ALERTS = re.findall(r"alert: (\w+)", (DEPLOY / "prometheus" / "alerts.yml").read_text())
+IS_SILENT = re.compile("klein_gpu_|5[.][.]")  # without a GPU, and while all is well
+PROMETHEUS = shutil.which("prometheus")
+pytestmark = [
+    pytest.mark.skipif(
+        PROMETHEUS is None, reason="no prometheus: `make tools` as root, or apt-get"
+    ),
+    pytest.mark.timeout(120),
+]
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def busy_klein(tiny_weights: Path) -> Iterator[tuple[Klein, int]]:
+    """A system that has drawn, failed, cancelled and told of it."""
+    port = two_ports()
+    settings = {"KLEIN_METRICS_PORT": str(port), "KLEIN_ALLOW_HOSTS": "127.0.0.1"}
+    with running_klein(tiny_weights, **settings) as klein, klein.client() as client:
+        with running_receiver() as receiver:
+            client.post("/v1/prediction", json=order() | {"webhook_url": receiver.url})
+            until(lambda: receiver.calls)
+        run(client)
+        failing = create(client, loras=[{"path": "none.safetensors"}])
+        assert get(client, failing, wait=30)["status"] == "error"
+        yield klein, port
+
+
+@pytest.fixture(scope="module")
+def ask(busy_klein: tuple[Klein, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """Prometheus with the shipped configuration, but for the ports and a quicker scrape."""
+    klein, port = busy_klein
+    assert PROMETHEUS is not None
+    folder = tmp_path_factory.mktemp("prometheus")
+    given = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
+    ports = {"8000": klein.url.rpartition(":")[2], "9100": str(port), "9101": str(port + 1)}
+    for shipped, own in ports.items():
+        assert f'"127.0.0.1:{shipped}"' in given
+        given = given.replace(f'"127.0.0.1:{shipped}"', f'"127.0.0.1:{own}"')
+    (folder / "prometheus.yml").write_text(given.replace("interval: 5s", "interval: 1s"))
+    shutil.copy(DEPLOY / "prometheus" / "alerts.yml", folder)
+    listens = f"127.0.0.1:{free_port()}"
+    command = [PROMETHEUS, f"--web.listen-address={listens}", "--log.level=error"]
+    places = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    with (
+        subprocess.Popen([*command, *places]) as running,
+        httpx.Client(base_url=f"http://{listens}/api/v1", trust_env=False) as client,
+    ):
+
+        def asked(path: str, **params: str) -> Any:
+            try:
+                return client.get(path, params=params).json()["data"]
+            except (httpx.TransportError, ValueError):  # it does not listen yet, or reads its data
+                return None
+
+        try:
+            until(lambda: asked("/query", query="count(up == 1)"))
+            yield asked
+        finally:
+            running.terminate()
+
+
+def result(ask: Ask, query: str) -> Any:
+    return ask("/query", query=query)["result"]
+
+
+def test_every_process_is_scraped(ask: Ask) -> None:
+    """api, worker and courier are all up, and each has metrics of its own."""
+    until(lambda: len(result(ask, "up == 1")) == 3)
+
+    up = {u["metric"]["process"] for u in result(ask, "up == 1")}
+    assert up == {"api", "worker", "courier"}
+    for metric in ("http_requests_total", "engine_ready", "webhook_attempts_total"):
+        until(partial(result, ask, f"klein_{metric}"))
+
+
+@pytest.mark.parametrize("expression", sorted(EXPRESSIONS), ids=lambda e: e[:60])
+def test_every_panel_has_something_to_show(ask: Ask, expression: str) -> None:
+    """Each of the dashboard's queries answers, but for those that are silent without a GPU or an error."""
+    if IS_SILENT.search(expression):
+        assert result(ask, expression) == []
+    else:
+        assert until(lambda: result(ask, expression))
+
+
+def test_every_alert_is_evaluated_and_keeps_quiet(ask: Ask) -> None:
+    """Prometheus loads each alert, evaluates it without an error, and none fires while all is well."""
+
+    def rules() -> Any:
+        found = [rule for group in ask("/rules")["groups"] for rule in group["rules"]]
+        return found if all(rule["health"] == "ok" for rule in found) else None
+
+    assert [rule["name"] for rule in until(rules)] == ALERTS
+    assert {rule["state"] for rule in rules()} == {"inactive"}
+
+
+def test_a_worker_that_stops_is_noticed(ask: Ask, busy_klein: tuple[Klein, int]) -> None:
+    """Once the only worker stands still, the alerts that say so are on their way."""
+    worker = busy_klein[0].part("worker")
+    assert worker is not None
+    until(lambda: result(ask, "klein_workers_ready == 1"))
+    worker.suspend()
+    try:
+
+        def named() -> set[str]:
+            return {alert["labels"]["alertname"] for alert in ask("/alerts")["alerts"]}
+
+        until(lambda: {"KleinProcessDown", "KleinNoWorker"} <= named(), within_s=60)
+    finally:
+        worker.resume()
