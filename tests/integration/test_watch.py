@@ -6,8 +6,9 @@ import time
 import pytest
 import redis.asyncio
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.backoff import NoBackoff
 
+from app.connections import open_readers
 from app.predictions.errors import Leaving, Unavailable, UnknownPrediction
 from app.predictions.names import FINAL_CHANNEL, OPEN
 from app.predictions.prediction import Status
@@ -21,16 +22,9 @@ def store(connection):
     return a_store(connection)
 
 
-def readers_of(url):
-    """Open the connections that waiters read through, as app/main.py does."""
-    retry = Retry(ExponentialBackoff(cap=0.5, base=0.01), 10)
-    pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=8, retry=retry)
-    return redis.asyncio.Redis.from_pool(pool)
-
-
 @pytest.fixture
 async def watch(redis_server):
-    async with readers_of(redis_server.url) as readers:
+    async with open_readers(redis_server.url, 8) as readers:
         watch = Watch(readers)
         async with watch.listening():
             yield watch
@@ -216,7 +210,7 @@ async def test_an_end_in_the_last_moment_is_told(watch, store):
 async def test_a_waiter_can_leave_at_any_moment(redis_server, store, turns):
     """A cancellation ends a wait even where redis-py swallows it, while it connects, sends or reads."""
     store.add(a_prediction())
-    async with readers_of(redis_server.url) as readers:
+    async with open_readers(redis_server.url, 8) as readers:
         watch = Watch(readers)
         waiter = asyncio.create_task(watch.wait("p", None))
         for _ in range(turns):
@@ -232,7 +226,7 @@ async def test_a_waiter_can_leave_at_any_moment(redis_server, store, turns):
 @pytest.mark.parametrize("turns", range(1, 16))
 async def test_listening_can_end_at_any_moment(redis_server, turns):
     """The listener stops within a second, whatever it does just then."""
-    async with readers_of(redis_server.url) as readers:
+    async with open_readers(redis_server.url, 8) as readers:
         async with Watch(readers).listening():
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -244,7 +238,7 @@ async def test_listening_can_end_at_any_moment(redis_server, turns):
 async def test_a_lost_announcement_costs_one_poll(redis_server, store, connection):
     """Where nobody announced the end, the wait finds it at its next look."""
     store.add(a_prediction())
-    async with readers_of(redis_server.url) as readers:
+    async with open_readers(redis_server.url, 8) as readers:
         watch = Watch(readers, poll_s=0.05)  # and nobody listens
         waiter = asyncio.create_task(watch.wait("p", 60))
         await until(lambda: watch.waiting == 1)
@@ -258,7 +252,7 @@ async def test_a_lost_announcement_costs_one_poll(redis_server, store, connectio
 async def test_an_end_before_the_subscription_is_not_missed(redis_server, store, connection):
     """A waiter whose prediction ended before the listener subscribed is woken when it has."""
     store.add(a_prediction())
-    async with readers_of(redis_server.url) as readers:
+    async with open_readers(redis_server.url, 8) as readers:
         watch = Watch(readers)
         waiter = asyncio.create_task(watch.wait("p", 60))
         await until(lambda: watch.waiting == 1)
@@ -273,7 +267,7 @@ async def test_a_waiter_outlives_a_restart_of_redis():
     with running_redis() as server, server.connect() as connection:
         store = a_store(connection)
         store.add(a_prediction())
-        async with readers_of(server.url) as readers:
+        async with open_readers(server.url, 8) as readers:
             watch = Watch(readers)
             async with watch.listening():
                 await until_listening(connection)
