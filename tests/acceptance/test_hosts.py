@@ -1,0 +1,188 @@
+"""Api, courier, workers and Redis, each on a host of its own: what they share is a network and one folder of files."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+import redis
+
+from app.embedded import server_binary
+from app.predictions.names import record_key
+from app.predictions.prediction import Prediction
+from app.predictions.store import decode
+from tests.acceptance.asking import create, fetch, get, order, run, until
+from tests.chaos.system import Part
+from tests.hosts import Host, Network, network
+
+pytestmark = pytest.mark.timeout(180)
+
+SLOW: dict[str, Any] = {"prompt": "slow", "num_inference_steps": 50, "num_images": 2}
+"""Five seconds and more."""
+KEY = "a-key"
+ANSWERED_S = 30  # what a client may count on
+
+
+class Site:
+    """The hosts, and what runs on them."""
+
+    def __init__(self, network: Network, folder: Path, stack: ExitStack) -> None:
+        self._stack = stack
+        self._folder = folder
+        self.redis, self.api, self.courier = (network.add(n) for n in ("redis", "api", "courier"))
+        self.workers = [network.add("worker1"), network.add("worker2")]
+        self.url = f"http://{network.lead_in(self.api)}:8000"
+        self._redis_url = "redis://:a-password@{}:6379/0"
+        self.connection = redis.Redis.from_url(
+            self._redis_url.format(network.lead_in(self.redis)), retry=None
+        )
+        stack.callback(self.connection.close)
+        (folder / "redis").mkdir()
+        options = ["--bind", "0.0.0.0", "--requirepass", "a-password", "--save", ""]
+        options += ["--dir", str(folder / "redis"), "--appendonly", "yes"]
+        self._keep(self.redis.start([server_binary(), *options]))
+        until(self._redis_answers)
+        self._keep(self._start(self.api, "app.cli", "api"))
+        self._keep(self._start(self.courier, "app.cli", "courier"))
+
+    @contextmanager
+    def worker(self, host: Host) -> Iterator[Part]:
+        """Run a worker without a model, and wait until it is ready."""
+        part = self._start(host, "tests.chaos.process", "worker")
+        try:
+            until(lambda: any("engine_ready" in line for line in part.tail), within_s=60)
+            yield part
+        finally:
+            host.heal()
+            part.stop()
+
+    def record(self, prediction_id: str) -> Prediction:
+        """Read a record as the store keeps it."""
+        kept = cast("bytes | None", self.connection.get(record_key(prediction_id)))
+        return decode(kept, prediction_id)
+
+    def is_lease_over(self, prediction_id: str) -> bool:
+        """Say whether the lease of who draws it is over, by Redis's own clock."""
+        lease_until = self.record(prediction_id).lease_until
+        seconds, _ = self.connection.time()
+        return lease_until is not None and lease_until.timestamp() < seconds
+
+    def owners(self, prediction_id: str) -> list[str]:
+        """List the attempts that left files."""
+        return [p.name for p in (self._folder / "shared" / prediction_id).iterdir()]
+
+    def _start(self, host: Host, *arguments: str) -> Part:
+        return host.python(
+            *arguments,
+            REDIS_URL=self._redis_url.format(self.redis.address),
+            STORAGE_URL=f"file://{self._folder / 'shared'}",
+            KLEIN_DATA=str(self._folder / host.name),  # of each host alone
+            KLEIN_HOST="0.0.0.0",
+            KLEIN_API_KEYS=KEY,
+            KLEIN_URL_SECRET="a-secret",
+            KLEIN_WEIGHTS=str(self._folder),
+        )
+
+    def _keep(self, part: Part) -> None:
+        self._stack.callback(part.stop)
+
+    def _redis_answers(self) -> bool:
+        try:
+            return bool(self.connection.ping())
+        except redis.ConnectionError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with network() as made, ExitStack() as stack:
+        yield Site(made, tmp_path_factory.mktemp("site"), stack)
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[httpx.Client]:
+    with httpx.Client(
+        base_url=site.url, headers={"X-API-Key": KEY}, timeout=60, trust_env=False
+    ) as client:
+        until(lambda: is_alive(client))
+        yield client
+
+
+def is_alive(client: httpx.Client) -> bool:
+    try:
+        return client.get("/livez").status_code == 200
+    except httpx.ConnectError:  # it starts
+        return False
+
+
+def test_a_prediction_goes_through_all_hosts(site: Site, client: httpx.Client) -> None:
+    """What one host accepts, another draws, and the first hands out; Redis is for those who know the password."""
+    with site.worker(site.workers[0]):
+        shown = run(client)
+
+        assert fetch(shown["output"])[:8] == b"\x89PNG\r\n\x1a\n"
+    host = site.connection.connection_pool.connection_kwargs["host"]
+    with redis.Redis(host) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+
+
+def test_another_host_takes_over_from_one_that_is_cut_off(site: Site, client: httpx.Client) -> None:
+    """A worker that loses the network amid a drawing is replaced once its lease is over; back again, it changes nothing."""
+    first, second = site.workers
+    with site.worker(first) as cut_off:
+        prediction_id = create(client, **SLOW)
+        until(lambda: site.record(prediction_id).step)
+        late = site.record(prediction_id).owner
+        with site.worker(second):
+            first.cut()
+            shown = get(client, prediction_id, wait=60)
+            taken = site.record(prediction_id)
+        first.heal()
+        assert get(client, create(client), wait=60)["status"] == "success"  # by the first, again
+
+        assert (shown["status"], taken.attempt) == ("success", 2)
+        assert taken.owner != late
+        assert site.record(prediction_id) == taken
+        assert site.owners(prediction_id) == [taken.owner]
+        assert cut_off.starts == 1
+
+
+def test_the_only_worker_goes_on_when_the_network_is_back(site: Site, client: httpx.Client) -> None:
+    """Cut off for longer than its lease, with nobody to take over, a worker stores what it drew: one end, one set of files."""
+    alone = site.workers[0]
+    with site.worker(alone) as cut_off:
+        prediction_id = create(client, **SLOW)
+        until(lambda: site.record(prediction_id).step)
+        alone.cut()
+        until(lambda: site.is_lease_over(prediction_id))
+        alone.heal()
+        shown = get(client, prediction_id, wait=60)
+        ended = site.record(prediction_id)
+        assert get(client, create(client), wait=60)["status"] == "success"  # by the same process
+
+        assert shown["status"] == "success"
+        assert site.record(prediction_id) == ended
+        assert site.owners(prediction_id) == [ended.owner]
+        assert cut_off.starts == 1
+
+
+def test_an_api_that_is_cut_off_from_redis_says_so_and_comes_back(
+    site: Site, client: httpx.Client
+) -> None:
+    """Its clients are told when to come back, and need no other address then."""
+    with site.worker(site.workers[0]):
+        prediction_id = create(client)
+        site.api.cut()
+        try:
+            refused = client.get(f"/v1/prediction/{prediction_id}", timeout=ANSWERED_S)
+            created = client.post("/v1/prediction", json=order(), timeout=ANSWERED_S)
+            alive = client.get("/livez")
+        finally:
+            site.api.heal()
+
+        assert (refused.status_code, created.status_code, alive.status_code) == (503, 503, 200)
+        assert int(refused.headers["Retry-After"]) > 0
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert get(client, prediction_id, wait=60)["status"] == "success"

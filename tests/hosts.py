@@ -1,0 +1,105 @@
+"""Hosts of their own on one machine: Linux network namespaces, each with an address, joined by a switch whose ports can be cut."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.chaos.system import ROOT, Part
+
+NEEDS = "several hosts need network namespaces: root, CAP_NET_ADMIN and iproute2's `ip`"
+
+
+class NoNamespaces(Exception):
+    """This machine lets us make no network namespaces."""
+
+
+def ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise NoNamespaces(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+class Host:
+    """A namespace with one leg at the switch, and processes that see nothing of the others but the network."""
+
+    def __init__(self, network: "Network", name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self.namespace = f"{network.name}-{name}"
+        self._switch = network.switch
+
+    def start(self, command: list[str], **environ: str) -> Part:
+        """Start a process here, and again whenever it ends."""
+        inside = ["ip", "netns", "exec", self.namespace, *command]
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("KLEIN_", "REDIS_"))}
+        return Part(self.name, inside, clean | {"PYTHONPATH": str(ROOT)} | environ)
+
+    def python(self, *arguments: str, **environ: str) -> Part:
+        return self.start([sys.executable, "-m", *arguments], **environ)
+
+    def cut(self) -> None:
+        """Pull its cable out of the switch: what it sends is lost, and nothing is hung up."""
+        ip("-n", self._switch, "link", "set", "dev", self.name, "down")
+
+    def heal(self) -> None:
+        ip("-n", self._switch, "link", "set", "dev", self.name, "up")
+
+
+class Network:
+    """A switch (a bridge in a namespace of its own), and the hosts at it."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.name = f"klein{os.getpid()}"
+        self.switch = f"{self.name}-switch"
+        self._stack = stack
+        self._third = os.getpid() % 128
+        self._hosts = self._cables = 0
+        self._add(self.switch)
+        ip("-n", self.switch, "link", "add", "bridge", "type", "bridge")
+        ip("-n", self.switch, "link", "set", "bridge", "up")
+
+    def add(self, name: str) -> Host:
+        """Add a host; addresses are of 198.18.0.0/15, which RFC 2544 keeps for tests."""
+        self._hosts += 1
+        host = Host(self, name, f"198.18.{self._third}.{self._hosts}")
+        self._add(host.namespace)
+        ip("-n", self.switch, "link", "add", "name", name, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)  # fmt: skip
+        ip("-n", self.switch, "link", "set", "dev", name, "master", "bridge", "up")
+        ip("-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
+        ip("-n", host.namespace, "link", "set", "eth0", "up")
+        return host
+
+    def lead_in(self, host: Host) -> str:
+        """Connect a host to this process by a cable of its own, and give its address there."""
+        self._cables += 1
+        cable = f"{self.name}.{self._cables}"
+        here, there = (f"198.19.{self._third}.{4 * self._cables + end}" for end in (1, 2))
+        ip("link", "add", "name", cable, "type", "veth", "peer", "name", "eth1", "netns", host.namespace)  # fmt: skip
+        ip("address", "add", f"{here}/30", "dev", cable)
+        ip("link", "set", "dev", cable, "up")
+        ip("-n", host.namespace, "address", "add", f"{there}/30", "dev", "eth1")
+        ip("-n", host.namespace, "link", "set", "eth1", "up")
+        return there
+
+    def _add(self, namespace: str) -> None:
+        ip("netns", "add", namespace)
+        self._stack.callback(lambda: ip("netns", "delete", namespace))
+        ip("-n", namespace, "link", "set", "lo", "up")
+
+
+@contextmanager
+def network() -> Iterator[Network]:
+    """Make a network, and leave nothing of it; skips where that cannot be."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip(NEEDS)
+    with ExitStack() as stack:
+        try:
+            made = Network(stack)
+        except NoNamespaces as exc:
+            pytest.skip(f"{NEEDS}; here: {exc}")
+        yield made
