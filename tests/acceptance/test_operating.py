@@ -1,0 +1,96 @@
+"""The commands in docs/operating.md do what they say."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.asking import LONG, create, fetch, get, run, until
+from tests.acceptance.klein import Klein
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operating.md").read_text()
+BACKUP, RESTORE = re.findall(r"^```sh\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # a short path: a socket's may not be longer than 107 bytes
+    with tempfile.TemporaryDirectory(prefix="klein-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def klein(folder: Path, tiny_weights: Path) -> Iterator[Klein]:
+    klein = Klein(folder / "data", KLEIN_WEIGHTS=str(tiny_weights))
+    klein.start()
+    yield klein
+    if klein.process.poll() is None:
+        klein.stop()
+
+
+def ran(script: str, folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", "set -eu -o pipefail\n" + script],
+        cwd=folder,
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.timeout(120)
+def test_a_backup_of_a_running_system_is_restored(klein: Klein, folder: Path) -> None:
+    """Once all is lost, the copy has the pictures at their URLs, and draws what had been accepted."""
+    with klein.client() as client:
+        drawn = run(client)["output"]
+        picture = fetch(drawn)
+        drawing = create(client, **LONG)
+        until(lambda: get(client, drawing)["status"] == "processing")
+        waiting = create(client)
+        ran(BACKUP, folder)
+        lost = create(client)
+
+    for part in klein.parts():
+        part.kill()
+    klein.process.send_signal(signal.SIGKILL)
+    klein.ended()
+    shutil.rmtree(folder / "data")
+    ran(RESTORE, folder)
+    klein.start()
+
+    with klein.client() as client:
+        client.post(f"/v1/prediction/{drawing}/cancel")
+        assert until(lambda: get(client, waiting, wait=30)["status"] == "success")
+        assert client.get(f"/v1/prediction/{lost}").status_code == 404
+    assert fetch(drawn) == picture
+
+
+def test_one_more_worker_joins(klein: Klein) -> None:
+    """`klein worker` beside `klein up`, on the same folder, takes predictions too."""
+    command = [sys.executable, "-m", "app.cli", "worker"]
+    with klein.client() as client, subprocess.Popen(command, env=klein.environ) as worker:
+        try:
+            until(lambda: len(client.get("/v1/status").json()["workers"]) == 2, within_s=60)
+        finally:
+            worker.terminate()
+    assert worker.returncode == 0
+
+
+def test_every_alert_is_explained() -> None:
+    """The table has each alert that there is, and no other."""
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
+
+    assert re.findall(r"^\| `(Klein\w+)`", PAGE, re.MULTILINE) == re.findall(
+        r"alert: (\w+)", alerts
+    )
