@@ -8,7 +8,12 @@ import pytest
 from app.main import create_app
 from app.settings import Settings
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+A_PATH = re.compile(r"`((?:app|worker|tests|deploy|docs)/[\w./-]+)(?:::\w+)?`")
+A_LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+A_TARGET = re.compile(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)")
 
 
 @pytest.mark.parametrize("field", Settings.model_fields.values(), ids=lambda f: f.alias)
@@ -42,10 +47,21 @@ def test_every_error_code_is_described(tmp_path: Path) -> None:
 
 def test_every_promise_names_a_test_that_is_there() -> None:
     """Each test that docs/reliability.md names exists."""
-    root = Path(__file__).parents[2]
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (root / "docs/reliability.md").read_text())
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
 
-    missing = [f"{f}::{t}" for f, t in named if f"def {t}(" not in (root / f).read_text()]
+    missing = [f"{f}::{t}" for f, t in named if f"def {t}(" not in (ROOT / f).read_text()]
 
     assert len(named) > 40
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_the_docs_name_is_there(page: Path) -> None:
+    """Each file or module, link and make target that a page names exists, but for what a reader is to write."""
+    text = page.read_text()
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    named = [path for path in A_PATH.findall(text) if "NAME" not in path and path != "deploy/env"]
+    assert [p for p in named if not (ROOT / p).exists() and not (ROOT / f"{p}.py").exists()] == []
+    assert [link for link in A_LINK.findall(text) if not (page.parent / link).exists()] == []
+    assert [target for target in A_TARGET.findall(text) if target not in targets] == []
