@@ -20,6 +20,7 @@ from redis.connection import parse_url
 SENTINEL_PORT = 26379
 CONNECT_S = 2.0
 COMMAND_S = 5.0
+READ_S = 15.0  # thousands that ask at once keep an event loop from an answer for seconds
 RETRIES = 10
 _SUFFIX = "+sentinel"
 
@@ -44,8 +45,8 @@ def open_readers(url: str, most: int) -> "redis.asyncio.Redis":
     """Connect asynchronously, by `most` connections that are waited for. Raises ValueError."""
     options: dict[str, Any] = {
         "max_connections": most,
-        "socket_timeout": COMMAND_S,
-        "socket_connect_timeout": CONNECT_S,
+        "socket_timeout": READ_S,
+        "socket_connect_timeout": READ_S,
         "retry": Retry(
             ExponentialBackoff(cap=0.5, base=0.01),
             RETRIES,
