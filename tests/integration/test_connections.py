@@ -1,27 +1,20 @@
 """The ways to reach Redis, each against real servers."""
 
 import asyncio
-import ssl
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from app.connections import open_readers, open_redis
 from app.embedded import server_binary
 from deploy.bench.processes import free_port
 from tests.acceptance.asking import until
+from tests.tls_front import tls_front, write_certificate
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -46,55 +39,9 @@ def answers(connection: "redis.Redis") -> bool:
         return False
 
 
-@asynccontextmanager
-async def tls_front(certificate: tuple[Path, Path], port: int) -> AsyncIterator[int]:
-    """Speak TLS before a server, as a managed one does: klein's own binary is built without it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    serving: set[Any] = set()
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.current_task())
-        with suppress(OSError):
-            inner = await asyncio.open_connection("127.0.0.1", port)
-            await asyncio.gather(pass_on(reader, inner[1]), pass_on(inner[0], writer))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as front:
-        yield front.sockets[0].getsockname()[1]
-        await asyncio.gather(*serving)  # its clients have hung up
-
-
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "klein test")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, SHA256())
-    )
-    paths = tmp_path / "tls.pem", tmp_path / "tls.key"
-    paths[0].write_bytes(made.public_bytes(Encoding.PEM))
-    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return paths
+    return write_certificate(tmp_path)
 
 
 async def test_a_managed_url_is_spoken_to_by_tls(
@@ -103,28 +50,30 @@ async def test_a_managed_url_is_spoken_to_by_tls(
     """`rediss://` checks the certificate, and sends the password only to who shows it."""
     chain, port = certificate[0], free_port()
     plain = ("--port", str(port), "--requirepass", "secret")
-    with server(tmp_path / "server", *plain):
-        async with tls_front(certificate, port) as front:
-            url = f"rediss://:secret@127.0.0.1:{front}/0"
-            known = open_redis(f"{url}?ssl_ca_certs={chain}")
-            unknown = open_redis(url, retry=None)
-            readers = open_readers(f"{url}?ssl_ca_certs={chain}", 2)
+    with server(tmp_path / "server", *plain), tls_front(certificate, port) as front:
+        url = f"rediss://:secret@127.0.0.1:{front}/0"
+        known = open_redis(f"{url}?ssl_ca_certs={chain}")
+        unknown = open_redis(url, retry=None)
+        readers = open_readers(f"{url}?ssl_ca_certs={chain}", 2)
 
-            assert await asyncio.to_thread(lambda: until(lambda: answers(known)))
-            assert await readers.ping()
-            with pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
-                await asyncio.to_thread(unknown.ping)
-            await readers.aclose()
-            unknown.close()
-            known.close()
+        assert await asyncio.to_thread(lambda: until(lambda: answers(known)))
+        assert await readers.ping()
+        with pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+            await asyncio.to_thread(unknown.ping)
+        await readers.aclose()
+        unknown.close()
+        known.close()
 
 
 class Watched:
     """A master, its replica, and one Sentinel that may decide alone."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, folder: Path, stack: ExitStack, certificate: tuple[Path, Path] | None = None
+    ) -> None:
         self.ports = [free_port() for _ in range(3)]
         master, replica, sentinel = self.ports
+        shown = stack.enter_context(tls_front(certificate, master)) if certificate else master
         secret = [
             "--requirepass",
             "secret",
@@ -138,7 +87,7 @@ class Watched:
         stack.enter_context(server(folder / "replica", "--port", str(replica), *follow, *secret))
         (folder / "sentinel.conf").write_text(
             f"port {sentinel}\n"
-            f"sentinel monitor klein 127.0.0.1 {master} 1\n"
+            f"sentinel monitor klein 127.0.0.1 {shown} 1\n"
             "sentinel auth-pass klein secret\n"
             "sentinel down-after-milliseconds klein 500\n"
             "sentinel failover-timeout klein 2000\n"
@@ -146,6 +95,9 @@ class Watched:
         configuration = str(folder / "sentinel.conf")
         stack.enter_context(server(folder / "sentinel", configuration, "--sentinel"))
         self.url = f"redis+sentinel://:secret@127.0.0.1:1,127.0.0.1:{sentinel}/klein/0"
+        if certificate:
+            front = stack.enter_context(tls_front(certificate, sentinel))
+            self.url = f"rediss+sentinel://:secret@127.0.0.1:{front}/klein/0"
         until(lambda: self._replicas() == "online")
 
     def _replicas(self) -> Any:
@@ -158,6 +110,13 @@ class Watched:
         except redis.RedisError:
             return None
         return state.get("state") if known else None
+
+
+def hang_up(connection: "redis.Redis") -> None:
+    """Close a connection, and those to the Sentinels that led to it."""
+    connection.close()
+    for sentinel in connection.connection_pool.sentinel_manager.sentinels:  # type: ignore[attr-defined]  # a Sentinel pool has it
+        sentinel.close()
 
 
 @pytest.fixture
@@ -185,9 +144,26 @@ async def test_sentinels_lead_to_the_new_master(watched: Watched) -> None:
     assert await readers.mget("written", "later") == [b"before", b"after"]
     assert connection.info("server")["tcp_port"] == watched.ports[1]
     await readers.aclose()
-    connection.close()
-    for sentinel in connection.connection_pool.sentinel_manager.sentinels:  # type: ignore[attr-defined]  # a Sentinel pool has it
-        sentinel.close()
+    hang_up(connection)
+
+
+async def test_sentinels_and_their_master_are_spoken_to_by_tls(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    """`rediss+sentinel://` checks the certificates of both, with the authority that the URL names, and refuses others."""
+    with ExitStack() as stack:
+        url = Watched(tmp_path, stack, certificate).url
+        known = open_redis(f"{url}?ssl_ca_certs={certificate[0]}")
+        readers = open_readers(f"{url}?ssl_ca_certs={certificate[0]}", 2)
+        unknown = open_redis(url, retry=None)
+
+        known.set("written", "by TLS")
+        assert await readers.get("written") == b"by TLS"
+        with pytest.raises(redis.ConnectionError):
+            unknown.ping()
+        await readers.aclose()
+        for connection in (known, unknown):
+            hang_up(connection)
 
 
 @pytest.mark.parametrize(

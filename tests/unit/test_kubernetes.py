@@ -206,6 +206,7 @@ def test_the_scaler_names_what_there_is() -> None:
 
     worker = named(documents, "Deployment", scaler["scaleTargetRef"]["name"])
     assert "replicas" not in worker["spec"]
+    assert scaler["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
     for metric in ("klein_queue_depth", "klein_predictions_running"):
         assert metric in scaler["triggers"][0]["metadata"]["query"]
         assert f'"{metric}"' in source

@@ -1,0 +1,217 @@
+"""docker-compose.yml as it ships, by docker or podman: a prediction outlives the death of each container.
+
+The images must be built (`docker compose --profile cpu build`). Where containers run only below another command, name that
+command in KLEIN_TEST_CONTAINERS.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.bench.processes import free_port
+from tests.acceptance.asking import create, fetch, get, is_ready, run, until
+
+ROOT = Path(__file__).parents[2]
+PARTS = ["redis", "api", "courier", "worker-cpu"]
+COMPOSES = {"docker": ["docker", "compose"], "podman": ["podman-compose"]}
+IMAGES = ["klein-api", "klein-worker-cpu", "redis:7.4-bookworm"]
+KEY = "compose-key"
+BACK_S = 120  # a killed worker loads its model again
+LONG: dict[str, Any] = {"num_inference_steps": 50, "num_images": 4, "image_size": "square_hd"}
+WRAPPER = "KLEIN_TEST_CONTAINERS"
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def said(*command: str, **environ: str) -> str:
+    """Run a command and give what it says. Raises CalledProcessError."""
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env=os.environ | environ
+    ).stdout
+
+
+class Compose:
+    """The project on a folder of its own: the file that ships, and an environment made of the example that ships."""
+
+    def __init__(self, engine: str, folder: Path) -> None:
+        self._engine = engine
+        self._project = f"klein{os.getpid()}"
+        self._file = str(folder / "docker-compose.yml")
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._environ = {"KLEIN_LISTEN": f"127.0.0.1:{port}"}
+        (folder / "deploy").mkdir()
+        shutil.copy(ROOT / "docker-compose.yml", folder)
+        example = (ROOT / "deploy" / "env.example").read_text()
+        filled = {
+            "REDIS_PASSWORD=\n": "REDIS_PASSWORD=a-password\n",
+            "KLEIN_URL_SECRET=\n": "KLEIN_URL_SECRET=a-secret\n",
+            "KLEIN_API_KEYS=\n": f"KLEIN_API_KEYS={KEY}\n",
+            ":PASSWORD@": ":a-password@",
+            "http://127.0.0.1:8000": self.url,
+        }
+        for empty, full in filled.items():
+            assert empty in example
+            example = example.replace(empty, full)
+        (folder / "deploy" / "env").write_text(example)
+
+    def up(self) -> None:
+        self._say("up", "-d", *PARTS)
+
+    def down(self, *options: str) -> None:
+        self._say("down", *options)
+
+    def inspect(self, part: str, what: str) -> str:
+        return said(self._engine, "inspect", "--format", what, self._container(part)).strip()
+
+    def is_healthy(self, part: str) -> bool:
+        """Run a container's own healthcheck in it, as the engine does."""
+        test = json.loads(self.inspect(part, "{{json .Config.Healthcheck.Test}}"))
+        command = test[1:] if test[0] == "CMD" else ["sh", "-c", *test[1:]]
+        try:
+            said(self._engine, "exec", self._container(part), *command)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def kill(self, part: str) -> None:
+        """Kill a container's first process, as the kernel does where memory runs out."""
+        os.kill(int(self.inspect(part, "{{.State.Pid}}")), signal.SIGKILL)
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.url, headers={"X-API-Key": KEY}, timeout=90, trust_env=False
+        )
+
+    def _say(self, *arguments: str) -> None:
+        said(
+            *COMPOSES[self._engine],
+            "-f",
+            self._file,
+            "-p",
+            self._project,
+            *arguments,
+            **self._environ,
+        )
+
+    def _container(self, part: str) -> str:
+        """Find a container by its labels: the engines join names differently."""
+        labels = {"project": self._project, "service": part}
+        filters = [f"--filter=label=com.docker.compose.{k}={v}" for k, v in labels.items()]
+        return said(self._engine, "ps", "-aq", *filters).strip()
+
+
+def why_not(engine: str) -> str | None:
+    """Say why an engine cannot run the images, or nothing where it can."""
+    try:
+        said(*COMPOSES[engine], "version")
+        said(engine, "image", "inspect", *IMAGES)
+        said(engine, "run", "--rm", "--network=none", "--entrypoint=true", "klein-api")
+    except FileNotFoundError as exc:
+        return f"{exc.filename} is not installed"
+    except subprocess.CalledProcessError as exc:
+        return f"{shlex.join(exc.cmd)}: {exc.stderr.strip().splitlines()[-1]}"
+    return None
+
+
+def find_engine() -> str:
+    """Find an engine that has the images and runs them; skips where there is none."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may kill a container's processes")
+    reasons = {engine: why_not(engine) for engine in COMPOSES}
+    found = next((engine for engine, reason in reasons.items() if reason is None), None)
+    if found is None:
+        pytest.skip(f"no container engine that has the images and runs them here: {reasons}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    if os.environ.get(WRAPPER):
+        pytest.skip(f"run below the command that {WRAPPER} names")
+    made = Compose(find_engine(), tmp_path_factory.mktemp("compose"))
+    try:
+        yield made
+    finally:
+        made.down("-v")
+
+
+def up_to_first_picture(compose: Compose, client: httpx.Client) -> str:
+    began = time.monotonic()
+    compose.up()
+    until(lambda: is_ready(client), within_s=BACK_S)
+    ready_s = time.monotonic() - began
+    url = str(run(client)["output"])
+    print(f"ready after {ready_s:.1f} s, first picture after {time.monotonic() - began:.1f} s")  # noqa: T201 -- the figure of docs/deploying.md
+    return url
+
+
+def ended(client: httpx.Client, prediction_id: str) -> str | None:
+    """Give the final status, whatever is down meanwhile."""
+    try:
+        answer = client.get(f"/v1/prediction/{prediction_id}", params={"wait": 30})
+    except httpx.TransportError:
+        return None
+    status = answer.json()["status"] if answer.status_code == 200 else None
+    return status if status in {"success", "error", "cancelled"} else None
+
+
+def is_running(client: httpx.Client, prediction_id: str) -> bool:
+    return bool(get(client, prediction_id)["status"] == "processing")
+
+
+def survive(compose: Compose, client: httpx.Client, part: str) -> str | None:
+    """Kill a container amid a drawing, and give what became of it once all is well again."""
+    prediction_id = create(client, **LONG)
+    until(lambda: is_running(client, prediction_id))
+    compose.kill(part)
+    status = until(lambda: ended(client, prediction_id), within_s=BACK_S)
+    until(lambda: compose.is_healthy(part), within_s=BACK_S)
+    until(lambda: is_ready(client), within_s=BACK_S)
+    return status
+
+
+def test_predictions_and_pictures_outlive_every_container(compose: Compose) -> None:
+    """Each container dies amid a drawing: the prediction succeeds; after `down` and `up` the first picture is the same."""
+    with compose.client() as client:
+        url = up_to_first_picture(compose, client)
+        picture = fetch(url)
+        until(lambda: all(compose.is_healthy(part) for part in PARTS), within_s=BACK_S)
+        for part in PARTS:
+            assert (part, survive(compose, client, part)) == (part, "success")
+            assert fetch(url) == picture
+        compose.down()
+        compose.up()
+        until(lambda: is_ready(client), within_s=BACK_S)
+
+        assert fetch(url) == picture
+
+
+@pytest.mark.skipif(not os.environ.get(WRAPPER), reason=f"{WRAPPER} is not set")
+def test_below_another_command() -> None:
+    """The same, where containers run only below a command of this machine's own."""
+    inside = {name: value for name, value in os.environ.items() if name != WRAPPER}
+    command = [
+        *shlex.split(os.environ[WRAPPER]),
+        sys.executable,
+        "-m",
+        "pytest",
+        "-s",
+        "-rs",
+        __file__,
+    ]
+
+    done = subprocess.run(command, env=inside, cwd=ROOT, check=False)
+
+    assert done.returncode == 0
