@@ -203,7 +203,7 @@ class Settings(BaseSettings):
     url_secret: str | None = Field(
         None,
         alias="KLEIN_URL_SECRET",
-        description="signs file URLs; unset: made once and kept in KLEIN_DATA. Several hosts share it",
+        description="signs file URLs and makes the secrets of `/v1/webhooks/default/secret`; unset: made once and kept in KLEIN_DATA. Several hosts share it",
     )
 
     @field_validator("api_keys", "allow_hosts", "warm_sizes", mode="before")
