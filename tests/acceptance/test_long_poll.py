@@ -14,6 +14,8 @@ from tests.acceptance.asking import create, get, order, until
 from tests.acceptance.klein import served
 from tests.redis_server import RedisServer
 
+AT_ONCE_S = 10  # on a busy machine; a wait that should not be would take half a minute
+
 
 def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:
     """A queued prediction is shown as created without waiting for anything."""
@@ -21,7 +23,7 @@ def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:
     shown = get(client, create(client))
 
     assert shown["status"] == "created"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < AT_ONCE_S
     client.post(f"/v1/prediction/{shown['id']}/cancel")
 
 
@@ -51,7 +53,7 @@ def test_a_wait_that_is_over_gives_the_state(
     answer = client.get(f"/v1/prediction/{busy}{query}", headers={"Prefer": prefer})
 
     assert (answer.status_code, answer.json()["status"]) == (200, "processing")
-    assert 0.3 <= time.monotonic() - started < 2
+    assert 0.3 <= time.monotonic() - started < AT_ONCE_S
 
 
 @pytest.mark.parametrize("prefer", ["wait=soon", "wait=-1", "return=minimal", "wait=0"])
@@ -63,7 +65,7 @@ def test_a_wish_that_makes_no_sense_is_no_wish(
     answer = client.get(f"/v1/prediction/{busy}", headers={"Prefer": prefer})
 
     assert answer.json()["status"] == "processing"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < AT_ONCE_S
 
 
 def test_a_cancel_ends_the_wait(client: httpx.Client, busy: str) -> None:

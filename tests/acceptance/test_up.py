@@ -31,7 +31,11 @@ def short_path() -> Iterator[Path]:
 def refusal(klein: Klein) -> str:
     """Start a system that cannot start, and give the one line in which it says so."""
     klein.launch()
-    assert klein.ended() != 0
+    try:
+        assert klein.ended() != 0
+    finally:
+        if klein.process.poll() is None:  # it could start after all
+            klein.stop()
     errors = [line for line in klein.log if line.startswith("Error: ")]
     assert len(errors) == 1, klein.log
     assert "Traceback" not in "\n".join(klein.log)
