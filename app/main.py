@@ -9,6 +9,7 @@ from fastapi.middleware import Middleware
 
 from app.api import files, health, metrics, page, status, uploads
 from app.api.errors import install_errors
+from app.api.proxy import open_proxy
 from app.api.requests import RequestLog
 from app.connections import open_readers, open_redis
 from app.dialects.answers import answer_at
@@ -46,7 +47,8 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the api from its settings."""
     connection = open_redis(settings.redis)
     reading = open_readers(settings.redis, READERS)
-    storage = open_storage(settings.storage)
+    proxy = open_proxy() if settings.proxies_files else None
+    storage = open_storage(settings.storage, None if proxy else settings.s3_public_url)
     links = open_links(settings.url_secret, settings.data)
     watch = Watch(reading)
     keys = Keys(
@@ -80,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.keys = keys
     app.state.links = links
+    app.state.proxy = proxy
     app.state.words = WORDS[settings.status_words]
     app.state.retention = settings.retention
     app.state.body_max_bytes = settings.body_max_bytes
@@ -102,7 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.take_census = lambda: take_census(store, queues, roster)
     app.state.system = metrics.open_system(app.state.take_census, lambda: watch.waiting)
-    app.state.page = page.open_page(app.state.public_url)
+    app.state.page = page.open_page(app.state.public_url, None if proxy else storage.origin)
     install_errors(app, answer_at)
     app.include_router(openai.models)  # before the hosted models, whose paths it shares
     app.include_router(openai.images)

@@ -27,6 +27,13 @@ class WebhookRetries(StrEnum):
     LONG = "long"
 
 
+class FileUrls(StrEnum):
+    """How the files of an S3 storage reach their readers."""
+
+    PRESIGNED = "presigned"
+    PROXIED = "proxied"
+
+
 class Settings(BaseSettings):
     """What an operator can set; an unset variable keeps the default."""
 
@@ -81,7 +88,22 @@ class Settings(BaseSettings):
         None, alias="REDIS_URL", description="Redis or Valkey; unset: `klein up` starts its own"
     )
     storage_url: str | None = Field(
-        None, alias="STORAGE_URL", description="where outputs go; unset: `file://` in KLEIN_DATA"
+        None,
+        alias="STORAGE_URL",
+        description="where files go: `file:///folder`, or `s3://bucket/prefix` with the "
+        "`AWS_*` variables; unset: `file://` in KLEIN_DATA",
+    )
+    file_urls: FileUrls = Field(
+        FileUrls.PRESIGNED,
+        alias="KLEIN_FILE_URLS",
+        description="how files come out of S3: `presigned`: file URLs redirect to presigned ones, of an "
+        "hour; `proxied`: the api passes the bytes on",
+    )
+    s3_public_url: str | None = Field(
+        None,
+        alias="KLEIN_S3_PUBLIC_URL",
+        pattern=r"^https?://[^/]+",
+        description="endpoint at which readers reach the S3, for presigned URLs; unset: `AWS_ENDPOINT_URL`",
     )
     weights: str | None = Field(
         None,
@@ -231,6 +253,11 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """The storage that is used."""
         return self.storage_url or f"file://{self.data.resolve() / 'outputs'}"
+
+    @property
+    def proxies_files(self) -> bool:
+        """Whether the api passes on the files of an S3 storage itself."""
+        return self.storage.startswith("s3:") and self.file_urls is FileUrls.PROXIED
 
     @property
     def address(self) -> str:

@@ -4,6 +4,7 @@ import pytest
 import redis
 
 from tests.redis_server import RedisServer, running_redis
+from tests.s3_server import S3Server, running_s3
 
 pytest_plugins = ["tests.tiny_weights"]
 
@@ -21,3 +22,10 @@ def connection(redis_server: RedisServer) -> Iterator["redis.Redis"]:
     with redis_server.connect() as connection:
         connection.flushall()
         yield connection
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One real S3 server for the whole run; tests that stop it start their own."""
+    with running_s3() as server:
+        yield server

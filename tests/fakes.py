@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import redis
@@ -111,6 +111,8 @@ def a_result(count: int = 1) -> Result:
 class FailingStorage:
     """A storage whose next puts fail, as on a full disk."""
 
+    origin = None
+
     def __init__(self, inner: Storage, failures: int) -> None:
         self._inner = inner
         self.failures = failures
@@ -135,9 +137,9 @@ class FailingStorage:
             raise StorageError(f"could not delete {prefix}")
         self._inner.delete(prefix)
 
-    def locate(self, key: str) -> Path | str:
+    def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path | str:
         """Locate."""
-        return self._inner.locate(key)
+        return self._inner.locate(key, verb)
 
 
 class LossyNetwork:

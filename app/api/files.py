@@ -8,10 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
+from app.api.proxy import pass_on
 from app.storage.errors import FileMissing
 from app.storage.links import ROUTE, Links
 
 router = APIRouter(tags=["files"])
+_REDIRECT = {"Cache-Control": "private, max-age=1800"}  # half as long as a presigned URL lives
 _HEADERS = {
     "Cache-Control": "private, max-age=31536000, immutable",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -31,14 +33,18 @@ def read_file(
     expires: Annotated[str, Query()] = "",
     signature: Annotated[str, Query()] = "",
 ) -> Response:
-    """Serve a file, whole or in ranges. Raises FileMissing for what is not there or not signed."""
+    """Serve a file, whole or in ranges. Raises StorageError, or FileMissing for what is not there or not signed."""
     links: Links = request.app.state.links
     if not links.allows(key, expires, signature, datetime.now(UTC)):
         raise FileMissing(key)
-    place = request.app.state.service.storage.locate(key)
+    place = request.app.state.service.storage.locate(key, request.method)
+    media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
     if not isinstance(place, Path):
-        return RedirectResponse(place)
-    media_type = mimetypes.guess_type(place.name)[0] or "application/octet-stream"
+        if request.app.state.proxy is None:
+            return RedirectResponse(place, headers=_REDIRECT)
+        return pass_on(
+            request.app.state.proxy, request, place, _HEADERS | {"Content-Type": media_type}
+        )
     response = FileResponse(
         place, headers=_HEADERS, media_type=media_type, stat_result=place.stat()
     )

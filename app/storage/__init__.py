@@ -1,14 +1,20 @@
 """Where files live: one protocol, one `open_storage`, one module for each kind of place."""
 
+import re
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from app.storage.local import LocalStorage
+from app.storage.s3 import S3Storage
 
 
 class Storage(Protocol):
     """Bytes by key; a key is a `/`-separated relative path of plain names."""
+
+    @property
+    def origin(self) -> str | None:
+        """Where the URLs of `locate` lead, for policies that name origins; None where there are paths."""
 
     def put(self, key: str, data: bytes | BinaryIO) -> None:
         """Store a file whole or not at all. Raises StorageError."""
@@ -19,15 +25,15 @@ class Storage(Protocol):
     def delete(self, prefix: str) -> None:
         """Delete every file below a prefix; none is no error. Raises StorageError."""
 
-    def locate(self, key: str) -> Path | str:
-        """Tell where a file can be served from: a path here, or a URL. Raises FileMissing."""
+    def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path | str:
+        """Tell where a file can be served from: a path here, or a URL. Raises FileMissing or StorageError."""
 
 
-def open_storage(url: str) -> Storage:
-    """Open the storage that a URL names: `file:///folder`. Raises ValueError."""
+def open_storage(url: str, public_url: str | None = None) -> Storage:
+    """Open the storage that a URL names, which readers reach at `public_url`. Raises ValueError."""
     parts = urlsplit(url)
-    if parts.scheme != "file":
-        raise ValueError(
-            f"STORAGE_URL: {parts.scheme or url!r} is not a kind of storage; use file:///folder"
-        )
-    return LocalStorage(Path(unquote(parts.path)))
+    if parts.scheme == "file":
+        return LocalStorage(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]+", parts.netloc):
+        return S3Storage(parts.netloc, unquote(parts.path), public_url)
+    raise ValueError("STORAGE_URL: names no storage; use file:///folder or s3://bucket/prefix")

@@ -1,18 +1,19 @@
 """What every storage does: files whole or not at all, and no name that leads out."""
 
 import errno
+import io
 import os
 import subprocess
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.storage import open_storage
 from app.storage.errors import FileMissing, StorageError
 from app.storage.local import LocalStorage
 
-OPENERS = {"file": lambda folder: open_storage(f"file://{folder}/with%20space/outputs")}
 BAD_KEYS = [
     "",
     "/",
@@ -37,9 +38,16 @@ BAD_KEYS = [
 ]
 
 
-@pytest.fixture(params=OPENERS)
-def storage(request, tmp_path):
-    return OPENERS[request.param](tmp_path)
+STARTS = pytest.mark.timeout(60)  # the server
+
+
+@pytest.fixture(params=["file", pytest.param("s3", marks=STARTS)])
+def storage(request, tmp_path, monkeypatch):
+    if request.param == "file":
+        return open_storage(f"file://{tmp_path}/with%20space/outputs")
+    for name, value in request.getfixturevalue("s3_server").environ.items():
+        monkeypatch.setenv(name, value)
+    return open_storage(f"s3://klein/{tmp_path.name}/with%20space")
 
 
 def names_in(folder):
@@ -91,10 +99,25 @@ def test_names_that_lead_elsewhere_are_refused(storage, key):
 
 
 def test_a_file_is_located(storage):
-    """Here a file is located by its path."""
+    """A file is located by its path here, or by a URL that anybody may read."""
     storage.put("p/0.png", b"x")
+    place = storage.locate("p/0.png")
 
-    assert Path(storage.locate("p/0.png")).read_bytes() == b"x"
+    if isinstance(place, Path):
+        assert place.read_bytes() == b"x"
+    else:
+        assert httpx.get(place, trust_env=False).content == b"x"
+
+
+def test_a_large_file_is_put_in_parts(storage):
+    """A file of many parts, from memory or from an open file, comes back byte by byte, or no more than asked for."""
+    data = os.urandom(12_000_000)
+    storage.put("p/a.png", data)
+    storage.put("p/b.png", io.BytesIO(data))
+
+    assert storage.get("p/a.png") == data
+    assert storage.get("p/b.png") == data
+    assert storage.get("p/b.png", 2_000_001) == data[:2_000_001]
 
 
 def test_a_link_that_leads_out_is_refused(tmp_path):
@@ -183,7 +206,9 @@ def test_what_the_disk_refuses_is_a_storage_error(tmp_path):
     assert names_in(tmp_path) == ["p"]
 
 
-@pytest.mark.parametrize("url", ["s3://bucket", "outputs", "", "http://x/y"])
+@pytest.mark.parametrize(
+    "url", ["s3://", "s3:///x", "s3://key:secret@bucket", "outputs", "", "http://x/y"]
+)
 def test_an_unknown_kind_of_storage_is_refused(url):
     """The error names the setting and what may stand there."""
     with pytest.raises(ValueError, match=r"STORAGE_URL: .*file:///folder"):

@@ -1,0 +1,99 @@
+"""A real S3 server for tests: SeaweedFS on free ports, in a folder of its own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+
+USER, SECRET = "klein", "s3-secret-of-the-tests"
+_PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
+
+
+class S3Server:
+    """One server and its data; it can be killed, stopped for a while, and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with ExitStack() as held:
+            free = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
+            ports = dict(zip(_PORTS, (s.getsockname()[1] for s in free), strict=True))
+        self.url = f"http://127.0.0.1:{ports['s3']}"
+        self.environ = {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": USER,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+        }
+        self._log = folder / "log"
+        binary = Path(sysconfig.get_path("scripts")) / "weed"
+        self._command = [
+            str(binary),
+            "server",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={folder}",
+            f"-filer.localSocket={folder}/filer.sock",
+            "-filer",
+            "-s3",
+            "-s3.iam=false",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=64",
+            "-volume.max=8",
+            *(
+                f"-{name.replace('.', '.port.') if '.' in name else name + '.port'}={port}"
+                for name, port in ports.items()
+            ),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it takes a file."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=os.environ | self.environ, stdout=log, stderr=log
+            )
+        while not self._answers():  # the test's own time limit ends this
+            assert self._process.poll() is None, self._log.read_text()[-2000:]
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def pause(self) -> None:
+        """Let it take connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End a pause."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/status", trust_env=False).is_success
+        except httpx.TransportError:
+            threading.Event().wait(0.05)
+            return False
+
+
+@contextmanager
+def running_s3() -> Iterator[S3Server]:
+    with tempfile.TemporaryDirectory(prefix="klein-s3-", ignore_cleanup_errors=True) as folder:
+        server = S3Server(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+            shutil.rmtree(folder, ignore_errors=True)
