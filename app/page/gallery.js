@@ -10,9 +10,9 @@ export class Gallery {
   #offset = 0;
   #open;
 
-  constructor(open) {
+  constructor(open, complain) {
     this.#open = open;
-    at("more").addEventListener("click", () => this.load());
+    at("more").addEventListener("click", () => this.load().catch(complain));
   }
 
   clear() {

@@ -12,7 +12,7 @@ const base = new URL(".", location.href).href.replace(/\/$/, "");
 
 const stage = new Stage();
 const status = new Status();
-const gallery = new Gallery(open);
+const gallery = new Gallery(open, complain);
 const composer = new Composer(() => write(composer.body));
 let shown = null; // {body, model}: what is on the stage
 let call = null; // the request that the code shows

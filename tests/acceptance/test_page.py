@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.acceptance.asking import LONG, create, fetch, image_file
+from tests.acceptance.asking import LONG, create, fetch, image_file, run
 from tests.acceptance.klein import Klein
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -217,6 +217,47 @@ def test_the_keyboard_is_enough(tab: Tab) -> None:
 
     expect(tab.page.get_by_role("tab", name="Python")).to_be_focused()
     assert tab.page.locator("#snippet").inner_text().startswith("import os")
+
+
+def test_the_gallery_shows_what_the_key_drew(tab: Tab, client: httpx.Client) -> None:
+    """The newest come first and the rest on demand, of this key alone; each opens, is edited, and gives its settings."""
+    with tab.klein.client(tab.klein.other_key) as own:
+        for k in range(14):
+            run(own, prompt=f"picture {k}")
+    run(client, prompt="another key's")
+    tab.open()
+    tab.enter(tab.klein.other_key)
+    shown = tab.page.locator("#gallery img")
+    expect(shown).to_have_count(12, timeout=WAIT_MS)
+    tab.page.get_by_role("button", name="Show more").click()
+
+    for place in range(14):
+        expect(shown.nth(place)).to_have_attribute("alt", f"picture {13 - place}", timeout=WAIT_MS)
+    expect(tab.page.get_by_alt_text("another key's")).to_have_count(0)
+
+    shown.nth(1).click()
+    expect(tab.page.locator("#pictures img")).to_have_attribute("alt", "picture 12")
+    tab.page.get_by_role("button", name="Use these settings").click()
+    assert tab.page.get_by_label("Prompt").input_value() == "picture 12"
+    assert tab.page.locator("#width").input_value() == "64"
+    tab.page.get_by_role("button", name="Edit this").click()
+    expect(tab.page.locator("#reference-list img")).to_have_count(1)
+    assert tab.page.locator("#model").input_value() == "flux-2-klein-4b-edit"
+
+
+def test_a_server_that_is_gone_is_said(tab: Tab, client: httpx.Client) -> None:
+    """Where the rest of the gallery cannot be had, the page says so and goes on."""
+    for _ in range(13):
+        run(client)
+    tab.ready()
+    more = tab.page.get_by_role("button", name="Show more")
+    expect(more).to_be_visible(timeout=WAIT_MS)
+    tab.page.context.set_offline(True)
+    more.click()
+
+    expect(tab.page.get_by_role("alert")).not_to_be_empty(timeout=WAIT_MS)
+    tab.page.context.set_offline(False)
+    tab.faults = [fault for fault in tab.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
 
 
 def test_the_server_is_seen(tab: Tab, client: httpx.Client, busy: str) -> None:
