@@ -38,15 +38,18 @@ def opened(file: Path) -> tuple[int, int]:
         return image.size
 
 
+@pytest.mark.timeout(120)  # all examples, one after the other
 def test_curl(klein: Klein, tmp_path: Path) -> None:
     """The shell's examples run one after the other, each to its end."""
     script = "set -eu -o pipefail\n" + "\n".join(blocks("sh")[1:])
     told = ran(["bash", "-c", script], klein, tmp_path)
 
     assert opened(tmp_path / "circle.png") == (512, 512)
-    assert told.count('"status":"success"') >= 3
+    assert told.count('"status":"success"') >= 4
     assert "event: end" in told
     assert '"executions":[' in told
+    assert '"https://example.com/told"' in told
+    assert '"workers":[' in told
 
 
 def test_python(klein: Klein, tmp_path: Path) -> None:
