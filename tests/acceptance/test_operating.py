@@ -17,6 +17,7 @@ from tests.acceptance.klein import Klein
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()
+pytestmark = pytest.mark.timeout(180)  # each starts a system of its own, one of them twice
 BACKUP, RESTORE = re.findall(r"^```sh\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -49,7 +50,6 @@ def ran(script: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
 
 
-@pytest.mark.timeout(120)
 def test_a_backup_of_a_running_system_is_restored(klein: Klein, folder: Path) -> None:
     """Once all is lost, the copy has the pictures at their URLs, and draws what had been accepted."""
     with klein.client() as client:
