@@ -4,8 +4,10 @@
 Options follow as for `redis`, among them `sentinel_username` and `sentinel_password`.
 """
 
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import redis
@@ -22,7 +24,10 @@ CONNECT_S = 2.0
 COMMAND_S = 5.0
 READ_S = 15.0  # thousands that ask at once keep an event loop from an answer for seconds
 RETRIES = 10
+AWAY_S = 5.0  # no try begins later: where there is no route, each takes seconds to fail
 _SUFFIX = "+sentinel"
+
+T = TypeVar("T")
 
 
 def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis.Redis":
@@ -47,7 +52,7 @@ def open_readers(url: str, most: int) -> "redis.asyncio.Redis":
         "max_connections": most,
         "socket_timeout": READ_S,
         "socket_connect_timeout": READ_S,
-        "retry": Retry(
+        "retry": _InTime(
             ExponentialBackoff(cap=0.5, base=0.01),
             RETRIES,
             # not where it is silent: each try would take its whole time limit, ten times over
@@ -64,6 +69,27 @@ def open_readers(url: str, most: int) -> "redis.asyncio.Redis":
         watched.sentinels, sentinel_kwargs=_to_sentinels(given, is_tls=is_tls)
     )
     return redis.asyncio.Redis.from_pool(_Watched(watched.service, sentinels, **given | options))  # type: ignore[no-untyped-call]  # redis-py is untyped here
+
+
+class _InTime(Retry):
+    """Tries again as redis-py does, but no longer than a caller can wait."""
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[T]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        """Call until it succeeds, fails for good, or the time is over."""
+        ends_at = time.monotonic() + AWAY_S
+
+        async def hang_up(error: Exception, *failures: int) -> None:
+            await fail(error, *failures)
+            if time.monotonic() > ends_at:
+                raise error
+
+        return await super().call_with_retry(do, hang_up, is_retryable, with_failure_count)
 
 
 class _Asking(redis.asyncio.sentinel.SentinelManagedConnection):

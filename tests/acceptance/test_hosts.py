@@ -135,8 +135,8 @@ def test_another_host_takes_over_from_one_that_is_cut_off(site: Site, client: ht
         prediction_id = create(client, **SLOW)
         until(lambda: site.record(prediction_id).step)
         late = site.record(prediction_id).owner
+        first.cut()
         with site.worker(second):
-            first.cut()
             shown = get(client, prediction_id, wait=60)
             taken = site.record(prediction_id)
         first.heal()
