@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 USER, SECRET = "klein", "s3-secret-of-the-tests"
 _PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
@@ -21,7 +23,7 @@ _PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc
 class S3Server:
     """One server and its data; it can be killed, stopped for a while, and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, volumes: int = 8, volume_mb: int = 64) -> None:
         with ExitStack() as held:
             free = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
             ports = dict(zip(_PORTS, (s.getsockname()[1] for s in free), strict=True))
@@ -45,14 +47,18 @@ class S3Server:
             "-s3",
             "-s3.iam=false",
             "-master.telemetry=false",
-            "-master.volumeSizeLimitMB=64",
-            "-volume.max=8",
+            f"-master.volumeSizeLimitMB={volume_mb}",
+            f"-volume.max={volumes}",
             *(
                 f"-{name.replace('.', '.port.') if '.' in name else name + '.port'}={port}"
                 for name, port in ports.items()
             ),
         ]
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start it, and wait until it takes a file."""
@@ -80,17 +86,26 @@ class S3Server:
         self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
+        store = S3Store(
+            "klein",
+            endpoint=self.url,
+            access_key_id=USER,
+            secret_access_key=SECRET,
+            client_options={"allow_http": True},
+            retry_config={"max_retries": 0},
+        )
         try:
-            return httpx.get(f"{self.url}/status", trust_env=False).is_success
-        except httpx.TransportError:
+            obstore.put(store, "started", b"yes")
+        except (BaseError, OSError):
             threading.Event().wait(0.05)
             return False
+        return True
 
 
 @contextmanager
-def running_s3() -> Iterator[S3Server]:
+def running_s3(volumes: int = 8, volume_mb: int = 64) -> Iterator[S3Server]:
     with tempfile.TemporaryDirectory(prefix="klein-s3-", ignore_cleanup_errors=True) as folder:
-        server = S3Server(Path(folder))
+        server = S3Server(Path(folder), volumes, volume_mb)
         server.start()
         try:
             yield server

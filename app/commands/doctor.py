@@ -110,6 +110,8 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         storage.delete(PROBE.partition("/")[0])
     except (StorageError, OSError, ValueError) as exc:
         advice = "let klein write there, or set STORAGE_URL or KLEIN_DATA"
+        if settings.storage.startswith("s3:"):
+            advice = "the bucket must be there and open to the keys: see STORAGE_URL and AWS_* in docs/storage.md"
         yield problem("storage", f"{settings.storage}: {exc}", advice)
         return
     if is_kept:

@@ -22,13 +22,13 @@ _CHUNK_BYTES = 1024 * 1024
 _CLIENT: Any = {
     "allow_http": True,  # where the operator's own endpoint says http
     "connect_timeout": timedelta(seconds=3),
-    "timeout": timedelta(seconds=20),  # a request; a large file is many
 }
 _RETRIES: Any = {
     "max_retries": 2,
     "retry_timeout": timedelta(seconds=10),
     "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2)},
 }
+_KEYLESS = "/latest/api/token"  # where a machine's role is asked for once there are no keys
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 
@@ -36,12 +36,27 @@ _STATUS = re.compile(r"status code: (\d{3})")
 class S3Storage:
     """Files below a prefix of one bucket; server, region and keys come from the AWS_* variables."""
 
-    def __init__(self, bucket: str, prefix: str, public_url: str | None = None) -> None:
-        """Say where; readers reach the same bucket at `public_url`, or where this process does."""
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        public_url: str | None = None,
+        within: timedelta = timedelta(seconds=20),  # a request; a large file is many
+    ) -> None:
+        """Say where; readers reach the same bucket at `public_url`, or where this process does.
+
+        Raises ValueError where a variable is wrong.
+        """
+        try:
+            self._open(bucket, prefix.strip("/") or None, public_url, _CLIENT | {"timeout": within})
+        except (BaseError, ValueError) as exc:
+            words = str(exc).partition("\n\nDebug source")[0]
+            raise ValueError(f"STORAGE_URL, AWS_*: {words}") from None
+
+    def _open(self, bucket: str, below: str | None, public_url: str | None, client: Any) -> None:
         at: Any = {"endpoint": public_url.rstrip("/")} if public_url else {}
-        below = prefix.strip("/") or None
-        self._files = S3Store(bucket, prefix=below, client_options=_CLIENT, retry_config=_RETRIES)
-        self._reading = S3Store(bucket, prefix=below, client_options=_CLIENT, **at)
+        self._files = S3Store(bucket, prefix=below, client_options=client, retry_config=_RETRIES)
+        self._reading = S3Store(bucket, prefix=below, client_options=client, **at)
         nobody = S3Store(bucket, access_key_id="x", secret_access_key="x", **at)  # noqa: S106 -- asks nobody for keys
         url = urlsplit(obstore.sign(nobody, "GET", "x", READ_WITHIN))
         self.origin = f"{url.scheme}://{url.netloc}"
@@ -99,6 +114,8 @@ def _answers(failed: str, missing: str | None = None) -> Iterator[None]:
 
 def _reason(words: str) -> str:
     """Say in short what was wrong; the whole text names hosts."""
+    if _KEYLESS in words:
+        return "there are no keys for S3; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if code := _CODE.search(words):
         return f"S3 answered {code[1]}"
     if status := _STATUS.search(words):

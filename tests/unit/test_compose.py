@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PUBLISH_SHARE = 0.5  # of the grace, on top of it, a worker may take to store what is drawn
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 OURS = {name: s for name, s in SERVICES.items() if "build" in s}
-KEPT = ["redis", *OURS]
+KEPT = ["redis", "s3", *OURS]
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -1,0 +1,196 @@
+"""klein with its files in S3: readers are sent there, or the api passes the bytes on; the S3 may die."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+
+import httpx
+import pytest
+
+from tests.acceptance.asking import EDIT, create, get, image_file, order, run, until
+from tests.acceptance.klein import Klein, running_klein
+from tests.s3_server import S3Server, running_s3
+
+pytestmark = pytest.mark.timeout(180)
+BUCKET = "s3://klein/accepted"
+PNG = image_file()
+
+
+@pytest.fixture(scope="module")
+def own_s3() -> Iterator[S3Server]:
+    """A server that this file may harm."""
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def presigning(own_s3: S3Server, tiny_weights: Path) -> Iterator[Klein]:
+    with running_klein(tiny_weights, STORAGE_URL=BUCKET, **own_s3.environ) as klein:
+        yield klein
+
+
+@pytest.fixture(scope="module")
+def proxying(own_s3: S3Server, tiny_weights: Path) -> Iterator[Klein]:
+    """A system whose readers cannot reach the S3 at the address that is named for them."""
+    with running_klein(
+        tiny_weights,
+        STORAGE_URL=BUCKET,
+        KLEIN_FILE_URLS="proxied",
+        KLEIN_S3_PUBLIC_URL="http://nowhere.invalid",
+        **own_s3.environ,
+    ) as klein:
+        yield klein
+
+
+@pytest.fixture
+def anybody() -> Iterator[httpx.Client]:
+    """A client without a key, which follows no redirect by itself."""
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        yield client
+
+
+def download(url: str) -> bytes:
+    """Read a URL as Python's own client does."""
+    with build_opener(ProxyHandler({})).open(url) as answer:
+        data: bytes = answer.read()
+    return data
+
+
+def policy_of(klein: Klein, anybody: httpx.Client) -> str:
+    return anybody.get(f"{klein.url}/").headers["content-security-policy"]
+
+
+def test_readers_are_sent_to_the_s3(
+    presigning: Klein, own_s3: S3Server, anybody: httpx.Client
+) -> None:
+    """A picture's URL redirects to a presigned one; a plain client gets the picture, and the page may show it."""
+    with presigning.client() as client:
+        url = run(client)["output"]
+        again = run(client, EDIT, image_urls=[url])
+    sent_on = anybody.get(url)
+
+    assert (sent_on.status_code, sent_on.content) == (307, b"")
+    assert sent_on.headers["location"].startswith(f"{own_s3.url}/klein/accepted/")
+    assert "X-Amz-Expires=3600" in sent_on.headers["location"]
+    assert download(url).startswith(b"\x89PNG")
+    assert download(again["output"]).startswith(b"\x89PNG")
+    assert int(anybody.head(url, follow_redirects=True).headers["content-length"]) == len(
+        download(url)
+    )
+    assert anybody.get(url.replace("signature=", "signature=0")).status_code == 404
+    assert own_s3.url in policy_of(presigning, anybody)
+
+
+def test_the_api_passes_files_on(proxying: Klein, own_s3: S3Server, anybody: httpx.Client) -> None:
+    """A picture's URL answers with the picture itself, whole or a range, and 304 to who has it; nothing names the S3."""
+    with proxying.client() as client:
+        url = run(client)["output"]
+    whole = anybody.get(url)
+    etag = whole.headers["etag"]
+    kept = anybody.get(url, headers={"If-None-Match": etag})
+    part = anybody.get(url, headers={"Range": "bytes=1-3"})
+    flood = anybody.get(url, headers={"Range": "bytes=" + ",".join(["0-"] * 999)})
+    head = anybody.head(url)
+
+    assert whole.status_code == 200
+    assert whole.content.startswith(b"\x89PNG")
+    assert whole.headers["content-type"] == "image/png"
+    assert whole.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in whole.headers["content-security-policy"]
+    assert (kept.status_code, kept.content, kept.headers["etag"]) == (304, b"", etag)
+    assert (part.status_code, part.content) == (206, b"PNG")
+    assert flood.content == whole.content
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["content-length"]) == len(whole.content)
+    assert anybody.get(url, headers={"Range": "bytes=99999999-"}).status_code == 416
+    assert anybody.get(url.replace("signature=", "signature=0")).status_code == 404
+    assert own_s3.url not in policy_of(proxying, anybody)
+
+
+@pytest.mark.parametrize("mode", ["presigning", "proxying"])
+def test_an_upload_lies_in_the_s3(mode: str, request: pytest.FixtureRequest) -> None:
+    """What is uploaded is served at its public URL, is an input, and is gone once its key deletes it."""
+    klein: Klein = request.getfixturevalue(mode)
+    with klein.client() as client:
+        slot = client.post("/v1/upload/presign", json={"content_type": "image/png"}).json()
+        sent = httpx.put(slot["presigned_url"], content=PNG, trust_env=False)
+        assert sent.status_code == 200, sent.text
+        url = slot["public_url"]
+        assert download(url) == PNG
+        run(client, EDIT, image_urls=[url])
+        assert client.delete(f"/v1/files/{slot['id']}").status_code == 204
+        refused = client.post("/v1/prediction", json=order(EDIT, image_urls=[url]))
+
+        assert refused.status_code == 400
+        assert client.get(url).status_code == 404
+
+
+@pytest.mark.parametrize("mode", ["presigning", "proxying"])
+def test_an_outage_of_the_s3(
+    mode: str, request: pytest.FixtureRequest, own_s3: S3Server, anybody: httpx.Client
+) -> None:
+    """While the S3 is dead files are a 503 and a prediction ends as an error with the reason; then all works again."""
+    klein: Klein = request.getfixturevalue(mode)
+    with klein.client() as client:
+        url = run(client)["output"]
+        own_s3.kill()
+        try:
+            away = anybody.get(url)
+            ended = get(client, create(client), wait=60)
+        finally:
+            own_s3.start()
+        later = run(client)["output"]
+
+    assert (away.status_code, "retry-after" in away.headers) == (503, True)
+    assert own_s3.url not in away.text
+    assert ended["status"] == "error"
+    assert "S3 cannot be reached" in str(ended)
+    assert own_s3.url.removeprefix("http://") not in str(ended)
+    assert download(url).startswith(b"\x89PNG")
+    assert download(later).startswith(b"\x89PNG")
+
+
+def test_a_pause_of_the_s3_is_waited_for(presigning: Klein, own_s3: S3Server) -> None:
+    """A server that hangs for a moment while a picture is stored delays its end, and costs no attempt."""
+    with presigning.client() as client:
+        own_s3.pause()
+        try:
+            prediction_id = create(client)
+            until(lambda: get(client, prediction_id)["status"] == "processing")
+            meanwhile = get(client, prediction_id, wait=2)
+        finally:
+            own_s3.go_on()
+        ended = get(client, prediction_id, wait=60)
+
+    assert meanwhile["status"] == "processing"
+    assert ended["status"] == "success"
+    assert download(ended["output"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, f"{BUCKET} takes and gives files"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "S3 answered SignatureDoesNotMatch"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "S3 cannot be reached"),
+        ({"AWS_ENDPOINT_URL": "nonsense"}, "STORAGE_URL, AWS_*: "),
+    ],
+)
+def test_the_doctor_looks_at_the_s3(
+    presigning: Klein, own_s3: S3Server, changed: dict[str, str], words: str
+) -> None:
+    """`klein doctor` says that the S3 takes files, or what it has against it."""
+    told = subprocess.run(
+        [sys.executable, "-m", "app.cli", "doctor"],
+        env=presigning.environ | own_s3.environ | changed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    row = next(line for line in told.stdout.splitlines() if " storage " in line)
+
+    assert words in row
+    assert ("problem" in row) == bool(changed)
+    assert "Traceback" not in told.stderr
