@@ -46,6 +46,8 @@ class S3Server:
             "-filer",
             "-s3",
             "-s3.iam=false",
+            "-s3.port.iceberg=0",  # their ports are fixed, and two servers would fight for them
+            "-s3.port.lance=0",
             "-master.telemetry=false",
             f"-master.volumeSizeLimitMB={volume_mb}",
             f"-volume.max={volumes}",
