@@ -6,7 +6,6 @@
 import asyncio
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from deploy.bench.bare_pipeline import SIDE
 from deploy.bench.client import Connection
-from deploy.bench.processes import KEY, free_port, process, wait_for_port
+from deploy.bench.processes import KEY, listening
 from deploy.bench.report import write_section
 from deploy.bench.serving import SLUG, bare_loop
 
@@ -63,19 +62,7 @@ async def by_turns(port: int, loop: Callable[[list[str]], float]) -> list[tuple[
 
 def measure_backlog(weights: str) -> list[str]:
     """Give the rows: pictures per second of both, and the median of the rounds' ratios."""
-    port = free_port()
-    with (
-        tempfile.TemporaryDirectory(prefix="klein-") as data,
-        bare_loop(weights) as loop,
-        process(
-            ["-m", "app.cli", "up"],
-            KLEIN_DATA=data,
-            KLEIN_PORT=str(port),
-            KLEIN_API_KEYS=KEY,
-            KLEIN_WEIGHTS=weights,
-        ) as tree,
-    ):
-        wait_for_port(port, tree)
+    with bare_loop(weights) as loop, listening("up", KLEIN_WEIGHTS=weights) as (port, _):
         rounds = asyncio.run(by_turns(port, loop))
     bare, served = zip(*rounds, strict=True)
     ratios = shown([b / s for b, s in rounds])

@@ -9,9 +9,6 @@ import io
 import os
 import shutil
 import statistics
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +18,7 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from deploy.bench.processes import KEY, free_port, process, wait_for_port
+from deploy.bench.processes import KEY, listening
 from deploy.bench.report import write_section
 from deploy.bench.serving import SLUG
 
@@ -148,24 +145,6 @@ def _draw(page: Page, url: str) -> None:
     page.mouse.move(0, 0)
 
 
-@contextmanager
-def running_page(weights: str) -> Iterator[str]:
-    """Run the whole system; give its URL."""
-    port = free_port()
-    with (
-        tempfile.TemporaryDirectory(prefix="klein-") as data,
-        process(
-            ["-m", "app.cli", "up"],
-            KLEIN_DATA=data,
-            KLEIN_PORT=str(port),
-            KLEIN_API_KEYS=KEY,
-            KLEIN_WEIGHTS=weights,
-        ) as tree,
-    ):
-        wait_for_port(port, tree)
-        yield f"http://127.0.0.1:{port}"
-
-
 def main() -> None:
     """Measure, take the pictures, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -176,7 +155,11 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("no chromium: `make tools` as root, or apt-get")
-    with running_page(arguments.weights) as url, sync_playwright() as playwright:
+    with (
+        listening("up", KLEIN_WEIGHTS=arguments.weights) as (port, _),
+        sync_playwright() as playwright,
+    ):
+        url = f"http://127.0.0.1:{port}"
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         table = figures(browser, url, arguments.visits)
         print(table, flush=True)

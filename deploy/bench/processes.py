@@ -59,3 +59,21 @@ def rss_mb(pid: int) -> float:
     """Tell a process's resident memory."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@contextmanager
+def listening(command: str, **environ: str) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
+    """Run `klein up` or `klein api` with data of its own; give its port, which answers, and its process."""
+    port = free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="klein-") as data,
+        process(
+            ["-m", "app.cli", command],
+            KLEIN_DATA=data,
+            KLEIN_PORT=str(port),
+            KLEIN_API_KEYS=KEY,
+            **environ,
+        ) as started,
+    ):
+        wait_for_port(port, started)
+        yield port, started

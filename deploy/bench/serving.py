@@ -24,7 +24,7 @@ from app.predictions.queue import Queues
 from app.predictions.store import Store
 from deploy.bench.bare_pipeline import SIDE
 from deploy.bench.client import Connection
-from deploy.bench.processes import KEY, free_port, process, rss_mb, wait_for_port
+from deploy.bench.processes import KEY, free_port, listening, process, rss_mb, wait_for_port
 from tests.redis_server import running_redis
 from worker.environment import child_environment
 
@@ -85,19 +85,7 @@ async def predict_once(connection: Connection) -> float:
 
 def measure_overhead(weights: str) -> list[str]:
     """Draw by turns through HTTP and in a script, and compare."""
-    port = free_port()
-    with (
-        tempfile.TemporaryDirectory(prefix="klein-") as data,
-        bare_loop(weights) as draw,
-        process(
-            ["-m", "app.cli", "up"],
-            KLEIN_DATA=data,
-            KLEIN_PORT=str(port),
-            KLEIN_API_KEYS=KEY,
-            KLEIN_WEIGHTS=weights,
-        ) as tree,
-    ):
-        wait_for_port(port, tree)
+    with bare_loop(weights) as draw, listening("up", KLEIN_WEIGHTS=weights) as (port, _):
 
         async def by_turns() -> tuple[list[float], list[float]]:
             connection = await Connection.open(port)
@@ -158,24 +146,6 @@ def measure_start(weights: str) -> list[str]:
     return [f"| `klein up` to ready | {ready:.1f} s | {where} |"]
 
 
-@contextmanager
-def api_alone(url: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Run one api process without a worker."""
-    port = free_port()
-    with (
-        tempfile.TemporaryDirectory(prefix="klein-") as data,
-        process(
-            ["-m", "app.cli", "api"],
-            KLEIN_DATA=data,
-            KLEIN_PORT=str(port),
-            KLEIN_API_KEYS=KEY,
-            REDIS_URL=url,
-        ) as api,
-    ):
-        wait_for_port(port, api)
-        yield port, api
-
-
 def measure_wakes(waiters: int, rounds: int) -> list[str]:
     """Park waiters, each on its own prediction; end some one at a time and time their answers."""
     measured = [_wake_round(waiters) for _ in range(rounds)]
@@ -190,7 +160,7 @@ def measure_wakes(waiters: int, rounds: int) -> list[str]:
 
 
 def _wake_round(waiters: int) -> tuple[list[float], float]:
-    with running_redis() as server, api_alone(server.url) as (port, api):
+    with running_redis() as server, listening("api", REDIS_URL=server.url) as (port, api):
         connection = server.connect()
         store = Store(connection, Queues(connection), timedelta(days=1))
         ids = [f"bench-{k}" for k in range(waiters)]
@@ -256,7 +226,7 @@ def measure_create() -> list[str]:
     with (
         running_redis() as server,
         running_redis() as other,
-        api_alone(server.url) as (port, _),
+        listening("api", REDIS_URL=server.url) as (port, _),
     ):
         bare_port = free_port()
         with process(
