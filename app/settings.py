@@ -94,10 +94,10 @@ class Settings(BaseSettings):
         "`AWS_*` variables; unset: `file://` in KLEIN_DATA",
     )
     file_urls: FileUrls = Field(
-        FileUrls.PRESIGNED,
+        FileUrls.PROXIED,
         alias="KLEIN_FILE_URLS",
-        description="how files come out of S3: `presigned`: file URLs redirect to presigned ones, of an "
-        "hour; `proxied`: the api passes the bytes on",
+        description="how files come out of S3: `proxied`: the api passes the bytes on; `presigned`: file URLs "
+        "redirect to presigned ones, of an hour",
     )
     s3_public_url: str | None = Field(
         None,

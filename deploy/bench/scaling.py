@@ -191,7 +191,7 @@ def main() -> None:
         "the workers; the engines' time is what engines that never waited would give.\n\n"
         f"{both}\n\n"
         f"A process is called full at {FULL:.0%} of a core. A picture's share is one create, one long poll, the worker's "
-        "claim, steps and end, and one download through the api; with S3, downloads do not pass it. Redis also waits for the "
+        "claim, steps and end, and one download through the api; with S3's presigned URLs, downloads do not pass it. Redis also waits for the "
         "disk: what it must sync is shared by all writes that wait, so a slow disk costs time, not processor.",
     )
     print(both)

@@ -27,7 +27,9 @@ def own_s3() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def presigning(own_s3: S3Server, tiny_weights: Path) -> Iterator[Klein]:
-    with running_klein(tiny_weights, STORAGE_URL=BUCKET, **own_s3.environ) as klein:
+    with running_klein(
+        tiny_weights, STORAGE_URL=BUCKET, KLEIN_FILE_URLS="presigned", **own_s3.environ
+    ) as klein:
         yield klein
 
 
@@ -37,7 +39,6 @@ def proxying(own_s3: S3Server, tiny_weights: Path) -> Iterator[Klein]:
     with running_klein(
         tiny_weights,
         STORAGE_URL=BUCKET,
-        KLEIN_FILE_URLS="proxied",
         KLEIN_S3_PUBLIC_URL="http://nowhere.invalid",
         **own_s3.environ,
     ) as klein:
