@@ -4,6 +4,7 @@ The routes are those that the app has, so that a new one is tested as it comes, 
 """
 
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,7 +19,7 @@ from app.main import create_app
 from app.predictions import service
 from app.predictions.prediction import Output, Webhook
 from app.settings import Settings
-from app.uploads import Upload
+from app.uploads import Upload, Uploads
 from tests.fakes import a_prediction, a_store
 
 OWN = "11111111-1111-4111-8111-111111111111"
@@ -26,7 +27,7 @@ MISSING = "22222222-2222-4222-8222-222222222222"
 OWNER, STRANGER = "the owner's key", "the stranger's key"
 NAMED: dict[str, str] = {"owner": "black-forest-labs", "name": "flux-2-klein-4b"}
 """What the path parameters of private routes name that is nobody's; all others name what is somebody's."""
-IDS = {"prediction_id", "id"}
+IDS = {"prediction_id", "file_id", "id"}
 PUBLIC = {
     "/",
     "/page/{name}",
@@ -85,14 +86,17 @@ def _ways() -> tuple[list[Way], list[Way]]:
 PRIVATE, OPEN = _ways()
 WITH_ID = [way for way in PRIVATE if "{" in way.path and way.names - NAMED.keys()]
 COUNTS = {"/v1/status"}  # of the whole server, and nobody by name
+SECRETS = {"/v1/webhooks/default/secret"}  # each key's own
 LISTS = [
-    way for way in PRIVATE if way.method == "GET" and way not in WITH_ID and way.path not in COUNTS
+    way
+    for way in PRIVATE
+    if way.method == "GET" and way not in WITH_ID and way.path not in COUNTS | SECRETS
 ]
 
 
 @pytest.fixture
 def app_client(redis_server, connection, tmp_path):
-    """The whole api on a real Redis, with one ended prediction that is the owner's."""
+    """The whole api on a real Redis, with one ended prediction and one upload that are the owner's."""
     settings = Settings(
         redis_url=redis_server.url, data=tmp_path, api_keys=(OWNER, STRANGER), _env_file=None
     )
@@ -113,6 +117,7 @@ def app_client(redis_server, connection, tmp_path):
         expires_at=own.created_at + timedelta(days=1),
     )
     connection.set(f"klein:upload:{OWN}", TypeAdapter(Upload).dump_json(upload))
+    app.state.uploads.store(upload, BytesIO(b"picture"))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -174,6 +179,7 @@ def test_a_list_shows_only_ones_own(app_client, way):
 def test_without_the_look_at_the_owner_it_would_be(app_client, monkeypatch):
     """A service that does not look whose a prediction is shows it to the stranger: the tests above can fail."""
     monkeypatch.setattr(service, "_own", lambda _key, prediction: prediction)  # a mutant
+    monkeypatch.setattr(Uploads, "owned", lambda self, _key, upload_id: self.get(upload_id))
     ways = [way for way in WITH_ID if "webhooks" not in way.path]
 
     assert all(asked(app_client, way, way.filled(OWN), STRANGER)[0] != 404 for way in ways)
@@ -185,6 +191,16 @@ def test_the_answer_may_not_depend_on_the_case_of_an_id(app_client):
     way = Way("GET", "/v1/prediction/{prediction_id}", frozenset({"prediction_id"}))
 
     assert asked(app_client, way, way.filled(f"{OWN} "), OWNER)[0] == 404
+
+
+@pytest.mark.parametrize("path", sorted(SECRETS))
+def test_a_secret_is_a_keys_own(app_client, path):
+    """Each key gets the same secret each time, and never another's."""
+    way = Way("GET", path, frozenset())
+    owners, again, strangers = (asked(app_client, way, path, k) for k in (OWNER, OWNER, STRANGER))
+
+    assert owners[0] == strangers[0] == 200
+    assert owners[2] == again[2] != strangers[2]
 
 
 @pytest.mark.parametrize("path", sorted(COUNTS))
