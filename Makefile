@@ -50,6 +50,9 @@ bench-page: .venv/.dev ## measure the page in a browser and take its pictures, i
 chaos: .venv/.dev ## break every process at random under load and count what is missing (MINUTES=30 SEED=1 WORKERS=2)
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)
 
+fuzz: .venv/.dev ## give every parser made-up bytes, with fresh seeds until the time is over (MINUTES=10)
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
+
 soak: .venv/.dev ## ask for mixed predictions and watch the memory, into docs/performance.md (REQUESTS=500)
 	$(BIN)/python -m tests.soak --requests $(or $(REQUESTS),500)
 
@@ -70,4 +73,4 @@ lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = telemetry,worker,dev
 
-.PHONY: help up test audit tools check fmt bench-serving bench-engine bench-scaling bench-page chaos soak weights lock
+.PHONY: help up test audit tools check fmt bench-serving bench-engine bench-scaling bench-page chaos fuzz soak weights lock

@@ -2,11 +2,22 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from tests.redis_server import RedisServer, running_redis
 from tests.s3_server import S3Server, running_s3
 
 pytest_plugins = ["tests.tiny_weights"]
+
+settings.register_profile("short", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile(
+    "long",
+    deadline=None,
+    max_examples=2000,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("short")  # `make fuzz` takes the other one
 
 
 @pytest.fixture(scope="session")
