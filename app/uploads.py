@@ -30,6 +30,12 @@ KEPT_MOST = timedelta(days=365)
 KEPT = timedelta(days=180)
 SWEEP = 100  # at a time
 _READ_BYTES = 1024 * 1024
+# KEYS record; ARGV what it was, what it becomes
+_CHANGE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
 # KEYS record, of; ARGV record, id, age (s)
 _CAME = """
 if not redis.call('SET', KEYS[1], ARGV[1], 'XX') then return 0 end
@@ -40,6 +46,10 @@ return 1
 
 class UnknownUpload(KleinError):
     """No such file: it never came, was deleted, or has expired. A URL to send one to lives 15 minutes."""
+
+
+class AlreadySent(KleinError):
+    """Another file was sent to this URL before, and what is there never changes; ask for a new URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +64,7 @@ class Upload:
     name: str = ""  # the caller's own
     metadata: dict[str, Any] = field(default_factory=dict)  # the caller's own too
     size_bytes: int | None = None  # None: it has not come
-    sha256: str = ""
+    sha256: str = ""  # of the only file that may come, from the moment one was there whole
 
     @property
     def key(self) -> str:
@@ -114,11 +124,7 @@ class Uploads:
 
     def get(self, upload_id: str) -> Upload:
         """Read what is known of an upload. Raises UnknownUpload or Unavailable."""
-        with redis_errors():
-            record = cast("bytes | None", self._redis.get(_record_key(upload_id)))
-        if record is None:
-            raise UnknownUpload(upload_id)
-        return _RECORD.validate_json(record)
+        return _RECORD.validate_json(self._read(upload_id))
 
     def owned(self, key_id: str, upload_id: str) -> Upload:
         """Read what is known of this key's file that came. Raises UnknownUpload or Unavailable."""
@@ -143,11 +149,17 @@ class Uploads:
         return UploadPage(uploads=found, total=total)
 
     def store(self, upload: Upload, file: BinaryIO) -> Upload:
-        """Keep the file that came. Raises StorageError, Unavailable, or UnknownUpload if it was deleted meanwhile."""
+        """Keep the file that came; the same file sent again changes nothing.
+
+        Raises StorageError, Unavailable, AlreadySent, or UnknownUpload if it was deleted meanwhile.
+        """
         digest = hashlib.sha256()
         while part := file.read(_READ_BYTES):
             digest.update(part)
-        came = replace(upload, size_bytes=file.tell(), sha256=digest.hexdigest())
+        claimed = self._claim(upload.id, digest.hexdigest())
+        if claimed.size_bytes is not None:
+            return claimed
+        came = replace(claimed, size_bytes=file.tell())
         file.seek(0)
         self._storage.put(upload.key, file)
         with redis_errors():
@@ -192,6 +204,29 @@ class Uploads:
                 continue
             deleted += 1
         return deleted
+
+    def _claim(self, upload_id: str, sha256: str) -> Upload:
+        """Let this be the upload's file for good, before it is stored: readers may cache it for ever."""
+        while True:
+            record = self._read(upload_id)
+            upload = _RECORD.validate_json(record)
+            if upload.sha256:
+                if upload.sha256 != sha256:
+                    raise AlreadySent(upload_id)
+                return upload
+            claimed = replace(upload, sha256=sha256)
+            with redis_errors():
+                if self._redis.eval(
+                    _CHANGE, 1, _record_key(upload_id), record, _RECORD.dump_json(claimed)
+                ):
+                    return claimed
+
+    def _read(self, upload_id: str) -> bytes:
+        with redis_errors():
+            record = cast("bytes | None", self._redis.get(_record_key(upload_id)))
+        if record is None:
+            raise UnknownUpload(upload_id)
+        return record
 
     def _delete(self, upload_id: str) -> None:
         try:

@@ -31,7 +31,7 @@ async def write_file(
     expires: Annotated[str, Query()] = "",
     signature: Annotated[str, Query()] = "",
 ) -> Response:
-    """Take a file. Raises UnknownUpload, BadRequest, BodyTooLarge, StorageError or Unavailable."""
+    """Take a file. Raises UnknownUpload, AlreadySent, BadRequest, BodyTooLarge, StorageError or Unavailable."""
     links: Links = request.app.state.links
     uploads: Uploads = request.app.state.uploads
     key = f"{FOLDER}/{upload_id}/{name}"

@@ -150,6 +150,19 @@ def test_what_turns_out_too_large_is_refused(client: httpx.Client) -> None:
     assert httpx.get(slot["public_url"], trust_env=False).status_code == 404
 
 
+def test_a_file_that_may_be_cached_never_changes(client: httpx.Client) -> None:
+    """The public URL says `immutable`; a second file is a 409 that says what to do, the same one again a 200."""
+    slot = upload(client)
+    other = image_file(colour="red")
+    answers = [httpx.put(slot["presigned_url"], content=c, trust_env=False) for c in (PNG, other)]
+
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert answers[1].json()["error"] == "conflict"
+    assert "ask for a new URL" in answers[1].json()["details"]
+    shown = httpx.get(slot["public_url"], trust_env=False)
+    assert (shown.content, "immutable" in shown.headers["Cache-Control"]) == (PNG, True)
+
+
 def test_a_url_to_read_is_none_to_write(client: httpx.Client, anybody: httpx.Client) -> None:
     """The public URL takes no file, the presigned one shows none, and a changed one does neither."""
     slot = upload(client)

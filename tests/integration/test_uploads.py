@@ -1,13 +1,16 @@
 """Uploads over a real Redis and real files: whose they are, how long they stay, and that none is left behind."""
 
+import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pytest
 
-from app.storage.errors import FileMissing
+from app.storage.errors import FileMissing, StorageError
 from app.storage.local import LocalStorage
-from app.uploads import EXPIRY, UnknownUpload, Uploads
+from app.uploads import EXPIRY, AlreadySent, UnknownUpload, Uploads
 from tests.fakes import FailingStorage, make_due
 
 DAY = timedelta(days=1)
@@ -71,6 +74,49 @@ def test_only_its_key_deletes_a_file(uploads, storage):
     assert not is_there(storage, upload)
     with pytest.raises(UnknownUpload):
         uploads.get(upload.id)
+
+
+def test_a_file_never_changes(uploads, storage):
+    """The same file may be sent again; another one is refused and leaves the first as it is."""
+    upload = sent(uploads, b"first")
+    again = uploads.store(upload, io.BytesIO(b"first"))
+    with pytest.raises(AlreadySent):
+        uploads.store(upload, io.BytesIO(b"other"))
+
+    assert again == uploads.get(upload.id)
+    assert storage.get(upload.key) == b"first"
+
+
+def test_of_many_files_at_once_one_is_kept(redis_server, uploads, storage):
+    """Of twenty different files sent in the same moment one comes, and is what the record says."""
+    upload, start = uploads.open("key", "image/png", DAY), Barrier(20)
+
+    def send(number):
+        with redis_server.connect() as mine:
+            start.wait()
+            try:
+                return Uploads(mine, storage).store(upload, io.BytesIO(b"%d" % number)).sha256
+            except AlreadySent:
+                return None
+
+    with ThreadPoolExecutor(20) as threads:
+        [kept] = [sha256 for sha256 in threads.map(send, range(20)) if sha256]
+
+    assert hashlib.sha256(storage.get(upload.key)).hexdigest() == kept
+    assert uploads.get(upload.id).sha256 == kept
+
+
+def test_what_could_not_be_stored_is_sent_again(uploads, storage):
+    """A storage that fails once costs a second try of the same file; until then it has not come."""
+    upload = uploads.open("key", "image/png", DAY)
+    storage.failures = 1
+    with pytest.raises(StorageError):
+        uploads.store(upload, io.BytesIO(b"data"))
+    assert uploads.get(upload.id).size_bytes is None
+    uploads.store(upload, io.BytesIO(b"data"))
+
+    assert storage.get(upload.key) == b"data"
+    assert uploads.owned("key", upload.id).size_bytes == 4
 
 
 def test_a_file_that_comes_after_its_deletion_goes_too(uploads, storage):

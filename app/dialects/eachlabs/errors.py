@@ -19,7 +19,7 @@ from app.predictions.errors import (
     UnknownPrediction,
 )
 from app.storage.errors import FileMissing, StorageError
-from app.uploads import UnknownUpload
+from app.uploads import AlreadySent, UnknownUpload
 from app.webhooks.outbox import UnknownWebhook
 
 RETRY_AFTER_S = 2
@@ -35,6 +35,7 @@ _WORDS: dict[type[Exception], tuple[int, str]] = {
     UnknownUpload: (404, "upload not found"),
     AlreadyFinal: (409, "conflict"),
     KeyReused: (409, "conflict"),
+    AlreadySent: (409, "conflict"),
     BodyTooLarge: (413, "request body too large"),
     BadBody: (422, "invalid request body"),
     TooManyRequests: (429, "too many requests"),
