@@ -10,7 +10,7 @@ up: .venv/.worker ## install everything and start the whole system
 	$(BIN)/klein up
 
 test: .venv/.dev ## run every test that needs no GPU, with coverage
-	$(BIN)/pytest --reruns 1 -r aR --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --reruns 1 -r aR --cov --cov-report=term:skip-covered
 
 # Debian's; without them the tests that use them are skipped and say so
 TOOLS := chromium:chromium promtool:prometheus

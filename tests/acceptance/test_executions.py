@@ -117,9 +117,12 @@ def test_the_time_filter(client: httpx.Client, history: dict[str, str]) -> None:
     assert listed(client, to="0001-01-01T00:00:00Z") == []
 
 
-def test_the_error_filter(client: httpx.Client) -> None:
-    """error_classification lists failures of that kind only; there is none here."""
-    assert listed(client, error_classification="provider_error,execution_timeout") == []
+def test_the_error_filter(client: httpx.Client, history: dict[str, str]) -> None:
+    """error_classification lists failures of that kind only, such as other tests left."""
+    failed = listed(client, error_classification="provider_error,execution_timeout", limit=100)
+
+    assert all(get(client, prediction_id)["status"] == "error" for prediction_id in failed)
+    assert not set(failed) & set(history.values())
 
 
 def test_another_key_sees_nothing(

@@ -77,8 +77,9 @@ def test_a_folder_is_itself(tiny_weights):
 
 
 @pytest.mark.parametrize("setting", ["/nonexistent", "a/b/c", "../x", "klein", "https://x/y"])
-def test_what_is_neither_is_said(setting):
+def test_what_is_neither_is_said(setting, tmp_path, monkeypatch):
     """Anything else is refused by name before any request."""
+    monkeypatch.chdir(tmp_path)  # where no such folder lies
     with pytest.raises(WeightsError, match="not a hub id") as failed:
         find_weights(setting)
 
