@@ -12,7 +12,7 @@ from worker.weights.recipe.model import new_autoencoder
 from worker.weights.recipe.muon import fused_rows, orthogonalise
 from worker.weights.recipe.pool import Encoder
 from worker.weights.recipe.tokenizer import new_tokenizer
-from worker.weights.recipe.transformer import TransformerPhase, sample_times
+from worker.weights.recipe.transformer import TransformerPhase, mean_of, sample_times
 from worker.weights.recipe.world import Canvas, Sampler
 
 
@@ -61,13 +61,13 @@ def test_times_are_those_of_short_schedules():
 @pytest.mark.timeout(60)
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")  # autocast over a norm, in torch
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
-    """One step, then another after taking up the state, equals the same steps from that state."""
+    """Taking up the state equals never having stopped; going on from the end trains a copy of it."""
     tokenizer = new_tokenizer(sentences=200)
     torch.manual_seed(0)
     autoencoder = new_autoencoder().eval()
     device = torch.device("cpu")
 
-    def run(folder, most_steps):
+    def run(folder, most_steps, goes_on_from=None):
         folder.mkdir(exist_ok=True)
         phase = TransformerPhase(
             folder=folder,
@@ -80,6 +80,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
             batch=2,
             capacity=4,
             most_steps=most_steps,
+            goes_on_from=goes_on_from,
             report=lambda _: None,
         )
         return phase.train()
@@ -90,9 +91,17 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
     (tmp_path / "two" / "transformer.pt").write_bytes(
         (tmp_path / "one" / "transformer.pt").read_bytes()
     )
-    ends = [run(tmp_path / name, 2).parameters() for name in ("one", "two")]
+    ends = [run(tmp_path / name, 2) for name in ("one", "two")]
 
-    assert all(torch.equal(one, two) for one, two in zip(*ends, strict=True))
+    assert all(map(torch.equal, *(end.parameters() for end in ends)))
+    again = run(tmp_path / "one", 1, goes_on_from=ends[0])
+    mean = mean_of(ends[0], again)
+    assert all(map(torch.equal, *(end.parameters() for end in ends)))  # it trains a copy
+    assert not all(map(torch.equal, again.parameters(), ends[0].parameters()))
+    for middle, first, second in zip(
+        mean.parameters(), ends[0].parameters(), again.parameters(), strict=True
+    ):
+        torch.testing.assert_close(middle, (first + second) / 2)
 
 
 @pytest.mark.timeout(60)

@@ -4,7 +4,7 @@ import argparse
 import os
 import random
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,13 +20,15 @@ from worker.weights.recipe.model import Autoencoder, Tokenizer, new_autoencoder
 from worker.weights.recipe.pool import Encoder
 from worker.weights.recipe.ship import write_folder
 from worker.weights.recipe.tokenizer import new_tokenizer
-from worker.weights.recipe.transformer import Networks, TransformerPhase
+from worker.weights.recipe.transformer import Networks, TransformerPhase, mean_of
 from worker.weights.recipe.world import Sampler
 
-# of the minutes; the decoder alone goes on once the transformer has learned the latents
+# of the minutes, each going on from the one before; the decoder learns on once the transformer has learned the latents
 AUTOENCODER_SHARE = 0.2
+TRANSFORMER_SHARE = 0.5
+TRANSFORMER_AGAIN_SHARE = 0.1
 DECODER_SHARE = 0.2
-DEFAULT_MINUTES = {"cuda": 20.0, "cpu": 120.0}
+DEFAULT_MINUTES = {"cuda": 30.0, "cpu": 480.0}
 EVALUATION_MINUTES = {"cuda": 3, "cpu": 12}
 
 
@@ -50,7 +52,7 @@ class Recipe:
         autoencoder = self._autoencoder()
         phase = TransformerPhase(
             folder=self.state,
-            minutes=self.minutes * (1 - AUTOENCODER_SHARE - DECODER_SHARE),
+            minutes=self.minutes * TRANSFORMER_SHARE,
             seed=self.seed,
             device=self.device,
             encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=self.device),
@@ -61,7 +63,10 @@ class Recipe:
             report=tqdm.write,
             on_save=lambda networks, _: self._look(networks, autoencoder, tokenizer),
         )
-        networks = phase.train()
+        first = phase.train()
+        minutes = self.minutes * TRANSFORMER_AGAIN_SHARE
+        second = replace(phase, goes_on_from=first, minutes=minutes).train()
+        networks = mean_of(first, second)
         self._write(networks, self._with_decoder(autoencoder), tokenizer)
         evaluate(self.out, self.device, facts=self._facts(), share=self.share)
 
@@ -153,7 +158,7 @@ def main() -> None:
     parser.add_argument(
         "--state", type=Path, default=Path("build/weights/state"), help="where --resume looks"
     )
-    parser.add_argument("--minutes", type=float, help="of training; 20 on a GPU, 120 on a CPU")
+    parser.add_argument("--minutes", type=float, help="of training; 30 on a GPU, 480 on a CPU")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="only measure this folder")

@@ -1,5 +1,6 @@
 """Training the transformer and the text encoder together, by flow matching on latents."""
 
+import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ LOWEST_U = 0.04  # before the shift; few-step schedules never look below
 MUON_LR = 0.02
 ADAM_LR = 2e-3
 AVERAGE = 0.997
+AGAIN_RATE = 0.5  # of these rates, at which a run goes on from another's end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,18 @@ def new_networks(vocabulary: int, device: torch.device) -> Networks:
         transformer=new_transformer().to(device),
         text_encoder=new_text_encoder(vocabulary).to(device),
     )
+
+
+def mean_of(one: Networks, other: Networks) -> Networks:
+    """Give the networks half-way between two ends of training, which draw better than either.
+
+    It needs the second to have gone on from the first: the ends then lie in one valley of the loss.
+    """
+    mean = copy.deepcopy(one)
+    with torch.no_grad():
+        for kept, further in zip(mean.parameters(), other.parameters(), strict=True):
+            kept.lerp_(further, 0.5)
+    return mean
 
 
 def velocity(
@@ -190,15 +204,19 @@ class TransformerPhase:
     capacity: int = 4096
     most_steps: int | None = None
     compiled: bool = False
+    goes_on_from: Networks | None = None  # what a run before this one gave
     report: Callable[[str], None] = print
     on_save: Callable[[Networks, int], str] = lambda _networks, _steps: ""
 
     def train(self) -> Networks:
         """Train until the minutes are over, and give the averaged networks."""
-        torch.manual_seed(self.seed)
-        rng = random.Random(self.seed)  # noqa: S311  not for secrets
-        networks = new_networks(self.vocabulary, self.device)
-        averaged = new_networks(self.vocabulary, self.device)
+        again = self.goes_on_from is not None
+        seed = self.seed + 1 if again else self.seed  # to see other scenes
+        torch.manual_seed(seed)
+        rng = random.Random(seed)  # noqa: S311  not for secrets
+        networks = copy.deepcopy(self.goes_on_from) or new_networks(self.vocabulary, self.device)
+        averaged = copy.deepcopy(networks)
+        rate = AGAIN_RATE if again else 1.0
         muon, adam = optimisers(
             [networks.transformer, networks.text_encoder],
             inside=lambda name: "blocks." in name or "layers." in name,
@@ -206,7 +224,7 @@ class TransformerPhase:
             adam_lr=ADAM_LR,
         )
         loop = Loop(
-            path=self.folder / "transformer.pt",
+            path=self.folder / ("transformer.again.pt" if again else "transformer.pt"),
             minutes=self.minutes,
             parts={
                 "transformer": networks.transformer,
@@ -214,7 +232,7 @@ class TransformerPhase:
                 "average.transformer": averaged.transformer,
                 "average.text_encoder": averaged.text_encoder,
             },
-            optimisers=((muon, MUON_LR), (adam, ADAM_LR)),
+            optimisers=((muon, rate * MUON_LR), (adam, rate * ADAM_LR)),
             average=Average(
                 live=networks.parameters(), kept=averaged.parameters(), longest=AVERAGE
             ),
@@ -229,7 +247,9 @@ class TransformerPhase:
         )
         compiled = torch.compile(networks.transformer, dynamic=False) if self.compiled else None
         loop.run(
-            lambda progress, step: flow_loss(networks, curriculum.next(progress, step), compiled),
+            lambda progress, step: flow_loss(
+                networks, curriculum.next(1.0 if again else progress, step), compiled
+            ),
             lambda steps: self.on_save(averaged, steps),
         )
         return averaged
