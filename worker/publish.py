@@ -20,7 +20,7 @@ from worker.engines import Result
 from worker.leases import Leases
 
 BACKLOG = 2  # results that may wait here before the engine waits for them
-STORE_ATTEMPTS = 3
+STORE_ATTEMPTS = 5  # a quarter of a minute: an S3 that restarts costs no prediction
 PAUSE_S = 1.0
 
 
