@@ -1,15 +1,26 @@
 """Measures what the whole system draws under a backlog, beside the bare engine loop of the same run.
 
-`make bench-engine` runs it and puts its table into docs/performance.md.
+`make bench-engine` runs it on the built-in model and puts its table into docs/performance.md. On a GPU, where it also
+tells how busy that is,
+
+    python -m deploy.bench.backlog --weights DIR --side 1024 --waiting 50 --rounds 3
+
+prints the rows of other weights.
 """
 
+import argparse
 import asyncio
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
+
+import pynvml
 
 from deploy.bench.bare_pipeline import SIDE
 from deploy.bench.client import Connection
@@ -19,62 +30,103 @@ from deploy.bench.serving import SLUG, bare_loop
 
 REPORT = Path("docs/performance.md")
 BUILT_IN = Path("worker/weights/builtin")
-WAITING = 60
-ROUNDS = 7
+SAMPLES_EVERY_S = 0.2
 
 
-def prompts(round_number: int) -> list[str]:
-    """Give prompts that neither side has seen, the same for both."""
-    return [f"a red circle on a blue background {round_number} {k}" for k in range(WAITING)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits at once, and how often that is measured."""
+
+    weights: Path = BUILT_IN
+    side: int = SIDE
+    waiting: int = 60
+    rounds: int = 7
+
+    def prompts(self, number: int) -> list[str]:
+        """Give prompts that neither side has seen, the same for both."""
+        return [f"a red circle on a blue background {number} {k}" for k in range(self.waiting)]
+
+    async def serve(self, connection: Connection, prompts: list[str]) -> float:
+        """Create them all at once and wait for every end; give the seconds."""
+        started = time.perf_counter()
+        ids = []
+        size = {"width": self.side, "height": self.side}
+        for prompt in prompts:
+            body = {"model": SLUG, "input": {"prompt": prompt, "image_size": size, "seed": 7}}
+            created = await connection.ask("POST", "/v1/prediction", KEY, body)
+            ids.append(created["predictionID"])
+        for prediction_id in ids:
+            ended = await connection.ask("GET", f"/v1/prediction/{prediction_id}?wait=60", KEY)
+            if ended["status"] != "success":
+                raise RuntimeError(str(ended))
+        return time.perf_counter() - started
+
+    async def watched(self, connection: Connection, prompts: list[str], busy: list[int]) -> float:
+        """Serve them, and note how busy the GPU is meanwhile."""
+        with sampled_busy(busy):
+            return await self.serve(connection, prompts)
+
+    async def by_turns(
+        self, port: int, loop: Callable[[list[str]], float], busy: list[int]
+    ) -> list[tuple[float, float]]:
+        """Give the seconds of each round: the bare loop's and ours; note how busy the GPU is in ours."""
+        connection = await Connection.open(port)
+        await self.serve(connection, self.prompts(-1)[:1])  # also waits for the worker
+        rounds = []
+        for number in range(self.rounds):
+            prompts = self.prompts(number)
+            if number % 2:
+                bare = loop(prompts)
+                rounds.append((bare, await self.watched(connection, prompts, busy)))
+            else:
+                served = await self.watched(connection, prompts, busy)
+                rounds.append((loop(prompts), served))
+        connection.close()
+        return rounds
+
+    def rows(self) -> list[str]:
+        """Give the rows: pictures per second of both, and the median of the rounds' ratios."""
+        weights = str(self.weights)
+        busy: list[int] = []
+        with (
+            bare_loop(weights, self.side) as loop,
+            listening("up", KLEIN_WEIGHTS=weights) as (port, _),
+        ):
+            rounds = asyncio.run(self.by_turns(port, loop, busy))
+        bare, served = (
+            [self.waiting / seconds for seconds in side] for side in zip(*rounds, strict=True)
+        )
+        ratios = shown([b / s for b, s in rounds])
+        rows = [
+            f"| bare engine loop | {shown(bare)} | baseline |",
+            f"| through HTTP | {shown(served)} | {ratios} of the bare loop (target 0.9) |",
+        ]
+        if busy:
+            rows.append(f"| GPU busy meanwhile | {statistics.mean(busy):.1f} % | target 97 % |")
+        return rows
 
 
-async def serve(connection: Connection, asked: list[str]) -> float:
-    """Create them all at once and wait for every end; give the seconds."""
-    started = time.perf_counter()
-    ids = []
-    for prompt in asked:
-        given = {"prompt": prompt, "image_size": {"width": SIDE, "height": SIDE}, "seed": 7}
-        body = {"model": SLUG, "input": given}
-        ids.append((await connection.ask("POST", "/v1/prediction", KEY, body))["predictionID"])
-    for prediction_id in ids:
-        ended = await connection.ask("GET", f"/v1/prediction/{prediction_id}?wait=60", KEY)
-        if ended["status"] != "success":
-            raise RuntimeError(str(ended))
-    return time.perf_counter() - started
+@contextmanager
+def sampled_busy(into: list[int]) -> Iterator[None]:
+    """Note the first GPU's utilisation (%) every moment while the body runs, where there is one."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver, no GPU
+        yield
+        return
+    device, over = pynvml.nvmlDeviceGetHandleByIndex(0), Event()
 
+    def sample() -> None:
+        while not over.wait(SAMPLES_EVERY_S):
+            into.append(pynvml.nvmlDeviceGetUtilizationRates(device).gpu)
 
-async def by_turns(port: int, loop: Callable[[list[str]], float]) -> list[tuple[float, float]]:
-    """Give the seconds of each round: the bare loop's and ours."""
-    connection = await Connection.open(port)
-    await serve(connection, prompts(-1)[:1])  # also waits for the worker
-    rounds = []
-    for number in range(ROUNDS):
-        asked = prompts(number)
-        if number % 2:
-            bare = loop(asked)
-            rounds.append((bare, await serve(connection, asked)))
-        else:
-            served = await serve(connection, asked)
-            rounds.append((loop(asked), served))
-    connection.close()
-    return rounds
-
-
-def measure_backlog(weights: str) -> list[str]:
-    """Give the rows: pictures per second of both, and the median of the rounds' ratios."""
-    with bare_loop(weights) as loop, listening("up", KLEIN_WEIGHTS=weights) as (port, _):
-        rounds = asyncio.run(by_turns(port, loop))
-    bare, served = zip(*rounds, strict=True)
-    ratios = shown([b / s for b, s in rounds])
-    return [
-        f"| bare engine loop | {shown(per_second(bare))} | baseline |",
-        f"| through HTTP | {shown(per_second(served))} | {ratios} of the bare loop (target 0.9) |",
-    ]
-
-
-def per_second(rounds: Iterable[float]) -> list[float]:
-    """Give the pictures per second of each round."""
-    return [WAITING / seconds for seconds in rounds]
+    sampling = Thread(target=sample)
+    sampling.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sampling.join()
 
 
 def shown(values: list[float]) -> str:
@@ -84,19 +136,28 @@ def shown(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Measure and write the section."""
-    rows = "\n".join(measure_backlog(str(BUILT_IN)))
+    """Measure, print the rows, and write the section where the built-in model was measured as it is by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    default = Backlog()
+    parser.add_argument("--weights", type=Path, default=default.weights)
+    parser.add_argument("--side", type=int, default=default.side)
+    parser.add_argument("--waiting", type=int, default=default.waiting)
+    parser.add_argument("--rounds", type=int, default=default.rounds)
+    backlog = Backlog(**vars(parser.parse_args()))
+    rows = "\n".join(backlog.rows())
+    print(rows)
+    if backlog != default:
+        return
     load = os.getloadavg()[0]
     write_section(
         REPORT,
         "Under a backlog",
         f"Written by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load {load:.1f}: "
-        f"{WAITING} predictions of {SIDE}x{SIDE}, 4 steps, wait at once, each with its own prompt, as PNG; `klein up` "
-        f"and an engine without HTTP, queue or storage take turns, {ROUNDS} rounds. Pictures per second and ratio: median "
+        f"{backlog.waiting} predictions of {SIDE}x{SIDE}, 4 steps, wait at once, each with its own prompt, as PNG; `klein up` "
+        f"and an engine without HTTP, queue or storage take turns, {backlog.rounds} rounds. Pictures per second and ratio: median "
         "(first to third quartile).\n\n"
         f"| what | pictures/s | ratio |\n|---|---|---|\n{rows}\n",
     )
-    print(rows)
 
 
 if __name__ == "__main__":

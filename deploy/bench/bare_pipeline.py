@@ -1,4 +1,7 @@
-"""The baseline of a prediction: the pipeline called in a script; a line on stdin draws one picture."""
+"""The baseline of a prediction: the pipeline called in a script; a line on stdin draws one picture.
+
+python -m deploy.bench.bare_pipeline WEIGHTS SIDE
+"""
 
 import sys
 import time
@@ -11,12 +14,13 @@ SIDE = 128
 
 def main() -> None:
     """Load, say so, then draw once a line and print the seconds."""
-    engine = open_engine(Path(sys.argv[1]))
+    weights, side = Path(sys.argv[1]), int(sys.argv[2])
+    engine = open_engine(weights)
     engine.warm_up()
     print("ready", flush=True)
     for line in sys.stdin:
         order = Order(
-            prompt=line.strip(), width=SIDE, height=SIDE, steps=4, guidance=1.0, seeds=(7,)
+            prompt=line.strip(), width=side, height=side, steps=4, guidance=1.0, seeds=(7,)
         )
         started = time.perf_counter()
         engine.generate(order, lambda _k, _n: None)

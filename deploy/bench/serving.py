@@ -45,10 +45,10 @@ def quantile(values: list[float], q: float) -> float:
 
 
 @contextmanager
-def bare_loop(weights: str) -> Iterator[Callable[[list[str]], float]]:
+def bare_loop(weights: str, side: int = SIDE) -> Iterator[Callable[[list[str]], float]]:
     """Load the engine in a process of its own; calling draws the prompts and gives the seconds."""
     with subprocess.Popen(  # noqa: S603 -- our own module
-        [sys.executable, "-m", "deploy.bench.bare_pipeline", weights],
+        [sys.executable, "-m", "deploy.bench.bare_pipeline", weights, str(side)],
         env=child_environment(os.environ),  # the same thread settings as the engine child has
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

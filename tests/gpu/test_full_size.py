@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from deploy.bench.backlog import Backlog
 from deploy.bench.full_size import Dimensions, write_random_weights
 from worker.engines import Order, Tuning, open_engine
 from worker.engines.tuning import Compile, Quantization
@@ -82,3 +83,13 @@ def test_quantised_it_passes_its_judge(weights, name):
 
     assert any(line.startswith(f"quantised to {name}: ") for line in lines)
     assert draw(engine, 1024).std() > 0
+
+
+def test_the_bench_of_a_backlog_tells_how_busy_the_gpu_is(weights):
+    """The whole system draws what waits, and the GPU's share of the time is a row."""
+    backlog = Backlog(weights=weights, side=1024, waiting=4, rounds=2)
+
+    assert [row.split(" | ")[0] for row in backlog.rows()][1:] == [
+        "| through HTTP",
+        "| GPU busy meanwhile",
+    ]

@@ -1,0 +1,28 @@
+"""The bench of a backlog does what docs/performance.md says of it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.timeout(120)
+def test_other_settings_only_print_their_rows() -> None:
+    """A short run draws both ways by turns, prints a row of each, and leaves the report alone."""
+    report = Path("docs/performance.md")
+    before = report.read_bytes()
+    ran = subprocess.run(
+        [sys.executable, "-m", "deploy.bench.backlog", "--waiting", "2", "--rounds", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    rows = re.findall(
+        r"^\| (bare engine loop|through HTTP) \| \d+\.\d\d ", ran.stdout, re.MULTILINE
+    )
+    assert rows == ["bare engine loop", "through HTTP"]
+    assert report.read_bytes() == before
