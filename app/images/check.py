@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from app.images.errors import ImageRejected
+from app.images.labour import is_laborious
 
 LARGEST_BYTES = 20 * 1024 * 1024
 LARGEST_PIXELS = 50_000_000
@@ -43,11 +44,13 @@ def check_image(
     """Load the image and tell its format and size; raises `ImageRejected` with what to do.
 
     Dimensions are read from the header and judged before any pixel is decoded, and one image is
-    decoded at a time, so the process needs at most about four bytes per allowed pixel.
+    decoded at a time, so the process needs at most about twelve bytes per allowed pixel (a progressive CMYK JPEG).
     """
     if len(data) > largest_bytes:
         megabytes = largest_bytes / (1024 * 1024)
         raise ImageRejected(f"the image is larger than {megabytes:g} MB; send a smaller file")
+    if is_laborious(data):
+        raise ImageRejected("the image is cut into too many parts; open it and save it anew")
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -51,6 +51,16 @@ def test_an_upload_is_an_input(client: httpx.Client) -> None:
     assert fetch(by_url["output"]) == fetch(by_bytes["output"])
 
 
+def test_a_picture_that_is_a_page_too_is_a_picture(client: httpx.Client) -> None:
+    """A PNG with a page behind it is served as a PNG, which no browser may sniff or run."""
+    slot = upload(client, PNG + b"<html><script>alert(1)</script>")
+    told = httpx.get(slot["public_url"], trust_env=False).headers
+
+    assert told["Content-Type"] == "image/png"
+    assert told["X-Content-Type-Options"] == "nosniff"
+    assert told["Content-Security-Policy"].startswith("default-src 'none'; sandbox")
+
+
 def test_curl_uploads(client: httpx.Client, tmp_path: Path) -> None:
     """README's curl line sends a file."""
     slot = presign(client)

@@ -1,9 +1,12 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.images.check import check_image
 from worker.engines import EngineFault
 from worker.engines.references import open_reference
 
@@ -12,6 +15,22 @@ def save(image, file_format="PNG", **options):
     file = io.BytesIO()
     image.save(file, file_format, **options)
     return file.getvalue()
+
+
+def deep_png(width, height, colour):
+    """Write a PNG of 16 bits a channel, which Pillow does not."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    row = b"\0" + struct.pack(">3H", *colour) * width
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    body = zlib.compress(row * height)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
 
 
 def centre(image):
@@ -36,6 +55,11 @@ def test_transparent_palette_becomes_white():
     assert centre(open_reference(save(image))) == (200, 10, 10)
 
 
+def test_sixteen_bit_colour_keeps_its_range():
+    """A colour of 16 bits a channel is the same of 8."""
+    assert centre(open_reference(deep_png(64, 64, (0x8000, 0x10FF, 0xFF00)))) == (128, 16, 255)
+
+
 def test_sixteen_bit_grey_keeps_its_range():
     """Mid grey of 16 bits is mid grey of 8."""
     image = Image.fromarray(np.full((64, 64), 0x8000, np.uint16))
@@ -43,19 +67,43 @@ def test_sixteen_bit_grey_keeps_its_range():
     assert centre(open_reference(save(image))) == (128, 128, 128)
 
 
-@pytest.mark.parametrize(
-    ("orientation", "corner"), [(1, (0, 0)), (3, (63, 31)), (6, (31, 0)), (8, (0, 63))]
-)
-def test_exif_turns_the_picture(orientation, corner):
-    """The mark in the stored corner appears where the orientation puts it."""
-    image = Image.new("RGB", (64, 32), "white")
-    image.putpixel((0, 0), (255, 0, 0))
+# as EXIF 2.32 words them: where row 0 and column 0 of what is stored belong
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored.swapaxes(0, 1)[:, ::-1],
+    7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda stored: stored.swapaxes(0, 1)[::-1],
+}
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_turns_the_picture(orientation, file_format):
+    """Every pixel lies where the orientation puts it, and the size is the one that the api saw."""
+    stored = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
+    lossless = {"lossless": True} if file_format == "WEBP" else {}
+    data = save(Image.fromarray(stored), file_format, exif=exif, **lossless)
 
-    upright = open_reference(save(image, exif=exif))
+    upright = open_reference(data)
 
-    assert upright.getpixel(corner) == (255, 0, 0)
+    assert np.array_equal(np.asarray(upright), UPRIGHT[orientation](stored))
+    assert upright.size == (check_image(data).width, check_image(data).height)
+
+
+@pytest.mark.parametrize(("tag", "kind"), [(0x010E, 5), (0x011A, 2), (0x0100, 7)])
+def test_exif_that_cannot_be_written_again(tag, kind):
+    """Tags of another type than theirs, as some cameras write them, do not keep a picture from being turned."""
+    sideways = struct.pack("<HHII", 0x0112, 3, 1, 6)
+    mistyped = struct.pack("<HHII", tag, kind, 9, 40)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + sideways + mistyped + bytes(range(1, 99))
+
+    assert open_reference(save(Image.new("RGB", (96, 64)), exif=exif)).size == (64, 96)
 
 
 def test_cmyk_is_converted():

@@ -3,11 +3,22 @@
 import io
 import warnings
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+from PIL.Image import Transpose
 
 from worker.engines.errors import EngineFault
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_UPRIGHT: dict[int | None, Transpose] = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation."""
 
 
 def open_reference(data: bytes) -> Image.Image:
@@ -16,8 +27,9 @@ def open_reference(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the API judged the file; here it only has to load
             with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
-                image = ImageOps.exif_transpose(opened)
-                return _flatten(image)
+                # not by ImageOps.exif_transpose: it writes all EXIF anew, and fails on what others wrote wrongly
+                turn = _UPRIGHT.get(opened.getexif().get(ExifTags.Base.Orientation))
+                return _flatten(opened if turn is None else opened.transpose(turn))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise EngineFault(f"a reference image could not be decoded: {exc}") from exc
 

@@ -9,9 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from app.images.check import ImageInfo, check_image
 from app.images.errors import ImageRejected
+
+NOT_READ = "not an image we read"
+OTHER_FORMATS = ("BMP", "TIFF", "PDF", "AVIF", "ICO", "JPEG2000", "TGA", "PPM", "QOI", "EPS", "ICNS", "PCX", "SGI", "DDS")  # fmt: skip
 
 
 def save(image, file_format="PNG", **options):
@@ -26,19 +30,44 @@ def noise(width=96, height=64, mode="RGB"):
     return Image.fromarray(pixels[..., 0] if channels == 1 else pixels, mode)
 
 
-def claimed_png(width, height):
-    """Give a PNG whose header promises a size and whose body holds nothing like it."""
+def raw_png(width, height, body, depth=8):
+    """Write a PNG with any body."""
 
     def chunk(kind, data):
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(bytes(1_000_000))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+
+def claimed_png(width, height):
+    """Give a PNG whose header promises a size and whose body holds nothing like it."""
+    return raw_png(width, height, bytes(1_000_000))
+
+
+def png_of_16_bits(width, height):
+    return raw_png(width, height, (b"\0" + bytes(6 * width)) * height, depth=16)
+
+
+def comment(text):
+    written = PngInfo()
+    written.add_text("Comment", text)
+    return written
+
+
+def text_bomb():
+    """Give a PNG whose comment unpacks to a hundred megabytes."""
+    packed = b"Comment\0\0" + zlib.compress(bytes(100_000_000))
+    chunk = struct.pack(">I", len(packed)) + b"zTXt" + packed
+    good = save(noise())
+    return good[:33] + chunk + struct.pack(">I", zlib.crc32(b"zTXt" + packed)) + good[33:]
+
+
+def fits():
+    cards = ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    2", "NAXIS1  =                   96", "NAXIS2  =                   64", "END"]  # fmt: skip
+    return "".join(card.ljust(80) for card in cards).ljust(2880).encode() + bytes(96 * 64)
 
 
 def palette():
@@ -71,9 +100,12 @@ def two_pictures():
         (save(Image.fromarray(np.full((64, 96), 40_000, np.uint16))), ("png", 96, 64)),
         (save(noise().convert("1")), ("png", 96, 64)),
         (palette(), ("png", 96, 64)),
-        (turned(1), ("jpeg", 96, 64)),
-        (turned(6), ("jpeg", 64, 96)),
-        (turned(8), ("jpeg", 64, 96)),
+        *((turned(k), ("jpeg", 96, 64)) for k in (0, 1, 2, 3, 4, 9)),
+        *((turned(k), ("jpeg", 64, 96)) for k in (5, 6, 7, 8)),
+        (png_of_16_bits(96, 64), ("png", 96, 64)),
+        (save(noise()) + b"<script>alert(1)</script>", ("png", 96, 64)),
+        (save(noise(), pnginfo=comment("<script>alert(1)</script>")), ("png", 96, 64)),
+        (save(noise(), "JPEG", comment=b"*/=alert(1);/*"), ("jpeg", 96, 64)),
         (two_pictures(), ("jpeg", 96, 64)),
         (save(noise(512, 64)), ("png", 512, 64)),
     ],
@@ -88,12 +120,20 @@ def test_every_usual_image_passes(data, expected):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not an image we read"),
+        (b"", NOT_READ),
         (b"\x89PNG\r\n\x1a\n", "not an image|truncated or damaged"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image we read"),
-        (save(noise(), "GIF"), "not an image we read"),
-        (save(noise(), "BMP"), "not an image we read"),
-        (save(noise(), "TIFF"), "not an image we read"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NOT_READ),
+        (save(noise(), "GIF"), NOT_READ),
+        *((save(noise(), f), NOT_READ) for f in OTHER_FORMATS),
+        (b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 64, 96, 8, 3) + bytes(99), NOT_READ),
+        (fits(), NOT_READ),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 96 64\nshowpage\n", NOT_READ),
+        (b"\xff\n" + bytes(99), NOT_READ),
+        (b"GIF89a=0;/*" + bytes(99) + b"*/;alert(1)", NOT_READ),
+        (b"<html>" + save(noise()), NOT_READ),
+        (b"%PDF-1.7\n" + save(noise(), "JPEG"), NOT_READ),
+        (save(noise(), "GIF", save_all=True, append_images=[noise()]), NOT_READ),
+        (text_bomb(), "truncated or damaged"),
         (save(noise(), save_all=True, append_images=[noise(mode="RGB").rotate(90)]), "animated"),
         (save(noise(), "WEBP", save_all=True, append_images=[noise().rotate(90)]), "animated"),
         (save(noise())[:-3000], "truncated or damaged"),
