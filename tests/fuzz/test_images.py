@@ -1,0 +1,132 @@
+"""Whatever a file holds, the api refuses it by a name of its own, or the engine opens what the api saw."""
+
+import io
+import struct
+import time
+import zlib
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from app.images.check import check_image
+from app.images.errors import ImageRejected
+from tests.fuzz.mutation import mutated
+from worker.engines.references import open_reference
+
+CPU_S = 10.0  # far more than 50 megapixels take
+
+
+def save(file_format, mode="RGB", **options):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (72, 96, 3), np.uint8)
+    Image.fromarray(pixels).convert(mode).save(file, file_format, **options)
+    return file.getvalue()
+
+
+def tagged(*tags, order="<"):
+    """Write EXIF of any tags: number, type, count, value or place."""
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(tags))
+    return b"Exif\0\0" + start + b"".join(struct.pack(f"{order}HHII", *t) for t in tags) + PADDING
+
+
+PADDING = bytes(4) + bytes(range(1, 100))
+TURNED = tagged((0x0112, 3, 1, 6))
+MORE = [Image.new("RGB", (96, 72), "red")]
+GOOD = [
+    save("PNG"),
+    save("PNG", "P", transparency=3),
+    save("PNG", "I;16"),
+    save("PNG", "LA", exif=TURNED),
+    save("PNG", save_all=True, append_images=MORE),
+    save("JPEG", exif=TURNED),
+    save("JPEG", "CMYK"),
+    save("JPEG", "L", progressive=True),
+    save("JPEG", progressive=True, restart_marker_blocks=4),
+    save("JPEG", icc_profile=bytes(300), comment=b"hello"),
+    save("MPO", save_all=True, append_images=MORE),
+    save("WEBP", exif=TURNED),
+    save("WEBP", "RGBA", lossless=True),
+    save("WEBP", save_all=True, append_images=MORE),
+    save("GIF", save_all=True, append_images=MORE),
+    save("AVIF"),
+    save("BMP"),
+    save("TIFF", compression="tiff_lzw"),
+    save("ICO"),
+    save("JPEG2000"),
+]
+TAGS = st.tuples(
+    st.sampled_from([0x0112, 0x010E, 0x011A, 0x0100, 0x8769, 0x8825, 0xA005, 0x014A, 0x0213])
+    | st.integers(0, 65535),
+    st.integers(0, 19),
+    st.sampled_from([0, 1, 2, 9]) | st.integers(0, 2**32 - 1),
+    st.integers(0, 120) | st.integers(0, 2**32 - 1),
+)
+
+
+@contextmanager
+def bounded():
+    """Fail what keeps a processor busy for long; the machine's other work does not count."""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < CPU_S
+
+
+def look(data):
+    """Check a file, and let the engine open what passes."""
+    with bounded(), suppress(ImageRejected):
+        info = check_image(data, largest_pixels=10_000_000)
+        opened = open_reference(data)
+        assert (opened.mode, opened.size) == ("RGB", (info.width, info.height))
+
+
+def mended(data):
+    """Make the checksums of a PNG's chunks right again, so that what is in them is read."""
+    out, at = bytearray(data[:8]), 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4])
+        out += data[at:end] + struct.pack(">I", zlib.crc32(data[at + 4 : end]))
+        at = end + 4
+    return bytes(out)
+
+
+@given(mutated(GOOD), st.booleans())
+def test_a_damaged_file_is_refused_or_opened(data, is_mended):
+    """A file that was right and is damaged, with its checksums or without, is refused or opened alike."""
+    look(mended(data) if is_mended and data.startswith(b"\x89PNG") else data)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", *(data[:20] for data in GOOD)]))
+def test_any_bytes_are_refused(data, head):
+    """Bytes behind the beginning of a picture are no picture."""
+    look(head + data)
+
+
+@given(
+    width=st.integers(0, 2**32 - 1),
+    height=st.integers(0, 2**32 - 1),
+    rest=st.tuples(st.sampled_from([1, 2, 4, 8, 16]), st.integers(0, 7), *[st.integers(0, 1)] * 3),
+)
+@example(width=30_000, height=30_000, rest=(8, 2, 0, 0, 0))
+def test_a_declared_size_is_only_a_claim(width, height, rest):
+    """A PNG that says it is of any size and depth, and is not, costs nothing."""
+    header = struct.pack(">II5B", width, height, *rest)
+    look(mended(GOOD[0][:16] + header + GOOD[0][29:]))
+
+
+@given(
+    data=st.sampled_from([save(kind) for kind in ("PNG", "JPEG", "WEBP")]),
+    tags=st.lists(TAGS, max_size=5),
+    turn=st.integers(0, 9),
+    order=st.sampled_from("<>"),
+)
+def test_any_exif_is_harmless(data, tags, turn, order):
+    """A picture with tags that nobody should write is opened, turned as they say."""
+    exif = tagged((0x0112, 3, 1, turn if order == "<" else turn << 16), *tags, order=order)
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as image:
+        image.save(file, image.format, exif=exif)
+
+    look(file.getvalue())
