@@ -43,7 +43,7 @@ def parse_data_uri(text: str, *, largest_bytes: int = LARGEST_BYTES) -> bytes:
     except (binascii.Error, ValueError) as exc:
         raise ImageRejected("the data URI's base64 is broken; it was probably cut off") from exc
     if not data:
-        raise ImageRejected("the data URI is empty")
+        raise ImageRejected("the data URI is empty; write data:image/png;base64,…")
     if len(data) > largest_bytes:
         megabytes = largest_bytes / (1024 * 1024)
         raise ImageRejected(f"the image is larger than {megabytes:g} MB; send a smaller file")

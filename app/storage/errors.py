@@ -6,4 +6,4 @@ class StorageError(Exception):
 
 
 class FileMissing(StorageError):
-    """There is no such file."""
+    """There is no such file, or its URL was changed or has ended; ask for the prediction or upload again."""

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-import pytest
 
 from app.dialects.eachlabs import bodies
 from tests.acceptance.asking import get, order
@@ -66,16 +65,6 @@ def test_words_are_a_keys_own(klein: Klein, client: httpx.Client, stranger: http
 
     assert mine != theirs
     assert get(stranger, mine)["status"] == 404
-
-
-@pytest.mark.parametrize("word", ["", "x" * 256, "two words", "ä".encode(), b"tab\there"])
-def test_a_word_that_cannot_be_one_is_refused(client: httpx.Client, word: str | bytes) -> None:
-    """What is empty, too long or not visible ASCII is a 400 that names the header."""
-    answer = post(client, word)
-
-    assert answer.status_code == 400
-    assert "Idempotency-Key" in answer.json()["error"]
-    assert "Idempotency-Key" in answer.json()["details"]
 
 
 def test_what_was_refused_is_not_remembered(client: httpx.Client) -> None:

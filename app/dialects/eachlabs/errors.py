@@ -23,6 +23,7 @@ from app.uploads import AlreadySent, UnknownUpload
 from app.webhooks.outbox import UnknownWebhook
 
 RETRY_AFTER_S = 2
+_NOTHING_HERE = "there is nothing at this path; /docs lists what there is"
 
 _WORDS: dict[type[Exception], tuple[int, str]] = {
     InvalidInput: (400, "Invalid input for model"),
@@ -66,7 +67,9 @@ def answer(exc: Exception) -> Answer:
         return _body(400, f"invalid {name} parameter", f"{name}: {first['msg']}")
     if isinstance(exc, HTTPException):
         error = _HTTP_WORDS.get(exc.status_code, str(exc.detail).lower())
-        return _body(exc.status_code, error, None, dict(exc.headers or {}))
+        headers = dict(exc.headers or {})
+        details = f"send {headers['Allow']}" if "Allow" in headers else _NOTHING_HERE
+        return _body(exc.status_code, error, details, headers)
     for kind in type(exc).__mro__:
         if kind in _WORDS:
             status, error = _WORDS[kind]

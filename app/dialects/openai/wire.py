@@ -17,7 +17,7 @@ NAMES = {CheckpointKind.DISTILLED: "flux-2-klein-4b", CheckpointKind.BASE: "flux
 RELEASED = datetime(2026, 1, 15, tzinfo=UTC)
 AUTO = (1024, 1024)  # px, where nothing says how large
 _TEXT, _EDIT = "-text-to-image", "-edit"
-_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _THEIR_NAMES = {
     "image_urls": "image",
     "image_size": "size",
@@ -28,7 +28,8 @@ _THEIR_NAMES = {
 
 def _number(value: Any) -> Any:
     """Take a form's digits for a number."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    is_digits = isinstance(value, str) and value.isascii() and value.isdecimal()
+    return int(value) if is_digits else value
 
 
 Whole = Annotated[int, BeforeValidator(_number)]

@@ -1,0 +1,178 @@
+"""The corpus of bad inputs against the api as it ships: each is refused by name, and nothing comes of it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from pydantic import TypeAdapter
+
+from app.uploads import Upload
+from tests.acceptance.asking import until
+from tests.corpus import CASES
+from tests.corpus.case import KEY, Case
+from tests.corpus.create import TEXT
+from tests.corpus.requests import REQUESTS
+from tests.corpus.uploads import SECRET, UPLOAD
+
+pytestmark = pytest.mark.timeout(60)
+LONGEST = 2000  # bytes of an answer: what was sent is not sent back
+
+
+class Api(NamedTuple):
+    """A running api, and what it may have changed."""
+
+    client: httpx.Client
+    redis: Any
+    folder: Path
+    log: Path
+
+    def everything(self) -> tuple[dict[bytes, Any], set[str]]:
+        """Give all that Redis and the storage hold."""
+        kept = {key: self.redis.dump(key) for key in self.redis.scan_iter()}
+        return kept, {str(path) for path in self.folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def api(redis_server) -> Iterator[Api]:
+    """`klein api` in a process of its own, before an upload that waits for its file."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as made, redis_server.connect() as redis:
+        folder, log = Path(made, "data"), Path(made, "log")
+        settings = {
+            "REDIS_URL": redis_server.url,
+            "KLEIN_PORT": str(port),
+            "KLEIN_DATA": str(folder),
+            "KLEIN_API_KEYS": KEY,
+            "KLEIN_URL_SECRET": SECRET,
+        }
+        redis.flushall()
+        redis.set(f"klein:upload:{UPLOAD.id}", TypeAdapter(Upload).dump_json(UPLOAD))
+        with log.open("w") as written, httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client:  # fmt: skip
+            command = [sys.executable, "-m", "app.cli", "api"]
+            process = subprocess.Popen(
+                command, env=os.environ | settings, stdout=written, stderr=written
+            )
+            try:
+                until(lambda: lives(client))
+                yield Api(client, redis, folder, log)
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(20)
+
+
+def lives(client: httpx.Client) -> bool:
+    try:
+        return client.get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def ask(client: httpx.Client, case: Case) -> httpx.Response:
+    headers: dict[Any, Any] = {k.encode(): v for k, v in case.headers.items()}
+    if case.key is not None:
+        headers[b"X-API-Key"] = case.key
+    return client.request(case.method, case.path, content=case.body, headers=headers)
+
+
+def told(case: Case, body: Any) -> tuple[int, list[str], str]:
+    """Give the status, the fields that an answer names and all that it says; KeyError where it has another form."""
+    match case.dialect:
+        case "eachlabs":
+            details = body.pop("details")
+            status, text = body.pop("status"), body.pop("error")
+            if body != {"message": text}:
+                raise KeyError("message")
+            if isinstance(details, str):
+                field, colon, _ = details.partition(": ")
+                return status, [field] if colon and " " not in field else [], f"{text} {details}"
+            return status, [p["field"] for p in details], " ".join(p["message"] for p in details)
+        case "replicate":
+            fields = [p["field"] for p in body.get("invalid_fields", [])]
+            return body["status"], fields, body["title"] + " " + body["detail"]
+        case "openai":
+            error = body["error"]
+            is_theirs = (error["type"], "code" in error) == ("invalid_request_error", True)
+            fields = [error["param"]] if error["param"] else []
+            return case.status if is_theirs else 500, fields, error["message"]
+
+
+def wrong_with(case: Case, answer: httpx.Response) -> str:
+    """Say what an answer lacks; nothing where it is right."""
+    if answer.status_code != case.status:
+        return f"{answer.status_code}, not {case.status}: {answer.text}"
+    try:
+        status, fields, text = told(case, answer.json())
+    except (ValueError, KeyError, TypeError) as exc:
+        return f"another form, {exc!r}: {answer.text}"
+    is_named = fields == [case.names] if fields else case.names in text
+    if status != case.status or not is_named:
+        return f"{case.names} is not named: {answer.text}"
+    if not re.search(case.says, text) or len(text) < len("Field required"):
+        return f"it does not say what to do: {answer.text}"
+    return "" if len(answer.content) < LONGEST else f"too long: {answer.text[:99]}"
+
+
+@pytest.mark.parametrize("group", CASES)
+def test_a_bad_input_is_refused_by_name(api, group):
+    """Each answer has the right status and form, names what is wrong and says what to do; nothing is queued or kept."""
+    before = api.everything()
+    wrong = {}
+    for case in CASES[group]:
+        fault = wrong_with(case, ask(api.client, case))
+        if api.everything() != before:
+            before, fault = api.everything(), fault + "; something was kept"
+        if fault:
+            wrong[str(case)] = fault
+
+    assert wrong == {}
+
+
+def test_the_corpus_is_large():
+    """It holds more than 700 different requests."""
+    assert len({case_key(case) for cases in CASES.values() for case in cases}) > 700
+
+
+def case_key(case: Case) -> tuple[object, ...]:
+    return case.method, case.path, case.body, case.key, *case.headers.items()
+
+
+@pytest.mark.parametrize("raw", REQUESTS.values(), ids=REQUESTS)
+def test_what_is_no_request_is_hung_up_on(api, raw):
+    """Bytes that HTTP does not allow are a 400 and the end of the connection, whatever lies behind them."""
+    before = api.everything()
+    with socket.create_connection((api.client.base_url.host, api.client.base_url.port)) as caller:
+        caller.settimeout(10)
+        caller.sendall(raw)
+        heard = b"".join(iter(lambda: caller.recv(4096), b""))
+
+    assert heard.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert heard.count(b"HTTP/1.1 ") == 1
+    assert api.everything() == before
+
+
+def test_a_good_input_is_not(api):
+    """A create that is right is accepted and does change what Redis holds: the test above can fail."""
+    before = api.everything()
+    answer = api.client.post("/v1/prediction", json={"model": TEXT, "input": {"prompt": "x"}}, headers={"X-API-Key": KEY})  # fmt: skip
+
+    assert answer.status_code == 200
+    assert api.everything() != before
+
+
+def test_nothing_unforeseen_happened(api):
+    """After all of them the api lives, and has logged no traceback and no warning."""
+    logged = api.log.read_text()
+
+    assert lives(api.client)
+    assert "Traceback" not in logged
+    assert '"level":"error"' not in logged.replace(" ", "")
