@@ -40,6 +40,7 @@ bench-serving: .venv/.dev ## measure the serving overhead and write docs/serving
 bench-engine: .venv/.dev ## measure the engine beside plain diffusers and write docs/performance.md
 	$(BIN)/python -m deploy.bench.engine
 	$(BIN)/python -m deploy.bench.backlog
+	$(BIN)/python -m deploy.bench.several
 
 bench-scaling: .venv/.dev ## measure 1 to 8 workers, and what Redis and the api spend, into docs/performance.md
 	$(BIN)/python -m deploy.bench.scaling

@@ -40,6 +40,11 @@ STAGE_SECONDS = Histogram(
 )
 ENGINE_READY = Gauge("klein_engine_ready", "1 while the worker's engine can take a prediction")
 ENGINE_DEATHS = Counter("klein_engine_deaths", "Engine processes that ended unexpectedly")
+BATCH_SIZE = Histogram(
+    "klein_batch_size",
+    "Predictions that the engine drew at once",
+    buckets=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64),
+)
 STORAGE_ERRORS = Counter("klein_storage_errors", "Failed attempts to store a picture")
 WEBHOOK_ATTEMPTS = Counter("klein_webhook_attempts", "Webhook attempts", ("outcome",))
 REISSUED = Counter(

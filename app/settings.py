@@ -148,6 +148,14 @@ class Settings(BaseSettings):
         description="sizes drawn before the worker is ready, comma-separated, such as "
         "`1024x1024,768x1344`; compiled, the first has code of its own",
     )
+    batch: int = Field(
+        1,
+        ge=1,
+        le=64,
+        alias="KLEIN_BATCH",
+        description="most waiting text-to-image predictions drawn at once, where they agree in size, steps, "
+        "guidance and LoRAs and the memory holds them",
+    )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         alias="KLEIN_ALLOW_HOSTS",

@@ -8,6 +8,8 @@ import hashlib
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,19 @@ class FakeEngine:
             pictures.append(picture)
         return Result(pictures=tuple(pictures), notes=(), generate_s=time.perf_counter() - started)
 
+    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+        """Do what each prompt says at each step; "poor" gives no picture but alone."""
+        for step in range(orders[0].steps):
+            for order in orders:
+                self._act(order.prompt)
+            on_step(step + 1, orders[0].steps)
+        return tuple(
+            None
+            if "poor" in order.prompt
+            else self.generate(replace(order, steps=0), lambda _k, _n: None)
+            for order in orders
+        )
+
     def _act(self, prompt: str) -> None:
         if "slow" in prompt:
             threading.Event().wait(0.05)
@@ -94,7 +109,9 @@ def open_fake(weights: Path, loras: Path | None, tuning: Tuning, say: Say) -> Fa
         threading.Event().wait()
     if weights.name == "broken":
         raise WeightsError(f"{weights} is broken")
-    return FakeEngine()
+    engine = FakeEngine()
+    engine.checkpoint = replace(engine.checkpoint, batch=tuning.batch)
+    return engine
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,8 @@ from app.predictions.queue import Queues
 from app.predictions.store import Store
 from app.storage import Storage
 from app.storage.errors import StorageError
-from worker.engines import Cancelled, OnPreview, Order, Result
+from worker.asked import Asked, Outcome
+from worker.engines import Cancelled, EngineError, OnPreview, Order, Result
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DEADLINE_S = 8.0
@@ -96,6 +97,20 @@ class ScriptedEngine:
         if not on_step(2, 2):
             raise Cancelled
         return a_result(len(order.seeds))
+
+    def draw(self, batch: Sequence[Asked]) -> list[Outcome]:
+        """Draw one after the other; what `_act` raises is that one's outcome."""
+        outcomes: list[Outcome] = []
+        for asked in batch:
+            try:
+                outcomes.append(
+                    self.generate(
+                        asked.order, asked.on_step, asked.timeout_s, on_preview=asked.on_preview
+                    )
+                )
+            except EngineError as exc:
+                outcomes.append(exc)
+        return outcomes
 
     def cancel(self) -> None:
         """Count how often somebody wanted it to stop."""

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -104,11 +105,12 @@ class Inbox:
         """Read from now on, until the worker hangs up, which ends this process."""
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
-    def next(self) -> Generate:
-        """Wait for an order; the one before has ended, and so have the cancels that name it."""
-        order = self._orders.get()
-        self._cancelled &= {order.id}
-        return order
+    def next(self) -> tuple[Generate, ...]:
+        """Wait for orders to be drawn at once; those before have ended, and so have the cancels that name them."""
+        first = self._orders.get()
+        batch = (first, *(self._orders.get() for _ in range(first.more)))
+        self._cancelled &= {asked.id for asked in batch}
+        return batch
 
     def is_cancelled(self, order_id: str) -> bool:
         """Tell whether the worker gave that order up."""
@@ -132,9 +134,67 @@ class Inbox:
 
 
 def serve(engine: Engine, wire: Wire, inbox: Inbox) -> None:
-    """Draw one order and send what became of it."""
-    asked = inbox.next()
+    """Draw the next orders and send what became of each."""
+    batch = inbox.next()
+    if len(batch) > 1:
+        batch = _draw_together(engine, wire, inbox, batch)
+    for asked in batch:
+        _draw_alone(engine, wire, inbox, asked)
 
+
+class _Wanted:
+    """Those orders of a batch that nobody has cancelled; the others' pictures are drawn along, and thrown away."""
+
+    def __init__(self, wire: Wire, inbox: Inbox, batch: tuple[Generate, ...]) -> None:
+        self._wire = wire
+        self._inbox = inbox
+        self.orders = batch
+
+    def drop_cancelled(self) -> None:
+        """Say of each that was cancelled that it stopped. Raises Cancelled where none is left."""
+        for asked in self.orders:
+            if self._inbox.is_cancelled(asked.id):
+                self.orders = tuple(other for other in self.orders if other is not asked)
+                self._wire.send(Stopped(id=asked.id))
+        if not self.orders:
+            raise Cancelled
+
+    def on_step(self, k: int, n: int) -> None:
+        for asked in self.orders:
+            self._wire.send(Step(id=asked.id, k=k, n=n))
+        self.drop_cancelled()
+
+
+def _draw_together(
+    engine: Engine, wire: Wire, inbox: Inbox, batch: tuple[Generate, ...]
+) -> tuple[Generate, ...]:
+    """Draw them at once; give those that must be drawn alone, because that failed.
+
+    So what is one order's fault falls on that one, and too little memory for all is no failure.
+    """
+    wanted = _Wanted(wire, inbox, batch)
+    try:
+        wanted.drop_cancelled()
+        results = engine.draw_together([asked.order for asked in batch], wanted.on_step)
+    except Cancelled:
+        return ()
+    except DeviceLost:
+        _leave()
+    except Exception:  # noqa: BLE001  # around a job: what failed is seen when each is drawn alone
+        traceback.print_exc()
+        return wanted.orders
+    alone = []
+    for asked, result in zip(batch, results, strict=True):
+        if asked not in wanted.orders:
+            continue
+        if result is None:
+            alone.append(asked)
+        else:
+            _send_result(wire, asked.id, result)
+    return tuple(alone)
+
+
+def _draw_alone(engine: Engine, wire: Wire, inbox: Inbox, asked: Generate) -> None:
     def on_step(k: int, n: int) -> None:
         wire.send(Step(id=asked.id, k=k, n=n))
         if inbox.is_cancelled(asked.id):
@@ -149,15 +209,20 @@ def serve(engine: Engine, wire: Wire, inbox: Inbox) -> None:
     except (OutOfMemory, UnusableLora, Withheld) as exc:
         wire.send(Failed(id=asked.id, kind=_KINDS[type(exc)], message=str(exc)))
     except DeviceLost:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(EXIT_DEVICE_LOST)  # no clean-up: it would call into the broken device
+        _leave()
     except Exception as exc:  # noqa: BLE001  # around a job: recorded, and the engine lives on
         traceback.print_exc()
         message = str(exc) if isinstance(exc, EngineError) else f"{type(exc).__name__}: {exc}"
         wire.send(Failed(id=asked.id, kind=FailureKind.FAULT, message=message))
     else:
         _send_result(wire, asked.id, result)
+
+
+def _leave() -> NoReturn:
+    """End with the exception at hand, without clean-up: it would call into the broken device."""
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(EXIT_DEVICE_LOST)
 
 
 def _preview_sender(wire: Wire, asked: Generate) -> OnPreview | None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from app.logs import log
 from worker.engines import Checkpoint
 from worker.growth import Growth, resident_bytes
-from worker.supervise import ChildDied, EngineChild
+from worker.process import ChildDied
+from worker.supervise import EngineChild
 
 DEATHS = 5  # without a picture between them,
 WITHIN_S = 300.0  # in so long a time, are a crash loop

@@ -26,6 +26,7 @@ from app.predictions.store import Store
 from app.settings import Settings
 from app.storage import open_storage
 from app.tracing import configure_tracing
+from worker.batches import Batches
 from worker.checkpoints import find_weights
 from worker.credentials import open_credentials
 from worker.devices import watch_devices
@@ -36,8 +37,9 @@ from worker.generate import Generator, install
 from worker.integrity import verify
 from worker.keeper import Keeper
 from worker.leases import Leases
-from worker.publish import Publisher
-from worker.supervise import ChildDied, EngineChild
+from worker.process import ChildDied
+from worker.publish import BACKLOG, Publisher
+from worker.supervise import EngineChild
 
 BUILT_IN = Path(__file__).parent / "weights" / "builtin"
 RETRY_S = 1.0
@@ -85,7 +87,7 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
         module=engine,
     )
     leases = Leases(store, Roster(connection))
-    publisher = Publisher(store, storage, leases, credentials)
+    publisher = Publisher(store, storage, leases, credentials, backlog=BACKLOG * settings.batch)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def announce(checkpoint: Checkpoint | None) -> None:
@@ -108,8 +110,10 @@ def run_worker(settings: Settings, engine: str = "worker.child") -> None:
     with child:
         try:
             verify(weights)  # while the engine loads; what it loads is not announced before
-            kind = _announcement(name, keeper.start()).checkpoint
-            install(generator, lambda: queues.take(kind))
+            checkpoint = keeper.start()
+            kind = _announcement(name, checkpoint).checkpoint
+            batches = Batches(store, queues, checkpoint)
+            install(generator, lambda: queues.take(kind), batches.company_of)
             _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, drain)
             generator.finish()
         finally:
@@ -164,6 +168,7 @@ def _tuning(settings: Settings) -> Tuning:
         compile=Compile(settings.compile),
         warm_sizes=tuple((int(width), int(height)) for width, height in sizes),
         safety_checker=settings.safety_checker.absolute() if settings.safety_checker else None,
+        batch=settings.batch,
     )
 
 

@@ -21,10 +21,10 @@ class Pace:
         self._unknown_s = unknown_s  # before the first order has been drawn
         self._step_s_per_mp: deque[float] = deque(maxlen=KEPT)
 
-    def silence_s(self, order: Order) -> float:
-        """Tell after how many seconds without a step the engine must be taken for hung."""
+    def silence_s(self, order: Order, count: int = 1) -> float:
+        """Tell after how many seconds without a step the engine must be taken for hung, with so many such orders at once."""
         expected = self.step_s(order)
-        return self._unknown_s if expected is None else max(self._least_s, 10 * expected)
+        return self._unknown_s if expected is None else max(self._least_s, 10 * expected * count)
 
     def step_s(self, order: Order) -> float | None:
         """Expect so many seconds for one step of this order; None before there is any experience."""
@@ -34,12 +34,14 @@ class Pace:
         size_mp = width_height / MEGA or UNKNOWN_SIZE_MP
         return statistics.median(self._step_s_per_mp) * _work(order, size_mp)
 
-    def learn(self, order: Order, result: Result, steps_at: Sequence[float]) -> None:
-        """Take in when each step of a drawn order was done."""
+    def learn(
+        self, order: Order, result: Result, steps_at: Sequence[float], count: int = 1
+    ) -> None:
+        """Take in when each step of a drawn order was done, of so many that were drawn at once."""
         gaps = [later - earlier for earlier, later in pairwise(steps_at)]
         if gaps:
             height, width, _ = result.pictures[0].shape
-            work = _work(order, width * height / MEGA)
+            work = _work(order, width * height / MEGA) * count
             self._step_s_per_mp.append(statistics.median(gaps) / work)
 
 

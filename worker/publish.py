@@ -19,7 +19,7 @@ from worker.encode import encode
 from worker.engines import Result
 from worker.leases import Leases
 
-BACKLOG = 2  # results that may wait here before the engine waits for them
+BACKLOG = 2  # results that may wait here before the engine waits, for each that is drawn at once
 STORE_ATTEMPTS = 5  # a quarter of a minute: an S3 that restarts costs no prediction
 PAUSE_S = 1.0
 
@@ -27,13 +27,14 @@ PAUSE_S = 1.0
 class Publisher:
     """One thread that ends predictions, so that the engine never waits for a codec or a disk."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- main wires each part by name
         self,
         store: Store,
         storage: Storage,
         leases: Leases,
         credentials: ContentCredentials | None = None,
         pause_s: float = PAUSE_S,
+        backlog: int = BACKLOG,
     ) -> None:
         self._store = store
         self._storage = storage
@@ -41,7 +42,7 @@ class Publisher:
         self._credentials = credentials  # signs each file where the operator has a certificate
         self._pause_s = pause_s  # before it tries again
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
-        self._room = BoundedSemaphore(BACKLOG)
+        self._room = BoundedSemaphore(backlog)
         self._ends_at = float("inf")
 
     def publish(self, prediction: Prediction, owner: str, result: Result) -> None:

@@ -1,23 +1,18 @@
-"""The worker's handle on its engine process: starts it, drives it, notices when it is gone."""
+"""The worker's handle on its engine: has it load and draw, and notices when it is gone."""
 
-import contextlib
 import itertools
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from worker.asked import Asked, Outcome
 from worker.engines import (
     Cancelled,
     Checkpoint,
+    EngineError,
     EngineFault,
     OnPreview,
     Order,
@@ -26,11 +21,11 @@ from worker.engines import (
     TimedOut,
     Tuning,
     UnusableLora,
+    WeightsError,
     Withheld,
 )
-from worker.engines.errors import EngineError, WeightsError
-from worker.environment import child_environment
 from worker.pace import Pace
+from worker.process import ChildDied, EngineProcess
 from worker.wire import (
     Broken,
     Cancel,
@@ -44,12 +39,10 @@ from worker.wire import (
     Ready,
     Step,
     Stopped,
-    Wire,
     map_pictures,
 )
 
 STOP_S = 2.0  # how long an order that ran too long may take to stop, before its process is killed
-_TAIL_LINES = 60
 _FAILURES: dict[FailureKind, type[EngineError]] = {
     FailureKind.OUT_OF_MEMORY: OutOfMemory,
     FailureKind.INPUT: UnusableLora,
@@ -58,25 +51,8 @@ _FAILURES: dict[FailureKind, type[EngineError]] = {
 }
 
 
-class ChildDied(EngineError):
-    """The engine process ended unexpectedly."""
-
-    def __init__(self, message: str, tail: str) -> None:
-        super().__init__(message)
-        self.tail = tail
-        """The last lines it wrote."""
-
-
-class ChildGone(ChildDied):
-    """The engine process had ended before it was given the order."""
-
-
-class ChildHung(ChildDied):
-    """The engine process showed no sign of life and was killed."""
-
-
 class EngineChild:
-    """One engine process. One thread drives it; any thread may cancel or kill."""
+    """One engine. One thread drives it; any thread may cancel or kill."""
 
     def __init__(  # noqa: PLR0913 -- all but the weights by name
         self,
@@ -89,36 +65,28 @@ class EngineChild:
         module: str = "worker.child",
         pace: Pace | None = None,
     ) -> None:
-        self._weights = weights.absolute()
-        self._loras = loras.absolute() if loras else None
-        self._tuning = tuning or Tuning()
-        self._module = module
+        arguments = ["--weights", str(weights.absolute())]
+        arguments += ["--tuning", (tuning or Tuning()).to_json()]
+        arguments += ["--loras", str(loras.absolute())] if loras else []
+        self._process = EngineProcess(module, arguments, environ, on_line)
         self._pace = pace or Pace()
-        self._on_line = on_line or _to_stderr
-        self._environ = os.environ if environ is None else environ
         self._ids = itertools.count(1)
-        self._current: str | None = None
-        self._process: subprocess.Popen[str] | None = None
-        self._wire: Wire | None = None
-        self._pump: threading.Thread | None = None
-        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._current: tuple[str, ...] = ()
         self._driving = threading.Lock()
         self._is_ready = False
         self._expected: tuple[float, float] | None = None  # when, and how long from then
         self.drawn = 0
         """How many orders it has drawn, by all its processes."""
-        # The kernel kills the child when the *thread* that started it ends: this one stays.
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-starter")
 
     @property
     def pid(self) -> int | None:
         """The process id, or None before `start`."""
-        return self._process.pid if self._process else None
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
         """True while the process runs, ready or not."""
-        return self._process is not None and self._process.poll() is None
+        return self._process.alive
 
     @property
     def is_ready(self) -> bool:
@@ -141,39 +109,12 @@ class EngineChild:
     @property
     def tail(self) -> str:
         """The last lines the process wrote."""
-        return "\n".join(self._tail)
+        return self._process.tail
 
     def start(self) -> None:
         """Start the process and return at once; `wait_ready` waits for the weights."""
-        if self.alive:
-            return
-        self.kill()  # frees what a process that died by itself left here
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", self._module]
-        command += ["--fd", str(theirs.fileno()), "--weights", str(self._weights)]
-        command += ["--parent", str(os.getpid()), "--tuning", self._tuning.to_json()]
-        command += ["--loras", str(self._loras)] if self._loras else []
-        self._tail.clear()
-        try:
-            self._process = self._starter.submit(
-                subprocess.Popen,
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                env=child_environment(self._environ),
-                pass_fds=(theirs.fileno(),),
-            ).result()
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._wire = Wire(ours)
-        self._pump = threading.Thread(target=self._read_lines, name="engine-output", daemon=True)
-        self._pump.start()
+        self._is_ready = self.is_ready
+        self._process.start()
 
     def wait_ready(
         self, timeout_s: float, on_phase: Callable[[str], None] = lambda _phase: None
@@ -184,7 +125,7 @@ class EngineChild:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            message, _ = self._receive(deadline - time.monotonic())
+            message, _ = self._process.receive(deadline - time.monotonic())
             if isinstance(message, Loading):
                 deadline = time.monotonic() + timeout_s
                 on_phase(message.phase)
@@ -210,31 +151,40 @@ class EngineChild:
         `ChildHung` when it was silent for longer than its pace allows and was killed; `TimedOut` after
         `timeout_s` seconds, when it lives on if it obeyed.
         """
+        asked = Asked(order=order, on_step=on_step, on_preview=on_preview, timeout_s=timeout_s)
+        outcome = self.draw([asked])[0]
+        if isinstance(outcome, Result):
+            return outcome
+        raise outcome
+
+    def draw(self, batch: Sequence[Asked]) -> list[Outcome]:
+        """Have orders that agree drawn at once; give what became of each, as `generate` tells it of one.
+
+        What one of them does to itself is its own; only a child that dies takes along all that it still draws.
+        """
         with self._driving:
-            order_id = self._current = f"{self.pid}-{next(self._ids)}"
+            for asked in batch:
+                asked.begin(f"{self.pid}-{next(self._ids)}", len(batch))
+            self._current = tuple(asked.id for asked in batch)
             try:
-                self._send_order(Generate(id=order_id, order=order))
-                return self._follow(order_id, order, on_step, on_preview, timeout_s)
-            except (
-                Cancelled,
-                EngineFault,
-                UnusableLora,
-                Withheld,
-                OutOfMemory,
-                TimedOut,
-                ChildDied,
-            ):
-                raise
+                for more, asked in zip(reversed(range(len(batch))), batch, strict=True):
+                    self._process.send(Generate(id=asked.id, order=asked.order, more=more))
+                self._follow(batch)
+            except ChildDied as died:
+                for asked in batch:
+                    asked.end(died)
             except BaseException:
-                self._send_cancel(order_id)  # on_step raised: nobody waits for the rest
+                self.cancel()  # on_step raised: nobody waits for the rest
                 raise
             finally:
-                self._current = self._expected = None
+                self._current = ()
+                self._expected = None
+        return [asked.outcome for asked in batch if asked.outcome is not None]
 
     def cancel(self) -> None:
         """Stop what is being drawn, from any thread; `generate` then raises `Cancelled`."""
-        if self._current is not None:
-            self._send_cancel(self._current)
+        for order_id in self._current:
+            self._process.mention(Cancel(id=order_id))
 
     def restart(self) -> None:
         """Kill what runs and start afresh; `wait_ready` must follow."""
@@ -244,19 +194,12 @@ class EngineChild:
     def kill(self) -> None:
         """End the process now, whatever it does; a second time it does nothing."""
         self._is_ready = False
-        if self._process is None:
-            return
         self._process.kill()
-        self._process.wait()
-        if self._pump is not None:
-            self._pump.join(timeout=1.0)
-        if self._wire is not None:
-            self._wire.close()
 
     def close(self) -> None:
         """End the process and free what this handle holds; it is not to be used again."""
-        self.kill()
-        self._starter.shutdown()
+        self._is_ready = False
+        self._process.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -265,41 +208,27 @@ class EngineChild:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _follow(
-        self,
-        order_id: str,
-        order: Order,
-        on_step: Callable[[int, int], bool],
-        on_preview: OnPreview | None,
-        timeout_s: float | None,
-    ) -> Result:
-        given_up = False
-        silence_s = self._pace.silence_s(order)
-        ends_at = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
-        steps_at: list[float] = []
-        while True:
-            message, fd = self._receive_in_time(order_id, silence_s, ends_at)
-            if getattr(message, "id", None) != order_id:
+    def _follow(self, batch: Sequence[Asked]) -> None:
+        silence_s = self._pace.silence_s(batch[0].order, len(batch))
+        while going := {asked.id: asked for asked in batch if asked.outcome is None}:
+            message, fd = self._receive_in_time(going.values(), silence_s)
+            asked = going.get(getattr(message, "id", ""))
+            if asked is None:
                 if fd is not None:
-                    os.close(fd)  # what an earlier order left behind
-                continue
-            if isinstance(message, Step):
-                steps_at.append(time.monotonic())
-                self._expect(message, steps_at)
-                if not given_up and not on_step(message.k, message.n):
-                    given_up = True
-                    self._send_cancel(order_id)
-            elif isinstance(message, Preview) and on_preview is not None:
-                on_preview(message.picture)
+                    os.close(fd)  # of what nobody waits for any more
+            elif isinstance(message, Step):
+                if not asked.wants_more(message.k, message.n):
+                    self._process.mention(Cancel(id=asked.id))
+                self._expect(message, asked.steps_at)
+            elif isinstance(message, Preview) and asked.on_preview is not None:
+                asked.on_preview(message.picture)
             elif isinstance(message, Done) and fd is not None:
                 result = map_pictures(fd, message)
-                self._pace.learn(order, result, steps_at)
+                self._pace.learn(asked.order, result, asked.steps_at, asked.at_once)
                 self.drawn += 1
-                if given_up:
-                    raise Cancelled
-                return result
+                asked.end(result)
             elif isinstance(message, Stopped | Failed):
-                raise _end_of(message)
+                asked.end(_end_of(message))
 
     def _expect(self, step: Step, steps_at: list[float]) -> None:
         if len(steps_at) > 1:
@@ -307,79 +236,24 @@ class EngineChild:
             self._expected = steps_at[-1], each_s * (step.n - step.k)
 
     def _receive_in_time(
-        self, order_id: str, silence_s: float, ends_at: float
-    ) -> tuple[Message, int | None]:
-        left_s = ends_at - time.monotonic()
-        if left_s <= 0 or (left_s <= silence_s and not self._speaks_within(left_s)):
-            self._stop_late(order_id)
-            raise TimedOut
-        return self._receive(silence_s)
+        self, going: Collection[Asked], silence_s: float
+    ) -> tuple[Message | None, int | None]:
+        """Give the next message, or None where an order's time is over: that one is told to stop.
 
-    def _speaks_within(self, seconds: float) -> bool:
-        return self._wire is None or self._wire.is_readable(max(seconds, 0))
-
-    def _stop_late(self, order_id: str) -> None:
-        """Stop what took too long: at its next step if that comes soon, else with its process."""
-        self._send_cancel(order_id)
-        ends_at = time.monotonic() + STOP_S
-        while self._speaks_within(ends_at - time.monotonic()):
-            message, fd = self._receive(STOP_S)
-            if fd is not None:
-                os.close(fd)
-            is_over = isinstance(message, Stopped | Done | Failed)
-            if is_over and getattr(message, "id", None) == order_id:
-                return
-        self.kill()
-
-    def _receive(self, timeout_s: float) -> tuple[Message, int | None]:
-        if self._wire is None:
-            raise ChildDied("the engine process was not started", "")
-        try:
-            return self._wire.receive(max(timeout_s, 0.001))
-        except TimeoutError as exc:
-            raise self._hung(timeout_s) from exc
-        except (EOFError, OSError) as exc:
-            raise self._died() from exc
-
-    def _send_order(self, order: Generate) -> None:
-        if self._wire is None:
-            raise ChildGone("the engine process was not started", "")
-        try:
-            self._wire.send(order)
-        except OSError as exc:
-            died = self._died()
-            raise ChildGone(str(died), died.tail) from exc
-
-    def _send_cancel(self, order_id: str) -> None:
-        if self._wire is not None:
-            with contextlib.suppress(OSError):  # dead: `receive` says so
-                self._wire.send(Cancel(id=order_id))
-
-    def _died(self) -> ChildDied:
-        self.kill()
-        code = self._process.returncode if self._process else 0
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return ChildDied(f"the engine process ended with {how}", self.tail)
-
-    def _hung(self, silent_s: float) -> ChildHung:
-        if self._process is not None and self._pump is not None:
-            self._process.send_signal(signal.SIGUSR1)  # it writes where it hangs
-            self._pump.join(timeout=0.5)
-        self.kill()
-        return ChildHung(f"the engine process was silent for {silent_s:.0f} s", self.tail)
-
-    def _read_lines(self) -> None:
-        process = self._process
-        if process is None or process.stdout is None:
-            return
-        with process.stdout as lines:
-            for line in lines:
-                self._tail.append(line.rstrip("\n"))
-                self._on_line(line.rstrip("\n"))
-
-
-def _to_stderr(line: str) -> None:
-    print(f"engine: {line}", file=sys.stderr)  # noqa: T201  # the process's own output, passed on
+        Where others are drawn with it nobody waits for it; alone it stops at a step that comes soon, or with the process.
+        """
+        first = min(going, key=lambda asked: asked.ends_at)
+        left_s = first.ends_at - time.monotonic()
+        if left_s > silence_s or (left_s > 0 and self._process.speaks_within(left_s)):
+            return self._process.receive(silence_s)
+        if first.is_late:
+            raise self._process.died()
+        self._process.mention(Cancel(id=first.id))
+        if len(going) > 1:
+            first.end(TimedOut())
+        else:
+            first.be_late(STOP_S)
+        return None, None
 
 
 def _end_of(message: Stopped | Failed) -> EngineError:

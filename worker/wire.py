@@ -39,6 +39,8 @@ class Generate:
 
     id: str
     order: Order
+    more: int = 0
+    """So many orders follow that agree with this one, to be drawn at once with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

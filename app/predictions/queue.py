@@ -43,6 +43,34 @@ while true do
   if id then return id end
 end
 """
+# KEYS turns; ARGV the lines' common name, how many: who is next, then after that, as _TAKE would give them
+_NEXT = """
+local keys, found = redis.call('ZRANGE', KEYS[1], 0, -1), {}
+for place = 0, ARGV[2] - 1 do
+  local left = {}
+  for _, key in ipairs(keys) do
+    local id = redis.call('ZRANGE', ARGV[1] .. key, place, place)[1]
+    if #found >= ARGV[2] + 0 then return found end
+    if id then
+      found[#found + 1] = id
+      left[#left + 1] = key
+    end
+  end
+  keys = left
+end
+return found
+"""
+# KEYS turns, line, RQ's list, arrivals; ARGV API key, id, RQ's name of jobs: a turn, with a token, as if RQ had brought it
+_PICK = """
+if redis.call('ZREM', KEYS[2], ARGV[2]) == 0 then return 0 end
+local token = redis.call('LPOP', KEYS[3])
+if token then redis.call('DEL', ARGV[3] .. token) end
+redis.call('ZREM', KEYS[1], ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('ZADD', KEYS[1], redis.call('INCR', KEYS[4]), ARGV[1])
+end
+return 1
+"""
 # KEYS line, RQ's list, RQ's job; ARGV id, token: a token goes only with one that waits, so that no other lacks its own
 _LEAVE = """
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
@@ -119,6 +147,18 @@ class Queues:
         """Take the next prediction's id out of its line: the keys take turns, each in order of arrival."""
         taken = self._redis.eval(_TAKE, 2, _turns(kind), ARRIVALS, _line(kind, ""))
         return None if taken is None else cast("bytes", taken).decode()
+
+    def following(self, kind: CheckpointKind, most: int) -> list[str]:
+        """List who would be taken next, in turns, and take nobody."""
+        found = self._redis.eval(_NEXT, 1, _turns(kind), _line(kind, ""), most)
+        return [i.decode() for i in cast("list[bytes]", found)]
+
+    def pick(self, prediction: Prediction) -> bool:
+        """Take this one out of its line, with a token, as its key's turn; False where it is not there any more."""
+        kind = _kind_of(prediction)
+        keys = (_turns(kind), _line(kind, prediction.key_id), self._of(prediction).key, ARRIVALS)
+        argv = (prediction.key_id, prediction.id, Token.redis_job_namespace_prefix)
+        return bool(self._redis.eval(_PICK, len(keys), *keys, *argv))
 
     def remove(self, prediction: Prediction, pipe: Pipeline) -> None:
         """Take a prediction out of its line, with its token, by a pipeline."""

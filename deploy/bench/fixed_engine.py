@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,11 @@ class FixedEngine:
             notes=(),
             generate_s=time.perf_counter() - started,
         )
+
+    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+        """Leave each to be drawn alone: its time does not depend on company."""
+        del on_step
+        return (None,) * len(orders)
 
 
 def open_fixed(_weights: Path, _loras: Path | None, _tuning: Tuning, _say: Say) -> FixedEngine:

@@ -1,5 +1,6 @@
 """The Redis users of deploy/redis/users.acl: klein works with them, and they can do nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from app.predictions.roster import Roster, Worker
 from app.predictions.upkeep import Upkeep
 from app.settings import Settings
 from app.storage.local import LocalStorage
+from tests.fake_child import FakeEngine
 from tests.fakes import ScriptedEngine, a_store, eventually, make_due
 from tests.redis_server import running_redis
 from worker import generate
+from worker.batches import Batches
 from worker.generate import Generator
 from worker.leases import Leases
 from worker.publish import Publisher
@@ -68,7 +71,8 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
     generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # obeys
     queues = Queues(mine)
     monkeypatch.setattr(generate, "_installed", None)
-    generate.install(generator, lambda: queues.take(CheckpointKind.DISTILLED))
+    batches = Batches(store, queues, replace(FakeEngine.checkpoint, batch=2))
+    generate.install(generator, lambda: queues.take(CheckpointKind.DISTILLED), batches.company_of)
     worker = SimpleWorker(
         [open_queue(CheckpointKind.DISTILLED, mine)],
         connection=mine,
@@ -76,12 +80,15 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
         serializer=JSONSerializer,
     )
     with TestClient(create_app(settings), headers={"X-API-Key": key}) as client:
-        first, second = (client.post("/v1/prediction", json=ORDER).json()["id"] for _ in "ab")
+        first, second, third = (
+            client.post("/v1/prediction", json=ORDER).json()["id"] for _ in range(3)
+        )
         make_due(mine, first)
         Upkeep(store, queues, storage).reconcile()
         client.post(f"/v1/prediction/{second}/cancel")
         worker.work(burst=True, logging_level="CRITICAL")
         eventually(lambda: store.get(first).status.is_final)
+        eventually(lambda: store.get(third).status.is_final)  # drawn at once with the first
         publisher.close()
         shown = client.get(f"/v1/prediction/{first}", params={"wait": 1})
         listed = client.get("/v1/executions").json()
@@ -89,11 +96,13 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
         denied = admin.acl_log()
 
     assert denied == []
-    assert (store.get(first).status, store.get(second).status) == (
+    assert [store.get(i).status for i in (first, second, third)] == [
         Status.SUCCEEDED,
         Status.CANCELLED,
-    )
-    assert (shown.status_code, listed["total_count"]) == (200, 2)
+        Status.SUCCEEDED,
+    ]
+    assert (shown.status_code, listed["total_count"]) == (200, 3)
+    assert queues.take(CheckpointKind.DISTILLED) is None
 
 
 @pytest.mark.parametrize("user", PASSWORDS)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from worker.asked import Asked
 from worker.engines import (
     Cancelled,
     EngineFault,
@@ -25,7 +26,8 @@ from worker.engines import (
 from worker.engines.tuning import Compile, Quantization, Tuning
 from worker.environment import child_environment
 from worker.pace import Pace
-from worker.supervise import STOP_S, ChildDied, ChildHung, EngineChild
+from worker.process import ChildDied, ChildHung
+from worker.supervise import STOP_S, EngineChild
 
 pytestmark = pytest.mark.timeout(60)
 ROOT = Path(__file__).parents[2]
@@ -108,6 +110,34 @@ def test_pictures_cross_the_border(child):
     assert [picture.shape for picture in first.pictures] == [(64, 96, 3)] * 2
     assert all(map(np.array_equal, first.pictures, second.pictures))
     assert not np.array_equal(*first.pictures)
+
+
+def test_a_batch_crosses_the_border(child):
+    """Orders that are drawn at once come back each with its own picture and all its steps; a failure is its own."""
+    heard = [Heard() for _ in range(3)]
+    prompts = ("a red house", "fault", "a blue tree")
+    batch = [
+        Asked(order=order(prompt, steps=3), on_step=on_step)
+        for prompt, on_step in zip(prompts, heard, strict=True)
+    ]
+    red, fault, blue = child.draw(batch)
+
+    assert np.array_equal(red.pictures[0], child.generate(order(), carry_on).pictures[0])
+    assert np.array_equal(
+        blue.pictures[0], child.generate(order("a blue tree"), carry_on).pictures[0]
+    )
+    assert isinstance(fault, EngineFault)
+    assert [(k, n) for k, n in heard[0].steps[-3:]] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_batch_dies_as_one(child):
+    """A child that dies amid a batch dies for each order that has no picture yet, and starts afresh."""
+    outcomes = child.draw([Asked(order=order(p), on_step=carry_on) for p in ("die", "fine")])
+    child.restart()
+    child.wait_ready(30)
+
+    assert [type(outcome) for outcome in outcomes] == [ChildDied, ChildDied]
+    assert child.generate(order(), carry_on).pictures
 
 
 def test_steps_arrive_in_order(child):

@@ -17,85 +17,24 @@ from rq.serializers import JSONSerializer
 
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import Unavailable
-from app.predictions.names import OPEN
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
 from app.predictions.queue import Queues, Token, open_queue
-from app.predictions.roster import Roster
 from app.predictions.store import Store
 from app.predictions.upkeep import Upkeep
-from app.storage.local import LocalStorage
 from tests.fakes import (
     ScriptedEngine,
     a_prediction,
     a_store,
-    end_gap,
     eventually,
     lapse,
     make_due,
 )
 from tests.redis_server import running_redis
+from tests.rig import QUEUE, Rig
 from worker import generate
-from worker.generate import Drawing, Generator
-from worker.leases import Leases
-from worker.publish import Publisher
-from worker.supervise import ChildDied, EngineChild
-
-QUEUE = "rq:queue:klein-distilled"
-
-
-class Rig:
-    """A worker's parts, wired as worker/main.py does, around an engine."""
-
-    def __init__(self, connection, folder, engine):
-        self.connection = connection
-        self.store = a_store(connection)
-        self.storage = LocalStorage(folder / "outputs")
-        self.folder = folder / "outputs"
-        self.engine = engine
-        self.leases = Leases(self.store, Roster(connection))
-        self.publisher = Publisher(self.store, self.storage, self.leases, pause_s=0.01)
-        self.revived = 0
-        self.generator = Generator(
-            self.store, self.storage, engine, self.leases, self.publisher, self.revive
-        )
-
-    def revive(self):
-        self.revived += 1
-        if isinstance(self.engine, EngineChild):
-            self.engine.restart()
-            self.engine.wait_ready(30)
-
-    def add(self, prediction_id="p", prompt="a red house", **values):
-        given = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
-        self.store.add(a_prediction(prediction_id, input=given | values))
-
-    def work(self):
-        """Take tokens until the queue is empty, as RQ does."""
-        queues = Queues(self.connection)
-        while self.connection.lpop(QUEUE):
-            if prediction_id := queues.take(CheckpointKind.DISTILLED):
-                self.generator.work(prediction_id)
-        self.generator.finish()
-
-    def close(self):
-        self.generator.give_back()
-        self.publisher.close()
-
-    def reconcile(self):
-        """Let the gaps after failed attempts pass, and look after what is open."""
-        for prediction_id in self.connection.zrange(OPEN, 0, -1):
-            end_gap(self.store, prediction_id.decode())
-            make_due(self.connection, prediction_id)
-        Upkeep(self.store, Queues(self.connection), self.storage).reconcile()
-
-    def ended(self, prediction_id="p"):
-        eventually(lambda: self.store.get(prediction_id).status.is_final)
-        return self.store.get(prediction_id)
-
-    def files(self):
-        return sorted(
-            str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file()
-        )
+from worker.generate import Drawing
+from worker.process import ChildDied
+from worker.supervise import EngineChild
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from tests.fakes import eventually
 from worker.engines import Order
 from worker.growth import Growth
 from worker.keeper import DEATHS, PAUSE_MOST_S, Keeper
-from worker.supervise import ChildDied, ChildGone, EngineChild
+from worker.process import ChildDied, ChildGone
+from worker.supervise import EngineChild
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -8,7 +8,7 @@ from PIL import Image
 from app.predictions.names import preview_key
 from app.predictions.store import PREVIEW_KEPT, PREVIEW_MAX_BYTES
 from tests.fakes import ScriptedEngine, a_prediction, a_store
-from tests.integration.test_generate import Rig
+from tests.rig import Rig
 from worker import generate
 
 

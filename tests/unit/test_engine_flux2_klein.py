@@ -13,6 +13,7 @@ from worker.engines import (
     EngineFault,
     Order,
     OutOfMemory,
+    Tuning,
     WeightsError,
     open_engine,
 )
@@ -116,6 +117,64 @@ def test_pictures_match_a_batched_pipeline_call(engine):
 
     for one, other in zip(ours, batch, strict=True):
         assert psnr(one, (other * 255).round().astype(np.uint8)) >= 40
+
+
+BATCH = (
+    {"prompt": "a red house", "seeds": (7,)},
+    {"prompt": "a blue tree by a long river", "seeds": (2**64 - 1,)},
+    {"prompt": "x", "seeds": (-8,)},
+)
+
+
+def together(engine, batch=BATCH, on_step=lambda _k, _n: None, **shared):
+    return engine.draw_together([order(**one, **shared) for one in batch], on_step)
+
+
+def test_each_of_a_batch_is_the_picture_that_it_is_alone(engine):
+    """Drawn at once, each order has its own noise and text: its picture is that of the order alone, within float noise."""
+    alone = [draw(engine, **one).pictures[0] for one in BATCH]
+    batch = [result.pictures[0] for result in together(engine)]
+
+    for one, other in zip(alone, batch, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+    assert psnr(batch[0], batch[1]) < 40
+
+
+def test_a_batch_has_guidance_and_negative_prompts_of_its_own(base_engine):
+    """On a base checkpoint, each order of a batch is steered away from its own negative prompt."""
+    asked = tuple(
+        one | {"negative_prompt": negative} for one, negative in zip(BATCH, "abc", strict=True)
+    )
+    alone = [draw(base_engine, **one, guidance=4.0).pictures[0] for one in asked]
+    batch = [result.pictures[0] for result in together(base_engine, asked, guidance=4.0)]
+
+    for one, other in zip(alone, batch, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_a_batch_is_scaled_and_noted_like_one(engine, scaled_engine):
+    """A batch of a small model has the size that was asked for, and a floored size its note."""
+    scaled = together(scaled_engine, width=200, height=120)
+    floored = together(engine, width=70, height=99)
+
+    assert [result.pictures[0].shape for result in scaled] == [(120, 200, 3)] * 3
+    assert all("drawn as 64x96" in result.notes[0] for result in floored)
+
+
+def test_a_batch_tells_its_steps_and_is_cancelled(engine):
+    """A batch counts the steps of one picture; a cancel ends it, and the engine is usable."""
+    heard = []
+
+    def stop(k, n):
+        heard.append((k, n))
+        if k == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        together(engine, steps=9, on_step=stop)
+
+    assert heard == [(1, 9), (2, 9)]
+    assert draw(engine).pictures[0].shape == (96, 64, 3)
 
 
 @pytest.mark.parametrize("seed", [0, -1, -(2**63), 2**63 - 1, 2**64 - 1])
@@ -302,6 +361,33 @@ def test_invalid_output_twice_fails_the_order_alone(engine, monkeypatch):
         draw(engine)
 
     assert np.array_equal(draw(engine).pictures[0], expected)
+
+
+def test_invalid_output_of_a_batch_is_no_picture(engine, monkeypatch):
+    """What is no picture comes back as none, to be drawn alone; the others are pictures."""
+    pipe = engine._pipe
+
+    class OneBlank(Blank):
+        def __call__(self, **options):
+            drawn = pipe(**options)
+            drawn.images[1] = math.nan
+            return drawn
+
+    monkeypatch.setattr(engine, "_pipe", OneBlank(pipe, 1))
+
+    assert [result is None for result in together(engine)] == [False, True, False]
+
+
+def test_warm_up_finds_how_many_fit(engine, starve, monkeypatch):
+    """Of eight at once that need too much memory twice, two are announced; the log says so."""
+    said: list[str] = []
+    monkeypatch.setattr(engine, "_tuning", Tuning(batch=8))
+    monkeypatch.setattr(engine, "_say", said.append)
+    starve(2)
+    engine._first_batches()
+
+    assert engine.checkpoint.batch == 2
+    assert said == ["at most 2 pictures at once"]
 
 
 class Starved:

@@ -9,7 +9,7 @@ from worker.engines import Cancelled, Lora, Order, Tuning, UnusableSetting
 from worker.engines.flux2_klein import Flux2Klein
 from worker.engines.folder import inspect_folder
 from worker.engines.pipeline import load_pipeline
-from worker.engines.placement import Placement, Sizes, choose_placement, sizes_of
+from worker.engines.placement import Placement, Sizes, choose_placement, pictures_at_once, sizes_of
 from worker.engines.tuning import Quantization
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
@@ -40,6 +40,15 @@ def test_a_device_that_is_too_small_is_refused():
     """The line has what is free, what is needed, and what to do."""
     with pytest.raises(UnusableSetting, match=r"8\.1 GB free, .* needs 9\.2 GB .*=fp8"):
         choose_placement(int(7.5 * 2**30), BF16)
+
+
+@pytest.mark.parametrize(
+    ("free", "side", "count"),
+    [(int(7 * GB), 1024, 2), (int(7 * GB), 512, 8), (int(1 * GB), 1024, 1)],
+)
+def test_the_free_memory_limits_a_batch(free, side, count):
+    """Each picture that is drawn at once needs memory of its own; one is always drawn."""
+    assert pictures_at_once(free, side) == count
 
 
 def test_sizes_are_those_of_the_weights(tiny_weights):

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,28 @@ class OneOrder(Inbox):
         self.cancelled = cancelled
 
     def next(self):
-        return wire.Generate(id="1", order=ORDER)
+        return (wire.Generate(id="1", order=ORDER),)
 
     def is_cancelled(self, order_id):
         return self.cancelled
+
+
+class Several(Inbox):
+    """An inbox that holds orders to be drawn at once; some are cancelled from the first step on, or before."""
+
+    def __init__(self, *ids, cancelled=(), before=()):
+        self.ids = ids
+        self.cancelled = set(cancelled)
+        self.before = set(before)
+        self.looks = 0
+
+    def next(self):
+        return tuple(wire.Generate(id=i, order=replace(ORDER, prompt=i)) for i in self.ids)
+
+    def is_cancelled(self, order_id):
+        self.looks += 1
+        is_first = self.looks <= len(self.ids)
+        return order_id in (self.before if is_first else self.before | self.cancelled)
 
 
 class FakeEngine:
@@ -80,6 +99,23 @@ class FakeEngine:
             raise self.error
         pictures = (np.full((2, 3, 3), 7, np.uint8), np.full((1, 1, 3), 9, np.uint8)[::-1])
         return Result(pictures=pictures, notes=("a note",), generate_s=0.5)
+
+    def draw_together(self, orders, on_step):
+        """Draw all but what is called "poor", after two steps; raise what it was given at the second."""
+        on_step(1, 2)
+        if self.error is not None:
+            raise self.error
+        on_step(2, 2)
+        pictures = (np.full((1, 1, 3), 5, np.uint8),)
+        drawn = Result(pictures=pictures, notes=(), generate_s=0.5)
+        return tuple(None if order.prompt == "poor" else drawn for order in orders)
+
+
+class FirstFails(FakeEngine):
+    """An engine that fails at what it draws at once, and at nothing else."""
+
+    def generate(self, order, on_step, on_preview=None):
+        return FakeEngine().generate(order, on_step, on_preview)
 
 
 @pytest.fixture
@@ -114,7 +150,7 @@ def test_each_message_arrives_as_it_was_sent(ends, message):
 def test_order_arrives_with_its_references(ends):
     """References cross as raw bytes, whatever their size."""
     ours, theirs = ends
-    message = wire.Generate(id="1", order=ORDER)
+    message = wire.Generate(id="1", order=ORDER, more=3)
     sender = threading.Thread(target=ours.send, args=(message,))
     sender.start()
     received, _ = theirs.receive(1)
@@ -186,6 +222,61 @@ def test_cancelled_before_the_start_draws_nothing(ends):
     serve(FakeEngine(), ours, OneOrder(cancelled=True))
 
     assert received(theirs) == [wire.Stopped(id="1")]
+
+
+def heard(end):
+    """Give what was said of each order, the pixels left out."""
+    told: dict[str, list[str]] = {}
+    for message in received(end):
+        if not isinstance(message, bytes):
+            told.setdefault(message.id, []).append(type(message).__name__)
+    return told
+
+
+TOGETHER = ["Step", "Step", "Done"]
+ALONE = ["Step", "Done"]
+
+
+def test_orders_are_drawn_at_once(ends):
+    """Each of a batch hears the same steps and gets a picture of its own."""
+    ours, theirs = ends
+    serve(FakeEngine(), ours, Several("a", "b", "c"))
+
+    assert heard(theirs) == {"a": TOGETHER, "b": TOGETHER, "c": TOGETHER}
+
+
+def test_one_cancelled_of_a_batch_stops_at_its_next_step(ends):
+    """A cancel ends its own order and gives no picture; the others are drawn."""
+    ours, theirs = ends
+    serve(FakeEngine(), ours, Several("a", "b", "c", cancelled="b", before="c"))
+
+    assert heard(theirs) == {"a": TOGETHER, "b": ["Step", "Stopped"], "c": ["Stopped"]}
+
+
+def test_a_batch_that_nobody_wants_ends(ends):
+    """Once all are cancelled nothing more is drawn."""
+    ours, theirs = ends
+    serve(FakeEngine(), ours, Several("a", "b", cancelled="ab"))
+
+    assert heard(theirs) == {"a": ["Step", "Stopped"], "b": ["Step", "Stopped"]}
+
+
+def test_what_gave_no_picture_is_drawn_alone(ends):
+    """An order that the engine has no picture for in the batch is drawn once more by itself."""
+    ours, theirs = ends
+    serve(FakeEngine(), ours, Several("a", "poor"))
+
+    assert heard(theirs) == {"a": TOGETHER, "poor": ["Step", "Step", *ALONE]}
+
+
+@pytest.mark.parametrize("error", [OutOfMemory(), EngineFault("flat"), ValueError("a bug")])
+def test_a_batch_that_fails_is_drawn_one_by_one(ends, error, capfd):
+    """Too little memory for all, and any other failure, fails nobody who can be drawn alone."""
+    ours, theirs = ends
+    serve(FirstFails(error), ours, Several("a", "b", "c", cancelled="b"))
+
+    assert heard(theirs) == {"a": ["Step", *ALONE], "b": ["Step", "Stopped"], "c": ["Step", *ALONE]}
+    assert type(error).__name__ in capfd.readouterr().err
 
 
 def test_the_driving_side_never_loads_torch():

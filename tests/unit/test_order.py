@@ -6,7 +6,8 @@ from app.predictions.prediction import Cause, Failure
 from app.storage.errors import FileMissing, StorageError
 from tests.fakes import a_prediction
 from worker.engines import EngineFault, Lora, Order, OutOfMemory, UnusableLora
-from worker.generate import failure_of, generate, order_of
+from worker.generate import failure_of, generate
+from worker.order import order_of
 
 BASE = "flux-2-klein-4b-base-text-to-image"
 

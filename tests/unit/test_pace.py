@@ -50,6 +50,17 @@ def test_larger_pictures_may_take_longer():
     assert pace.step_s(an_order(None, None)) == pytest.approx(20)
 
 
+def test_a_batch_may_take_longer():
+    """Four at once may be silent four times as long as one; what four took tells what one will take."""
+    pace = learnt(Pace(), step_s=5)
+    batches = Pace()
+    result = Result(pictures=(np.zeros((1000, 1000, 3), np.uint8),), notes=(), generate_s=1.0)
+    batches.learn(an_order(), result, [20, 40, 60, 80], 4)
+
+    assert pace.silence_s(an_order(), 4) == pytest.approx(200)
+    assert batches.step_s(an_order()) == pytest.approx(5)
+
+
 def test_edits_are_learnt_from():
     """An order without a size of its own teaches by the size of its picture."""
     pace = Pace()

@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,13 @@ class Painter:
             on_preview(result.pictures[0])
         result.pictures[0][:] = np.asarray(plain(self.colour, (1, 1)))
         return result
+
+    def draw_together(self, orders, on_step):
+        """Draw red where the prompt says so, else its own colour."""
+        return tuple(
+            Painter("red" if order.prompt == "red" else self.colour).generate(order, on_step)
+            for order in orders
+        )
 
 
 def plain(colour, size=(96, 64)):
@@ -102,6 +110,15 @@ def test_an_unsafe_input_is_not_drawn_from(checker):
         CheckedEngine(painter, checker).generate(an_order("teal", "red"), lambda *_: None)
 
     assert painter.orders == []
+
+
+def test_an_unsafe_picture_of_a_batch_is_withheld_alone(checker):
+    """Of orders that are drawn at once the unsafe one gives nothing, and the others their pictures."""
+    engine = CheckedEngine(Painter("blue"), checker)
+    orders = [replace(an_order(), prompt=prompt) for prompt in ("fine", "red", "fine")]
+    found = engine.draw_together(orders, lambda *_: None)
+
+    assert [result is None for result in found] == [False, True, False]
 
 
 def test_safe_orders_are_drawn(checker):

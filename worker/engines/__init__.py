@@ -3,7 +3,7 @@
 No torch here: the process that only drives an engine imports this module too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -123,12 +123,16 @@ class Checkpoint:
     """Pixels per side."""
     render_scaled: bool
     """True: pictures are drawn near native_size² pixels and scaled to the size that was asked for."""
+    batch: int = 1
+    """So many pictures of the native size may be drawn at once."""
 
 
 class Engine(Protocol):
     """A model that is loaded and draws one order at a time."""
 
-    checkpoint: Checkpoint
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What it serves; `batch` is known once it is warm."""
 
     def warm_up(self) -> None:
         """Draw once and throw it away, so that the first caller does not pay for it."""
@@ -141,6 +145,13 @@ class Engine(Protocol):
         The same order gives the same pixels on the same device and number of threads, and the picture of seed s does not depend on
         the other seeds. Raises what `worker.engines.errors` names; after all of it but `DeviceLost`
         the engine stays usable.
+        """
+
+    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+        """Draw orders that agree (see `worker.batches`) in one call; None is one that must be drawn alone.
+
+        Each picture is what `generate` draws, within float noise. `on_step` hears each step of all. Raises
+        what `generate` raises, without a second attempt: then each is to be drawn alone.
         """
 
 

@@ -2,14 +2,25 @@
 
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
-from worker.engines import Checkpoint, OnPreview, OnStep, Order, Result, Say, Tuning
+from worker.engines import (
+    Checkpoint,
+    OnPreview,
+    OnStep,
+    Order,
+    Picture,
+    Result,
+    Say,
+    Tuning,
+)
 from worker.engines.attention import NATIVE, choose_attention
+from worker.engines.canvas import Canvas
 from worker.engines.compilation import compile_model, uncompile_model
 from worker.engines.device import (
     capability_of,
@@ -21,7 +32,6 @@ from worker.engines.device import (
 )
 from worker.engines.errors import (
     EngineError,
-    EngineFault,
     InvalidOutput,
     OutOfMemory,
     UnusableSetting,
@@ -30,7 +40,13 @@ from worker.engines.folder import WeightsFolder
 from worker.engines.loras import LoraShelf
 from worker.engines.pipeline import choose_dtype, load_pipeline
 from worker.engines.pixels import scale, to_picture
-from worker.engines.placement import Offload, Placement, choose_placement, sizes_of
+from worker.engines.placement import (
+    Offload,
+    Placement,
+    choose_placement,
+    pictures_at_once,
+    sizes_of,
+)
 from worker.engines.previews import allow_previews, can_preview, draw_preview
 from worker.engines.quantization import (
     RECIPES,
@@ -42,7 +58,7 @@ from worker.engines.quantization import (
     quantize,
 )
 from worker.engines.references import open_reference
-from worker.engines.sizes import MULTIPLE, cap_reference, edit_size, floor_size, native_size
+from worker.engines.sizes import MULTIPLE, floor_size
 from worker.engines.text_encoder import Embedded, TextEncoder
 from worker.engines.tuning import Compile
 from worker.engines.warm_up import PROMPT, Warm, draw_all, plan_warm_up
@@ -65,6 +81,7 @@ class Flux2Klein:
         placement: Placement | None = None,
     ) -> None:
         self._manifest = folder.manifest
+        self._canvas = Canvas(folder.manifest)
         self._say = say
         self._device = choose_device()
         self._recipe = recipe or RECIPES.get(tuning.quantization)
@@ -76,6 +93,7 @@ class Flux2Klein:
         if placement is None and free is not None:
             placement = choose_placement(free, sizes_of(self._pipe, tuning.quantization))
         placement = placement or Placement.RESIDENT
+        self._placement = placement
         self._offload = Offload(self._pipe, placement, self._device, say)
         # weights that move in inference mode become tensors that cannot move again
         is_resident = placement is Placement.RESIDENT
@@ -135,6 +153,26 @@ class Flux2Klein:
     def _first_pictures(self) -> None:
         self._judge_quantisation()
         draw_all(self._plan(), lambda order: self.generate(order, lambda _k, _n: None), self._say)
+        self._first_batches()
+
+    def _first_batches(self) -> None:
+        """Find how many pictures may be drawn at once; compiled, that makes the code for any number."""
+        fits = 1
+        if self._placement is Placement.RESIDENT:
+            fits = pictures_at_once(free_bytes(self._device), self._manifest.native_size)
+        count = min(self._tuning.batch, fits)
+        orders = [warm.order for warm in self._plan() if not warm.order.references]
+        while count > 1:
+            try:
+                for order in orders:
+                    self.draw_together([order] * count, lambda _k, _n: None)
+            except OutOfMemory:
+                count //= 2
+            else:
+                break
+        self.checkpoint = replace(self.checkpoint, batch=count)
+        if self._tuning.batch > 1:
+            self._say(f"at most {count} pictures at once")
 
     def _plan(self) -> tuple[Warm, ...]:
         # A large model on a CPU would take minutes for its native size.
@@ -183,7 +221,7 @@ class Flux2Klein:
         """Give the size that is warmed up first: compiled, it has code of its own."""
         order = self._plan()[0].order
         assert order.width is not None and order.height is not None  # noqa: S101, PT018 -- planned so
-        return self._render_size(*floor_size(order.width, order.height))
+        return self._canvas.render_size(*floor_size(order.width, order.height))
 
     def generate(
         self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
@@ -211,22 +249,46 @@ class Flux2Klein:
             free_cached()
             return self._draw(order, hear, on_preview)
 
+    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+        """Draw orders that agree in one call; see `worker.engines.Engine.draw_together`."""
+        steps = orders[0].steps
+        started = time.perf_counter()
+        with self._one_at_a_time, translated_errors(), self._without_gradients():
+            (width, height), notes = self._canvas.output_size(orders[0], [])
+
+            def after_step(_pipe: Any, step: int, _t: Any, _tensors: Any) -> dict[str, Any]:
+                self._wait_for_device()
+                on_step(step + 1, steps)
+                return {}
+
+            prompts, told = self._prepare(orders, self._canvas.render_size(width, height))
+            drawn = self._pipe(
+                **told,
+                generator=[_noise(order.seeds[0]) for order in orders],
+                callback_on_step_end=after_step,
+                callback_on_step_end_tensor_inputs=["latents"],
+            ).images
+            pictures = [_picture_or_none(pixels) for pixels in drawn]
+        generate_s = time.perf_counter() - started
+        return tuple(
+            None
+            if picture is None
+            else Result(
+                pictures=(scale(picture, width, height),),
+                notes=(*notes, *self._cut_notes(prompt)),
+                generate_s=generate_s,
+            )
+            for picture, prompt in zip(pictures, prompts, strict=True)
+        )
+
     def _draw(self, order: Order, on_step: OnStep, on_preview: OnPreview | None) -> Result:
         started = time.perf_counter()
         with translated_errors(), self._without_gradients():
             references = [open_reference(data) for data in order.references]
-            (width, height), notes = self._output_size(order, references)
-            render = self._render_size(width, height)
-            references = [self._prepare(reference) for reference in references]
-            self._offload.settle()
-            self._loras.wear(order.loras)
-            prompt = self._texts.embed(order.prompt)
-            negative = None
-            guidance = 1.0 if self.checkpoint.distilled else order.guidance
-            if guidance > 1.0:
-                negative = self._texts.embed(order.negative_prompt).embeds
-            notes += self._cut_notes(prompt)
-            self._offload.settle()
+            (width, height), notes = self._canvas.output_size(order, references)
+            render = self._canvas.render_size(width, height)
+            references = [self._canvas.fit(reference) for reference in references]
+            (prompt,), told = self._prepare([order], render)
 
             pictures = []
             for index, seed in enumerate(order.seeds):
@@ -234,8 +296,7 @@ class Flux2Klein:
                 def after_step(
                     _pipe: Any, step: int, _t: Any, tensors: dict[str, Any], done: int = index
                 ) -> dict[str, Any]:
-                    if self._device.type == "cuda":
-                        torch.cuda.current_stream().synchronize()  # else it reports what is only queued
+                    self._wait_for_device()
                     is_last = step + 1 == order.steps  # then comes the picture itself
                     if on_preview is not None and not is_last and can_preview(self._pipe, tensors):
                         on_preview(draw_preview(self._pipe, step, tensors, render))
@@ -243,64 +304,50 @@ class Flux2Klein:
                     return {}
 
                 pixels = self._pipe(
+                    **told,
                     image=references or None,
-                    prompt_embeds=prompt.embeds,
-                    negative_prompt_embeds=negative,
-                    width=render[0],
-                    height=render[1],
-                    num_inference_steps=order.steps,
-                    guidance_scale=guidance,
-                    generator=torch.Generator("cpu").manual_seed(seed % 2**64),
-                    output_type="pt",
+                    generator=_noise(seed),
                     callback_on_step_end=after_step,
                     callback_on_step_end_tensor_inputs=["latents", "noise_pred"]
                     if on_preview is not None
                     else ["latents"],
-                    max_sequence_length=self._manifest.max_sequence_length,
-                    text_encoder_out_layers=self._manifest.text_encoder_out_layers,
                 ).images[0]
                 pictures.append(scale(to_picture(pixels), width, height))
         return Result(
             pictures=tuple(pictures),
-            notes=tuple(notes),
+            notes=(*notes, *self._cut_notes(prompt)),
             generate_s=time.perf_counter() - started,
         )
 
-    def _output_size(
-        self, order: Order, references: list[Image.Image]
-    ) -> tuple[tuple[int, int], list[str]]:
-        if order.width is None or order.height is None:
-            if not references:
-                raise EngineFault("an order without references must name its width and height")
-            return edit_size(*references[0].size), []
-        asked = (order.width, order.height)
-        if self._manifest.render_scaled:
-            return asked, []
-        size = floor_size(*asked)
-        if size == asked:
-            return size, []
-        note = f"{asked[0]}x{asked[1]} is not in steps of 16 pixels; drawn as {size[0]}x{size[1]}"
-        return size, [note]
+    def _prepare(
+        self, orders: Sequence[Order], render: tuple[int, int]
+    ) -> tuple[list[Embedded], dict[str, Any]]:
+        """Wear the LoRAs and encode the texts of orders that agree; give what the pipeline is told of all."""
+        first = orders[0]
+        self._offload.settle()
+        self._loras.wear(first.loras)
+        prompts = [self._texts.embed(order.prompt) for order in orders]
+        negative = None
+        guidance = 1.0 if self.checkpoint.distilled else first.guidance
+        if guidance > 1.0:
+            negatives = [self._texts.embed(order.negative_prompt).embeds for order in orders]
+            negative = torch.cat(negatives)
+        self._offload.settle()
+        return prompts, {
+            "prompt_embeds": torch.cat([prompt.embeds for prompt in prompts]),
+            "negative_prompt_embeds": negative,
+            "width": render[0],
+            "height": render[1],
+            "num_inference_steps": first.steps,
+            "guidance_scale": guidance,
+            "output_type": "pt",
+            "max_sequence_length": self._manifest.max_sequence_length,
+            "text_encoder_out_layers": self._manifest.text_encoder_out_layers,
+        }
 
-    def _render_size(self, width: int, height: int) -> tuple[int, int]:
-        if not self._manifest.render_scaled:
-            return width, height
-        return native_size(
-            width,
-            height,
-            native=self._manifest.native_size,
-            multiple=self._manifest.native_multiple,
-        )
-
-    def _prepare(self, reference: Image.Image) -> Image.Image:
-        """Scale a reference as the model expects it; what is left to a multiple, the pipe crops."""
-        if self._manifest.render_scaled:
-            size = self._render_size(*reference.size)
-        else:
-            size = cap_reference(*reference.size)
-        if size == reference.size:
-            return reference
-        return reference.resize(size, Image.Resampling.LANCZOS)
+    def _wait_for_device(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.current_stream().synchronize()  # else a step is told that is only queued
 
     def _cut_notes(self, prompt: Embedded) -> list[str]:
         """Tell when the tokenizer cut the prompt, which the pipeline does in silence."""
@@ -308,3 +355,14 @@ class Flux2Klein:
         if prompt.token_count <= limit:
             return []
         return [f"the prompt is {prompt.token_count} tokens long and was cut to {limit}"]
+
+
+def _noise(seed: int) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(seed % 2**64)
+
+
+def _picture_or_none(pixels: torch.Tensor) -> Picture | None:
+    try:
+        return to_picture(pixels)
+    except InvalidOutput:
+        return None

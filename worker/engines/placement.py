@@ -1,5 +1,6 @@
 """Where the parts of a pipeline lie when the device is too small for all of them; chosen once, at start."""
 
+import sys
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from worker.engines.errors import UnusableSetting
 from worker.engines.tuning import Quantization
 
 _GB = 1e9
+_MEGA = 1e6
 # Beside the weights, for one megapixel: the decode of the autoencoder needs the most, 2.8 GiB.
 _DECODING = int(3.2 * _GB)
 _STEPPING = int(1.5 * _GB)
@@ -70,6 +72,13 @@ def choose_placement(free: int, sizes: Sizes) -> Placement:
         f"the device has {free / _GB:.1f} GB free, this model needs {max(turns) / _GB:.1f} GB even with "
         "one part at a time; end what else uses the device, or set KLEIN_QUANTIZATION=fp8"
     )
+
+
+def pictures_at_once(free: int | None, side: int) -> int:
+    """Tell how many square pictures may be drawn at once in so many free bytes; any number where nobody knows them."""
+    if free is None:
+        return sys.maxsize
+    return max(1, free // int(_DECODING * side**2 / _MEGA))
 
 
 class Offload:

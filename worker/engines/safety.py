@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from worker.engines import Engine, OnPreview, OnStep, Order, Result
+from worker.engines import Checkpoint, Engine, OnPreview, OnStep, Order, Result
 from worker.engines.device import choose_device, translated_errors
 from worker.engines.errors import UnusableSetting, Withheld
 from worker.engines.references import open_reference
@@ -65,7 +65,11 @@ class CheckedEngine:
     def __init__(self, engine: Engine, checker: SafetyChecker) -> None:
         self._engine = engine
         self._checker = checker
-        self.checkpoint = engine.checkpoint
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the engine serves, as it knows once it is warm."""
+        return self._engine.checkpoint
 
     def warm_up(self) -> None:
         """Warm the engine and the checker up."""
@@ -86,3 +90,13 @@ class CheckedEngine:
         if self._checker.finds_unsafe([Image.fromarray(picture) for picture in result.pictures]):
             raise Withheld
         return result
+
+    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+        """Draw them at once; what is unsafe comes back as None, and is withheld when it is drawn alone."""
+        return tuple(
+            None
+            if result is None
+            or self._checker.finds_unsafe([Image.fromarray(p) for p in result.pictures])
+            else result
+            for result in self._engine.draw_together(orders, on_step)
+        )

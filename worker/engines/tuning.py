@@ -40,6 +40,9 @@ class Tuning:
     safety_checker: Path | None = None
     """Folder of the image classifier that what is drawn must pass."""
 
+    batch: int = 1
+    """Most pictures that are drawn at once, where the memory holds so many."""
+
     def to_json(self) -> str:
         """Give the text that crosses to the engine process."""
         return json.dumps(asdict(self), default=str)
@@ -53,4 +56,5 @@ class Tuning:
             compile=Compile(raw["compile"]),
             warm_sizes=tuple((width, height) for width, height in raw["warm_sizes"]),
             safety_checker=Path(checker) if (checker := raw["safety_checker"]) else None,
+            batch=raw["batch"],
         )

@@ -1,0 +1,101 @@
+"""KLEIN_BATCH=4 with the built-in model: what waits together is drawn at once, and each stays a prediction of its own."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from app.predictions.names import record_key
+from tests.acceptance.asking import create, decibels, get, ready_client, run, until
+from tests.acceptance.klein import Klein, running_klein
+from worker.main import BUILT_IN
+
+pytestmark = pytest.mark.timeout(120)
+NATIVE = {"width": 128, "height": 128}
+LONG: dict[str, Any] = {"image_size": NATIVE, "num_inference_steps": 50, "num_images": 2}
+"""Keeps the engine while others come to wait."""
+SHORT: dict[str, Any] = {"image_size": NATIVE, "num_inference_steps": 4}
+SLOW: dict[str, Any] = {"image_size": NATIVE, "num_inference_steps": 40}
+PROMPTS = (
+    "a red circle on a blue background",
+    "a green square on a white background",
+    "a yellow circle on a black background",
+    "a purple square on a gray background",
+)
+
+
+@pytest.fixture(scope="module")
+def klein() -> Iterator[Klein]:
+    with running_klein(BUILT_IN, KLEIN_BATCH="4") as running:
+        yield running
+
+
+@pytest.fixture
+def client(klein: Klein) -> Iterator[httpx.Client]:
+    with ready_client(klein.url, klein.key) as client:
+        yield client
+
+
+def record(klein: Klein, prediction_id: str) -> Any:
+    path = str(klein.folder / "redis" / "redis.sock")
+    with redis.Redis(unix_socket_path=path, decode_responses=True) as connection:
+        return json.loads(str(connection.get(record_key(prediction_id))))
+
+
+def wait_together(client: httpx.Client, klein: Klein, **inputs: Any) -> list[str]:
+    """Have four wait behind one that is drawn, and give their ids once they are at work, all at once."""
+    before = create(client, prompt="a red circle", **LONG)
+    until(lambda: record(klein, before)["step"] > 0)
+    ids = [create(client, prompt=prompt, seed=5, **inputs) for prompt in PROMPTS]
+    client.post(f"/v1/prediction/{before}/cancel")
+    return ids
+
+
+def at_work(klein: Klein, ids: list[str]) -> bool:
+    return all(record(klein, i)["step"] > 0 for i in ids)
+
+
+def test_each_is_the_picture_that_it_is_alone(klein: Klein, client: httpx.Client) -> None:
+    """Four that waited have run at once; each is the picture of its own words, as it is drawn alone."""
+    alone = [run(client, prompt=prompt, seed=5, **SHORT)["output"] for prompt in PROMPTS]
+    ids = wait_together(client, klein, **SHORT)
+    ended = [get(client, i, wait=30) for i in ids]
+    records = [record(klein, i) for i in ids]
+
+    assert [shown["status"] for shown in ended] == ["success"] * 4
+    assert max(r["started_at"] for r in records) < min(r["finished_at"] for r in records)
+    for one, shown in zip(alone, ended, strict=True):
+        assert decibels(one, shown["output"]) > 50
+    assert decibels(ended[0]["output"], ended[1]["output"]) < 30
+
+
+def test_a_cancel_ends_one(klein: Klein, client: httpx.Client) -> None:
+    """Amid a batch one is cancelled: it ends at once, and the other three succeed in the same attempt."""
+    ids = wait_together(client, klein, **SLOW)
+    until(lambda: at_work(klein, ids))
+    client.post(f"/v1/prediction/{ids[1]}/cancel")
+    amid = get(client, ids[0])["status"]
+    ended = [get(client, i, wait=30)["status"] for i in ids]
+
+    assert amid == "processing"
+    assert ended == ["success", "cancelled", "success", "success"]
+    assert [record(klein, i)["attempt"] for i in ids] == [1] * 4
+
+
+@pytest.mark.parametrize("part", ["engine", "worker"])
+def test_a_kill_loses_nothing(klein: Klein, client: httpx.Client, part: str) -> None:
+    """kill -9 amid a batch: all four succeed in their second attempt."""
+    ids = wait_together(client, klein, **SLOW)
+    until(lambda: at_work(klein, ids))
+    process = klein.part(part)
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    ended = [get(client, i, wait=60)["status"] for i in ids]
+
+    assert ended == ["success"] * 4
+    assert [record(klein, i)["attempt"] for i in ids] == [2] * 4
