@@ -135,6 +135,7 @@ def test_curl_follows(klein: Klein, client: httpx.Client) -> None:
     assert '"status": "success"' in printed
 
 
+@pytest.mark.usefixtures("connection")  # an empty Redis
 def test_silence_is_filled_and_who_leaves_is_forgotten(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_cancel_ends_the_wait(client: httpx.Client, busy: str) -> None:
     assert heard == ["cancelled"]
 
 
+@pytest.mark.usefixtures("connection")  # an empty Redis
 def test_a_client_that_hangs_up_is_forgotten(redis_server: RedisServer, tmp_path: Path) -> None:
     """The waiter of a client that has gone away is freed while the prediction still runs."""
     settings = Settings(data=tmp_path, redis_url=redis_server.url, api_keys=("k",))
