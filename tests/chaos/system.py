@@ -124,6 +124,7 @@ class System:
             "KLEIN_API_KEYS": ",".join(keys),
             "KLEIN_ALLOW_HOSTS": "127.0.0.1",
             "KLEIN_WEIGHTS": str(folder),
+            "KLEIN_BATCH": "4",
             "REDIS_URL": f"unix://{self.redis_socket}",
             "PYTHONPATH": str(ROOT),
         }
