@@ -26,10 +26,11 @@ async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormD
         max_part_size=FIELD_MAX_BYTES,
     )
     try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as exc:
-        raise BadBody(f"send multipart/form-data: {exc}") from None
-    try:
+        try:
+            form = await parser.parse()
+        except (MultiPartException, KeyError, ValueError) as exc:  # a ValueError: of a charset
+            raise BadBody(f"send multipart/form-data: {exc}") from None
         yield form
     finally:
-        await form.close()
+        for file in parser._files_to_close_on_error:  # noqa: SLF001 -- all, also of a form that was cut off
+            file.close()

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
+
+from tests.corpus.answers import Dialect
 
 KEY = "the corpus's key"
 JSON: Mapping[str, str | bytes] = MappingProxyType({"Content-Type": "application/json"})
@@ -25,7 +27,7 @@ class Case:
     """The field, parameter, header or thing that the answer names."""
     says: str = ""
     """Words of what to do, where they matter."""
-    dialect: Literal["eachlabs", "replicate", "openai"] = "eachlabs"
+    dialect: Dialect = "eachlabs"
 
     def __str__(self) -> str:
         """Tell it apart from the others."""

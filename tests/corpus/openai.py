@@ -77,6 +77,17 @@ FORMS = [
     )
 ]
 TYPES = [
-    case(path=EDITS, headers={"Content-Type": kind}, body=b"x", names="multipart/form-data")
-    for kind in ("", "text/plain", "application/json", "multipart/form-data", "multipart/form-data; boundary=")
+    *(
+        case(path=EDITS, headers={"Content-Type": kind}, body=b"x", names="multipart/form-data")
+        for kind in ("", "text/plain", "application/json", "multipart/form-data", "multipart/form-data; boundary=")
+    ),
+    *(
+        case(
+            path=EDITS,
+            headers={"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"},
+            body=form(IMAGE, ("prompt", b"\xff")),
+            names="multipart/form-data",
+        )
+        for charset in ("undefined", "punycode")
+    ),
 ]  # fmt: skip

@@ -63,7 +63,7 @@ def parse_body(given: dict[str, Any]) -> ImageBody:
         problems.append(
             FieldProblem(field="mask", message="this model has no masks; say it in words")
         )
-    if given.get("stream") in {True, "true"}:
+    if given.get("stream") in [True, "true"]:
         problems.append(
             FieldProblem(field="stream", message="pictures are not streamed; leave it out")
         )

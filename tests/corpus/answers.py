@@ -1,0 +1,35 @@
+"""How each dialect words that something is wrong."""
+
+from typing import Any, Literal
+
+Dialect = Literal["eachlabs", "replicate", "openai"]
+
+
+def told(dialect: Dialect, body: Any) -> tuple[int | None, list[str], str]:
+    """Give the status (OpenAI tells none), the fields that an answer names, and all that it says.
+
+    Raises KeyError, TypeError or ValueError where it has another form.
+    """
+    match dialect:
+        case "eachlabs":
+            if set(body) != {"status", "error", "message", "details"}:
+                raise KeyError(*body)
+            if body["message"] != body["error"]:
+                raise ValueError("error and message differ")
+            details = body["details"]
+            if isinstance(details, str):
+                field, colon, _ = details.partition(": ")
+                is_field = colon and " " not in field
+                return body["status"], [field] if is_field else [], f"{body['error']} {details}"
+            fields = [problem["field"] for problem in details]
+            return body["status"], fields, " ".join(problem["message"] for problem in details)
+        case "replicate":
+            fields = [problem["field"] for problem in body.get("invalid_fields", [])]
+            return body["status"], fields, f"{body['title']} {body['detail']}"
+        case "openai":
+            error = body["error"]
+            if set(error) != {"message", "type", "param", "code"}:
+                raise KeyError(*error)
+            if error["type"] != "invalid_request_error":
+                raise ValueError(error["type"])
+            return None, [error["param"]] if error["param"] else [], error["message"]
