@@ -180,6 +180,9 @@ def unusable():
     diffusers = as_diffusers("transformer.")
     yield "dora", diffusers | {f"{key}.dora_scale": torch.ones(160)}
     yield "nan", diffusers | {f"{key}.lora_A.weight": torch.full((RANK, 32), torch.nan)}
+    ups = {k: up for k, up in diffusers.items() if "lora_B" in k}
+    biases = {k.replace(".weight", ".bias"): torch.ones(len(up)) for k, up in ups.items()}
+    yield "bias", diffusers | biases
     yield "text-encoder", diffusers | {"text_encoder.x.lora_A.weight": torch.ones(RANK, 16)}
     block = {k.replace("blocks.1", "blocks.7"): v for k, v in diffusers.items()}
     yield "deeper-model", block

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+SCALING_MAX = 1e6  # trainers write about 1
 _ADAPTER = "lora"
 _METADATA = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py
 _PREFIXES = re.compile(r"^(base_model\.model\.|diffusion_model\.|transformer\.)")
@@ -67,6 +68,8 @@ def read_lora(file: Path, pipe: Any) -> dict[str, Delta]:
     state, metadata = _read(file)
     if any("dora_scale" in key for key in state):
         raise NotUnderstood("a DoRA; its magnitudes would be lost")
+    if any(key.endswith(".bias") for key in state):
+        raise NotUnderstood("biases, which would be lost")
     if any(not bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise NotUnderstood("numbers that are not finite")
     state = _named_as_diffusers_reads(state)
@@ -129,6 +132,9 @@ def _deltas(skeleton: Any, weights: dict[str, torch.Tensor]) -> Iterator[tuple[s
             is_kronecker = True
         else:
             continue
+        scaling = float(layer.scaling[_ADAPTER])
+        if not abs(scaling) <= SCALING_MAX:  # nor is NaN
+            raise NotUnderstood("a strength that no trainer writes")
         block, _, last = name.rpartition(".")
         for third, target in enumerate(_FUSED.get(last, (last,))):
             yield (
@@ -136,7 +142,7 @@ def _deltas(skeleton: Any, weights: dict[str, torch.Tensor]) -> Iterator[tuple[s
                 Delta(
                     left=left,
                     right=right,
-                    scaling=float(layer.scaling[_ADAPTER]),
+                    scaling=scaling,
                     is_kronecker=is_kronecker,
                     third=third if last in _FUSED else None,
                 ),

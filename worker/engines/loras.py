@@ -49,8 +49,12 @@ class LoraShelf:
             return
         self._bare_again()  # first: whatever fails below leaves the bare model
         found = [(self._find(key), scale) for key, scale in asked]
-        for name in dict.fromkeys(name for deltas, _ in found for name in deltas):
-            self._fuse(name, [(d[name], scale) for d, scale in found if name in d])
+        try:
+            for name in dict.fromkeys(name for deltas, _ in found for name in deltas):
+                self._fuse(name, [(d[name], scale) for d, scale in found if name in d])
+        except NotUnderstood as exc:
+            names = ", ".join(name for (name, _, _), _ in asked)
+            raise UnusableLora(f"LoRA {names}: {exc}") from None
         self._worn = asked
 
     def forget(self) -> None:
@@ -82,6 +86,8 @@ class LoraShelf:
         for delta, scale in parts:
             delta.add_to(whole, scale)
         fused = whole.to(self._bare[name].dtype)
+        if not bool(fused.isfinite().all()):
+            raise NotUnderstood("numbers too large to be added to this model")
         self._fused.add(name)
         self._put(name, fused if name not in self._exact else self._requantised(fused))
 
