@@ -2,6 +2,8 @@
 
 from urllib.parse import urlsplit
 
+import httpx
+
 URL_MAX = 2048  # characters
 WHAT_TO_SEND = "send an http(s) URL without a user name"
 
@@ -11,7 +13,8 @@ def is_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:
+        httpx.URL(url)  # by which it will be called, and which knows what no host can be named
+    except (ValueError, httpx.InvalidURL):
         return False
     return (
         len(url) <= URL_MAX

@@ -154,6 +154,7 @@ def with_more(status: int, names: str, says: str = "", **more: Any) -> Case:
 
 
 NO_URLS: list[Any] = [
+    "https://¡/",
     5,
     True,
     [],

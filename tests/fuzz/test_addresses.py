@@ -1,0 +1,137 @@
+"""Whatever URL a caller names, none leads inside, and none is an error but the one that says so."""
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.outbound import Outbound, Unreachable
+from app.webhooks.address import URL_MAX, is_url
+
+PRIVATE = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"]  # fmt: skip
+INSIDE = st.sampled_from(PRIVATE).flatmap(
+    lambda network: st.ip_addresses(v=4, network=ipaddress.ip_network(network))
+)
+WRAPPED = ["::ffff:{}", "::{}", "::ffff:0:{}", "64:ff9b::{}", "64:ff9b:1::{}", "2002:{}::", "2001:0:{}::", "fe80::{}", "fc00::{}"]  # fmt: skip
+PROTOCOLS = ipaddress.ip_network("2001::/23")  # parts are public, which older Pythons do not know
+PUBLIC = Outbound(())._public
+
+
+def wrapped(form, address):
+    """Write an IPv4 address into an IPv6 one."""
+    number = int(address)
+    return form.format(f"{number >> 16:x}:{number & 0xFFFF:x}")
+
+
+@given(address=INSIDE, form=st.sampled_from(WRAPPED))
+def test_no_wrapping_makes_an_address_public(address, form):
+    """An address inside is inside, in each IPv6 form that carries it too."""
+    assert not PUBLIC.permits_address(str(address))
+    assert not PUBLIC.permits_address(wrapped(form, address))
+
+
+@given(address=st.ip_addresses())
+def test_what_is_public_is_global(address):
+    """No address is let out that the standard library calls private, multicast, reserved or unspecified."""
+    if PUBLIC.permits_address(str(address)) and address not in PROTOCOLS:
+        assert address.is_global
+        assert not address.is_multicast
+
+
+@given(url=st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["http", "HTTPS", "ftp"]), st.text("aé.:/@[]\\%1 \t\n\0-_#?", max_size=30)))  # fmt: skip
+@example(url="https://¡/")
+def test_a_webhook_that_is_accepted_can_be_called(url):
+    """Any text is a URL that can be called, with a host and no user name, or is none."""
+    if is_url(url):
+        assert len(url) <= URL_MAX
+        assert urlsplit(url).hostname
+        assert httpx.URL(url).userinfo == b""
+        assert httpx.URL(url).host
+
+
+@pytest.fixture(scope="module")
+def canary():
+    """A listener on all addresses of this machine; it must stay alone."""
+    seen = []
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+
+        def listen():
+            while True:
+                try:
+                    client, address = listener.accept()
+                except OSError:
+                    return
+                seen.append(address)
+                client.close()
+
+        threading.Thread(target=listen, daemon=True).start()
+        yield listener.getsockname()[1], seen
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def numeric(host, port, *_arguments, **_named):
+    """Resolve what is a number however it is written; nobody is asked for a name."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+
+
+SPELLINGS: dict[str, Callable[[ipaddress.IPv4Address], str]] = {
+    "as it is": str,
+    "one number": lambda address: str(int(address)),
+    "hexadecimal": lambda address: hex(int(address)),
+    "octal": lambda address: f"0{int(address):o}",
+    "octal parts": lambda address: ".".join(f"0{part:o}" for part in address.packed),
+    "hexadecimal parts": lambda address: ".".join(hex(part) for part in address.packed),
+    "three parts": lambda address: "{}.{}.{}".format(
+        *address.packed[:2], int.from_bytes(address.packed[2:])
+    ),
+    "two parts": lambda address: f"{address.packed[0]}.{int.from_bytes(address.packed[1:])}",
+    "wide": lambda address: str(address).translate({48 + k: 0xFF10 + k for k in range(10)}),
+    "circled": lambda address: str(address).translate({48 + k: 0x245F + k for k in range(1, 10)}),
+    "with another dot": lambda address: str(address).replace(".", "。"),
+    "with a dot behind": lambda address: f"{address}.",
+    "percent": lambda address: "".join(f"%{ord(c):x}" for c in str(address)),
+    "mapped": lambda address: f"[{wrapped('::ffff:{}', address)}]",
+    "translated": lambda address: f"[{wrapped('64:ff9b::{}', address)}]",
+    "scoped": lambda address: f"[{wrapped('::ffff:{}', address)}%25lo]",
+}
+
+
+URLS = st.builds(
+    "{}://{}{}:{{}}{}".format,
+    st.sampled_from(["http", "HTTP", "https", "http:", "ws", "ftp", "file", " http"]),
+    st.sampled_from(["", "user@", "a:b@", "1.1.1.1@", "1.1.1.1\\@", "1.1.1.1#@", "1.1.1.1?@"]),
+    st.builds(
+        lambda address, spelling: SPELLINGS[spelling](address),
+        st.just(ipaddress.IPv4Address("127.0.0.1")) | INSIDE,
+        st.sampled_from(sorted(SPELLINGS)),
+    ),
+    st.sampled_from(["/", "", "/x", "?x", "#x", "\\x", "/\r\nX: y", "/ x", "@1.1.1.1/", "/../"]),
+)
+
+
+@given(url=URLS)
+def test_no_spelling_of_a_url_leads_inside(canary, url):
+    """An address inside, however it is written and whatever stands around it, is not connected to."""
+    port, seen = canary
+    outbound = Outbound((), resolver=numeric, public_ports=frozenset({port}))
+    with pytest.raises(Unreachable):
+        asyncio.run(outbound.send("GET", url.format(port), headers={}, most_bytes=9, within_s=2))
+
+    assert seen == []
+
+
+def test_the_canary_sings(canary):
+    """With the address allowed it is connected to: the test above looks in the right place."""
+    port, seen = canary
+    with pytest.raises(Unreachable):  # it hangs up without a word
+        asyncio.run(Outbound(("127.0.0.1",)).send("GET", f"http://127.0.0.1:{port}/", headers={}, most_bytes=9, within_s=5))  # fmt: skip
+
+    assert len(seen) == 1
+    seen.clear()
