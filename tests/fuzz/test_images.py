@@ -26,9 +26,9 @@ def save(file_format, mode="RGB", **options):
     return file.getvalue()
 
 
-def tagged(*tags, order="<"):
+def tagged(*tags, order="<", version=42):
     """Write EXIF of any tags: number, type, count, value or place."""
-    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(tags))
+    start = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", version, 8, len(tags))
     return b"Exif\0\0" + start + b"".join(struct.pack(f"{order}HHII", *t) for t in tags) + PADDING
 
 
@@ -92,7 +92,10 @@ def mended(data):
     return bytes(out)
 
 
-@given(mutated(GOOD), st.booleans())
+@given(data=mutated(GOOD), is_mended=st.booleans())
+@example(data=GOOD[0][:35] + b"\0" + GOOD[0][36:], is_mended=False)  # a SyntaxError of Pillow's
+@example(data=GOOD[0][:11] + b"\0" + GOOD[0][12:], is_mended=False)  # a ValueError
+@example(data=GOOD[3].replace(b"II*\0", b"II+\0"), is_mended=True)  # a struct.error
 def test_a_damaged_file_is_refused_or_opened(data, is_mended):
     """A file that was right and is damaged, with its checksums or without, is refused or opened alike."""
     look(mended(data) if is_mended and data.startswith(b"\x89PNG") else data)
@@ -121,10 +124,12 @@ def test_a_declared_size_is_only_a_claim(width, height, rest):
     tags=st.lists(TAGS, max_size=5),
     turn=st.integers(0, 9),
     order=st.sampled_from("<>"),
+    version=st.sampled_from([42, 42, 42, 43, 0, 255]),
 )
-def test_any_exif_is_harmless(data, tags, turn, order):
+def test_any_exif_is_harmless(data, tags, turn, order, version):
     """A picture with tags that nobody should write is opened, turned as they say."""
-    exif = tagged((0x0112, 3, 1, turn if order == "<" else turn << 16), *tags, order=order)
+    first = (0x0112, 3, 1, turn if order == "<" else turn << 16)
+    exif = tagged(first, *tags, order=order, version=version)
     file = io.BytesIO()
     with Image.open(io.BytesIO(data)) as image:
         image.save(file, image.format, exif=exif)

@@ -28,7 +28,8 @@ VALUES = {
     "sync_mode": ANYTHING,
     "enable_safety_checker": ANYTHING,
     "guidance_scale": st.floats(-1, 21) | ANYTHING,
-    "loras": st.lists(LORA, max_size=4, unique_by=str) | ANYTHING,
+    "loras": st.lists(LORA, max_size=4, unique_by=lambda lora: lora["path"])
+    | ANYTHING,  # that a path comes once no schema can say
     "negative_prompt": ANYTHING,
     "image_urls": st.lists(st.text(max_size=5), max_size=6) | ANYTHING,
 }
