@@ -112,7 +112,7 @@ def test_visitors_go_home_before_and_after_the_prompt(tiny_weights, loras, monke
     """What a cancelled order left makes room, and the text encoder does before the first step."""
     engine = open_engine(tiny_weights, loras, Placement.RESIDENT, [])
     visitor = Visitor()
-    monkeypatch.setattr(engine._offload, "_hooks", [visitor])
+    monkeypatch.setattr(engine._preparation._offload, "_hooks", [visitor])
     sent = []
     draw(engine, lambda k, n: sent.append(visitor.sent_home))
 

@@ -47,6 +47,7 @@ from worker.engines.placement import (
     pictures_at_once,
     sizes_of,
 )
+from worker.engines.preparation import Preparation
 from worker.engines.previews import allow_previews, can_preview, draw_preview
 from worker.engines.quantization import (
     RECIPES,
@@ -59,7 +60,7 @@ from worker.engines.quantization import (
 )
 from worker.engines.references import open_reference
 from worker.engines.sizes import MULTIPLE, floor_size
-from worker.engines.text_encoder import Embedded, TextEncoder
+from worker.engines.text_encoder import TextEncoder
 from worker.engines.tuning import Compile
 from worker.engines.warm_up import PROMPT, Warm, draw_all, plan_warm_up
 
@@ -81,7 +82,6 @@ class Flux2Klein:
         placement: Placement | None = None,
     ) -> None:
         self._manifest = folder.manifest
-        self._canvas = Canvas(folder.manifest)
         self._say = say
         self._device = choose_device()
         self._recipe = recipe or RECIPES.get(tuning.quantization)
@@ -94,13 +94,14 @@ class Flux2Klein:
             placement = choose_placement(free, sizes_of(self._pipe, tuning.quantization))
         placement = placement or Placement.RESIDENT
         self._placement = placement
-        self._offload = Offload(self._pipe, placement, self._device, say)
+        offload = Offload(self._pipe, placement, self._device, say)
         # weights that move in inference mode become tensors that cannot move again
         is_resident = placement is Placement.RESIDENT
         self._without_gradients = torch.inference_mode if is_resident else torch.no_grad
         allow_previews(self._pipe)
         self._texts = TextEncoder(self._pipe, folder.manifest)
         self._loras = LoraShelf(self._pipe, loras)
+        self._preparation = Preparation(folder.manifest, self._texts, self._loras, offload)
         self._one_at_a_time = threading.Lock()
         self.checkpoint = Checkpoint(
             name=folder.manifest.name,
@@ -221,7 +222,7 @@ class Flux2Klein:
         """Give the size that is warmed up first: compiled, it has code of its own."""
         order = self._plan()[0].order
         assert order.width is not None and order.height is not None  # noqa: S101, PT018 -- planned so
-        return self._canvas.render_size(*floor_size(order.width, order.height))
+        return Canvas(self._manifest).render_size(*floor_size(order.width, order.height))
 
     def generate(
         self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
@@ -244,8 +245,7 @@ class Flux2Klein:
                 return self._draw(order, hear, on_preview)
             except (OutOfMemory, InvalidOutput):
                 pass  # the exception holds the frames and their tensors until here
-            self._texts.forget()
-            self._loras.forget()
+            self._preparation.forget()
             free_cached()
             return self._draw(order, hear, on_preview)
 
@@ -253,17 +253,16 @@ class Flux2Klein:
         """Draw orders that agree in one call; see `worker.engines.Engine.draw_together`."""
         steps = orders[0].steps
         started = time.perf_counter()
+
+        def after_step(_pipe: Any, step: int, _t: Any, _tensors: Any) -> dict[str, Any]:
+            self._wait_for_device()
+            on_step(step + 1, steps)
+            return {}
+
         with self._one_at_a_time, translated_errors(), self._without_gradients():
-            (width, height), notes = self._canvas.output_size(orders[0], [])
-
-            def after_step(_pipe: Any, step: int, _t: Any, _tensors: Any) -> dict[str, Any]:
-                self._wait_for_device()
-                on_step(step + 1, steps)
-                return {}
-
-            prompts, told = self._prepare(orders, self._canvas.render_size(width, height))
+            prepared = self._preparation.of(orders, self._guidance(orders[0]))
             drawn = self._pipe(
-                **told,
+                **prepared.told,
                 generator=[_noise(order.seeds[0]) for order in orders],
                 callback_on_step_end=after_step,
                 callback_on_step_end_tensor_inputs=["latents"],
@@ -274,21 +273,16 @@ class Flux2Klein:
             None
             if picture is None
             else Result(
-                pictures=(scale(picture, width, height),),
-                notes=(*notes, *self._cut_notes(prompt)),
-                generate_s=generate_s,
+                pictures=(scale(picture, *prepared.size),), notes=notes, generate_s=generate_s
             )
-            for picture, prompt in zip(pictures, prompts, strict=True)
+            for picture, notes in zip(pictures, prepared.notes, strict=True)
         )
 
     def _draw(self, order: Order, on_step: OnStep, on_preview: OnPreview | None) -> Result:
         started = time.perf_counter()
         with translated_errors(), self._without_gradients():
             references = [open_reference(data) for data in order.references]
-            (width, height), notes = self._canvas.output_size(order, references)
-            render = self._canvas.render_size(width, height)
-            references = [self._canvas.fit(reference) for reference in references]
-            (prompt,), told = self._prepare([order], render)
+            prepared = self._preparation.of([order], self._guidance(order), references)
 
             pictures = []
             for index, seed in enumerate(order.seeds):
@@ -299,62 +293,31 @@ class Flux2Klein:
                     self._wait_for_device()
                     is_last = step + 1 == order.steps  # then comes the picture itself
                     if on_preview is not None and not is_last and can_preview(self._pipe, tensors):
-                        on_preview(draw_preview(self._pipe, step, tensors, render))
+                        on_preview(draw_preview(self._pipe, step, tensors, prepared.render))
                     on_step(done * order.steps + step + 1, len(order.seeds) * order.steps)
                     return {}
 
                 pixels = self._pipe(
-                    **told,
-                    image=references or None,
+                    **prepared.told,
                     generator=_noise(seed),
                     callback_on_step_end=after_step,
                     callback_on_step_end_tensor_inputs=["latents", "noise_pred"]
                     if on_preview is not None
                     else ["latents"],
                 ).images[0]
-                pictures.append(scale(to_picture(pixels), width, height))
+                pictures.append(scale(to_picture(pixels), *prepared.size))
         return Result(
             pictures=tuple(pictures),
-            notes=(*notes, *self._cut_notes(prompt)),
+            notes=prepared.notes[0],
             generate_s=time.perf_counter() - started,
         )
 
-    def _prepare(
-        self, orders: Sequence[Order], render: tuple[int, int]
-    ) -> tuple[list[Embedded], dict[str, Any]]:
-        """Wear the LoRAs and encode the texts of orders that agree; give what the pipeline is told of all."""
-        first = orders[0]
-        self._offload.settle()
-        self._loras.wear(first.loras)
-        prompts = [self._texts.embed(order.prompt) for order in orders]
-        negative = None
-        guidance = 1.0 if self.checkpoint.distilled else first.guidance
-        if guidance > 1.0:
-            negatives = [self._texts.embed(order.negative_prompt).embeds for order in orders]
-            negative = torch.cat(negatives)
-        self._offload.settle()
-        return prompts, {
-            "prompt_embeds": torch.cat([prompt.embeds for prompt in prompts]),
-            "negative_prompt_embeds": negative,
-            "width": render[0],
-            "height": render[1],
-            "num_inference_steps": first.steps,
-            "guidance_scale": guidance,
-            "output_type": "pt",
-            "max_sequence_length": self._manifest.max_sequence_length,
-            "text_encoder_out_layers": self._manifest.text_encoder_out_layers,
-        }
+    def _guidance(self, order: Order) -> float:
+        return 1.0 if self.checkpoint.distilled else order.guidance
 
     def _wait_for_device(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.current_stream().synchronize()  # else a step is told that is only queued
-
-    def _cut_notes(self, prompt: Embedded) -> list[str]:
-        """Tell when the tokenizer cut the prompt, which the pipeline does in silence."""
-        limit = self._manifest.max_sequence_length
-        if prompt.token_count <= limit:
-            return []
-        return [f"the prompt is {prompt.token_count} tokens long and was cut to {limit}"]
 
 
 def _noise(seed: int) -> torch.Generator:
