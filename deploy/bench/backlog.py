@@ -41,6 +41,8 @@ class Backlog:
     side: int = SIDE
     waiting: int = 60
     rounds: int = 7
+    batch: int = 1
+    """KLEIN_BATCH."""
 
     def prompts(self, number: int) -> list[str]:
         """Give prompts that neither side has seen, the same for both."""
@@ -90,7 +92,7 @@ class Backlog:
         busy: list[int] = []
         with (
             bare_loop(weights, self.side) as loop,
-            listening("up", KLEIN_WEIGHTS=weights) as (port, _),
+            listening("up", KLEIN_WEIGHTS=weights, KLEIN_BATCH=str(self.batch)) as (port, _),
         ):
             rounds = asyncio.run(self.by_turns(port, loop, busy))
         bare, served = (
@@ -143,6 +145,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=default.side)
     parser.add_argument("--waiting", type=int, default=default.waiting)
     parser.add_argument("--rounds", type=int, default=default.rounds)
+    parser.add_argument("--batch", type=int, default=default.batch)
     backlog = Backlog(**vars(parser.parse_args()))
     rows = "\n".join(backlog.rows())
     print(rows)

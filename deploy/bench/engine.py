@@ -36,13 +36,15 @@ UNMEASURED = (
     "4B edit with one reference at 1024x1024, against its limit",
     "GPU busy under a backlog of 50; images per second against the bare loop",
     "peak memory at 1 and 4 megapixels",
+    "four at once at 1024x1024 and 512x512, against one after the other",
 )
 
 ON_A_GPU = (
     "`python -m deploy.bench.full_size DIR` writes the 4B's configuration with random weights, and `python -m "
     "deploy.bench.gpu --weights DIR` measures the ceiling, plain diffusers with PNG, the engine at both sizes, an edit "
     "and the peaks of memory in one run; `--quantization fp8` does so in fp8, with the PSNR against bf16. `python -m deploy.bench.backlog "
-    "--weights DIR --side 1024 --waiting 50 --rounds 3` sets the whole system beside the bare loop, and tells how busy the GPU is. `pytest -m gpu "
+    "--weights DIR --side 1024 --waiting 50 --rounds 3` sets the whole system beside the bare loop, and tells how busy the GPU is; "
+    "with `--batch 4` both measure four at once. `pytest -m gpu "
     "tests/gpu` tests that configuration."
 )
 

@@ -3,6 +3,7 @@
     python -m deploy.bench.full_size /tmp/klein-4b
     python -m deploy.bench.gpu --weights /tmp/klein-4b                        # bf16: limit, script, sizes, edit, memory
     python -m deploy.bench.gpu --weights /tmp/klein-4b --quantization fp8     # the same in fp8, and PSNR against bf16
+    python -m deploy.bench.gpu --weights /tmp/klein-4b --batch 4              # and four at once
 
 On a machine without a GPU it measures the built-in model, and says so.
 """
@@ -74,6 +75,18 @@ def draw(engine: Engine, side: int, prompt: str = "a house", reference: bytes = 
     return engine.generate(order, lambda _k, _n: None).pictures[0]
 
 
+def measure_batch(engine: Engine, sides: list[int], times: int) -> None:
+    """Time as many at once as the engine may draw; beside the kept prompt's row of one."""
+    count = engine.checkpoint.batch
+    for side in sides:
+        orders = [
+            Order(prompt="a house", width=side, height=side, steps=STEPS, guidance=1.0, seeds=(k,))
+            for k in range(count)
+        ]
+        taken = median_ms(lambda o=orders: engine.draw_together(o, lambda _k, _n: None), times)  # type: ignore[misc]  # a default
+        show(f"engine, {side}x{side}, {count} at once, all together", taken)
+
+
 def measure_script(weights: Path, device: torch.device, sides: list[int], times: int) -> None:
     """Time the pipeline as one would call it from a script, PNG included."""
     manifest = inspect_folder(weights).manifest
@@ -130,6 +143,7 @@ def main() -> None:
     parser.add_argument("--quantization", type=Quantization, default=Quantization.NONE)
     parser.add_argument("--compile", type=Compile, default=Compile.AUTO)
     parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=1)
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     manifest = inspect_folder(arguments.weights).manifest
@@ -153,7 +167,9 @@ def main() -> None:
         exact = draw(plain, sides[-1]).astype(float)
         del plain
         free_cached()
-    tuning = Tuning(quantization=arguments.quantization, compile=arguments.compile)
+    tuning = Tuning(
+        quantization=arguments.quantization, compile=arguments.compile, batch=arguments.batch
+    )
     started = time.perf_counter()
     engine = open_engine(
         arguments.weights, None, tuning, lambda line: print(f"start: {line}", flush=True)
@@ -161,6 +177,8 @@ def main() -> None:
     engine.warm_up()
     show("load and warm-up", f"{time.perf_counter() - started:.1f} s")
     measure_engine(engine, device, sides, arguments.times)
+    if engine.checkpoint.batch > 1:
+        measure_batch(engine, sides, arguments.times)
     if exact is not None:
         error = float(np.mean((draw(engine, sides[-1]).astype(float) - exact) ** 2))
         show("PSNR against bf16", f"{10 * math.log10(255**2 / max(error, 1e-9)):.1f} dB")

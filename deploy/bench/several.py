@@ -37,7 +37,7 @@ class Round:
     """What PICTURES pictures took."""
 
     wall_s: float
-    processor_s: float  # which does not depend on who else wants the cores
+    processor_s: float  # which depends less on who else wants the cores
 
 
 def draw(engine: Engine, batch: int) -> Round:
@@ -94,7 +94,7 @@ def main() -> None:
         "Several at once",
         f"Written by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load {load:.1f}: the built-in "
         f"model, {SIDE}x{SIDE}, {STEPS} steps, one thread, {PICTURES} pictures with so many at once (`KLEIN_BATCH`), by turns, {ROUNDS} "
-        "rounds. Processor time a picture does not depend on who else wants the cores, pictures per second do. Median (first to "
+        "rounds. Processor time a picture depends less than pictures per second on who else wants the cores. Median (first to "
         "third quartile), of the ratios too. On a GPU: not measured.\n\n"
         "| at once | pictures/s | times faster | processor ms a picture | times less |\n|---|---|---|---|---|\n"
         f"{rows}",

@@ -73,6 +73,23 @@ def test_compiled_it_draws_a_megapixel_and_four(weights):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
 
 
+def test_four_at_once_are_the_four_alone(weights):
+    """Nothing is compiled after the warm-up, and each of a batch is the picture that it is alone, within bfloat16's noise."""
+    engine, lines = opened(weights, batch=4)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    orders = [
+        Order(prompt=p, width=512, height=512, steps=4, guidance=1.0, seeds=(7,)) for p in "abcd"
+    ]
+    batch = engine.draw_together(orders, lambda k, n: None)
+    alone = [engine.generate(order, lambda k, n: None) for order in orders]
+
+    assert "at most 4 pictures at once" in lines
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+    for one, other in zip(batch, alone, strict=True):
+        error = np.mean((one.pictures[0].astype(float) - other.pictures[0]) ** 2)
+        assert 10 * np.log10(255**2 / max(error, 1e-9)) > 25
+
+
 @pytest.mark.parametrize("name", [Quantization.FP8, Quantization.NVFP4])
 def test_quantised_it_passes_its_judge(weights, name):
     """Where the chip has the format, the start says how far it is from the exact model."""

@@ -1,6 +1,7 @@
 """Compiling and what surrounds it, on tiny weights: for real, with this machine's C++ compiler."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def lines():
 
 @pytest.fixture(scope="module")
 def compiled(weights, loras, lines):
-    engine = Flux2Klein(inspect_folder(weights), loras, ON, lines.append)
+    engine = Flux2Klein(inspect_folder(weights), loras, replace(ON, batch=4), lines.append)
     engine.warm_up()
     return engine
 
@@ -62,9 +63,13 @@ def reference():
     return file.getvalue()
 
 
-def draw(engine, width, height, **changes):
+def order_of(width, height, **changes):
     values = {"prompt": "a house", "steps": 2, "guidance": 1.0, "seeds": (7,), **changes}
-    order = Order(width=width, height=height, **values)
+    return Order(width=width, height=height, **values)
+
+
+def draw(engine, width, height, **changes):
+    order = order_of(width, height, **changes)
     return engine.generate(order, lambda k, n: None).pictures[0].astype(float)
 
 
@@ -94,6 +99,19 @@ def test_after_the_warm_up_nothing_is_compiled(compiled):
 
 
 @pytest.mark.timeout(600)
+def test_after_the_warm_up_no_batch_is_compiled(compiled):
+    """Any number at once, of any size, uses the code that is there, and each is the picture that it is alone."""
+    before = graphs()
+    for count, size in ((2, (128, 128)), (3, (640, 256)), (4, (128, 96))):
+        orders = [order_of(*size, seeds=(seed,)) for seed in range(count)]
+        batch = compiled.draw_together(orders, lambda _k, _n: None)
+        last = draw(compiled, *size, seeds=(count - 1,))
+
+        assert psnr(batch[-1].pictures[0].astype(float), last) > 45
+    assert graphs() == before
+
+
+@pytest.mark.timeout(600)
 def test_a_lora_under_compiling(compiled, plain):
     """It changes the picture as on the plain model, and leaves as if it had not been there."""
     worn = (Lora(path="a.safetensors", scale=1),)
@@ -108,10 +126,11 @@ def test_a_lora_under_compiling(compiled, plain):
 def test_the_start_says_what_it_does(compiled, lines):
     """The log has the attention that was chosen with the times, and each picture of the warm-up."""
     assert lines[0].startswith(("attention native (576 tokens: ", "attention _native_"))
-    assert [line.rpartition(" took ")[0] for line in lines[1:]] == [
+    assert [line.partition(" took ")[0] for line in lines[1:]] == [
         "warm-up 1 of 3: 128x128",
         "warm-up 2 of 3: 128x96",
         "warm-up 3 of 3: an edit of 128x128",
+        "at most 4 pictures at once",
     ]
 
 
