@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.acceptance.asking import create, fetch, get, is_ready, run, until
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["redis", "api", "courier", "worker-cpu"]
+S3_IMAGE = "chrislusf/seaweedfs:4.48"
 COMPOSES = {"docker": ["docker", "compose"], "podman": ["podman-compose"]}
 IMAGES = ["klein-api", "klein-worker-cpu", "redis:7.4-bookworm"]
 KEY = "compose-key"
@@ -44,13 +46,17 @@ def said(*command: str, **environ: str) -> str:
 class Compose:
     """The project on a folder of its own: the file that ships, and an environment made of the example that ships."""
 
-    def __init__(self, engine: str, folder: Path) -> None:
+    def __init__(self, engine: str, folder: Path, parts: list[str]) -> None:
         self._engine = engine
-        self._project = f"klein{os.getpid()}"
+        self._parts = parts
+        self._project = f"klein{os.getpid()}-{len(parts)}"
         self._file = str(folder / "docker-compose.yml")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self._environ = {"KLEIN_LISTEN": f"127.0.0.1:{port}"}
+        self._environ = {
+            "KLEIN_LISTEN": f"127.0.0.1:{port}",
+            "S3_LISTEN": f"127.0.0.1:{free_port()}",
+        }
         (folder / "deploy").mkdir()
         shutil.copy(ROOT / "docker-compose.yml", folder)
         example = (ROOT / "deploy" / "env.example").read_text()
@@ -61,13 +67,20 @@ class Compose:
             ":PASSWORD@": ":a-password@",
             "http://127.0.0.1:8000": self.url,
         }
+        if "s3" in parts:
+            filled |= {
+                "# STORAGE_URL=": "STORAGE_URL=",
+                "# AWS_ENDPOINT_URL=": "AWS_ENDPOINT_URL=",
+                "# AWS_ACCESS_KEY_ID=": "AWS_ACCESS_KEY_ID=",
+                "# AWS_SECRET_ACCESS_KEY=\n": "AWS_SECRET_ACCESS_KEY=a-secret-key\n",
+            }
         for empty, full in filled.items():
             assert empty in example
             example = example.replace(empty, full)
         (folder / "deploy" / "env").write_text(example)
 
     def up(self) -> None:
-        self._say("up", "-d", *PARTS)
+        self._say("up", "-d", *self._parts)
 
     def down(self, *options: str) -> None:
         self._say("down", *options)
@@ -80,10 +93,13 @@ class Compose:
         test = json.loads(self.inspect(part, "{{json .Config.Healthcheck.Test}}"))
         command = test[1:] if test[0] == "CMD" else ["sh", "-c", *test[1:]]
         try:
-            said(self._engine, "exec", self._container(part), *command)
+            self.run_in(part, *command)
         except subprocess.CalledProcessError:
             return False
         return True
+
+    def run_in(self, part: str, *command: str) -> str:
+        return said(self._engine, "exec", self._container(part), *command)
 
     def kill(self, part: str) -> None:
         """Kill a container's first process, as the kernel does where memory runs out."""
@@ -127,6 +143,8 @@ def why_not(engine: str) -> str | None:
 
 def find_engine() -> str:
     """Find an engine that has the images and runs them; skips where there is none."""
+    if os.environ.get(WRAPPER):
+        pytest.skip(f"run below the command that {WRAPPER} names")
     if os.geteuid() != 0:
         pytest.skip("only root may kill a container's processes")
     reasons = {engine: why_not(engine) for engine in COMPOSES}
@@ -136,11 +154,10 @@ def find_engine() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
-    if os.environ.get(WRAPPER):
-        pytest.skip(f"run below the command that {WRAPPER} names")
-    made = Compose(find_engine(), tmp_path_factory.mktemp("compose"))
+@contextmanager
+def composed(engine: str, folder: Path, parts: list[str]) -> Iterator[Compose]:
+    """The project, and in the end nothing that is left of it."""
+    made = Compose(engine, folder, parts)
     try:
         yield made
     finally:
@@ -182,9 +199,9 @@ def survive(compose: Compose, client: httpx.Client, part: str) -> str | None:
     return status
 
 
-def test_predictions_and_pictures_outlive_every_container(compose: Compose) -> None:
+def test_predictions_and_pictures_outlive_every_container(tmp_path: Path) -> None:
     """Each container dies amid a drawing: the prediction succeeds; after `down` and `up` the first picture is the same."""
-    with compose.client() as client:
+    with composed(find_engine(), tmp_path, PARTS) as compose, compose.client() as client:
         url = up_to_first_picture(compose, client)
         picture = fetch(url)
         until(lambda: all(compose.is_healthy(part) for part in PARTS), within_s=BACK_S)
@@ -195,6 +212,27 @@ def test_predictions_and_pictures_outlive_every_container(compose: Compose) -> N
         compose.up()
         until(lambda: is_ready(client), within_s=BACK_S)
 
+        assert fetch(url) == picture
+
+
+def test_pictures_lie_in_the_s3_that_comes_along(tmp_path: Path) -> None:
+    """With the profile `s3` no picture lies beside the api; its death costs no prediction, and `down` no picture."""
+    engine = find_engine()
+    try:
+        said(engine, "image", "inspect", S3_IMAGE)
+    except subprocess.CalledProcessError:
+        pytest.skip(f"no image {S3_IMAGE}: pull it")
+    with composed(engine, tmp_path, [*PARTS, "s3"]) as compose, compose.client() as client:
+        url = up_to_first_picture(compose, client)
+        picture = fetch(url)
+
+        assert picture.startswith(b"\x89PNG")
+        assert ".png" not in compose.run_in("api", "find", "/data", "-type", "f")
+        assert survive(compose, client, "s3") == "success"
+        assert fetch(url) == picture
+        compose.down()
+        compose.up()
+        until(lambda: is_ready(client), within_s=BACK_S)
         assert fetch(url) == picture
 
 
