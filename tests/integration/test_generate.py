@@ -434,7 +434,10 @@ def test_a_worker_that_was_lost_is_replaced(scripted):
 @process
 def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
     """Redis dies between the last step and the end: the files wait, the end is written once it is back."""
-    with running_redis() as server, server.connect() as connection:
+    with (
+        running_redis() as server,
+        redis.Redis(unix_socket_path=str(server.socket), retry=Retry(NoBackoff(), 0)) as connection,
+    ):
         engine = ScriptedEngine(lambda _order: server.kill())
         rig = Rig(connection, tmp_path, engine)
         rig.add()
