@@ -208,6 +208,38 @@ def test_cancel_leaves_the_engine_usable(engine):
     assert np.array_equal(draw(engine).pictures[0], before)
 
 
+class Done:
+    """A mark of a device that is always done, but is asked like one that is not."""
+
+    def synchronize(self):
+        pass
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_a_device_with_a_queue_has_one_step_ahead(engine, monkeypatch, is_batch):
+    """Steps are told one behind what is queued, the last with the picture; a cancel leaves one step to do."""
+    heard, passes = [], []
+    monkeypatch.setattr(engine, "_mark", Done)
+    hook = engine._pipe.transformer.register_forward_pre_hook(lambda *_: passes.append(1))
+
+    def stop(k, n):
+        heard.append((k, len(passes)))
+        if (k, n) == (2, 9):
+            raise Cancelled
+
+    call = together if is_batch else (lambda engine, **o: engine.generate(order(**o), stop))
+    options = {"on_step": stop} if is_batch else {}
+    try:
+        call(engine, steps=3, **options)
+        passes.clear()
+        with pytest.raises(Cancelled):
+            call(engine, steps=9, **options)
+    finally:
+        hook.remove()
+
+    assert heard == [(1, 2), (2, 3), (3, 3), (1, 2), (2, 3)]
+
+
 def test_kept_prompts_draw_what_fresh_ones_draw(engine, tiny_weights):
     """Drawing again after other prompts and edits gives the bytes of a new engine's first picture."""
     draw(engine)

@@ -1,7 +1,7 @@
 """The device that an engine runs on: which one, what it is called, and what its errors mean."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -27,6 +27,20 @@ def capability_of(device: torch.device) -> tuple[int, int] | None:
 def free_bytes(device: torch.device) -> int | None:
     """Tell how much memory the device has left; None where that is the host's own."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def marker(device: torch.device) -> Callable[[], torch.cuda.Event] | None:
+    """Give what marks a place in the device's queue; None where calls return when their work is done."""
+    if device.type != "cuda":
+        return None
+
+    def mark() -> torch.cuda.Event:
+        # blocking: else a core spins while it waits
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch's own
+        event.record()
+        return event
+
+    return mark
 
 
 @contextmanager

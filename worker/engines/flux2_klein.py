@@ -28,6 +28,7 @@ from worker.engines.device import (
     device_name,
     free_bytes,
     free_cached,
+    marker,
     translated_errors,
 )
 from worker.engines.errors import (
@@ -47,7 +48,7 @@ from worker.engines.placement import (
     pictures_at_once,
     sizes_of,
 )
-from worker.engines.preparation import Preparation
+from worker.engines.preparation import Preparation, Prepared
 from worker.engines.previews import allow_previews, can_preview, draw_preview
 from worker.engines.quantization import (
     RECIPES,
@@ -60,6 +61,7 @@ from worker.engines.quantization import (
 )
 from worker.engines.references import open_reference
 from worker.engines.sizes import MULTIPLE, floor_size
+from worker.engines.steps import Steps
 from worker.engines.text_encoder import TextEncoder
 from worker.engines.tuning import Compile
 from worker.engines.warm_up import PROMPT, Warm, draw_all, plan_warm_up
@@ -103,6 +105,7 @@ class Flux2Klein:
         self._loras = LoraShelf(self._pipe, loras)
         self._preparation = Preparation(folder.manifest, self._texts, self._loras, offload)
         self._one_at_a_time = threading.Lock()
+        self._mark = marker(self._device)
         self.checkpoint = Checkpoint(
             name=folder.manifest.name,
             description=folder.manifest.description,
@@ -253,21 +256,11 @@ class Flux2Klein:
         """Draw orders that agree in one call; see `worker.engines.Engine.draw_together`."""
         steps = orders[0].steps
         started = time.perf_counter()
-
-        def after_step(_pipe: Any, step: int, _t: Any, _tensors: Any) -> dict[str, Any]:
-            self._wait_for_device()
-            on_step(step + 1, steps)
-            return {}
-
         with self._one_at_a_time, translated_errors(), self._without_gradients():
             prepared = self._preparation.of(orders, self._guidance(orders[0]))
-            drawn = self._pipe(
-                **prepared.told,
-                generator=[_noise(order.seeds[0]) for order in orders],
-                callback_on_step_end=after_step,
-                callback_on_step_end_tensor_inputs=["latents"],
-            ).images
-            pictures = [_picture_or_none(pixels) for pixels in drawn]
+            with Steps(lambda step: on_step(step, steps), self._mark) as told:
+                drawn = self._call(prepared, [_noise(order.seeds[0]) for order in orders], told)
+                pictures = [_picture_or_none(pixels) for pixels in drawn]
         generate_s = time.perf_counter() - started
         return tuple(
             None
@@ -285,27 +278,12 @@ class Flux2Klein:
             prepared = self._preparation.of([order], self._guidance(order), references)
 
             pictures = []
+            count = order.steps * len(order.seeds)
             for index, seed in enumerate(order.seeds):
-
-                def after_step(
-                    _pipe: Any, step: int, _t: Any, tensors: dict[str, Any], done: int = index
-                ) -> dict[str, Any]:
-                    self._wait_for_device()
-                    is_last = step + 1 == order.steps  # then comes the picture itself
-                    if on_preview is not None and not is_last and can_preview(self._pipe, tensors):
-                        on_preview(draw_preview(self._pipe, step, tensors, prepared.render))
-                    on_step(done * order.steps + step + 1, len(order.seeds) * order.steps)
-                    return {}
-
-                pixels = self._pipe(
-                    **prepared.told,
-                    generator=_noise(seed),
-                    callback_on_step_end=after_step,
-                    callback_on_step_end_tensor_inputs=["latents", "noise_pred"]
-                    if on_preview is not None
-                    else ["latents"],
-                ).images[0]
-                pictures.append(scale(to_picture(pixels), *prepared.size))
+                before = index * order.steps
+                with Steps(lambda step, k=before: on_step(k + step, count), self._mark) as told:  # type: ignore[misc]  # a default
+                    pixels = self._call(prepared, _noise(seed), told, on_preview)[0]
+                    pictures.append(scale(to_picture(pixels), *prepared.size))
         return Result(
             pictures=tuple(pictures),
             notes=prepared.notes[0],
@@ -315,9 +293,31 @@ class Flux2Klein:
     def _guidance(self, order: Order) -> float:
         return 1.0 if self.checkpoint.distilled else order.guidance
 
-    def _wait_for_device(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.current_stream().synchronize()  # else a step is told that is only queued
+    def _call(
+        self, prepared: Prepared, noise: Any, told: Steps, on_preview: OnPreview | None = None
+    ) -> Any:
+        """Call the pipeline, and give the pixels, which the device may still be drawing."""
+        steps = prepared.told["num_inference_steps"]
+
+        def after_step(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            is_last = step + 1 == steps  # then comes the picture itself
+            if on_preview is None or is_last or not can_preview(self._pipe, tensors):
+                told.queued(step + 1)
+                return {}
+            told.queued(
+                step + 1,
+                lambda: on_preview(draw_preview(self._pipe, step, tensors, prepared.render)),
+            )
+            return {}
+
+        return self._pipe(
+            **prepared.told,
+            generator=noise,
+            callback_on_step_end=after_step,
+            callback_on_step_end_tensor_inputs=["latents", "noise_pred"]
+            if on_preview is not None
+            else ["latents"],
+        ).images
 
 
 def _noise(seed: int) -> torch.Generator:
