@@ -7,16 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from app.dialects import names
+from app.dialects.names import NAMES
 from app.dialects.pictures import Pictures
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.prediction import Output, Prediction
 from app.predictions.problems import problems_of
 
-NAMES = {CheckpointKind.DISTILLED: "flux-2-klein-4b", CheckpointKind.BASE: "flux-2-klein-4b-base"}
 RELEASED = datetime(2026, 1, 15, tzinfo=UTC)
 AUTO = (1024, 1024)  # px, where nothing says how large
-_TEXT, _EDIT = "-text-to-image", "-edit"
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _THEIR_NAMES = {
     "image_urls": "image",
@@ -80,10 +80,10 @@ def slug_of(name: str | None, served: frozenset[CheckpointKind], *, is_edit: boo
     if name is None:
         kind = CheckpointKind.BASE if served == {CheckpointKind.BASE} else CheckpointKind.DISTILLED
         name = NAMES[kind]
-    short = name.removesuffix(_TEXT).removesuffix(_EDIT)
+    short = names.name_of(name)
     if short not in NAMES.values():
         raise UnknownModel(name)
-    return short + (_EDIT if is_edit else _TEXT)
+    return names.slug_of(short, is_edit=is_edit)
 
 
 def read_input(body: ImageBody, images: list[str]) -> dict[str, Any]:

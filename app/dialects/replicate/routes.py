@@ -19,6 +19,7 @@ from app.dialects.dependencies import PicturesOf, ServiceOf, UploadsOf, shower, 
 from app.dialects.eachlabs import errors
 from app.dialects.pictures import Pictures
 from app.dialects.replicate import wire
+from app.dialects.replicate.input import in_their_names, read_input
 from app.images.media_type import HEAD_BYTES, media_type_of
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction
@@ -50,7 +51,7 @@ async def create(
     request: Request, key_id: KeyId, body: CreateBody, service: ServiceOf, pictures: PicturesOf
 ) -> Response:
     """Create a prediction of a version, in Replicate's form."""
-    return await _create(request, key_id, wire.name_of(body.version), body, service, pictures)
+    return await _create(request, key_id, wire.model_of(body.version), body, service, pictures)
 
 
 @router.post(
@@ -67,7 +68,7 @@ async def create_of_model(  # noqa: PLR0913 -- FastAPI passes each part by name
     pictures: PicturesOf,
 ) -> Response:
     """Create a prediction of an official model, in Replicate's form."""
-    wire.model_of(owner, name)
+    wire.check_model(owner, name)
     return await _create(request, key_id, name, body, service, pictures)
 
 
@@ -117,14 +118,14 @@ def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, pictures: Pict
 @router.get("/v1/models/{owner}/{name}", response_model=None)
 def model(owner: str, name: str, pictures: PicturesOf) -> Response:
     """Show a model in Replicate's form."""
-    wire.model_of(owner, name)
+    wire.check_model(owner, name)
     return JSONResponse(wire.model_body(name, pictures.base, EPOCH))
 
 
 @router.get("/v1/models/{owner}/{name}/versions", response_model=None)
 def versions(owner: str, name: str) -> Response:
     """List a model's versions in Replicate's form; there is one."""
-    wire.model_of(owner, name)
+    wire.check_model(owner, name)
     only = wire.version_body(name, EPOCH)
     return JSONResponse({"previous": None, "next": None, "results": [only]})
 
@@ -132,8 +133,8 @@ def versions(owner: str, name: str) -> Response:
 @router.get("/v1/models/{owner}/{name}/versions/{version}", response_model=None)
 def version(owner: str, name: str, version: str) -> Response:
     """Show a model's version in Replicate's form."""
-    wire.model_of(owner, name)
-    wire.name_of(f"{owner}/{name}:{version}")
+    wire.check_model(owner, name)
+    wire.model_of(f"{owner}/{name}:{version}")
     return JSONResponse(wire.version_body(name, EPOCH))
 
 
@@ -207,7 +208,7 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
     pictures: Pictures,
 ) -> Response:
     timeout = _preferred_wait(request)
-    slug, given = wire.read_input(name, body.input)
+    slug, given = read_input(name, body.input)
     if timeout and not pictures.base.startswith("https:"):
         # Replicate's clients make files of https: and data: alone, and a laptop has no certificate
         given["sync_mode"] = True
@@ -216,7 +217,7 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
         try:
             created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
         except InvalidInput as exc:
-            raise wire.in_their_names(exc) from None
+            raise in_their_names(exc) from None
         if not timeout:
             return JSONResponse(wire.prediction_body(created, pictures, lambda _: ""), 201)
         ended = await wait_for_end(request, service, created, timeout)

@@ -1,39 +1,29 @@
 """klein's predictions in the words of Replicate, and back; a pure mapping.
 
-Fields, choices and defaults are those of black-forest-labs/flux-2-klein-4b as Replicate publishes it; its prediction,
-list and error bodies are those that the client `replicate` reads.
+The bodies are those that the client `replicate` reads; what goes into a prediction is in `input.py`.
 """
 
 import json
-import math
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from app.dialects.names import NAMES, name_of, slug_of
 from app.dialects.pictures import Link, Pictures, Show, time_text
-from app.predictions.catalog import MODELS, CheckpointKind, Model
+from app.dialects.replicate.input import show_input, type_of
+from app.predictions.catalog import MODELS, CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
-from app.predictions.inputs import (
-    NAMED_SIZES,
-    PIXELS_MAX,
-    PROMPT_MAX_LENGTH,
-    REFERENCES_MAX,
-    SIDE_MULTIPLE,
-)
 from app.predictions.prediction import Prediction, Status, Webhook
 from app.predictions.problems import problems_of
 from app.uploads import Upload
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
 OWNER = "black-forest-labs"
-NAMES = {"flux-2-klein-4b": CheckpointKind.DISTILLED, "flux-2-klein-4b-base": CheckpointKind.BASE}
+_DISTILLED = NAMES[CheckpointKind.DISTILLED]
 VERSION = "8e9c42d77b10a2a41af823ac4500f7545be6ebc4e745830fc3f3de10de200542"  # of flux-2-klein-4b
 PAGE = 100  # predictions or files in a list
 FILES_KEPT = timedelta(days=1)  # as there
-_TEXT, _EDIT = "-text-to-image", "-edit"
-_MEGAPIXEL = 1024 * 1024
-_MATCH = "match_input_image"
 _STATUS = {
     Status.QUEUED: "starting",
     Status.RUNNING: "processing",
@@ -42,40 +32,6 @@ _STATUS = {
     Status.CANCELLED: "canceled",
 }
 _BAR = 20  # characters of the progress bar in the logs
-Ratio = Literal[
-    "1:1", "16:9", "9:16", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "21:9", "9:21",
-    "match_input_image",
-]  # fmt: skip
-Megapixels = Literal["0.25", "0.5", "1", "2", "4"]
-
-
-class Input(BaseModel):
-    """The input as Replicate names it; unknown fields are ignored there too."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    prompt: str = Field(min_length=1, max_length=PROMPT_MAX_LENGTH, description="What to draw.")
-    images: list[str] = Field(
-        [],
-        max_length=REFERENCES_MAX,
-        description="Images to edit, as URLs or data URIs; png, jpeg or webp.",
-    )
-    aspect_ratio: Ratio = Field(
-        "1:1",
-        description=f"Width to height; {_MATCH} takes the size of the first image.",
-    )
-    output_megapixels: Megapixels = Field("1", description="Size of the picture.")
-    seed: int | None = Field(None, description="The same seed and input draw the same picture.")
-    go_fast: bool = Field(False, description="Accepted for compatibility.")
-    output_format: Literal["webp", "jpg", "png"] = Field("jpg", description="The file format.")
-    output_quality: int = Field(95, ge=0, le=100, description="Of jpg and webp.")
-    disable_safety_checker: bool = Field(False, description="Accepted for compatibility.")
-
-
-class BaseInput(Input):
-    """The base model's input, which has a guidance too."""
-
-    guidance: float = Field(4.0, ge=1, le=10, description="How closely to follow the prompt.")
 
 
 class CreateBody(BaseModel):
@@ -100,75 +56,22 @@ def parse_create(given: dict[str, Any]) -> CreateBody:
     return parsed
 
 
-def name_of(version: str | None) -> str:
+def model_of(version: str | None) -> str:
     """Tell which model a version means: its id, or owner/name with or without one. Raises InvalidInput."""
     name, _, version_id = (version or "").rpartition(":")
     if version_id == VERSION and not name:
-        return "flux-2-klein-4b"
+        return _DISTILLED
     owner, _, model = (name or version_id).partition("/")
-    if owner != OWNER or model not in NAMES or (name and version_id != VERSION):
-        message = f"send {OWNER}/flux-2-klein-4b, or its version {VERSION}"
+    if owner != OWNER or model not in NAMES.values() or (name and version_id != VERSION):
+        message = f"send {OWNER}/{_DISTILLED}, or its version {VERSION}"
         raise InvalidInput(FieldProblem(field="version", message=message))
     return model
 
 
-def model_of(owner: str, name: str) -> CheckpointKind:
-    """Look a model up. Raises UnknownModel."""
-    if owner != OWNER or name not in NAMES:
+def check_model(owner: str, name: str) -> None:
+    """See that there is such a model. Raises UnknownModel."""
+    if owner != OWNER or name not in NAMES.values():
         raise UnknownModel(f"{owner}/{name}")
-    return NAMES[name]
-
-
-def read_input(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Give the slug and the input that the catalog knows. Raises InvalidInput with Replicate's names."""
-    present = {field: value for field, value in given.items() if value is not None}
-    try:
-        asked = (BaseInput if name.endswith("-base") else Input).model_validate(present)
-    except ValidationError as exc:
-        raise InvalidInput(*problems_of(exc)) from None
-    read: dict[str, Any] = {
-        "prompt": asked.prompt,
-        "acceleration": "high" if asked.go_fast else "regular",
-        "output_format": asked.output_format.replace("jpg", "jpeg"),
-        "output_quality": max(asked.output_quality, 1),
-        "enable_safety_checker": not asked.disable_safety_checker,
-    }
-    if asked.seed is not None:
-        read["seed"] = asked.seed
-    if isinstance(asked, BaseInput):
-        read["guidance_scale"] = asked.guidance
-    if asked.images:
-        read["image_urls"] = asked.images
-    if asked.aspect_ratio != _MATCH or not asked.images:
-        width, height = size_of(asked.aspect_ratio, asked.output_megapixels)
-        read["image_size"] = {"width": width, "height": height}
-    return name + (_EDIT if asked.images else _TEXT), read
-
-
-def in_their_names(exc: InvalidInput) -> InvalidInput:
-    """Name fields as Replicate does, in problems that were found after the mapping."""
-    return InvalidInput(
-        *(
-            FieldProblem(field=p.field.replace("image_urls", "images"), message=p.message)
-            for p in exc.problems
-        )
-    )
-
-
-def size_of(ratio: str, megapixels: str) -> tuple[int, int]:
-    """Give width and height in pixels of a ratio at about so many megapixels."""
-    across, down = (1, 1) if ratio == _MATCH else map(int, ratio.split(":"))
-    unit = math.sqrt(min(float(megapixels) * _MEGAPIXEL, PIXELS_MAX) / (across * down))
-    width, height = (int(side * unit) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in (across, down))
-    return width, height
-
-
-_RATIOS = {
-    size_of(ratio, megapixels): (ratio, megapixels)
-    for megapixels in get_args(Megapixels)
-    for ratio in get_args(Ratio)
-    if ratio != _MATCH
-}
 
 
 def webhook_of(body: CreateBody, base: str, secret: str) -> Webhook | None:
@@ -198,7 +101,7 @@ def prediction_body(prediction: Prediction, pictures: Pictures, show: Show) -> d
         }
     return {
         "id": prediction.id,
-        "model": f"{OWNER}/{_name(prediction)}",
+        "model": f"{OWNER}/{name_of(prediction.model)}",
         "version": "hidden",  # as for every official model
         "input": show_input(pictures.input(prediction)),
         "logs": _logs(prediction),
@@ -219,30 +122,6 @@ def webhook_body(prediction: Prediction, pictures: Pictures, show: Show) -> byte
     """Write what a receiver gets: the prediction."""
     body = prediction_body(prediction, pictures, show)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def show_input(kept: dict[str, Any]) -> dict[str, Any]:
-    """Show an input in Replicate's names, whoever's names it came in."""
-    shown: dict[str, Any] = {"prompt": kept["prompt"]}
-    if kept.get("image_urls"):
-        shown["images"] = kept["image_urls"]
-    size = kept.get("image_size") or (None if "image_urls" in kept else "landscape_4_3")
-    pair = NAMED_SIZES[size] if isinstance(size, str) else size and (size["width"], size["height"])
-    if pair is None:
-        shown["aspect_ratio"] = _MATCH
-    elif pair in _RATIOS:
-        shown["aspect_ratio"], shown["output_megapixels"] = _RATIOS[pair]
-    else:
-        shown |= {"aspect_ratio": "custom", "width": pair[0], "height": pair[1]}
-    shown["seed"] = kept.get("seed")
-    shown["go_fast"] = kept.get("acceleration") == "high"
-    shown["output_format"] = str(kept.get("output_format") or "png").replace("jpeg", "jpg")
-    if kept.get("output_quality") is not None:
-        shown["output_quality"] = kept["output_quality"]
-    if "guidance_scale" in kept:
-        shown["guidance"] = kept["guidance_scale"]
-    shown["disable_safety_checker"] = kept.get("enable_safety_checker") is False
-    return shown
 
 
 def metadata_of(text: str | None) -> dict[str, Any]:
@@ -278,7 +157,7 @@ def model_body(name: str, base: str, at: datetime) -> dict[str, Any]:
         "url": f"{base}/v1/models/{OWNER}/{name}",
         "owner": OWNER,
         "name": name,
-        "description": _catalog_entry(name).title.removesuffix(" Text to Image"),
+        "description": MODELS[slug_of(name, is_edit=False)].title.removesuffix(" Text to Image"),
         "visibility": "public",
         "github_url": None,
         "paper_url": None,
@@ -292,10 +171,10 @@ def model_body(name: str, base: str, at: datetime) -> dict[str, Any]:
 
 def version_body(name: str, at: datetime) -> dict[str, Any]:
     """Show a model's only version, with the schema of what goes in and comes out."""
-    schema = (BaseInput if name.endswith("-base") else Input).model_json_schema()
+    schema = type_of(name).model_json_schema()
     output = {"type": "array", "items": {"type": "string", "format": "uri"}, "title": "Output"}
     return {
-        "id": VERSION if name == "flux-2-klein-4b" else "hidden",
+        "id": VERSION if name == _DISTILLED else "hidden",
         "created_at": time_text(at),
         "cog_version": "0.0.0",
         "openapi_schema": {
@@ -305,14 +184,6 @@ def version_body(name: str, at: datetime) -> dict[str, Any]:
             "components": {"schemas": {"Input": schema, "Output": output}},
         },
     }
-
-
-def _name(prediction: Prediction) -> str:
-    return prediction.model.removesuffix(_TEXT).removesuffix(_EDIT)
-
-
-def _catalog_entry(name: str) -> Model:
-    return MODELS[name + _TEXT]
 
 
 def _logs(prediction: Prediction) -> str:

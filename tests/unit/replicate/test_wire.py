@@ -9,6 +9,7 @@ import pytest
 
 from app.dialects.pictures import Pictures
 from app.dialects.replicate import wire
+from app.dialects.replicate.input import Megapixels, Ratio, read_input, show_input
 from app.dialects.replicate.routes import REQUESTS, answer
 from app.dialects.wires import webhook_body
 from app.predictions.catalog import MODELS
@@ -39,7 +40,7 @@ def show(prediction):
 def test_a_create_and_its_prediction_are_as_in_the_examples():
     """What a create asks for comes back in the same words, with what came of it."""
     body = wire.parse_create(example("create.request.json"))
-    slug, given = wire.read_input("flux-2-klein-4b", body.input)
+    slug, given = read_input("flux-2-klein-4b", body.input)
     asked = a_prediction(
         model=slug, input=given, webhook=wire.webhook_of(body, "https://host", "whsec_")
     )
@@ -52,11 +53,11 @@ def test_a_create_and_its_prediction_are_as_in_the_examples():
     )
 
 
-@pytest.mark.parametrize("megapixels", get_args(wire.Megapixels))
-@pytest.mark.parametrize("ratio", get_args(wire.Ratio))
+@pytest.mark.parametrize("megapixels", get_args(Megapixels))
+@pytest.mark.parametrize("ratio", get_args(Ratio))
 def test_every_size_fits_the_model(ratio, megapixels):
     """Each ratio at each number of megapixels is a size that the catalog takes, near to both."""
-    slug, given = wire.read_input(
+    slug, given = read_input(
         "flux-2-klein-4b",
         {"prompt": "x", "aspect_ratio": ratio, "output_megapixels": megapixels},
     )
@@ -65,7 +66,7 @@ def test_every_size_fits_the_model(ratio, megapixels):
     across, down = (1, 1) if ratio == "match_input_image" else map(int, ratio.split(":"))
     assert width / height == pytest.approx(across / down, rel=0.06)
     assert width * height == pytest.approx(float(megapixels) * 2**20, rel=0.11)
-    back = wire.show_input(given)
+    back = show_input(given)
     assert (back["aspect_ratio"], back["output_megapixels"]) == (
         ratio.replace("match_input_image", "1:1"),
         megapixels,
@@ -86,7 +87,7 @@ def test_every_size_fits_the_model(ratio, megapixels):
 )
 def test_sizes_of_others(kept, shown):
     """A size that came in another dialect is shown by its ratio, or else in pixels."""
-    body = wire.show_input({"prompt": "x", "seed": 1} | kept)
+    body = show_input({"prompt": "x", "seed": 1} | kept)
 
     assert {k: body.get(k) for k in shown} == shown
 
@@ -102,7 +103,7 @@ def test_sizes_of_others(kept, shown):
 )
 def test_versions(version, name):
     """A version is named in three ways."""
-    assert wire.name_of(version) == name
+    assert wire.model_of(version) == name
 
 
 @pytest.mark.parametrize(
@@ -111,18 +112,18 @@ def test_versions(version, name):
 def test_unknown_versions(version):
     """What else is sent as a version is refused by its name."""
     with pytest.raises(InvalidInput, match="version"):
-        wire.name_of(version)
+        wire.model_of(version)
 
 
 def test_the_base_model_takes_a_guidance():
     """Guidance reaches the base model, and is no field of the other."""
-    _, base = wire.read_input("flux-2-klein-4b-base", {"prompt": "x", "guidance": 2})
-    _, distilled = wire.read_input("flux-2-klein-4b", {"prompt": "x", "guidance": 2})
+    _, base = read_input("flux-2-klein-4b-base", {"prompt": "x", "guidance": 2})
+    _, distilled = read_input("flux-2-klein-4b", {"prompt": "x", "guidance": 2})
 
     assert base["guidance_scale"] == 2
     assert "guidance_scale" not in distilled
     with pytest.raises(UnknownModel):
-        wire.model_of("black-forest-labs", "flux-2-max")
+        wire.check_model("black-forest-labs", "flux-2-max")
 
 
 def test_a_failure():

@@ -1,0 +1,139 @@
+"""The input of a prediction in the words of Replicate, and back; a pure mapping.
+
+Fields, choices and defaults are those of black-forest-labs/flux-2-klein-4b as Replicate publishes it.
+"""
+
+import math
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.dialects.names import NAMES, slug_of
+from app.predictions.catalog import CheckpointKind
+from app.predictions.errors import FieldProblem, InvalidInput
+from app.predictions.inputs import (
+    NAMED_SIZES,
+    PIXELS_MAX,
+    PROMPT_MAX_LENGTH,
+    REFERENCES_MAX,
+    SIDE_MULTIPLE,
+)
+from app.predictions.problems import problems_of
+
+_MEGAPIXEL = 1024 * 1024
+_MATCH = "match_input_image"
+Ratio = Literal[
+    "1:1", "16:9", "9:16", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "21:9", "9:21",
+    "match_input_image",
+]  # fmt: skip
+Megapixels = Literal["0.25", "0.5", "1", "2", "4"]
+
+
+class Input(BaseModel):
+    """The input as Replicate names it; unknown fields are ignored there too."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    prompt: str = Field(min_length=1, max_length=PROMPT_MAX_LENGTH, description="What to draw.")
+    images: list[str] = Field(
+        [],
+        max_length=REFERENCES_MAX,
+        description="Images to edit, as URLs or data URIs; png, jpeg or webp.",
+    )
+    aspect_ratio: Ratio = Field(
+        "1:1",
+        description=f"Width to height; {_MATCH} takes the size of the first image.",
+    )
+    output_megapixels: Megapixels = Field("1", description="Size of the picture.")
+    seed: int | None = Field(None, description="The same seed and input draw the same picture.")
+    go_fast: bool = Field(False, description="Accepted for compatibility.")
+    output_format: Literal["webp", "jpg", "png"] = Field("jpg", description="The file format.")
+    output_quality: int = Field(95, ge=0, le=100, description="Of jpg and webp.")
+    disable_safety_checker: bool = Field(False, description="Accepted for compatibility.")
+
+
+class BaseInput(Input):
+    """The base model's input, which has a guidance too."""
+
+    guidance: float = Field(4.0, ge=1, le=10, description="How closely to follow the prompt.")
+
+
+def type_of(name: str) -> type[Input]:
+    """Tell what a model's input is made of."""
+    return BaseInput if name == NAMES[CheckpointKind.BASE] else Input
+
+
+def read_input(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Give the slug and the input that the catalog knows. Raises InvalidInput with Replicate's names."""
+    present = {field: value for field, value in given.items() if value is not None}
+    try:
+        asked = type_of(name).model_validate(present)
+    except ValidationError as exc:
+        raise InvalidInput(*problems_of(exc)) from None
+    read: dict[str, Any] = {
+        "prompt": asked.prompt,
+        "acceleration": "high" if asked.go_fast else "regular",
+        "output_format": asked.output_format.replace("jpg", "jpeg"),
+        "output_quality": max(asked.output_quality, 1),
+        "enable_safety_checker": not asked.disable_safety_checker,
+    }
+    if asked.seed is not None:
+        read["seed"] = asked.seed
+    if isinstance(asked, BaseInput):
+        read["guidance_scale"] = asked.guidance
+    if asked.images:
+        read["image_urls"] = asked.images
+    if asked.aspect_ratio != _MATCH or not asked.images:
+        width, height = size_of(asked.aspect_ratio, asked.output_megapixels)
+        read["image_size"] = {"width": width, "height": height}
+    return slug_of(name, is_edit=bool(asked.images)), read
+
+
+def in_their_names(exc: InvalidInput) -> InvalidInput:
+    """Name fields as Replicate does, in problems that were found after the mapping."""
+    return InvalidInput(
+        *(
+            FieldProblem(field=p.field.replace("image_urls", "images"), message=p.message)
+            for p in exc.problems
+        )
+    )
+
+
+def size_of(ratio: str, megapixels: str) -> tuple[int, int]:
+    """Give width and height in pixels of a ratio at about so many megapixels."""
+    across, down = (1, 1) if ratio == _MATCH else map(int, ratio.split(":"))
+    unit = math.sqrt(min(float(megapixels) * _MEGAPIXEL, PIXELS_MAX) / (across * down))
+    width, height = (int(side * unit) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in (across, down))
+    return width, height
+
+
+_RATIOS = {
+    size_of(ratio, megapixels): (ratio, megapixels)
+    for megapixels in get_args(Megapixels)
+    for ratio in get_args(Ratio)
+    if ratio != _MATCH
+}
+
+
+def show_input(kept: dict[str, Any]) -> dict[str, Any]:
+    """Show an input in Replicate's names, whoever's names it came in."""
+    shown: dict[str, Any] = {"prompt": kept["prompt"]}
+    if kept.get("image_urls"):
+        shown["images"] = kept["image_urls"]
+    size = kept.get("image_size") or (None if "image_urls" in kept else "landscape_4_3")
+    pair = NAMED_SIZES[size] if isinstance(size, str) else size and (size["width"], size["height"])
+    if pair is None:
+        shown["aspect_ratio"] = _MATCH
+    elif pair in _RATIOS:
+        shown["aspect_ratio"], shown["output_megapixels"] = _RATIOS[pair]
+    else:
+        shown |= {"aspect_ratio": "custom", "width": pair[0], "height": pair[1]}
+    shown["seed"] = kept.get("seed")
+    shown["go_fast"] = kept.get("acceleration") == "high"
+    shown["output_format"] = str(kept.get("output_format") or "png").replace("jpeg", "jpg")
+    if kept.get("output_quality") is not None:
+        shown["output_quality"] = kept["output_quality"]
+    if "guidance_scale" in kept:
+        shown["guidance"] = kept["guidance_scale"]
+    shown["disable_safety_checker"] = kept.get("enable_safety_checker") is False
+    return shown
