@@ -8,17 +8,27 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.api.connection import body_parts
-from app.api.errors import BadBody
+from app.api.errors import BadBody, BadRequest
 
 FIELDS_MAX = 50
 FILES_MAX = 17  # as many as OpenAI takes; how many a model takes is the catalog's business
 FIELD_MAX_BYTES = 64 * 1024
+_CUT_OFF = "send multipart/form-data whole: the body was cut off before its closing boundary"
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, which takes a form that was cut off for a whole one."""
+
+    has_ended = False
+
+    def on_end(self) -> None:
+        self.has_ended = True
 
 
 @asynccontextmanager
 async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormData]:
-    """Read multipart/form-data; its files are open while the body runs. Raises BadBody or BodyTooLarge."""
-    parser = MultiPartParser(
+    """Read multipart/form-data; its files are open while the body runs. Raises BadBody, BadRequest or BodyTooLarge."""
+    parser = _Parser(
         request.headers,
         body_parts(request, largest_bytes),
         max_files=FILES_MAX,
@@ -30,6 +40,8 @@ async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormD
             form = await parser.parse()
         except (MultiPartException, KeyError, ValueError) as exc:  # a ValueError: of a charset
             raise BadBody(f"send multipart/form-data: {exc}") from None
+        if not parser.has_ended:
+            raise BadRequest("incomplete form", _CUT_OFF)
         yield form
     finally:
         for file in parser._files_to_close_on_error:  # noqa: SLF001 -- all, also of a form that was cut off

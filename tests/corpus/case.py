@@ -55,6 +55,8 @@ def form(*parts: tuple[str, bytes] | tuple[str, bytes, str]) -> bytes:
     return b"".join(lines) + b"--b--\r\n"
 
 
+CUT_OFF = "the body was cut off"
+"""What a form without its closing boundary is told."""
 FORM: Mapping[str, str | bytes] = MappingProxyType(
     {"Content-Type": "multipart/form-data; boundary=b"}
 )

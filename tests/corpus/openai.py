@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.corpus.case import FORM, Case, form, written
+from tests.corpus.case import CUT_OFF, FORM, Case, form, written
 from tests.corpus.pictures import PNG, image_file
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
@@ -53,10 +53,10 @@ IMAGE, PROMPT = ("image", PNG, "a.png"), ("prompt", b"make it red")
 FORMS = [
     case(path=EDITS, headers=FORM, body=body, names=names)
     for body, names in (
-        (b"", "image"),
+        (b"", CUT_OFF),
         (b"x", "multipart/form-data"),
         (b"--b--", "image"),
-        (form(IMAGE, PROMPT)[:-9], "prompt"),
+        *((form(IMAGE, PROMPT)[:-n], CUT_OFF) for n in (3, 9, 30, 120)),
         (form(PROMPT), "image"),
         (form(("image", b"text"), PROMPT), "image"),
         (form(IMAGE), "prompt"),

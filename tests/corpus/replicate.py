@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.corpus.case import FORM, JSON, Case, form, written
+from tests.corpus.case import CUT_OFF, FORM, JSON, Case, form, written
 from tests.corpus.pictures import PNG, uri
 
 MODEL = "black-forest-labs/flux-2-klein-4b"
@@ -96,7 +96,7 @@ FILES = [
         (JSON, b"{}", 422, "multipart/form-data"),
         ({"Content-Type": "multipart/form-data"}, b"x", 422, "multipart/form-data"),
         (FORM, b"x", 422, "multipart/form-data"),
-        (FORM, form(("content", PNG, "a.png"))[:-9], 422, "content"),
+        *((FORM, form(("content", PNG, "a.png"))[:-n], 400, CUT_OFF) for n in (3, 9, 30)),
         (FORM, form(("content", PNG)), 422, "content"),
         (FORM, form(), 422, "content"),
         (FORM, form(("content", b"text")), 422, "content"),
