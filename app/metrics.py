@@ -1,8 +1,13 @@
 """Every Prometheus instrument, named in one place; a label is an enum or a route, never an id."""
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, make_wsgi_app, start_http_server
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _FAST_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _WORK_S = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800)
@@ -53,12 +58,26 @@ REISSUED = Counter(
 
 
 def serve_metrics(host: str, port: int | None) -> None:
-    """Serve `/metrics` beside a process that has no HTTP of its own. Raises ValueError."""
+    """Serve `/metrics` beside a process that has no HTTP of its own. Raises ValueError.
+
+    `/readyz` there answers 503 until a worker's engine can take a prediction, so that a rollout waits for it.
+    """
     if port is None:
         return
     try:
-        start_http_server(port, host)
+        server, _thread = start_http_server(port, host)
     except OSError as exc:
         raise ValueError(
             f"cannot serve metrics on {host}:{port} ({exc.strerror}); set KLEIN_METRICS_PORT"
         ) from None
+    metrics: WSGIApplication = make_wsgi_app()
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/readyz":
+            return metrics(environ, start_response)
+        is_ready = REGISTRY.get_sample_value("klein_engine_ready") == 1
+        status = "200 OK" if is_ready else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "text/plain")])
+        return [b"ready\n" if is_ready else b"no engine is ready\n"]
+
+    server.set_app(answer)

@@ -45,6 +45,21 @@ def get(client: httpx.Client, prediction_id: str, wait: float = 0) -> Any:
     return client.get(f"/v1/prediction/{prediction_id}", params={"wait": wait}).json()
 
 
+def is_running(client: httpx.Client, prediction_id: str) -> bool:
+    """Say whether a worker draws a prediction."""
+    return bool(get(client, prediction_id)["status"] == "processing")
+
+
+def ended(client: httpx.Client, prediction_id: str) -> str | None:
+    """Give the final status, whatever is down meanwhile."""
+    try:
+        answer = client.get(f"/v1/prediction/{prediction_id}", params={"wait": 30})
+    except httpx.TransportError:
+        return None
+    status = answer.json()["status"] if answer.status_code == 200 else None
+    return status if status in {"success", "error", "cancelled"} else None
+
+
 def fetch(url: str) -> bytes:
     """Download without a key, or decode a data URI."""
     if url.startswith("data:"):

@@ -15,13 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from deploy.bench.processes import free_port
-from tests.acceptance.asking import create, fetch, get, is_ready, run, until
+from tests.acceptance.asking import LONG, create, ended, fetch, is_ready, is_running, run, until
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["redis", "api", "courier", "worker-cpu"]
@@ -30,7 +29,6 @@ COMPOSES = {"docker": ["docker", "compose"], "podman": ["podman-compose"]}
 IMAGES = ["klein-api", "klein-worker-cpu", "redis:7.4-bookworm"]
 KEY = "compose-key"
 BACK_S = 120  # a killed worker loads its model again
-LONG: dict[str, Any] = {"num_inference_steps": 50, "num_images": 4, "image_size": "square_hd"}
 WRAPPER = "KLEIN_TEST_CONTAINERS"
 
 pytestmark = pytest.mark.timeout(600)
@@ -172,20 +170,6 @@ def up_to_first_picture(compose: Compose, client: httpx.Client) -> str:
     url = str(run(client)["output"])
     print(f"ready after {ready_s:.1f} s, first picture after {time.monotonic() - began:.1f} s")  # noqa: T201 -- the figure of docs/deploying.md
     return url
-
-
-def ended(client: httpx.Client, prediction_id: str) -> str | None:
-    """Give the final status, whatever is down meanwhile."""
-    try:
-        answer = client.get(f"/v1/prediction/{prediction_id}", params={"wait": 30})
-    except httpx.TransportError:
-        return None
-    status = answer.json()["status"] if answer.status_code == 200 else None
-    return status if status in {"success", "error", "cancelled"} else None
-
-
-def is_running(client: httpx.Client, prediction_id: str) -> bool:
-    return bool(get(client, prediction_id)["status"] == "processing")
 
 
 def survive(compose: Compose, client: httpx.Client, part: str) -> str | None:

@@ -133,7 +133,7 @@ def test_probes_ask_what_is_served(part: str) -> None:
     probes = {n: p["httpGet"] for n, p in container.items() if n.endswith("Probe")}
     served = {r.path for r in (*health.router.routes, *api_metrics.router.routes)}  # type: ignore[attr-defined]  # all of them are routes with a path
     if part != "api":
-        served = {"/metrics"}
+        served = {"/metrics", "/readyz"} if part == "worker" else {"/metrics"}
 
     assert "livenessProbe" in probes
     assert {p["path"] for p in probes.values()} <= served

@@ -8,12 +8,12 @@ import subprocess
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-import app.metrics  # noqa: F401 -- registers the instruments
 from app.api.metrics import open_system
-from app.metrics import serve_metrics
+from app.metrics import ENGINE_READY, serve_metrics
 from app.predictions.catalog import CheckpointKind
 from app.predictions.census import Census, Waiting
 from app.predictions.errors import Unavailable
@@ -120,6 +120,25 @@ def test_a_port_in_use_is_a_clear_error(taken_port):
     """A worker whose metrics port is taken says which and what to set."""
     with pytest.raises(ValueError, match=rf":{taken_port} .*KLEIN_METRICS_PORT"):
         serve_metrics("127.0.0.1", taken_port)
+
+
+def test_a_worker_is_ready_while_its_engine_is(free_port):
+    """Beside the metrics `/readyz` tells whether the engine can take a prediction."""
+    serve_metrics("127.0.0.1", free_port)
+    url = f"http://127.0.0.1:{free_port}"
+    told = []
+    for is_ready in (False, True, False):
+        ENGINE_READY.set(is_ready)
+        told.append(httpx.get(f"{url}/readyz", trust_env=False).status_code)
+
+    assert told == [503, 200, 503]
+    assert "klein_engine_ready 0.0" in httpx.get(f"{url}/metrics", trust_env=False).text
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 @pytest.fixture
