@@ -1,0 +1,54 @@
+"""Files that the api passes on, before a web server that reads `Range` as HTTP allows."""
+
+from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from app.api.proxy import open_proxy, pass_on
+from tests.receiver import running_receiver, status
+
+FILE = b"\x89PNG the whole file"
+
+
+def upstream(handler: BaseHTTPRequestHandler) -> None:
+    """Answer one range by its bytes, and several by a multipart body, as RFC 9110 has it."""
+    asked = handler.headers.get("Range", "")
+    if "," in asked:
+        kind = {"Content-Type": "multipart/byteranges; boundary=b"}
+        return status(206, b"--b\r\nContent-Range: bytes 0-0/19\r\n\r\n\x89", **kind)(handler)
+    return status(206, FILE[:4])(handler) if asked else status(200, FILE)(handler)
+
+
+@pytest.fixture
+async def reader() -> AsyncIterator[httpx.AsyncClient]:
+    """Ask an api that passes on what lies at the web server."""
+    app = FastAPI()
+    with running_receiver(upstream) as server, open_proxy() as proxy:
+
+        def read(request: Request) -> Response:
+            return pass_on(proxy, request, server.url, {"Content-Type": "image/png"})
+
+        app.add_api_route("/files/{key}", read)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://klein") as client:
+            yield client
+
+
+async def test_a_range_is_passed_on(reader: httpx.AsyncClient) -> None:
+    """One range is asked for as it came."""
+    answer = await reader.get("/files/p.png", headers={"Range": "bytes=0-3"})
+
+    assert (answer.status_code, answer.content) == (206, FILE[:4])
+
+
+@pytest.mark.parametrize("ranges", ["bytes=0-0,2-3", "bytes=" + ",".join(["0-"] * 999)])
+async def test_several_ranges_get_the_whole_file(reader: httpx.AsyncClient, ranges: str) -> None:
+    """A body of several parts never comes under the picture's own type, and a flood costs no more than the file."""
+    answer = await reader.get("/files/p.png", headers={"Range": ranges})
+
+    assert (answer.status_code, answer.content) == (200, FILE)
+    assert answer.headers["Content-Type"] == "image/png"
