@@ -1,6 +1,7 @@
 """What the GPUs report of themselves, for `/metrics`; by NVML, so that this process needs no torch."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import pynvml
 from prometheus_client import REGISTRY
@@ -21,11 +22,14 @@ class DeviceCollector(Collector):
         )
         for index in range(pynvml.nvmlDeviceGetCount()):
             device = pynvml.nvmlDeviceGetHandleByIndex(index)
-            told = pynvml.nvmlDeviceGetMemoryInfo(device)
-            memory.add_metric((str(index), "used"), told.used)
-            memory.add_metric((str(index), "free"), told.free)
-            rates = pynvml.nvmlDeviceGetUtilizationRates(device)
-            busy.add_metric((str(index),), rates.gpu / 100)
+            # one that is split (MIG) or shares the host's memory does not tell all of it
+            with suppress(pynvml.NVMLError):
+                told = pynvml.nvmlDeviceGetMemoryInfo(device)
+                memory.add_metric((str(index), "used"), told.used)
+                memory.add_metric((str(index), "free"), told.free)
+            with suppress(pynvml.NVMLError):
+                rates = pynvml.nvmlDeviceGetUtilizationRates(device)
+                busy.add_metric((str(index),), rates.gpu / 100)
         yield from (memory, busy)
 
 

@@ -8,6 +8,7 @@ import worker
 
 _PASSED_NAMES = frozenset({
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
+    "CC", "CXX",
 })  # fmt: skip
 _PASSED_PREFIXES = (
     "CUDA_", "NVIDIA_", "HF_", "TORCH", "PYTORCH_", "OMP_", "MKL_", "COVERAGE_", "TRITON_",

@@ -8,6 +8,10 @@ import torch
 
 from worker.engines.errors import DeviceLost, OutOfMemory
 
+# What else is said than by a class of torch's: by the allocators of the host, cuBLAS, cuDNN, and Triton's kernels.
+_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+_LOST = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "Triton Error [CUDA]")
+
 
 def choose_device() -> torch.device:
     """Give the first GPU that is visible, else the CPU."""
@@ -25,8 +29,11 @@ def capability_of(device: torch.device) -> tuple[int, int] | None:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Tell how much memory the device has left; None where that is the host's own."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    """Tell how much memory the device has left for us; None where that is the host's own."""
+    if device.type != "cuda":
+        return None
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached  # what torch holds for later counts as used
 
 
 def marker(device: torch.device) -> Callable[[], torch.cuda.Event] | None:
@@ -51,12 +58,10 @@ def translated_errors() -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError):
         out_of_memory = True
-    except torch.AcceleratorError as exc:
-        raise DeviceLost(f"the device failed: {_first_line(exc)}") from exc
-    except RuntimeError as exc:
-        if "not enough memory" in str(exc) or "can't allocate memory" in str(exc):
+    except RuntimeError as exc:  # torch.AcceleratorError too
+        if any(sign in str(exc) for sign in _MEMORY):
             out_of_memory = True
-        elif "CUDA error" in str(exc) or "CUDNN_STATUS" in str(exc):
+        elif isinstance(exc, torch.AcceleratorError) or any(sign in str(exc) for sign in _LOST):
             raise DeviceLost(f"the device failed: {_first_line(exc)}") from exc
         else:
             raise
