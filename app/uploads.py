@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any, BinaryIO, cast
 
 import redis
-from pydantic import TypeAdapter
 
 from app.images.media_type import SUFFIXES
 from app.logs import log
 from app.predictions.clock import Clock
 from app.predictions.errors import KleinError
 from app.predictions.outage import redis_errors
+from app.records import Records
 from app.storage import Storage
 from app.storage.errors import StorageError
 
@@ -77,7 +77,7 @@ class Upload:
         return self.opened_at + URL_LIVES
 
 
-_RECORD = TypeAdapter(Upload)
+_RECORDS = Records(Upload)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +117,14 @@ class Uploads:
             metadata=metadata or {},
         )
         with redis_errors(), self._redis.pipeline() as both:
-            both.set(_record_key(upload.id), _RECORD.dump_json(upload))
+            both.set(_record_key(upload.id), _RECORDS.write(upload))
             both.zadd(EXPIRY, {upload.id: upload.expires_at.timestamp()})
             both.execute()
         return upload
 
     def get(self, upload_id: str) -> Upload:
         """Read what is known of an upload. Raises UnknownUpload or Unavailable."""
-        return _RECORD.validate_json(self._read(upload_id))
+        return _RECORDS.read(self._read(upload_id))
 
     def owned(self, key_id: str, upload_id: str) -> Upload:
         """Read what is known of this key's file that came. Raises UnknownUpload or Unavailable."""
@@ -145,7 +145,7 @@ class Uploads:
             )
             total = self._redis.zcount(key, "-inf", newest)
             records = self._redis.mget([_record_key(i.decode()) for i in ids]) if ids else []
-        found = [_RECORD.validate_json(r) for r in cast("list[bytes | None]", records) if r]
+        found = [_RECORDS.read(r) for r in cast("list[bytes | None]", records) if r]
         return UploadPage(uploads=found, total=total)
 
     def store(self, upload: Upload, file: BinaryIO) -> Upload:
@@ -160,6 +160,7 @@ class Uploads:
         if claimed.size_bytes is not None:
             return claimed
         came = replace(claimed, size_bytes=file.tell())
+        record = self._read(upload.id)
         file.seek(0)
         self._storage.put(upload.key, file)
         with redis_errors():
@@ -168,7 +169,7 @@ class Uploads:
                 2,
                 _record_key(upload.id),
                 _of_key(upload.key_id),
-                _RECORD.dump_json(came),
+                _RECORDS.write(came, over=record),
                 upload.id,
                 upload.opened_at.timestamp(),
             )
@@ -209,7 +210,7 @@ class Uploads:
         """Let this be the upload's file for good, before it is stored: readers may cache it for ever."""
         while True:
             record = self._read(upload_id)
-            upload = _RECORD.validate_json(record)
+            upload = _RECORDS.read(record)
             if upload.sha256:
                 if upload.sha256 != sha256:
                     raise AlreadySent(upload_id)
@@ -217,7 +218,7 @@ class Uploads:
             claimed = replace(upload, sha256=sha256)
             with redis_errors():
                 if self._redis.eval(
-                    _CHANGE, 1, _record_key(upload_id), record, _RECORD.dump_json(claimed)
+                    _CHANGE, 1, _record_key(upload_id), record, _RECORDS.write(claimed, over=record)
                 ):
                     return claimed
 

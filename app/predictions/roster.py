@@ -1,8 +1,7 @@
 """Who is working: each worker announces what it holds, so that the api lists and routes by that."""
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import cast
 
 import redis
@@ -10,6 +9,7 @@ import redis
 from app.predictions.catalog import CheckpointKind
 from app.predictions.clock import Clock
 from app.predictions.outage import redis_errors
+from app.records import Records
 
 WORKERS = "klein:workers"
 SEEN_S = 15.0  # an announcement older than this means the worker is gone
@@ -26,6 +26,9 @@ class Worker:
     weights: str  # what is being served, in words
     revision: str
     seen_at: float  # unix seconds, by Redis's clock
+
+
+_RECORDS = Records(Worker)
 
 
 class Roster:
@@ -47,7 +50,7 @@ class Roster:
         Announcements of a day ago are dropped on the way.
         """
         with redis_errors():
-            self._redis.hset(WORKERS, worker.name, json.dumps(asdict(worker)))
+            self._redis.hset(WORKERS, worker.name, _RECORDS.write(worker))
             for other in self._all():
                 if other.seen_at < self.now() - REMEMBERED_S:
                     self._redis.hdel(WORKERS, other.name)
@@ -74,7 +77,4 @@ class Roster:
     def _all(self) -> list[Worker]:
         with redis_errors():
             found = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
-        announcements = [json.loads(value) for value in found.values()]
-        return [
-            Worker(**a | {"checkpoint": CheckpointKind(a["checkpoint"])}) for a in announcements
-        ]
+        return [_RECORDS.read(announcement) for announcement in found.values()]

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import redis
-from pydantic import TypeAdapter
 
 from app.metrics import ACCEPTED, ENDED, STAGE_SECONDS, Stage
 from app.predictions import scripts
@@ -41,6 +40,7 @@ from app.predictions.names import (
 from app.predictions.outage import redis_errors
 from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
+from app.records import Records
 from app.tracing import add_span
 
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
@@ -48,7 +48,7 @@ PREVIEW_KEPT = timedelta(minutes=1)
 PREVIEW_MAX_BYTES = 64 * 1024
 RATE_OVER = timedelta(minutes=1)  # over which the rate is measured at which predictions end
 
-_RECORD = TypeAdapter(Prediction)
+_RECORDS = Records(Prediction)
 Transition = Callable[[Prediction, datetime], Prediction]
 
 
@@ -56,7 +56,7 @@ def decode(record: bytes | None, prediction_id: str) -> Prediction:
     """Read a stored record. Raises UnknownPrediction where there is none."""
     if record is None:
         raise UnknownPrediction(prediction_id)
-    return _RECORD.validate_json(record)
+    return _RECORDS.read(record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Store:
                 scripts.ADD,
                 len(keys),
                 *keys,
-                _RECORD.dump_json(prediction),
+                _RECORDS.write(prediction),
                 prediction.id,
                 _ms(prediction.created_at),
                 _ms(prediction.due_at(prediction.created_at)) - _ms(prediction.created_at),
@@ -170,7 +170,7 @@ class Store:
                     spent_key(after.key_id),
                     preview_key(prediction_id),
                     cast("bytes", record),
-                    _RECORD.dump_json(after),
+                    _RECORDS.write(after, over=cast("bytes", record)),
                     prediction_id,
                     "" if due is None else _ms(due),
                     _ms(now + self._retention),
@@ -281,7 +281,7 @@ class Store:
             return
         with redis_errors():
             records = cast("list[Any]", self._redis.mget([record_key(i) for i in ids]))
-        yield from (_RECORD.validate_json(record) for record in records if record is not None)
+        yield from (_RECORDS.read(record) for record in records if record is not None)
 
 
 def _count(before: Prediction, after: Prediction) -> None:

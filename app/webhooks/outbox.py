@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import cast
 
 import redis
-from pydantic import TypeAdapter
 
 from app.predictions.errors import KleinError
 from app.predictions.names import WEBHOOKS_DUE, deliveries_key, delivery_key, record_key
@@ -18,10 +17,11 @@ from app.predictions.outage import redis_errors
 from app.predictions.prediction import Prediction
 from app.predictions.scripts import NOW_MS
 from app.predictions.store import Store
+from app.records import Records
 from app.webhooks.delivery import Attempt, Delivery, first_delivery
 
 LEASE = timedelta(seconds=60)  # longer than one attempt can take
-_RECORD = TypeAdapter(Delivery)
+_RECORDS = Records(Delivery)
 # KEYS due; ARGV most, lease (ms)
 _TAKE = f"""{NOW_MS}
 local ids = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
@@ -128,7 +128,7 @@ class Outbox:
                     WEBHOOKS_DUE,
                     record_key(prediction.id),
                     record or b"",
-                    _RECORD.dump_json(after),
+                    _RECORDS.write(after, over=record),
                     prediction.id,
                     "" if pause is None else _ms(pause),
                 )
@@ -137,7 +137,7 @@ class Outbox:
 
 
 def _decode(prediction: Prediction, record: bytes | None) -> Delivery:
-    return first_delivery(prediction) if record is None else _RECORD.validate_json(record)
+    return first_delivery(prediction) if record is None else _RECORDS.read(record)
 
 
 def _ms(span: timedelta) -> int:

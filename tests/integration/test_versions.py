@@ -1,0 +1,89 @@
+"""Processes of two versions at one Redis, as during an upgrade host by host: an older one drops nothing that it does not know."""
+
+import json
+from dataclasses import dataclass, replace
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.names import record_key
+from app.predictions.prediction import Output, Prediction, Status, Webhook
+from app.predictions.roster import WORKERS, Roster, Worker
+from app.records import Records
+from tests.fakes import NOW, a_prediction, a_store
+
+OUTPUTS = (Output(key="p/a/0.png", width=64, height=48),)
+WEBHOOK = Webhook(url="https://a.test", secret="s", sends_secret=False, base="https://b.test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OlderWebhook:
+    """A webhook as it was before it said in whose words, or whether its secret is sent along."""
+
+    url: str
+    secret: str | None = None
+    base: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OlderPrediction:
+    """A prediction as it was when it could do little."""
+
+    id: str
+    status: Status = Status.QUEUED
+    outputs: tuple[Output, ...] = ()
+    webhook: OlderWebhook | None = None
+
+
+def test_an_older_version_keeps_what_it_does_not_know():
+    """What an older version's classes lack is there again, at every depth, after it changed the record."""
+    newer, older = Records(Prediction), Records(OlderPrediction)
+    before = a_prediction(webhook=WEBHOOK, references=("p/in/0.png",), step=3)
+    record = newer.write(before)
+    known = older.read(record)
+    record = older.write(replace(known, status=Status.RUNNING, outputs=OUTPUTS), over=record)
+    known = older.read(record)
+    assert known.webhook is not None
+    moved = replace(known.webhook, url="https://c.test")
+    record = older.write(replace(known, webhook=moved), over=record)
+
+    expected = replace(before, status=Status.RUNNING, outputs=OUTPUTS)
+    assert newer.read(record) == replace(expected, webhook=replace(WEBHOOK, url="https://c.test"))
+
+
+def test_a_newer_versions_record_lives_through_this_one(connection):
+    """Claimed, advanced and ended by this version, a record says what a newer one wrote into it, and ends as it should."""
+    store = a_store(connection)
+    store.add(a_prediction(webhook=WEBHOOK))
+    record = json.loads(connection.get(record_key("p")))
+    record |= {"novelty": [1], "webhook": record["webhook"] | {"novelty": "a"}}
+    connection.set(record_key("p"), json.dumps(record))
+
+    store.change("p", lambda p, now: p.claim("a", now))
+    store.change("p", lambda p, _now: p.advance("a", 1, 4))
+    ended = store.change("p", lambda p, now: p.succeed("a", OUTPUTS, (), now))
+
+    kept = json.loads(connection.get(record_key("p")))
+    assert (kept["novelty"], kept["webhook"]["novelty"]) == ([1], "a")
+    assert store.get("p") == ended
+    assert ended.status is Status.SUCCEEDED
+
+
+def test_what_is_known_is_written_as_it_is():
+    """Fields that were there before and are changed, emptied or longer are as the value says."""
+    records = Records(Prediction)
+    before = a_prediction(notes=("a",), input={"prompt": "x", "seed": 1}, not_before=NOW)
+    written = json.loads(records.write(before)) | {"novelty": 1}
+    after = replace(before, notes=("b", "c"), input={"prompt": "y"}, not_before=None)
+    record = records.write(after, over=json.dumps(written).encode())
+
+    assert records.read(record) == after
+    assert json.loads(record)["novelty"] == 1
+
+
+def test_a_newer_workers_announcement_is_read(connection):
+    """An older api lists a worker that announces more than it knows of."""
+    seen_at = Roster(connection).now()
+    worker = Worker(name="w", checkpoint=CheckpointKind.BASE, weights="a", revision="b", seen_at=seen_at)  # fmt: skip
+    told = json.loads(Records(Worker).write(worker)) | {"novelty": 1}
+    connection.hset(WORKERS, "w", json.dumps(told))
+
+    assert Roster(connection).present() == [worker]
