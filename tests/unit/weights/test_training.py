@@ -1,13 +1,12 @@
-"""Training: Muon orthogonalises, the budget counts, and a stopped run goes on bit for bit."""
+"""Training: Muon orthogonalises, and a stopped run goes on bit for bit."""
 
 import random
-from datetime import timedelta
 
 import pytest
 import torch
 
 from worker.weights.recipe.autoencoder import AutoencoderPhase, draw_batch, mean_latents
-from worker.weights.recipe.budget import Budget, learning_rate
+from worker.weights.recipe.loop import learning_rate
 from worker.weights.recipe.model import new_autoencoder
 from worker.weights.recipe.muon import fused_rows, orthogonalise
 from worker.weights.recipe.pool import Encoder
@@ -30,17 +29,6 @@ def test_a_fused_projection_is_split_into_its_matrices():
     fused = torch.nn.Parameter(torch.empty(3 * 8 + 2 * 24, 8))
 
     assert fused_rows("attn.to_qkv_mlp_proj.weight", fused) == (8, 8, 8, 24, 24)
-
-
-def test_the_budget_counts_only_training():
-    """Time between pause and tick counts, time before pause does not."""
-    times = iter([0.0, 10.0, 70.0, 80.0])
-    budget = Budget(total=timedelta(seconds=40), clock_s=lambda: next(times))
-    budget.tick()
-    budget.pause()
-    budget.tick()
-
-    assert (budget.progress, budget.is_spent) == (0.5, False)
 
 
 def test_the_rate_warms_up_stays_and_falls():
@@ -67,11 +55,11 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
     autoencoder = new_autoencoder().eval()
     device = torch.device("cpu")
 
-    def run(folder, most_steps, goes_on_from=None):
+    def run(folder, stop_after, goes_on_from=None):
         folder.mkdir(exist_ok=True)
         phase = TransformerPhase(
             folder=folder,
-            minutes=60,
+            steps=9_000,
             seed=0,
             device=device,
             encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=device),
@@ -79,7 +67,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
             resume=True,
             batch=2,
             capacity=4,
-            most_steps=most_steps,
+            stop_after=stop_after,
             goes_on_from=goes_on_from,
             report=lambda _: None,
         )
@@ -111,11 +99,11 @@ def test_training_the_decoder_leaves_the_latents(tmp_path):
     autoencoder = new_autoencoder().eval().requires_grad_(False)
     phase = AutoencoderPhase(
         folder=tmp_path,
-        minutes=60,
+        steps=9_000,
         seed=0,
         device=torch.device("cpu"),
         only_decoder_of=autoencoder,
-        most_steps=2,
+        stop_after=2,
         report=lambda _: None,
     )
     trained = phase.train()

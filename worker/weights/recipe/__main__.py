@@ -4,9 +4,13 @@ import argparse
 import os
 import random
 import sys
-from dataclasses import dataclass, replace
+import time
+from contextlib import redirect_stderr
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from tqdm import tqdm
@@ -23,13 +27,21 @@ from worker.weights.recipe.tokenizer import new_tokenizer
 from worker.weights.recipe.transformer import Networks, TransformerPhase, mean_of
 from worker.weights.recipe.world import Sampler
 
-# of the minutes, each going on from the one before; the decoder learns on once the transformer has learned the latents
-AUTOENCODER_SHARE = 0.2
-TRANSFORMER_SHARE = 0.5
-TRANSFORMER_AGAIN_SHARE = 0.1
-DECODER_SHARE = 0.2
-DEFAULT_MINUTES = {"cuda": 30.0, "cpu": 480.0}
-EVALUATION_MINUTES = {"cuda": 3, "cpu": 12}
+REHEARSED_STEPS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """How many steps each phase takes; each goes on from the one before."""
+
+    autoencoder: int = 2_000
+    transformer: int = 13_000
+    transformer_again: int = 2_000
+    decoder: int = 4_000  # which learns on once the transformer has learned the latents
+
+    def scaled(self, scale: float) -> "Steps":
+        """Give so much more or less of each, at least one."""
+        return Steps(**{name: max(1, round(steps * scale)) for name, steps in asdict(self).items()})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +50,7 @@ class Recipe:
 
     out: Path
     state: Path
-    minutes: float
+    steps: Steps
     seed: int
     device: torch.device
     resume: bool
@@ -50,25 +62,29 @@ class Recipe:
         self.state.mkdir(parents=True, exist_ok=True)
         tokenizer = self._tokenizer()
         autoencoder = self._autoencoder()
-        phase = TransformerPhase(
-            folder=self.state,
-            minutes=self.minutes * TRANSFORMER_SHARE,
-            seed=self.seed,
-            device=self.device,
-            encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=self.device),
-            vocabulary=len(tokenizer),
-            resume=self.resume,
-            batch=256 if self.device.type == "cuda" else 64,
-            compiled=self.compiled,
-            report=tqdm.write,
+        phase = replace(
+            self._transformer_phase(autoencoder, tokenizer),
             on_save=lambda networks, _: self._look(networks, autoencoder, tokenizer),
         )
         first = phase.train()
-        minutes = self.minutes * TRANSFORMER_AGAIN_SHARE
-        second = replace(phase, goes_on_from=first, minutes=minutes).train()
-        networks = mean_of(first, second)
+        again = replace(phase, goes_on_from=first, steps=self.steps.transformer_again)
+        networks = mean_of(first, again.train())
         self._write(networks, self._with_decoder(autoencoder), tokenizer)
         evaluate(self.out, self.device, facts=self._facts(), share=self.share)
+
+    def estimate(self) -> timedelta:
+        """Tell from a few steps how long all of them will take here, without the evaluation."""
+        with TemporaryDirectory() as folder, redirect_stderr(StringIO()):  # no bars of these
+            rehearsal = replace(self, state=Path(folder), resume=False, compiled=False)
+            pictures = replace(rehearsal._autoencoder_phase(1), report=_keep_quiet)  # noqa: SLF001  its own class
+            tokens = replace(
+                rehearsal._transformer_phase(new_autoencoder().to(self.device), new_tokenizer()),  # noqa: SLF001  the same
+                capacity=REHEARSED_STEPS,
+                report=_keep_quiet,
+            )
+            seconds = (self.steps.autoencoder + self.steps.decoder) * _seconds_a_step(pictures)
+            steps = self.steps.transformer + self.steps.transformer_again
+            return timedelta(seconds=round(seconds + steps * _seconds_a_step(tokens)))
 
     def _tokenizer(self) -> Tokenizer:
         kept = self.state / "tokenizer"
@@ -84,25 +100,40 @@ class Recipe:
             autoencoder = new_autoencoder().to(self.device)
             autoencoder.load_state_dict(torch.load(done, map_location=self.device))
         else:
-            autoencoder = self._autoencoder_phase(AUTOENCODER_SHARE).train()
+            autoencoder = self._autoencoder_phase(self.steps.autoencoder).train()
             set_statistics(autoencoder, self.device)
             torch.save(autoencoder.state_dict(), done)
         return autoencoder.eval().requires_grad_(False)
 
     def _with_decoder(self, autoencoder: Autoencoder) -> Autoencoder:
         """Train its decoder further; the latents stay what the transformer has learned."""
-        return self._autoencoder_phase(DECODER_SHARE, only_decoder_of=autoencoder).train()
+        return self._autoencoder_phase(self.steps.decoder, only_decoder_of=autoencoder).train()
 
     def _autoencoder_phase(
-        self, share: float, *, only_decoder_of: Autoencoder | None = None
+        self, steps: int, *, only_decoder_of: Autoencoder | None = None
     ) -> AutoencoderPhase:
         return AutoencoderPhase(
             folder=self.state,
-            minutes=self.minutes * share,
+            steps=steps,
             seed=self.seed,
             device=self.device,
             only_decoder_of=only_decoder_of,
             resume=self.resume,
+            report=tqdm.write,
+        )
+
+    def _transformer_phase(
+        self, autoencoder: Autoencoder, tokenizer: Tokenizer
+    ) -> TransformerPhase:
+        return TransformerPhase(
+            folder=self.state,
+            steps=self.steps.transformer,
+            seed=self.seed,
+            device=self.device,
+            encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=self.device),
+            vocabulary=len(tokenizer),
+            resume=self.resume,
+            compiled=self.compiled,
             report=tqdm.write,
         )
 
@@ -126,10 +157,26 @@ class Recipe:
 
     def _facts(self) -> dict[str, str]:
         return {
-            "time": f"{self.minutes:.0f} minutes, two fifths of them for the autoencoder",
+            "steps": f"{self.steps.autoencoder:,} of the autoencoder, {self.steps.decoder:,} more of its decoder, "
+            f"{self.steps.transformer:,} of transformer and text encoder, "
+            f"{self.steps.transformer_again:,} more from their end",
             "device": describe_device(self.device),
             "seed": str(self.seed),
         }
+
+
+def _keep_quiet(_: str) -> None:
+    """Report nothing."""
+
+
+def _seconds_a_step(phase: AutoencoderPhase | TransformerPhase) -> float:
+    def seconds(steps: int) -> float:
+        began_s = time.monotonic()
+        replace(phase, steps=steps).train()
+        return time.monotonic() - began_s
+
+    seconds(1)  # the first of all sets much up
+    return (seconds(1 + REHEARSED_STEPS) - seconds(1)) / REHEARSED_STEPS
 
 
 def describe_device(device: torch.device) -> str:
@@ -158,7 +205,7 @@ def main() -> None:
     parser.add_argument(
         "--state", type=Path, default=Path("build/weights/state"), help="where --resume looks"
     )
-    parser.add_argument("--minutes", type=float, help="of training; 30 on a GPU, 480 on a CPU")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the steps; 0.01 is a trial")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="only measure this folder")
@@ -171,19 +218,21 @@ def main() -> None:
         facts = dict(fact.split("=", 1) for fact in args.facts)
         evaluate(args.evaluate, device, facts=facts, share=args.share)
         return
-    minutes = args.minutes or DEFAULT_MINUTES[device.type]
-    total = timedelta(minutes=minutes + EVALUATION_MINUTES[device.type])
-    sys.stdout.write(f"on {describe_device(device)}: about {total} with the evaluation\n")
-    Recipe(
+    recipe = Recipe(
         out=args.out,
         state=args.state,
-        minutes=minutes,
+        steps=Steps().scaled(args.scale),
         seed=args.seed,
         device=device,
         resume=args.resume,
         compiled=not args.no_compile,
         share=args.share,
-    ).run()
+    )
+    sys.stdout.write(f"on {describe_device(device)}: about ")
+    sys.stdout.flush()
+    sys.stdout.write(f"{recipe.estimate()} for all steps, and some minutes to measure\n")
+    sys.stdout.flush()
+    recipe.run()
 
 
 if __name__ == "__main__":

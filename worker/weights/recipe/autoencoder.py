@@ -76,16 +76,16 @@ class AutoencoderPhase:
     """One run of autoencoder training."""
 
     folder: Path
-    minutes: float
+    steps: int
     seed: int
     device: torch.device
     only_decoder_of: Autoencoder | None = None  # its latents stay, so that others may learn them
     resume: bool = False
-    most_steps: int | None = None
+    stop_after: int | None = None  # steps
     report: Callable[[str], None] = print
 
     def train(self) -> Autoencoder:
-        """Train until the minutes are over, and give the averaged autoencoder."""
+        """Take the steps that are left, and give the averaged autoencoder."""
         torch.manual_seed(self.seed)
         rng = random.Random(self.seed)  # noqa: S311  not for secrets
         autoencoder = copy.deepcopy(self.only_decoder_of or new_autoencoder())
@@ -103,7 +103,7 @@ class AutoencoderPhase:
         )
         loop = Loop(
             path=self.folder / ("decoder.pt" if self.only_decoder_of else "autoencoder.pt"),
-            minutes=self.minutes,
+            steps=self.steps,
             parts={"model": autoencoder, "average": averaged},
             optimisers=((muon, MUON_LR), (adam, ADAM_LR)),
             average=Average(
@@ -113,7 +113,7 @@ class AutoencoderPhase:
             ),
             rng=rng,
             report=self.report,
-            most_steps=self.most_steps,
+            stop_after=self.stop_after,
         )
         if self.resume:
             loop.resume(self.device)

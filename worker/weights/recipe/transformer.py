@@ -67,10 +67,14 @@ class Networks:
 
 def new_networks(vocabulary: int, device: torch.device) -> Networks:
     """Build the networks, untrained."""
-    return Networks(
-        transformer=new_transformer().to(device),
-        text_encoder=new_text_encoder(vocabulary).to(device),
-    )
+    transformer = new_transformer().to(device)
+    text_encoder = new_text_encoder(vocabulary).to(device)
+    if (
+        device.type == "cpu"
+    ):  # where learning through plain attention is faster than through the fused one
+        transformer.set_attention_backend("_native_math")
+        text_encoder.set_attn_implementation("eager")
+    return Networks(transformer=transformer, text_encoder=text_encoder)
 
 
 def mean_of(one: Networks, other: Networks) -> Networks:
@@ -194,7 +198,7 @@ class TransformerPhase:
     """One run of transformer training; `on_save` gets the averaged networks every few minutes."""
 
     folder: Path
-    minutes: float
+    steps: int
     seed: int
     device: torch.device
     encoder: Encoder
@@ -202,14 +206,14 @@ class TransformerPhase:
     resume: bool = False
     batch: int = 64
     capacity: int = 4096
-    most_steps: int | None = None
+    stop_after: int | None = None  # steps
     compiled: bool = False
     goes_on_from: Networks | None = None  # what a run before this one gave
     report: Callable[[str], None] = print
     on_save: Callable[[Networks, int], str] = lambda _networks, _steps: ""
 
     def train(self) -> Networks:
-        """Train until the minutes are over, and give the averaged networks."""
+        """Take the steps that are left, and give the averaged networks."""
         again = self.goes_on_from is not None
         seed = self.seed + 1 if again else self.seed  # to see other scenes
         torch.manual_seed(seed)
@@ -225,7 +229,7 @@ class TransformerPhase:
         )
         loop = Loop(
             path=self.folder / ("transformer.again.pt" if again else "transformer.pt"),
-            minutes=self.minutes,
+            steps=self.steps,
             parts={
                 "transformer": networks.transformer,
                 "text_encoder": networks.text_encoder,
@@ -238,7 +242,7 @@ class TransformerPhase:
             ),
             rng=rng,
             report=self.report,
-            most_steps=self.most_steps,
+            stop_after=self.stop_after,
         )
         if self.resume:
             loop.resume(self.device)
