@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from worker.engines import (
     Tuning,
 )
 from worker.engines.attention import NATIVE, choose_attention
+from worker.engines.call import draw_pixels, draw_sketch
 from worker.engines.canvas import Canvas
 from worker.engines.compilation import compile_model, uncompile_model
 from worker.engines.device import (
@@ -48,8 +48,8 @@ from worker.engines.placement import (
     pictures_at_once,
     sizes_of,
 )
-from worker.engines.preparation import Preparation, Prepared
-from worker.engines.previews import allow_previews, can_preview, draw_preview
+from worker.engines.preparation import Preparation
+from worker.engines.previews import allow_previews
 from worker.engines.quantization import (
     RECIPES,
     Recipe,
@@ -205,21 +205,10 @@ class Flux2Klein:
         quantize(transformer, recipe)
 
     def _sketch(self) -> torch.Tensor:
-        """Give the latents of a picture after two steps: both ends of what the model is asked."""
-        width, height = self._sketch_size()
         with translated_errors(), self._without_gradients():
-            latents: torch.Tensor = self._pipe(
-                prompt_embeds=self._texts.embed(PROMPT).embeds,
-                width=width,
-                height=height,
-                num_inference_steps=2,
-                guidance_scale=1.0,
-                generator=torch.Generator("cpu").manual_seed(0),
-                output_type="latent",
-                max_sequence_length=self._manifest.max_sequence_length,
-                text_encoder_out_layers=self._manifest.text_encoder_out_layers,
-            ).images
-        return latents.float().cpu()
+            return draw_sketch(
+                self._pipe, self._manifest, self._texts.embed(PROMPT), self._sketch_size()
+            )
 
     def _sketch_size(self) -> tuple[int, int]:
         """Give the size that is warmed up first: compiled, it has code of its own."""
@@ -233,8 +222,7 @@ class Flux2Klein:
         """Draw the order, one image after the other, so that each depends on its own seed alone.
 
         See `worker.engines.Engine.generate`. Where memory runs out, what is kept for later orders is
-        freed and the order drawn once more; so it is where the output is no picture. Noise comes
-        from CPU generators: the same seed gives the same noise on every device.
+        freed and the order drawn once more; so it is where the output is no picture.
         """
         heard = 0
 
@@ -259,7 +247,8 @@ class Flux2Klein:
         with self._one_at_a_time, translated_errors(), self._without_gradients():
             prepared = self._preparation.of(orders, self._guidance(orders[0]))
             with Steps(lambda step: on_step(step, steps), self._mark) as told:
-                drawn = self._call(prepared, [_noise(order.seeds[0]) for order in orders], told)
+                seeds = [order.seeds[0] for order in orders]
+                drawn = draw_pixels(self._pipe, prepared, seeds, told)
                 pictures = [_picture_or_none(pixels) for pixels in drawn]
         generate_s = time.perf_counter() - started
         return tuple(
@@ -282,8 +271,8 @@ class Flux2Klein:
             for index, seed in enumerate(order.seeds):
                 before = index * order.steps
                 with Steps(lambda step, k=before: on_step(k + step, count), self._mark) as told:  # type: ignore[misc]  # a default
-                    pixels = self._call(prepared, _noise(seed), told, on_preview)[0]
-                    pictures.append(scale(to_picture(pixels), *prepared.size))
+                    drawn = draw_pixels(self._pipe, prepared, [seed], told, on_preview)
+                    pictures.append(scale(to_picture(drawn[0]), *prepared.size))
         return Result(
             pictures=tuple(pictures),
             notes=prepared.notes[0],
@@ -292,36 +281,6 @@ class Flux2Klein:
 
     def _guidance(self, order: Order) -> float:
         return 1.0 if self.checkpoint.distilled else order.guidance
-
-    def _call(
-        self, prepared: Prepared, noise: Any, told: Steps, on_preview: OnPreview | None = None
-    ) -> Any:
-        """Call the pipeline, and give the pixels, which the device may still be drawing."""
-        steps = prepared.told["num_inference_steps"]
-
-        def after_step(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            is_last = step + 1 == steps  # then comes the picture itself
-            if on_preview is None or is_last or not can_preview(self._pipe, tensors):
-                told.queued(step + 1)
-                return {}
-            told.queued(
-                step + 1,
-                lambda: on_preview(draw_preview(self._pipe, step, tensors, prepared.render)),
-            )
-            return {}
-
-        return self._pipe(
-            **prepared.told,
-            generator=noise,
-            callback_on_step_end=after_step,
-            callback_on_step_end_tensor_inputs=["latents", "noise_pred"]
-            if on_preview is not None
-            else ["latents"],
-        ).images
-
-
-def _noise(seed: int) -> torch.Generator:
-    return torch.Generator("cpu").manual_seed(seed % 2**64)
 
 
 def _picture_or_none(pixels: torch.Tensor) -> Picture | None:

@@ -27,12 +27,17 @@ def choose_dtype(device: torch.device, folder: WeightsFolder) -> torch.dtype:
     return torch.float32 if folder.size_bytes < _SMALL_BYTES else torch.bfloat16
 
 
-def load_pipeline(folder: WeightsFolder, dtype: torch.dtype) -> Any:
-    """Give the pipeline in host memory, its text encoder cut; Any because diffusers has no types."""
+def quiet_libraries() -> None:
+    """Keep the libraries' own bars and remarks out of what is told."""
     for library in (diffusers, transformers):
         library_logging: Any = library.utils.logging
         library_logging.set_verbosity_error()
         library_logging.disable_progress_bar()
+
+
+def load_pipeline(folder: WeightsFolder, dtype: torch.dtype) -> Any:
+    """Give the pipeline in host memory, its text encoder cut; Any because diffusers has no types."""
+    quiet_libraries()
     pipeline_class: Any = Flux2KleinPipeline
     try:
         pipe = pipeline_class.from_pretrained(

@@ -1,0 +1,66 @@
+"""One call of the pipeline: what it is asked, what it tells on its way, and what it gives."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from worker.engines import OnPreview
+from worker.engines.manifest import Manifest
+from worker.engines.preparation import Prepared
+from worker.engines.previews import can_preview, draw_preview
+from worker.engines.steps import Steps
+from worker.engines.text_encoder import Embedded
+
+
+def draw_pixels(
+    pipe: Any,
+    prepared: Prepared,
+    seeds: Sequence[int],
+    told: Steps,
+    on_preview: OnPreview | None = None,
+) -> Any:
+    """Draw a picture for each seed, and give the pixels, which the device may still be drawing.
+
+    Noise comes from CPU generators: the same seed gives the same noise on every device.
+    """
+    steps = prepared.told["num_inference_steps"]
+
+    def after_step(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        is_last = step + 1 == steps  # then comes the picture itself
+        if on_preview is None or is_last or not can_preview(pipe, tensors):
+            told.queued(step + 1)
+            return {}
+        told.queued(
+            step + 1,
+            lambda: on_preview(draw_preview(pipe, step, tensors, prepared.render)),
+        )
+        return {}
+
+    return pipe(
+        **prepared.told,
+        generator=[torch.Generator("cpu").manual_seed(seed % 2**64) for seed in seeds],
+        callback_on_step_end=after_step,
+        callback_on_step_end_tensor_inputs=["latents", "noise_pred"]
+        if on_preview is not None
+        else ["latents"],
+    ).images
+
+
+def draw_sketch(
+    pipe: Any, manifest: Manifest, text: Embedded, size: tuple[int, int]
+) -> torch.Tensor:
+    """Give the latents of a picture after two steps: both ends of what the model is asked."""
+    width, height = size
+    latents: torch.Tensor = pipe(
+        prompt_embeds=text.embeds,
+        width=width,
+        height=height,
+        num_inference_steps=2,
+        guidance_scale=1.0,
+        generator=torch.Generator("cpu").manual_seed(0),
+        output_type="latent",
+        max_sequence_length=manifest.max_sequence_length,
+        text_encoder_out_layers=manifest.text_encoder_out_layers,
+    ).images
+    return latents.float().cpu()
