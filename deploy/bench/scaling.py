@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import math
 import os
 import subprocess
 import tempfile
@@ -154,7 +155,9 @@ def feeding_table(row: Row) -> str:
     lines = []
     for name in ("Redis", "api"):
         ms = row.cpu_s[name] * 1000
-        per_second = FULL / row.cpu_s[name]
+        per_second = (
+            FULL / row.cpu_s[name] if ms else math.inf
+        )  # a short run may use less than the clock's 10 ms
         lines.append(
             f"| {name} | {row.share[name]:.1%} | {ms:.2f} ms | {FULL:.0%} / {ms:.2f} ms = {per_second:.0f} pictures/s "
             f"| {per_second:.0f} | {per_second * 2:.0f} |"

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import fake_child
 from worker import wire
 from worker.child import Inbox, serve
 from worker.engines import (
     Cancelled,
-    Checkpoint,
     EngineFault,
     Lora,
     Order,
@@ -34,20 +34,6 @@ ORDER = Order(
     references=(b"\0one", b"", b"three" * 100_000),
     negative_prompt="no",
     loras=(Lora(path="a.safetensors", scale=-0.5), Lora(path="b.safetensors", scale=4)),
-)
-CHECKPOINT = Checkpoint(
-    name="n",
-    description="d",
-    licence="l",
-    revision="r",
-    distilled=True,
-    default_steps=4,
-    dtype="float32",
-    device="cpu",
-    max_sequence_length=512,
-    native_size=64,
-    largest_size=64,
-    render_scaled=False,
 )
 
 
@@ -85,7 +71,7 @@ class Several(Inbox):
 class FakeEngine:
     """An engine that raises what it was given, after one step."""
 
-    checkpoint = CHECKPOINT
+    checkpoint = fake_child.FakeEngine.checkpoint
 
     def __init__(self, error=None):
         self.error = error
@@ -130,7 +116,7 @@ def ends():
     [
         wire.Cancel(id="1"),
         wire.Loading(phase="weights"),
-        wire.Ready(checkpoint=CHECKPOINT, load_s=1.5),
+        wire.Ready(checkpoint=fake_child.FakeEngine.checkpoint, load_s=1.5),
         wire.Broken(message="no"),
         wire.Step(id="1", k=1, n=4),
         wire.Preview(id="1", width=1, height=2, pixels=b"\0\1\2\3\4\xff"),
