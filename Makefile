@@ -57,7 +57,7 @@ fuzz: .venv/.dev ## give every parser made-up bytes, with fresh seeds until the 
 soak: .venv/.dev ## ask for mixed predictions and watch the memory, into docs/performance.md (REQUESTS=500)
 	$(BIN)/python -m tests.soak --requests $(or $(REQUESTS),500)
 
-weights: .venv/.dev ## train the built-in model (hours on a CPU, minutes on a GPU)
+weights: .venv/.dev ## train the built-in model (2½ hours on two CPU cores)
 	$(BIN)/python -m worker.weights.recipe --out worker/weights/builtin --resume
 
 lock: .venv/.dev ## write requirements.lock anew from pyproject.toml

@@ -16,6 +16,8 @@ import torch
 from tqdm import tqdm
 from transformers import Qwen2Tokenizer
 
+from worker.engines.pipeline import quiet_libraries
+from worker.weights.recipe import checkpoint
 from worker.weights.recipe.autoencoder import AutoencoderPhase, set_statistics
 from worker.weights.recipe.card import write_card
 from worker.weights.recipe.evaluate import Evaluation, open_pipeline
@@ -24,10 +26,10 @@ from worker.weights.recipe.model import Autoencoder, Tokenizer, new_autoencoder
 from worker.weights.recipe.pool import Encoder
 from worker.weights.recipe.ship import write_folder
 from worker.weights.recipe.tokenizer import new_tokenizer
-from worker.weights.recipe.transformer import Networks, TransformerPhase, mean_of
+from worker.weights.recipe.transformer import BATCH, CAPACITY, Networks, TransformerPhase, mean_of
 from worker.weights.recipe.world import Sampler
 
-REHEARSED_STEPS = 5
+REHEARSED_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,7 @@ class Recipe:
         else:
             autoencoder = self._autoencoder_phase(self.steps.autoencoder).train()
             set_statistics(autoencoder, self.device)
-            torch.save(autoencoder.state_dict(), done)
+            checkpoint.write_whole(done, autoencoder.state_dict())
         return autoencoder.eval().requires_grad_(False)
 
     def _with_decoder(self, autoencoder: Autoencoder) -> Autoencoder:
@@ -133,6 +135,7 @@ class Recipe:
             encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=self.device),
             vocabulary=len(tokenizer),
             resume=self.resume,
+            capacity=min(CAPACITY, BATCH * self.steps.transformer),
             compiled=self.compiled,
             report=tqdm.write,
         )
@@ -175,8 +178,8 @@ def _seconds_a_step(phase: AutoencoderPhase | TransformerPhase) -> float:
         replace(phase, steps=steps).train()
         return time.monotonic() - began_s
 
-    seconds(1)  # the first of all sets much up
-    return (seconds(1 + REHEARSED_STEPS) - seconds(1)) / REHEARSED_STEPS
+    few = seconds(REHEARSED_STEPS // 4)  # the first are slower: they set much up
+    return (seconds(REHEARSED_STEPS) - few) / (REHEARSED_STEPS - REHEARSED_STEPS // 4)
 
 
 def describe_device(device: torch.device) -> str:
@@ -213,6 +216,7 @@ def main() -> None:
     parser.add_argument("--facts", nargs="*", default=[], metavar="NAME=VALUE", help="for the card")
     parser.add_argument("--no-compile", action="store_true", help="there is no C++ compiler")
     args = parser.parse_args()
+    quiet_libraries()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if args.evaluate:
         facts = dict(fact.split("=", 1) for fact in args.facts)
@@ -228,10 +232,11 @@ def main() -> None:
         compiled=not args.no_compile,
         share=args.share,
     )
-    sys.stdout.write(f"on {describe_device(device)}: about ")
-    sys.stdout.flush()
-    sys.stdout.write(f"{recipe.estimate()} for all steps, and some minutes to measure\n")
-    sys.stdout.flush()
+    if args.resume and args.state.exists():
+        tqdm.write(f"going on from what {args.state} holds")
+    else:
+        tqdm.write(f"timing a few steps on {describe_device(device)}")
+        tqdm.write(f"about {recipe.estimate()} for all steps here, and some minutes to measure")
     recipe.run()
 
 

@@ -18,13 +18,18 @@ class Stateful(Protocol):
 def save(
     path: Path, parts: dict[str, Stateful], rng: random.Random, numbers: dict[str, float]
 ) -> None:
-    """Write the parts, the state of chance and a few numbers, all or nothing."""
+    """Write the parts, the state of chance and a few numbers."""
     state = {
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "random": rng.getstate(),
         "torch": torch.get_rng_state(),
         "numbers": numbers,
     }
+    write_whole(path, state)
+
+
+def write_whole(path: Path, state: dict[str, Any]) -> None:
+    """Write a file that is there whole or not at all, whenever the process dies."""
     draft = path.with_suffix(".draft")
     torch.save(state, draft)
     os.replace(draft, path)  # noqa: PTH105  atomic, and says so

@@ -44,6 +44,8 @@ OTHER_CANVAS_SHARE = 0.2
 # From which share of the way one batch in how many is of edits: which of two things is meant takes longest to learn.
 EDIT_EVERY = {0.3: 4, 0.5: 2}
 TWO_REFERENCES_SHARE = 0.25
+BATCH = 64
+CAPACITY = 4096  # of the pool of examples
 STEPS = 4  # that the model is to be good at
 AT_STEPS_SHARE = 0.75  # of the times; the rest lies anywhere, for those who ask for other steps
 LOWEST_U = 0.04  # before the shift; few-step schedules never look below
@@ -204,8 +206,8 @@ class TransformerPhase:
     encoder: Encoder
     vocabulary: int
     resume: bool = False
-    batch: int = 64
-    capacity: int = 4096
+    batch: int = BATCH
+    capacity: int = CAPACITY
     stop_after: int | None = None  # steps
     compiled: bool = False
     goes_on_from: Networks | None = None  # what a run before this one gave

@@ -1,0 +1,40 @@
+"""The recipe of the built-in model, as one command that is killed half-way and taken up again; it learns next to nothing."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+STEPS = 0.0005  # of those that the built-in model takes
+SAMPLES = 0.002  # of those that it is measured by
+
+
+@pytest.mark.timeout(240)
+def test_a_recipe_that_was_killed_goes_on(tmp_path):
+    """It says how long it takes, keeps the phases that are done, and writes and measures the folder."""
+    command = [
+        *(sys.executable, "-m", "worker.weights.recipe", "--no-compile", "--resume"),
+        *("--out", tmp_path / "out", "--state", tmp_path / "state"),
+        *("--scale", str(STEPS), "--share", str(SAMPLES)),
+    ]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}  # the other tests want the cores too
+    done = tmp_path / "state" / "autoencoder.done.pt"
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as first:
+        while not done.exists() and first.poll() is None:
+            time.sleep(0.1)
+        first.kill()
+        assert b"for all steps here" in first.communicate()[0]
+    assert first.returncode == -9
+    written = done.stat().st_mtime_ns
+
+    second = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    assert second.returncode == 0, second.stderr
+    assert "going on from" in second.stdout
+    assert "transformer.again: 1 of 1 steps" in second.stdout
+    assert done.stat().st_mtime_ns == written
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "- steps: 1 of the autoencoder, 2 more of its decoder, 6 of transformer" in card
+    assert "one object | " in card
