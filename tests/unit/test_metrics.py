@@ -10,6 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import REGISTRY, generate_latest
 
 from app.api.metrics import open_system
@@ -86,6 +89,25 @@ def test_prometheus_understands_every_panel(tmp_path):
     rules.write_text(json.dumps({"groups": [{"name": "panels", "rules": recorded}]}))
 
     promtool("check", "rules", rules)
+
+
+def test_grafana_knows_every_field_of_the_dashboard():
+    """Its own models read each field and give it back, the options of the panels included."""
+    register_default_plugins()
+    given_back = JSONEncoder().encode(Dashboard.from_json(DASHBOARD))
+
+    assert differing(DASHBOARD, json.loads(given_back)) == []
+
+
+def differing(value, other, path="dashboard"):
+    """Where `other` lacks what `value` has; it may have more."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        parts = [(f".{name}", part, other.get(name)) for name, part in value.items()]
+    elif isinstance(value, list) and isinstance(other, list) and len(value) == len(other):
+        parts = [(f"[{k}]", value[k], other[k]) for k in range(len(value))]
+    else:
+        return [] if value == other else [path]
+    return [found for at, part, back in parts for found in differing(part, back, path + at)]
 
 
 def test_the_system_is_shown_as_it_is_counted():
