@@ -13,14 +13,6 @@ from app.api.errors import BadBody, BodyTooLarge
 T = TypeVar("T")
 
 
-async def read_body(request: Request, largest_bytes: int) -> bytes:
-    """Read the whole body. Raises BodyTooLarge as soon as it is known to be."""
-    body = bytearray()
-    async for chunk in body_parts(request, largest_bytes):
-        body += chunk
-    return bytes(body)
-
-
 async def body_parts(request: Request, largest_bytes: int) -> AsyncGenerator[bytes, None]:
     """Read the body as it comes. Raises BodyTooLarge as soon as it is known to be."""
     told = request.headers.get("Content-Length", "")
@@ -36,7 +28,7 @@ async def body_parts(request: Request, largest_bytes: int) -> AsyncGenerator[byt
 
 async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:
     """Read a body that is a JSON object. Raises BadBody or BodyTooLarge."""
-    body = await read_body(request, largest_bytes)
+    body = b"".join([part async for part in body_parts(request, largest_bytes)])
     try:
         given = from_json(body, allow_inf_nan=False)
     except ValueError as exc:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
-from app.api.connection import read_body
+from app.api.connection import read_json
 from app.api.errors import BadRequest
 from app.dialects.dependencies import PicturesOf, ServiceOf, shower, wait_for_end
 from app.dialects.eachlabs import bodies, wire
@@ -36,7 +36,7 @@ async def _view(request: Request, pictures: PicturesOf) -> wire.View:
 
 
 async def _body(request: Request) -> bodies.CreateBody:
-    return wire.parse_create(await read_body(request, request.app.state.body_max_bytes))
+    return wire.parse_create(await read_json(request, request.app.state.body_max_bytes))
 
 
 ViewOf = Annotated[wire.View, Depends(_view)]

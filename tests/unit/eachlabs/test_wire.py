@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.api.errors import BadBody, BadRequest
+from app.api.errors import BadRequest
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.output import classification_of
 from app.dialects.eachlabs.wire import (
@@ -240,76 +240,59 @@ def test_a_line_of_the_history_before_the_end():
 def test_a_create_is_read():
     """Model and input are kept, unknown and legacy fields ignored."""
     read = parse_create(
-        b'{"model": "m", "input": {"prompt": "x", "seed": 12345678901234567890123},'
-        b' "version": [1], "webhook_url": "", "more": 1}'
+        {
+            "model": "m",
+            "input": {"prompt": "x", "seed": 12345678901234567890123},
+            "version": [1],
+            "webhook_url": "",
+            "more": 1,
+        }
     )
 
     assert (read.model, read.input["prompt"]) == ("m", "x")
     assert read.input["seed"] == 12345678901234567890123
 
 
-@pytest.mark.parametrize("url", [b'""', b"null"])
+@pytest.mark.parametrize("url", ["", None])
 def test_an_empty_webhook_is_none(url):
     """An empty string and null mean that nobody wants to be called."""
-    assert not parse_create(b'{"model":"m","input":{},"webhook_url":' + url + b"}").webhook_url
+    assert not parse_create({"model": "m", "input": {}, "webhook_url": url}).webhook_url
 
 
 @pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"nonsense",
-        b"[]",
-        b'"x"',
-        b"null",
-        b"5",
-        b'{"model":"m","input":{}',
-        b'{"model":"m","input":{"x":NaN}}',
-        b'{"model":"m","input":{"x":"\\ud800"}}',
-        b'{"model":"\xff"}',
-        b'{"a":' * 5000,
-    ],
+    "given", [{}, {"model": ""}, {"model": None, "input": {}}, {"input": {"prompt": "x"}}]
 )
-def test_what_is_not_a_json_object(body):
-    """Text, scalars, cut-off, endlessly nested and wrongly encoded bodies are bad bodies."""
-    with pytest.raises(BadBody):
-        parse_create(body)
-
-
-@pytest.mark.parametrize(
-    "body", [b"{}", b'{"model":""}', b'{"model":null,"input":{}}', b'{"input":{"prompt":"x"}}']
-)
-def test_a_model_is_required(body):
+def test_a_model_is_required(given):
     """Without a model the error is the hosted one."""
     with pytest.raises(BadRequest) as refused:
-        parse_create(body)
+        parse_create(given)
 
     assert refused.value.error == "model field is required"
 
 
 @pytest.mark.parametrize(
-    ("body", "field"),
+    ("given", "field"),
     [
-        (b'{"model":"m"}', "input"),
-        (b'{"model":"m","input":null}', "input"),
-        (b'{"model":"m","input":[]}', "input"),
-        (b'{"model":5,"input":{}}', "model"),
-        (b'{"model":"m","input":{},"webhook_url":5}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_url":"ftp://x.test"}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_url":"https://"}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_url":"https://a:b@x.test"}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_url":"https://x.test:99999"}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_url":"x.test"}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_url":"https://[x"}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_url":"https://x.test/a b"}', "webhook_url"),
-        (b'{"model":"m","input":{},"webhook_secret":"a\\nb"}', "webhook_secret"),
-        (b'{"model":"m","input":{},"webhook_secret":5}', "webhook_secret"),
+        ({"model": "m"}, "input"),
+        ({"model": "m", "input": None}, "input"),
+        ({"model": "m", "input": []}, "input"),
+        ({"model": 5, "input": {}}, "model"),
+        ({"model": "m", "input": {}, "webhook_url": 5}, "webhook_url"),
+        ({"model": "m", "input": {}, "webhook_url": "ftp://x.test"}, "webhook_url"),
+        ({"model": "m", "input": {}, "webhook_url": "https://"}, "webhook_url"),
+        ({"model": "m", "input": {}, "webhook_url": "https://a:b@x.test"}, "webhook_url"),
+        ({"model": "m", "input": {}, "webhook_url": "https://x.test:99999"}, "webhook_url"),
+        ({"model": "m", "input": {}, "webhook_url": "x.test"}, "webhook_url"),
+        ({"model": "m", "input": {}, "webhook_url": "https://[x"}, "webhook_url"),
+        ({"model": "m", "input": {}, "webhook_url": "https://x.test/a b"}, "webhook_url"),
+        ({"model": "m", "input": {}, "webhook_secret": "a\nb"}, "webhook_secret"),
+        ({"model": "m", "input": {}, "webhook_secret": 5}, "webhook_secret"),
     ],
 )
-def test_wrong_fields_are_named(body, field):
+def test_wrong_fields_are_named(given, field):
     """A field of the wrong type, and a webhook that can never be called, are refused by name."""
     with pytest.raises(InvalidInput) as refused:
-        parse_create(body)
+        parse_create(given)
 
     assert [problem.field for problem in refused.value.problems] == [field]
 
