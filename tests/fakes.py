@@ -1,11 +1,8 @@
-"""Stand-ins for the outermost edges: an engine that does as told, a storage and a network that fail."""
+"""Stand-ins for the outermost edges: an engine that does as told, a storage that fails."""
 
-import select
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -155,66 +152,3 @@ class FailingStorage:
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path | str:
         """Locate."""
         return self._inner.locate(key, verb)
-
-
-class LossyNetwork:
-    """A proxy before Redis that can lose the reply to one command after Redis has carried it out."""
-
-    def __init__(self, listener: socket.socket, target: Path) -> None:
-        self._listener = listener
-        self._target = target
-        self._word: bytes | None = None
-        self._meanwhile: Callable[[], object] = lambda: None
-        self.lost = 0
-
-    def lose_reply_to(self, word: bytes, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Lose the reply to the next command that contains `word`; do something before the caller knows."""
-        self._word, self._meanwhile = word, meanwhile
-
-    def serve(self) -> None:
-        """Accept until the listener is closed."""
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._relay, args=(client,), daemon=True).start()
-
-    def _relay(self, client: socket.socket) -> None:
-        losing = False
-        with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(str(self._target))
-            while True:
-                readable, _, _ = select.select([client, server], [], [])
-                if client in readable:
-                    sent = client.recv(1 << 16)
-                    if not sent:
-                        return
-                    if self._word is not None and self._word in sent:
-                        self._word, losing = None, True
-                    server.sendall(sent)
-                if server in readable:
-                    reply = server.recv(1 << 16)
-                    if losing:
-                        self.lost += 1
-                        self._meanwhile()
-                        return
-                    if not reply:
-                        return
-                    client.sendall(reply)
-
-
-@contextmanager
-def lossy_network(target: Path, path: Path) -> Iterator[LossyNetwork]:
-    """Listen on `path` for what goes to the Redis at `target`."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        network = LossyNetwork(listener, target)
-        thread = threading.Thread(target=network.serve, daemon=True)
-        thread.start()
-        try:
-            yield network
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()

@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from tests.fake_child import FakeEngine
 from worker.child import main
-from worker.engines import Checkpoint, OnPreview, OnStep, Order, Result, Say, Tuning
+from worker.engines import OnPreview, OnStep, Order, Result, Say, Tuning
 
 STEP_S = 0.25
 
@@ -16,19 +18,10 @@ STEP_S = 0.25
 class FixedEngine:
     """Sleeps through its steps and gives black pictures."""
 
-    checkpoint = Checkpoint(
+    checkpoint = replace(
+        FakeEngine.checkpoint,
         name="fixed",
         description="no model: every step takes a quarter of a second",
-        licence="Apache-2.0",
-        revision="0",
-        distilled=True,
-        default_steps=4,
-        dtype="float32",
-        device="cpu",
-        max_sequence_length=512,
-        native_size=64,
-        largest_size=2048,
-        render_scaled=False,
     )
 
     def warm_up(self) -> None:

@@ -16,6 +16,8 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 import uvicorn
 from fastapi import FastAPI
 
+from app.main import create_app
+from app.settings import Settings
 from tests.acceptance.asking import until
 
 STARTED_S = 60
@@ -116,14 +118,18 @@ def running_klein(weights: Path, **settings: str) -> Iterator[Klein]:
 
 
 @contextmanager
-def served(app: FastAPI, listener: socket.socket) -> Iterator[None]:
-    """Serve an app in this process, so that the test can look inside."""
+def served(redis_url: str, data: Path) -> Iterator[tuple[FastAPI, httpx.Client]]:
+    """Serve an app in this process, so that the test can look inside; give it with a client."""
+    app = create_app(Settings(data=data, redis_url=redis_url, api_keys=("k",)))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        until(lambda: server.started)
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            until(lambda: server.started)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            with httpx.Client(base_url=url, headers={"X-API-Key": "k"}, trust_env=False) as client:
+                yield app, client
+        finally:
+            server.should_exit = True
+            thread.join()

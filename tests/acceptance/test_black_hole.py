@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.acceptance.asking import create, get, order, ready_client, until
-from tests.black_hole import BlackHole, black_hole
 from tests.chaos.system import System, running_system
+from tests.network import BlackHole, black_hole
 from tests.receiver import running_receiver
 
 pytestmark = pytest.mark.timeout(120)

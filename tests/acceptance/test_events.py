@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -14,8 +13,6 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.main import create_app
-from app.settings import Settings
 from tests.acceptance.asking import create, fetch, get, until
 from tests.acceptance.klein import Klein, served
 from tests.redis_server import RedisServer
@@ -141,17 +138,8 @@ def test_silence_is_filled_and_who_leaves_is_forgotten(
 ) -> None:
     """While nothing happens comments keep the stream open; a client that hangs up frees its place."""
     monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.05)  # FastAPI has no setting for it
-    app = create_app(Settings(data=tmp_path, redis_url=redis_server.url, api_keys=("k",)))
-    watch = app.state.service.watch
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        served(app, listener),
-        httpx.Client(
-            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
-            headers={"X-API-Key": "k"},
-            trust_env=False,
-        ) as client,
-    ):
+    with served(redis_server.url, tmp_path) as (app, client):
+        watch = app.state.service.watch
         path = f"/v1/prediction/{create(client)}/events"
         with client.stream("GET", path) as answer:
             lines = answer.iter_lines()

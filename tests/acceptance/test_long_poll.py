@@ -8,8 +8,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.main import create_app
-from app.settings import Settings
 from tests.acceptance.asking import create, get, order, until
 from tests.acceptance.klein import served
 from tests.redis_server import RedisServer
@@ -84,23 +82,13 @@ def test_a_cancel_ends_the_wait(client: httpx.Client, busy: str) -> None:
 @pytest.mark.usefixtures("connection")  # an empty Redis
 def test_a_client_that_hangs_up_is_forgotten(redis_server: RedisServer, tmp_path: Path) -> None:
     """The waiter of a client that has gone away is freed while the prediction still runs."""
-    settings = Settings(data=tmp_path, redis_url=redis_server.url, api_keys=("k",))
-    app = create_app(settings)
-    watch = app.state.service.watch
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        served(app, listener),
-        httpx.Client(
-            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
-            headers={"X-API-Key": "k"},
-            trust_env=False,
-        ) as client,
-    ):
+    with served(redis_server.url, tmp_path) as (app, client):
+        watch = app.state.service.watch
         prediction_id = create(client)
         paths = [f"/v1/prediction/{prediction_id}?wait=60", "/v1/prediction/run"]
         leavers = []
         for method, path in zip(("GET", "POST"), paths, strict=True):
-            leaver = socket.create_connection(listener.getsockname())
+            leaver = socket.create_connection((client.base_url.host, client.base_url.port))
             body = httpx.Request(method, "http://h", json=order()).content
             head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nX-API-Key: k\r\nContent-Length: {len(body)}\r\n\r\n"
             leaver.sendall(head.encode() + body)

@@ -20,7 +20,6 @@ from tests.fakes import ScriptedEngine, a_prediction, a_store, eventually, lapse
 from tests.rig import QUEUE, Rig
 from worker import supervise
 from worker.batches import Batches
-from worker.supervise import EngineChild
 
 KIND = CheckpointKind.DISTILLED
 SIZE = {"width": 64, "height": 64}
@@ -174,15 +173,6 @@ def test_who_was_taken_and_never_drawn_comes_back(connection):
     make_due(connection, "q")
     Upkeep(a_store(connection), Queues(connection), None).reconcile()  # type: ignore[arg-type]  # stores nothing
     assert Queues(connection).take(KIND) == "q"
-
-
-@pytest.fixture(scope="module")
-def child(tmp_path_factory):
-    with EngineChild(
-        tmp_path_factory.mktemp("weights"), module="tests.fake_child", on_line=lambda _: None
-    ) as child:
-        child.wait_ready(30)
-        yield child
 
 
 @pytest.fixture

@@ -34,16 +34,6 @@ from tests.rig import QUEUE, Rig
 from worker import generate
 from worker.generate import Drawing
 from worker.process import ChildDied
-from worker.supervise import EngineChild
-
-
-@pytest.fixture(scope="module")
-def child(tmp_path_factory):
-    with EngineChild(
-        tmp_path_factory.mktemp("weights"), module="tests.fake_child", on_line=lambda _: None
-    ) as child:
-        child.wait_ready(30)
-        yield child
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from app.predictions.errors import KeyReused
 from app.predictions.names import OPEN
 from app.predictions.prediction import Idempotency
 from app.predictions.store import IDEMPOTENCY_KEPT
-from tests.fakes import a_prediction, a_store, lossy_network
+from tests.fakes import a_prediction, a_store
+from tests.network import lossy_network
 from tests.redis_server import running_redis
 
 QUEUE = "rq:queue:klein-distilled"

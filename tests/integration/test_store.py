@@ -17,7 +17,8 @@ from redis.retry import Retry
 from app.predictions.errors import AlreadyFinal, KleinError, Lost, Unavailable, UnknownPrediction
 from app.predictions.names import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.prediction import Output, Prediction, Status
-from tests.fakes import NOW, a_prediction, a_store, lapse, lossy_network, make_due
+from tests.fakes import NOW, a_prediction, a_store, lapse, make_due
+from tests.network import lossy_network
 
 QUEUE = "rq:queue:klein-distilled"
 OUTPUTS = (Output(key="p/a/0.png", width=64, height=48),)

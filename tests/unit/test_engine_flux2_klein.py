@@ -365,8 +365,8 @@ def test_errors_of_torch_get_our_names(raised, expected):
         raise raised
 
 
-class Blank:
-    """A pipeline whose output is not a number, a number of times."""
+class Failing:
+    """A pipeline that fails a number of times."""
 
     def __init__(self, pipe, failures):
         self.pipe = pipe
@@ -374,6 +374,10 @@ class Blank:
 
     def __getattr__(self, name):
         return getattr(self.pipe, name)
+
+
+class Blank(Failing):
+    """Its output is not a number."""
 
     def __call__(self, **options):
         drawn = self.pipe(**options)
@@ -428,15 +432,8 @@ def test_warm_up_finds_how_many_fit(engine, starve, monkeypatch):
     assert said == ["at most 2 pictures at once"]
 
 
-class Starved:
-    """A pipeline that runs out of memory after its first step, a number of times."""
-
-    def __init__(self, pipe, failures):
-        self.pipe = pipe
-        self.failures = failures
-
-    def __getattr__(self, name):
-        return getattr(self.pipe, name)
+class Starved(Failing):
+    """It runs out of memory after its first step."""
 
     def __call__(self, **options):
         if self.failures == 0:

@@ -1,0 +1,134 @@
+"""Networks before Redis that break: one swallows everything and hangs nothing up, one loses a reply."""
+
+import select
+import socket
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+class Network(ABC):
+    """A proxy before the Redis at the socket `target`."""
+
+    def __init__(self, listener: socket.socket, target: Path) -> None:
+        self._listener = listener
+        self._target = target
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Accept until the body is over."""
+        thread = threading.Thread(target=self._serve, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    @abstractmethod
+    def relay(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass on what is sent, until one of them hangs up."""
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(str(self._target))
+            self.relay(client, server)
+
+
+class BlackHole(Network):
+    """What is sent while it swallows arrives afterwards, as retransmitted packets do."""
+
+    def __init__(self, listener: socket.socket, target: Path) -> None:
+        super().__init__(listener, target)
+        self.url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        self._passing = threading.Event()
+        self._passing.set()
+
+    def swallow(self) -> None:
+        """Pass nothing on from now on; connecting still works."""
+        self._passing.clear()
+
+    def heal(self) -> None:
+        """Pass on again, what was swallowed first."""
+        self._passing.set()
+
+    def relay(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass on, unless it swallows."""
+        others = {client: server, server: client}
+        while True:
+            readable, _, _ = select.select([client, server], [], [])
+            self._passing.wait()
+            for one in readable:
+                data = one.recv(1 << 16)
+                if not data:
+                    return
+                others[one].sendall(data)
+
+
+class LossyNetwork(Network):
+    """Loses the reply to one command after Redis has carried it out."""
+
+    def __init__(self, listener: socket.socket, target: Path) -> None:
+        super().__init__(listener, target)
+        self._word: bytes | None = None
+        self._meanwhile: Callable[[], object] = lambda: None
+        self.lost = 0
+
+    def lose_reply_to(self, word: bytes, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Lose the reply to the next command that contains `word`; do something before the caller knows."""
+        self._word, self._meanwhile = word, meanwhile
+
+    def relay(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass on, and hang up where a reply is to be lost."""
+        losing = False
+        while True:
+            readable, _, _ = select.select([client, server], [], [])
+            if client in readable:
+                sent = client.recv(1 << 16)
+                if not sent:
+                    return
+                if self._word is not None and self._word in sent:
+                    self._word, losing = None, True
+                server.sendall(sent)
+            if server in readable:
+                reply = server.recv(1 << 16)
+                if losing:
+                    self.lost += 1
+                    self._meanwhile()
+                    return
+                if not reply:
+                    return
+                client.sendall(reply)
+
+
+@contextmanager
+def black_hole(target: Path) -> Iterator[BlackHole]:
+    """Listen on a TCP port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        hole = BlackHole(listener, target)
+        with hole.running():
+            try:
+                yield hole
+            finally:
+                hole.heal()
+
+
+@contextmanager
+def lossy_network(target: Path, path: Path) -> Iterator[LossyNetwork]:
+    """Listen on a socket at `path`."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        network = LossyNetwork(listener, target)
+        with network.running():
+            yield network
