@@ -220,11 +220,11 @@ def test_what_is_not_wholly_understood_is_refused(engine, folder, name):
 
 @pytest.mark.parametrize("make_recipe", [fp8, nvfp4])
 def test_a_lora_on_a_quantised_model(engine, folder, make_recipe):
-    """It is fused before quantising: nearly the exact model's picture, and none without it again."""
+    """It is fused before quantising: the picture is much nearer to the exact model's than to one without it."""
     quantised = open_engine(folder, make_recipe())
     bare = draw(quantised)
-    worn = draw(quantised, "diffusers")
+    worn = draw(quantised, "diffusers", scale=1.5)  # strong, for fp4 alone changes much
 
-    assert psnr(worn, draw(engine, "diffusers")) > psnr(worn, bare) + 5
+    assert psnr(worn, draw(engine, "diffusers", scale=1.5)) > psnr(worn, bare) + 5
     assert np.array_equal(draw(quantised), bare)
-    assert np.array_equal(draw(quantised, "diffusers"), worn)
+    assert np.array_equal(draw(quantised, "diffusers", scale=1.5), worn)
