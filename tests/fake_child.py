@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from worker.engines import (
     OnStep,
     Order,
     OutOfMemory,
+    Picture,
     Result,
     Say,
     Tuning,
@@ -62,19 +64,23 @@ class FakeEngine:
             for step in range(order.steps):
                 self._act(order.prompt)
                 if on_preview is not None:
-                    on_preview(np.full((2, 3, 3), step, np.uint8))
+                    on_preview(_paint(order, seed, 2, 3))
                 on_step(index * order.steps + step + 1, order.steps * len(order.seeds))
-            digest = hashlib.sha256(f"{order.prompt} {seed}".encode()).digest()
-            picture = np.empty((order.height or 64, order.width or 64, 3), np.uint8)
-            picture[:] = np.frombuffer(digest, np.uint8, 3)
-            pictures.append(picture)
+            pictures.append(_paint(order, seed, order.height or 64, order.width or 64))
         return Result(pictures=tuple(pictures), notes=(), generate_s=time.perf_counter() - started)
 
-    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+    def draw_together(
+        self,
+        orders: Sequence[Order],
+        on_step: OnStep,
+        on_previews: Sequence[OnPreview | None] = (),
+    ) -> tuple[Result | None, ...]:
         """Do what each prompt says at each step; "poor" gives no picture but alone."""
         for step in range(orders[0].steps):
-            for order in orders:
+            for order, hear in zip_longest(orders, on_previews):
                 self._act(order.prompt)
+                if hear is not None:
+                    hear(_paint(order, order.seeds[0], 2, 3))
             on_step(step + 1, orders[0].steps)
         return tuple(
             None
@@ -100,6 +106,13 @@ class FakeEngine:
             raise EngineFault("a fault")
         if "device lost" in prompt:
             raise DeviceLost
+
+
+def _paint(order: Order, seed: int, height: int, width: int) -> Picture:
+    digest = hashlib.sha256(f"{order.prompt} {seed}".encode()).digest()
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[:] = np.frombuffer(digest, np.uint8, 3)
+    return picture
 
 
 def open_fake(weights: Path, loras: Path | None, tuning: Tuning, say: Say) -> FakeEngine:

@@ -1,4 +1,4 @@
-"""Which waiting predictions are drawn at once: those that agree in all but their words and their noise."""
+"""Which waiting predictions are drawn at once: those that agree in all but their words, their noise and who looks on."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,9 +67,9 @@ def _is_fresh(prediction: Prediction) -> bool:
 def _kind_of_order(prediction: Prediction) -> Order | None:
     """Give what must agree; None for what is always drawn alone."""
     order = order_of(prediction, ())
-    if prediction.references or order.previews or len(order.seeds) > 1:
+    if prediction.references or len(order.seeds) > 1:
         return None
-    return replace(order, prompt="", negative_prompt="", seeds=(0,))
+    return replace(order, prompt="", negative_prompt="", seeds=(0,), previews=False)
 
 
 def _kind(prediction: Prediction) -> CheckpointKind:

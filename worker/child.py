@@ -175,7 +175,9 @@ def _draw_together(
     wanted = _Wanted(wire, inbox, batch)
     try:
         wanted.drop_cancelled()
-        results = engine.draw_together([asked.order for asked in batch], wanted.on_step)
+        orders = [asked.order for asked in batch]
+        lookers = [_preview_sender(wire, asked) for asked in batch]
+        results = engine.draw_together(orders, wanted.on_step, lookers)
     except Cancelled:
         return ()
     except DeviceLost:

@@ -44,9 +44,14 @@ class FixedEngine:
             generate_s=time.perf_counter() - started,
         )
 
-    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+    def draw_together(
+        self,
+        orders: Sequence[Order],
+        on_step: OnStep,
+        on_previews: Sequence[OnPreview | None] = (),
+    ) -> tuple[Result | None, ...]:
         """Leave each to be drawn alone: its time does not depend on company."""
-        del on_step
+        del on_step, on_previews
         return (None,) * len(orders)
 
 

@@ -2,11 +2,12 @@
 
 import base64
 import io
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 import numpy as np
@@ -58,6 +59,28 @@ def ended(client: httpx.Client, prediction_id: str) -> str | None:
         return None
     status = answer.json()["status"] if answer.status_code == 200 else None
     return status if status in {"success", "error", "cancelled"} else None
+
+
+class Event(NamedTuple):
+    name: str
+    id: str
+    data: Any
+
+
+def events(client: httpx.Client, prediction_id: str, **headers: str) -> Generator[Event]:
+    """Read the events of a prediction as they come, until the stream stops."""
+    path = f"/v1/prediction/{prediction_id}/events"
+    with client.stream("GET", path, headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "event" in fields:
+                yield Event(fields["event"], fields["id"], json.loads(fields["data"]))
+                fields = {}
 
 
 def fetch(url: str) -> bytes:

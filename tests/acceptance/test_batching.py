@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 import redis
 
 from app.predictions.names import record_key
-from tests.acceptance.asking import create, decibels, get, ready_client, run, until
+from tests.acceptance.asking import create, decibels, events, get, ready_client, run, until
 from tests.acceptance.klein import Klein, running_klein
 from worker.main import BUILT_IN
 
@@ -85,6 +86,20 @@ def test_a_cancel_ends_one(klein: Klein, client: httpx.Client) -> None:
     assert amid == "processing"
     assert ended == ["success", "cancelled", "success", "success"]
     assert [record(klein, i)["attempt"] for i in ids] == [1] * 4
+
+
+def test_each_shows_previews_of_its_own(klein: Klein, client: httpx.Client) -> None:
+    """Those of four at once that ask for previews see their own picture come, and nobody another's."""
+    ids = wait_together(client, klein, previews=True, **SLOW)
+    with ThreadPoolExecutor(len(ids)) as lookers:
+        seen = list(lookers.map(lambda i: list(events(client, i)), ids))
+    outputs = [events[-1].data["output"] for events in seen]
+    latest = [[e.data["image"] for e in events if e.name == "preview"][-1] for events in seen]
+    records = [record(klein, i) for i in ids]
+
+    assert max(r["started_at"] for r in records) < min(r["finished_at"] for r in records)
+    for preview, output in zip(latest, outputs, strict=True):
+        assert max(outputs, key=lambda other: decibels(preview, other)) == output
 
 
 @pytest.mark.parametrize("part", ["engine", "worker"])

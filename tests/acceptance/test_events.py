@@ -1,43 +1,18 @@
 """Following a prediction: every state it passes through, as it passes, and nothing to strangers."""
 
 import io
-import json
 import shutil
 import subprocess
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import fastapi.routing
 import httpx
 import pytest
 from PIL import Image
 
-from tests.acceptance.asking import create, fetch, get, until
+from tests.acceptance.asking import Event, create, events, fetch, get, until
 from tests.acceptance.klein import Klein, served
 from tests.redis_server import RedisServer
-
-
-class Event(NamedTuple):
-    name: str
-    id: str
-    data: Any
-
-
-def events(client: httpx.Client, prediction_id: str, **headers: str) -> Generator[Event]:
-    """Read the events of a prediction as they come, until the stream stops."""
-    path = f"/v1/prediction/{prediction_id}/events"
-    with client.stream("GET", path, headers=headers) as answer:
-        assert answer.status_code == 200
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        fields: dict[str, str] = {}
-        for line in answer.iter_lines():
-            if line:
-                name, _, value = line.partition(": ")
-                fields[name] = value
-            elif "event" in fields:
-                yield Event(fields["event"], fields["id"], json.loads(fields["data"]))
-                fields = {}
 
 
 def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) -> None:

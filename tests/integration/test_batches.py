@@ -51,9 +51,9 @@ def company(connection, most=4, **checkpoint):
 
 
 def test_those_that_agree_are_drawn_at_once(connection):
-    """Words, noise and file format are each prediction's own; at most so many are taken as may be drawn at once."""
+    """Words, noise, previews and file format are each prediction's own; at most so many are taken as may be drawn at once."""
     add(connection, "p")
-    add(connection, "q", seed=-3, output_format="jpeg", output_quality=50)
+    add(connection, "q", seed=-3, output_format="jpeg", output_quality=50, previews=True)
     for name in ("r", "s", "t"):
         add(connection, name)
 
@@ -68,7 +68,6 @@ def test_those_that_agree_are_drawn_at_once(connection):
         {"image_size": {"width": 64, "height": 80}},
         {"num_inference_steps": 5},
         {"num_images": 2},
-        {"previews": True},
         {"loras": [{"path": "x.safetensors", "scale": 1.0}]},
     ],
 )

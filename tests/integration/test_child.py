@@ -19,6 +19,7 @@ from worker.engines import (
     EngineFault,
     Order,
     OutOfMemory,
+    Picture,
     TimedOut,
     UnusableLora,
     WeightsError,
@@ -128,6 +129,24 @@ def test_a_batch_crosses_the_border(child):
     )
     assert isinstance(fault, EngineFault)
     assert [(k, n) for k, n in heard[0].steps[-3:]] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_previews_of_a_batch_cross_the_border(child):
+    """Who looks at one of a batch sees previews of that one, as many as of it alone; who did not ask sees none."""
+    seen: list[list[Picture]] = [[], [], []]
+    asking = (order("red", previews=True), order("green"), order("blue", previews=True))
+    child.draw(
+        [
+            Asked(order=asked, on_step=carry_on, on_preview=look.append)
+            for asked, look in zip(asking, seen, strict=True)
+        ]
+    )
+    for asked, pictures in zip(asking, seen, strict=True):
+        alone: list[Picture] = []
+        child.generate(asked, carry_on, on_preview=alone.append)
+        assert np.array_equal(pictures, alone)
+
+    assert [len(pictures) > 0 for pictures in seen] == [True, False, True]
 
 
 def test_a_batch_dies_as_one(child):

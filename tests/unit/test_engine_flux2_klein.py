@@ -126,8 +126,8 @@ BATCH = (
 )
 
 
-def together(engine, batch=BATCH, on_step=lambda _k, _n: None, **shared):
-    return engine.draw_together([order(**one, **shared) for one in batch], on_step)
+def together(engine, batch=BATCH, on_step=lambda _k, _n: None, on_previews=(), **shared):
+    return engine.draw_together([order(**one, **shared) for one in batch], on_step, on_previews)
 
 
 def test_each_of_a_batch_is_the_picture_that_it_is_alone(engine):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.test_engine_flux2_klein import draw, order, psnr
-from worker.engines import open_engine
+from tests.unit.test_engine_flux2_klein import BATCH, draw, order, psnr, together
+from worker.engines import Picture, open_engine
 from worker.engines.previews import SIDE_MAX, draw_preview
 
 pytestmark = pytest.mark.timeout(60)
@@ -40,6 +40,20 @@ def test_previews_change_nothing(engine):
     result, _ = watched(engine, steps=3)
 
     assert np.array_equal(result.pictures[0], draw(engine, steps=3).pictures[0])
+
+
+def test_each_of_a_batch_has_previews_of_its_own(engine):
+    """Whoever looks at one of those drawn at once sees what it would see of that one alone, and nobody else does."""
+    alone: list[list[Picture]] = [[], [], []]
+    batch: list[list[Picture]] = [[], [], []]
+    for one, heard in zip(BATCH, alone, strict=True):
+        engine.generate(order(**one, steps=3), lambda _k, _n: None, heard.append)
+    together(engine, steps=3, on_previews=(batch[0].append, None, batch[2].append))
+
+    assert [len(heard) for heard in batch] == [2, 0, 2]
+    for k in (0, 2):
+        for expected, seen in zip(alone[k], batch[k], strict=True):
+            assert np.abs(expected.astype(int) - seen).max() <= 1
 
 
 def test_large_pictures_have_small_previews(engine):

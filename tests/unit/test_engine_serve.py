@@ -51,16 +51,20 @@ class OneOrder(Inbox):
 
 
 class Several(Inbox):
-    """An inbox that holds orders to be drawn at once; some are cancelled from the first step on, or before."""
+    """An inbox that holds orders to be drawn at once; some are cancelled from the first step on, or before; some look on."""
 
-    def __init__(self, *ids, cancelled=(), before=()):
+    def __init__(self, *ids, cancelled=(), before=(), looking=()):
         self.ids = ids
         self.cancelled = set(cancelled)
         self.before = set(before)
+        self.looking = set(looking)
         self.looks = 0
 
     def next(self):
-        return tuple(wire.Generate(id=i, order=replace(ORDER, prompt=i)) for i in self.ids)
+        return tuple(
+            wire.Generate(id=i, order=replace(ORDER, prompt=i, previews=i in self.looking))
+            for i in self.ids
+        )
 
     def is_cancelled(self, order_id):
         self.looks += 1
@@ -86,8 +90,11 @@ class FakeEngine:
         pictures = (np.full((2, 3, 3), 7, np.uint8), np.full((1, 1, 3), 9, np.uint8)[::-1])
         return Result(pictures=pictures, notes=("a note",), generate_s=0.5)
 
-    def draw_together(self, orders, on_step):
+    def draw_together(self, orders, on_step, on_previews=()):
         """Draw all but what is called "poor", after two steps; raise what it was given at the second."""
+        for hear in on_previews:
+            if hear is not None:
+                hear(np.zeros((1, 1, 3), np.uint8))
         on_step(1, 2)
         if self.error is not None:
             raise self.error
@@ -229,6 +236,13 @@ def test_orders_are_drawn_at_once(ends):
     serve(FakeEngine(), ours, Several("a", "b", "c"))
 
     assert heard(theirs) == {"a": TOGETHER, "b": TOGETHER, "c": TOGETHER}
+
+
+def test_previews_of_a_batch_go_to_who_asked(ends):
+    ours, theirs = ends
+    serve(FakeEngine(), ours, Several("a", "b", "c", looking="b"))
+
+    assert heard(theirs) == {"a": TOGETHER, "b": ["Preview", *TOGETHER], "c": TOGETHER}
 
 
 def test_one_cancelled_of_a_batch_stops_at_its_next_step(ends):

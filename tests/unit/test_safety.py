@@ -1,6 +1,7 @@
 import io
 import math
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -39,11 +40,11 @@ class Painter:
         result.pictures[0][:] = np.asarray(plain(self.colour, (1, 1)))
         return result
 
-    def draw_together(self, orders, on_step):
+    def draw_together(self, orders, on_step, on_previews=()):
         """Draw red where the prompt says so, else its own colour."""
         return tuple(
-            Painter("red" if order.prompt == "red" else self.colour).generate(order, on_step)
-            for order in orders
+            Painter("red" if order.prompt == "red" else self.colour).generate(order, on_step, hear)
+            for order, hear in zip_longest(orders, on_previews)
         )
 
 
@@ -99,6 +100,7 @@ def test_nothing_is_shown_on_the_way(checker):
     seen: list[object] = []
     engine = CheckedEngine(Painter("blue"), checker)
     engine.generate(an_order(), lambda *_: None, seen.append)
+    engine.draw_together([an_order()], lambda *_: None, [seen.append])
 
     assert seen == []
 

@@ -147,11 +147,17 @@ class Engine(Protocol):
         the engine stays usable.
         """
 
-    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+    def draw_together(
+        self,
+        orders: Sequence[Order],
+        on_step: OnStep,
+        on_previews: Sequence[OnPreview | None] = (),
+    ) -> tuple[Result | None, ...]:
         """Draw orders that agree (see `worker.batches`) in one call; None is one that must be drawn alone.
 
-        Each picture is what `generate` draws, within float noise. `on_step` hears each step of all. Raises
-        what `generate` raises, without a second attempt: then each is to be drawn alone.
+        Each picture is what `generate` draws, within float noise. `on_step` hears each step of all, and who
+        looks at an order hears the previews of that one; empty means that nobody does. Raises what `generate`
+        raises, without a second attempt: then each is to be drawn alone.
         """
 
 

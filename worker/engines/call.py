@@ -18,32 +18,33 @@ def draw_pixels(
     prepared: Prepared,
     seeds: Sequence[int],
     told: Steps,
-    on_preview: OnPreview | None = None,
+    on_previews: Sequence[OnPreview | None] = (),
 ) -> Any:
     """Draw a picture for each seed, and give the pixels, which the device may still be drawing.
 
+    `on_previews` hear of the picture at their place; empty means that nobody looks.
     Noise comes from CPU generators: the same seed gives the same noise on every device.
     """
     steps = prepared.told["num_inference_steps"]
+    looking = [(index, hear) for index, hear in enumerate(on_previews) if hear is not None]
 
     def after_step(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def show() -> None:
+            for index, hear in looking:
+                hear(draw_preview(pipe, step, tensors, prepared.render, index))
+
         is_last = step + 1 == steps  # then comes the picture itself
-        if on_preview is None or is_last or not can_preview(pipe, tensors):
+        if looking and not is_last and can_preview(pipe, tensors):
+            told.queued(step + 1, show)
+        else:
             told.queued(step + 1)
-            return {}
-        told.queued(
-            step + 1,
-            lambda: on_preview(draw_preview(pipe, step, tensors, prepared.render)),
-        )
         return {}
 
     return pipe(
         **prepared.told,
         generator=[torch.Generator("cpu").manual_seed(seed % 2**64) for seed in seeds],
         callback_on_step_end=after_step,
-        callback_on_step_end_tensor_inputs=["latents", "noise_pred"]
-        if on_preview is not None
-        else ["latents"],
+        callback_on_step_end_tensor_inputs=["latents", *(["noise_pred"] if looking else [])],
     ).images
 
 

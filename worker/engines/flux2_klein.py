@@ -240,7 +240,12 @@ class Flux2Klein:
             free_cached()
             return self._draw(order, hear, on_preview)
 
-    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
+    def draw_together(
+        self,
+        orders: Sequence[Order],
+        on_step: OnStep,
+        on_previews: Sequence[OnPreview | None] = (),
+    ) -> tuple[Result | None, ...]:
         """Draw orders that agree in one call; see `worker.engines.Engine.draw_together`."""
         steps = orders[0].steps
         started = time.perf_counter()
@@ -248,7 +253,7 @@ class Flux2Klein:
             prepared = self._preparation.of(orders, self._guidance(orders[0]))
             with Steps(lambda step: on_step(step, steps), self._mark) as told:
                 seeds = [order.seeds[0] for order in orders]
-                drawn = draw_pixels(self._pipe, prepared, seeds, told)
+                drawn = draw_pixels(self._pipe, prepared, seeds, told, on_previews)
                 pictures = [_picture_or_none(pixels) for pixels in drawn]
         generate_s = time.perf_counter() - started
         return tuple(
@@ -271,7 +276,7 @@ class Flux2Klein:
             for index, seed in enumerate(order.seeds):
                 before = index * order.steps
                 with Steps(lambda step, k=before: on_step(k + step, count), self._mark) as told:  # type: ignore[misc]  # a default
-                    drawn = draw_pixels(self._pipe, prepared, [seed], told, on_preview)
+                    drawn = draw_pixels(self._pipe, prepared, [seed], told, [on_preview])
                     pictures.append(scale(to_picture(drawn[0]), *prepared.size))
         return Result(
             pictures=tuple(pictures),

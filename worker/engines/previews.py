@@ -23,14 +23,18 @@ def can_preview(pipe: Any, tensors: dict[str, Any]) -> bool:
     return is_here
 
 
-def draw_preview(pipe: Any, step: int, tensors: dict[str, Any], size: tuple[int, int]) -> Picture:
+def draw_preview(
+    pipe: Any, step: int, tensors: dict[str, Any], size: tuple[int, int], index: int = 0
+) -> Picture:
     """Draw what the latents after `step` lead to, at most SIDE_MAX pixels a side; `size` is the render's.
+
+    Of several that are drawn at once it shows the one at `index`.
 
     With x = (1 - sigma) x0 + sigma noise and the velocity v = noise - x0, x0 is x - sigma v. The small latents are
     the mean of the large ones, so that decoding costs little.
     """
-    x: torch.Tensor = tensors["latents"]
-    x0 = x - pipe.scheduler.sigmas[step + 1].to(x.device) * tensors["noise_pred"]
+    x: torch.Tensor = tensors["latents"][index, None]
+    x0 = x - pipe.scheduler.sigmas[step + 1].to(x.device) * tensors["noise_pred"][index, None]
     patch = pipe.vae_scale_factor * 2  # px a token, each side
     width, height = size[0] // patch, size[1] // patch
     tokens = x0.unflatten(1, (height, width)).permute(0, 3, 1, 2)

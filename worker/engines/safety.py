@@ -91,8 +91,13 @@ class CheckedEngine:
             raise Withheld
         return result
 
-    def draw_together(self, orders: Sequence[Order], on_step: OnStep) -> tuple[Result | None, ...]:
-        """Draw them at once; what is unsafe comes back as None, and is withheld when it is drawn alone."""
+    def draw_together(
+        self,
+        orders: Sequence[Order],
+        on_step: OnStep,
+        _on_previews: Sequence[OnPreview | None] = (),
+    ) -> tuple[Result | None, ...]:
+        """Draw them at once, without previews; what is unsafe comes back as None, and is withheld when it is drawn alone."""
         return tuple(
             None
             if result is None
