@@ -28,3 +28,13 @@ class Clock:
             read = at, datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
             self._read = read
         return read[1] + timedelta(seconds=at - read[0])
+
+
+def to_ms(at: datetime) -> int:
+    """Write a time as Redis's scores have it: milliseconds since 1970."""
+    return round(at.timestamp() * 1000)
+
+
+def of_ms(ms: int) -> datetime:
+    """Read a time that is in milliseconds since 1970."""
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -5,12 +5,12 @@ All times that decide anything are Redis's own. A queue token is pushed in the t
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import redis
 
-from app.metrics import ACCEPTED, ENDED, STAGE_SECONDS, Stage
+from app.metrics import ACCEPTED
 from app.predictions import scripts
 from app.predictions.accounts import (
     UNLIMITED,
@@ -23,6 +23,7 @@ from app.predictions.accounts import (
     nanodollars,
     spent_key,
 )
+from app.predictions.clock import of_ms, to_ms
 from app.predictions.errors import KeyReused, KleinError, UnknownPrediction
 from app.predictions.names import (
     CHANGED_CHANNEL,
@@ -37,11 +38,11 @@ from app.predictions.names import (
     preview_key,
     record_key,
 )
+from app.predictions.observed import observe
 from app.predictions.outage import redis_errors
 from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
 from app.records import Records
-from app.tracing import add_span
 
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
 PREVIEW_KEPT = timedelta(minutes=1)
@@ -82,7 +83,7 @@ class Store:
         Gives the one that was accepted: where its idempotency key has come before, the first. Raises KeyReused,
         TooManyRequests or BudgetSpent.
         """
-        idempotency = prediction.idempotency
+        idempotency, created_at = prediction.idempotency, prediction.created_at
         keys = [record_key(prediction.id), OPEN, history_key(prediction.key_id)]
         keys += [held_key(prediction.key_id), spent_key(prediction.key_id)]
         if idempotency is not None:
@@ -96,17 +97,17 @@ class Store:
                 *keys,
                 _RECORDS.write(prediction),
                 prediction.id,
-                _ms(prediction.created_at),
-                _ms(prediction.due_at(prediction.created_at)) - _ms(prediction.created_at),
+                to_ms(created_at),
+                to_ms(prediction.due_at(created_at) or created_at) - to_ms(created_at),
                 round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
-                *terms.words(prediction.created_at),
+                *terms.words(created_at),
             )
             accepted, refused = (part.decode() for part in pipe.execute()[-1])
             if accepted != prediction.id:
                 self._queues.remove(prediction, pipe)  # where this is not reached it leads nowhere
                 pipe.execute()
         if refused:
-            raise self._error(Refusal(refused), terms, prediction.created_at)
+            raise self._error(Refusal(refused), terms, created_at)
         if idempotency is None or accepted == prediction.id:
             ACCEPTED.labels(prediction.model).inc()
             return prediction
@@ -145,7 +146,7 @@ class Store:
                 now_ms, record = cast(
                     "tuple[int, bytes | None]", self._redis.eval(scripts.READ, 1, key)
                 )
-            now = _at(now_ms)
+            now = of_ms(now_ms)
             before = decode(record, prediction_id)
             after = transition(before, now)
             if after == before:
@@ -172,16 +173,16 @@ class Store:
                     cast("bytes", record),
                     _RECORDS.write(after, over=cast("bytes", record)),
                     prediction_id,
-                    "" if due is None else _ms(due),
-                    _ms(now + self._retention),
+                    "" if due is None else to_ms(due),
+                    to_ms(now + self._retention),
                     FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
-                    _ms(now) if after.owes_webhook else "",
+                    to_ms(now) if after.owes_webhook else "",
                     month_of(now),
                     nanodollars(cost_of(after)),
                 )
                 if not pipe.execute()[-1]:
                     continue
-            _count(before, after)
+            observe(before, after)
             return after
 
     def show(self, prediction_id: str, preview: bytes) -> None:
@@ -202,7 +203,7 @@ class Store:
         if prediction.waits_until is None:
             return
         with redis_errors():
-            self._redis.zadd(OPEN, {prediction.id: _ms(prediction.waits_until)}, xx=True, lt=True)
+            self._redis.zadd(OPEN, {prediction.id: to_ms(prediction.waits_until)}, xx=True, lt=True)
 
     def count_open(self) -> int:
         """Count the predictions that are not final."""
@@ -247,8 +248,8 @@ class Store:
         with redis_errors():
             ids = self._redis.zrange(
                 history_key(key_id),
-                _ms(until),
-                _ms(since),
+                to_ms(until),
+                to_ms(since),
                 desc=True,
                 byscore=True,
                 offset=0,
@@ -263,7 +264,7 @@ class Store:
         )
 
     def _error(self, refusal: Refusal, terms: Terms, now: datetime) -> KleinError:
-        since = _ms(now + self._retention - RATE_OVER)
+        since = to_ms(now + self._retention - RATE_OVER)
         with redis_errors():
             ended = self._redis.zcount(EXPIRY, since, "+inf")
         return error_of(refusal, terms.limits, now, ended / RATE_OVER.total_seconds())
@@ -284,38 +285,7 @@ class Store:
         yield from (_RECORDS.read(record) for record in records if record is not None)
 
 
-def _count(before: Prediction, after: Prediction) -> None:
-    if after.status.is_final:
-        cause = after.failure.cause if after.failure else ""
-        ENDED.labels(after.model, after.status, cause).inc()
-        add_span(
-            "prediction",
-            parent=after.traceparent,
-            started_at=after.started_at or after.created_at,
-            finished_at=after.finished_at or after.created_at,
-            attributes={
-                "klein.prediction": after.id,
-                "klein.model": after.model,
-                "klein.status": after.status,
-                "klein.cause": cause,
-                "klein.attempt": after.attempt,
-            },
-        )
-    elif after.attempt == 1 and after.started_at and not before.started_at:
-        STAGE_SECONDS.labels(Stage.QUEUED).observe(
-            (after.started_at - after.created_at).total_seconds()
-        )
-
-
 def _repeated(first: Prediction, idempotency: Idempotency) -> Prediction:
     if first.idempotency != idempotency:
         raise KeyReused
     return first
-
-
-def _ms(at: datetime | None) -> int:
-    return 0 if at is None else round(at.timestamp() * 1000)
-
-
-def _at(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -21,6 +21,7 @@ from app.dialects.pictures import Pictures
 from app.dialects.replicate import wire
 from app.dialects.replicate.input import in_their_names, read_input
 from app.images.media_type import HEAD_BYTES, media_type_of
+from app.predictions.clock import of_ms, to_ms
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
@@ -255,7 +256,7 @@ def _around(path: str, until: datetime, offset: int, total: int) -> dict[str, st
     """Link to the pages before and after one."""
 
     def at(place: int) -> str:
-        return f"{path}?cursor={round(until.timestamp() * 1000)}-{max(place, 0)}"
+        return f"{path}?cursor={to_ms(until)}-{max(place, 0)}"
 
     return {
         "previous": at(offset - wire.PAGE) if offset else None,
@@ -278,4 +279,4 @@ def _position(cursor: str) -> tuple[datetime, int]:
         raise InvalidInput(
             FieldProblem(field="cursor", message="send `next` or `previous` of a page")
         )
-    return datetime.fromtimestamp(int(found[1]) / 1000, UTC), int(found[2])
+    return of_ms(int(found[1])), int(found[2])
