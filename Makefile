@@ -54,8 +54,8 @@ chaos: .venv/.dev ## break every process at random under load and count what is 
 fuzz: .venv/.dev ## give every parser made-up bytes, with fresh seeds until the time is over (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
-soak: .venv/.dev ## ask for mixed predictions and watch the memory, into docs/performance.md (REQUESTS=500)
-	$(BIN)/python -m tests.soak --requests $(or $(REQUESTS),500)
+soak: .venv/.dev ## ask for mixed predictions and watch the memory, into docs/performance.md (REQUESTS=1000)
+	$(BIN)/python -m tests.soak --requests $(or $(REQUESTS),1000)
 
 weights: .venv/.dev ## train the built-in model (2½ hours on two CPU cores)
 	$(BIN)/python -m worker.weights.recipe --out worker/weights/builtin --resume

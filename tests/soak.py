@@ -55,6 +55,7 @@ def soak(klein: Klein, requests: int, loras: Path) -> dict[str, Curve]:
             if number % max(1, requests // 50) == 0:
                 for name, part in parts.items():
                     assert part is not None
+                    assert part.is_running(), f"the {name} was replaced after {number} predictions"
                     curves[name].sizes_mb.append(part.memory_info().rss / 2**20)
     return curves
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import redis
 from redis.client import Pipeline
 from rq import Queue
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -109,6 +109,13 @@ class Token(Job):
             super().restore(raw_data)
         except (ValueError, TypeError, AssertionError) as exc:  # as RQ raises them
             raise NoSuchJobError(f"token {self.id} cannot be read") from exc
+
+    def delete(self, pipeline: Pipeline | None = None, **kwargs: Any) -> None:  # type: ignore[override]  # the rest by name
+        """Delete what has been worked on; of what a cancel deleted meanwhile, what RQ wrote since."""
+        try:
+            super().delete(pipeline, **kwargs)
+        except InvalidJobOperation:
+            (self.connection if pipeline is None else pipeline).delete(self.key)
 
     def send_webhooks(self, *_args: Any, **_kwargs: Any) -> None:
         """Send nothing: klein's own courier signs and retries."""

@@ -486,21 +486,47 @@ def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
     scripted.generator._release("p", owner)  # and an end is left to the lease
 
 
+@pytest.fixture
+def work_by_rq(rig, monkeypatch):
+    """A real RQ worker that works until no token is left; who is next is the test's choice."""
+
+    def work(take):
+        monkeypatch.setattr(generate, "_installed", None)
+        generate.install(rig.generator, take)
+        worker = SimpleWorker(
+            [open_queue(CheckpointKind.DISTILLED, rig.connection)],
+            connection=rig.connection,
+            job_class=Token,
+            serializer=JSONSerializer,
+        )
+        return worker.work(burst=True, logging_level="WARNING")
+
+    return work
+
+
 @process
-def test_rq_carries_a_prediction_through(rig, monkeypatch):
-    """A real RQ worker takes the token and works on it with what this process has installed."""
-    monkeypatch.setattr(generate, "_installed", None)
-    generate.install(rig.generator, lambda: Queues(rig.connection).take(CheckpointKind.DISTILLED))
+def test_rq_carries_a_prediction_through(rig, work_by_rq):
+    """RQ takes the token and works on it with what this process has installed."""
     rig.add("bad", "fault")
     rig.add("good")
-    worker = SimpleWorker(
-        [open_queue(CheckpointKind.DISTILLED, rig.connection)],
-        connection=rig.connection,
-        job_class=Token,
-        serializer=JSONSerializer,
-    )
 
-    assert worker.work(burst=True, logging_level="WARNING")
+    assert work_by_rq(lambda: Queues(rig.connection).take(CheckpointKind.DISTILLED))
     assert rig.ended("bad").failure.cause is Cause.ENGINE
     assert rig.ended("good").status is Status.SUCCEEDED
     assert rig.connection.keys("rq:job:*") == []
+
+
+@process
+def test_a_cancel_while_rq_holds_the_token_is_no_failure(rig, work_by_rq, caplog):
+    """The cancel deletes the token; RQ finds it gone, and neither complains nor brings it back."""
+
+    def take():
+        rig.store.change("p", lambda p, now: p.cancel(now))
+        return Queues(rig.connection).take(CheckpointKind.DISTILLED)
+
+    rig.add()
+
+    assert work_by_rq(take)
+    assert rig.store.get("p").status is Status.CANCELLED
+    assert caplog.records == []
+    assert rig.connection.keys("rq:job:*") + rig.connection.keys("rq:execution*") == []

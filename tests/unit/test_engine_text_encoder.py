@@ -92,9 +92,7 @@ def test_a_hit_gives_the_bytes_of_a_miss(counted, tiny_weights):
 def test_the_least_recently_used_goes_first(counted, tiny_weights):
     """Two texts fit: the one that was read longest ago makes room for the third."""
     pipe, encoded = counted
-    size_bytes = TextEncoder(pipe, read_manifest(tiny_weights)).embed("x").embeds.nbytes
-    texts = TextEncoder(pipe, read_manifest(tiny_weights), kept_bytes=2 * size_bytes)
-    encoded.clear()
+    texts = TextEncoder(pipe, read_manifest(tiny_weights), kept=2)
     for text in ("a", "b", "a", "c", "a", "b"):
         texts.embed(text)
 

@@ -9,7 +9,7 @@ import torch
 
 from worker.engines.manifest import Manifest
 
-KEPT_BYTES = 256 << 20  # 34 prompts of the 4B checkpoint
+KEPT = 32  # texts; of the 4B checkpoint 250 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +39,12 @@ def cut_text_encoder(pipe: Any, deepest: int) -> None:
 class TextEncoder:
     """Encodes texts for one pipeline; everything but the text is fixed while it lives."""
 
-    def __init__(self, pipe: Any, manifest: Manifest, *, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, pipe: Any, manifest: Manifest, *, kept: int = KEPT) -> None:
         self._pipe = pipe
         self._limit = manifest.max_sequence_length
         self._out_layers = manifest.text_encoder_out_layers
-        self._kept_bytes = kept_bytes
+        self._most = kept
         self._kept: OrderedDict[bytes, Embedded] = OrderedDict()
-        self._size_bytes = 0
 
     def embed(self, text: str) -> Embedded:
         """Encode the text, or give what the same text gave before; the tensor is only to be read."""
@@ -60,20 +59,14 @@ class TextEncoder:
             text_encoder_out_layers=self._out_layers,
         )
         embedded = Embedded(embeds=embeds, token_count=self._count(text))
-        self._keep(key, embedded)
+        self._kept[key] = embedded
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
         return embedded
 
     def forget(self) -> None:
         """Free the embeddings that are kept."""
         self._kept.clear()
-        self._size_bytes = 0
-
-    def _keep(self, key: bytes, embedded: Embedded) -> None:
-        self._kept[key] = embedded
-        self._size_bytes += embedded.embeds.nbytes
-        while self._size_bytes > self._kept_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._size_bytes -= oldest.embeds.nbytes
 
     def _count(self, text: str) -> int:
         tokenizer = self._pipe.tokenizer
