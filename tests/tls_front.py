@@ -68,7 +68,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext, target: int | Path)
 
 
 def _relay(client: socket.socket, context: ssl.SSLContext, target: int | Path) -> None:
-    with client, _connected(target) as server, suppress(OSError):
+    with suppress(OSError), client, _connected(target) as server:  # it may not listen yet
         if client.recv(1, socket.MSG_PEEK) == HANDSHAKE:
             client = context.wrap_socket(client, server_side=True)
         with client:
