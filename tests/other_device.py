@@ -1,0 +1,88 @@
+"""A device beside the CPU that every machine has: its tensors cannot be mixed with the host's.
+
+It computes with the CPU's kernels, so that it draws what the CPU draws, and notes where the host of a GPU would
+wait for it. It stands on torch's experimental way to write a backend in Python.
+"""
+
+from typing import Any, Self
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+_setup_privateuseone_for_python_backend("other")
+OTHER = torch.device("other:0")
+_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+_NUMBER = torch.ops.aten._local_scalar_dense.default
+
+
+class _There(torch.Tensor):
+    """A tensor on the device; only the device itself reaches what it holds."""
+
+    held: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, held: torch.Tensor) -> Self:
+        with torch.inference_mode(False):  # an inference tensor could not be a view of another one
+            new: Any = torch.Tensor._make_wrapper_subclass
+            there: Self = new(
+                cls,
+                held.size(),
+                held.stride(),
+                held.storage_offset(),
+                dtype=held.dtype,
+                device=OTHER,
+            )
+        there.held = held
+        return there
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, *_: Any) -> Any:
+        raise RuntimeError(f"{func}: the device is there only while it is entered")
+
+
+class OtherDevice(TorchDispatchMode):
+    """While it is entered, tensors can be on `OTHER`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.journal: list[str] = []
+        """`copy` and `number`: what a GPU's host waits for. Others may write into it too."""
+
+    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation of torch where its tensors lie."""
+        kwargs = kwargs or {}
+        with self:
+            whole = func.decompose(*args, **kwargs)
+        if whole is not NotImplemented:
+            return whole
+        leaves, shape = pytree.tree_flatten((args, kwargs))
+        there = {id(leaf.held): leaf for leaf in leaves if isinstance(leaf, _There)}
+        here = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.device != OTHER]
+        asked = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
+        goes_there = asked.type == OTHER.type if asked is not None else bool(there)
+        if not there and not goes_there:
+            return func(*args, **kwargs)
+        if func in _COPIES and (here or not goes_there):
+            self.journal.append("copy")
+        elif func is _NUMBER:
+            self.journal.append("number")
+        elif there and any(tensor.ndim for tensor in here):
+            raise RuntimeError(f"{func}: some tensors are on the device and some are not")
+        args, kwargs = pytree.tree_unflatten([_as_held(leaf) for leaf in leaves], shape)
+        result = func(*args, **kwargs)
+        if not goes_there or result is None:
+            return result
+        return pytree.tree_map_only(
+            torch.Tensor,
+            lambda held: there[id(held)] if id(held) in there else _There(held),
+            result,
+        )
+
+
+def _as_held(leaf: Any) -> Any:
+    if isinstance(leaf, _There):
+        return leaf.held
+    is_there = isinstance(leaf, torch.device) and leaf.type == OTHER.type
+    return torch.device("cpu") if is_there else leaf

@@ -1,0 +1,128 @@
+"""The engine on a device whose memory is not the host's, as a GPU's: nothing is left behind, nothing waits."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.lora_files import write_lora
+from tests.other_device import OTHER, OtherDevice
+from tests.tiny_checker import make_checker
+from worker.engines import Lora, Order, Picture, Tuning, flux2_klein, safety
+from worker.engines.folder import inspect_folder
+from worker.engines.placement import Placement
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("one_thread")]
+
+
+def picture_file(width, height):
+    file = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").resize((width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def an_order(**changes):
+    values = {"prompt": "a", "width": 64, "height": 64, "steps": 4, "guidance": 4.0, "seeds": (7,)}
+    return Order(**{**values, **changes})
+
+
+ORDERS = {
+    "a text": an_order(),
+    "two pictures": an_order(seeds=(1, 2)),
+    "an edit": an_order(references=(picture_file(96, 64), picture_file(64, 80))),
+    "a LoRA": an_order(loras=(Lora(path="a.safetensors", scale=1.0),)),
+    "a negative prompt": an_order(negative_prompt="b"),
+}
+
+
+@pytest.fixture
+def device(monkeypatch):
+    monkeypatch.setattr(flux2_klein, "choose_device", lambda: OTHER)
+    monkeypatch.setattr(safety, "choose_device", lambda: OTHER)
+    with OtherDevice() as device:
+        yield device
+
+
+@pytest.fixture(scope="module")
+def loras(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loras")
+    write_lora(folder / "a.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["tiny_weights", "tiny_base_weights"])
+def weights(request):
+    return request.getfixturevalue(request.param)
+
+
+def opened(weights, loras, placement):
+    folder = inspect_folder(weights)
+    return flux2_klein.Flux2Klein(folder, loras, Tuning(), lambda _: None, placement=placement)
+
+
+def draw_all(engine, journal):
+    """Give the pictures of every kind of order, one by one and at once, and the previews."""
+    pictures: list[Picture] = []
+    previews: list[Picture] = []
+    for name, order in ORDERS.items():
+        journal.append(name)
+        drawn = engine.generate(order, lambda k, n: journal.append("step"), previews.append)
+        pictures.extend(drawn.pictures)
+    orders = [ORDERS["a text"], an_order(prompt="b", seeds=(9,))]
+    together = engine.draw_together(orders, lambda k, n: None, [None, previews.append])
+    return [*pictures, *(one.pictures[0] for one in together)], previews
+
+
+@pytest.fixture(scope="module")
+def from_the_cpu(weights, loras):
+    return draw_all(opened(weights, loras, Placement.RESIDENT), [])
+
+
+def are_the_same(ones, others):
+    """Within one level: sums over another layout in memory round otherwise."""
+    pairs = zip(ones, others, strict=True)
+    return all(np.abs(one.astype(int) - other).max() <= 1 for one, other in pairs)
+
+
+@pytest.mark.parametrize("placement", Placement)
+def test_it_draws_what_the_cpu_draws(device, weights, loras, from_the_cpu, placement):
+    """Wherever the parts lie, every tensor is on the device when it is needed there."""
+    pictures, previews = draw_all(opened(weights, loras, placement), device.journal)
+
+    assert are_the_same(pictures, from_the_cpu[0])
+    if placement is Placement.RESIDENT:  # no part is fetched for a preview
+        assert are_the_same(previews, from_the_cpu[1])
+
+
+@pytest.mark.parametrize("placement", [Placement.RESIDENT, Placement.TEXT_VISITS])
+def test_nothing_waits_amid_the_steps(device, weights, loras, placement):
+    """From the first step to the picture the host only queues: a number or a copy would let the device run dry."""
+    engine = opened(weights, loras, placement)
+    for order in ORDERS.values():
+        device.journal.clear()
+        engine.generate(order, lambda k, n: device.journal.append(f"step {k}"))
+        first, last = device.journal.index("step 1"), device.journal.index("step 4")
+
+        assert device.journal[first : last + 1] == [f"step {k}" for k in (1, 2, 3, 4)]
+        assert device.journal[last + 1 :][:3] == ["number", "number", "copy"]
+
+
+def test_the_safety_checker_judges_there(device, tmp_path):
+    """What it looks at follows it to the device."""
+    checker = safety.SafetyChecker(make_checker(tmp_path / "checker"))
+    images = [Image.new("RGB", (96, 64), colour) for colour in ("blue", "red")]
+
+    assert checker.finds_unsafe(images)
+    assert not checker.finds_unsafe(images[:1])
+
+
+def test_it_is_a_device_of_its_own(device):
+    """The device would notice: what lies there and what lies here do not go together."""
+    there, here = torch.ones(2, device=OTHER), torch.ones(2)
+
+    with pytest.raises(RuntimeError, match="some tensors are on the device and some are not"):
+        there + here
+    assert (there + here.to(OTHER)).sum().item() == 4
+    assert device.journal == ["copy", "number"]
