@@ -38,8 +38,8 @@ class _There(torch.Tensor):
         return there
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, *_: Any) -> Any:
-        raise RuntimeError(f"{func}: the device is there only while it is entered")
+    def __torch_dispatch__(cls, *_: Any) -> Any:
+        return NotImplemented  # only what is entered can work with it
 
 
 class OtherDevice(TorchDispatchMode):
@@ -50,9 +50,13 @@ class OtherDevice(TorchDispatchMode):
         self.journal: list[str] = []
         """`copy` and `number`: what a GPU's host waits for. Others may write into it too."""
 
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation of torch where its tensors lie."""
         kwargs = kwargs or {}
+        if not {*types} <= {_There, torch.Tensor, torch.nn.Parameter}:
+            return (
+                NotImplemented  # a tensor of tensors, such as torchao's, comes back with its parts
+            )
         with self:
             whole = func.decompose(*args, **kwargs)
         if whole is not NotImplemented:

@@ -10,6 +10,7 @@ from PIL import Image
 from tests.lora_files import write_lora
 from tests.other_device import OTHER, OtherDevice
 from tests.tiny_checker import make_checker
+from tests.unit.test_engine_quantization import fp8
 from worker.engines import Lora, Order, Picture, Tuning, flux2_klein, safety
 from worker.engines.folder import inspect_folder
 from worker.engines.placement import Placement
@@ -107,6 +108,17 @@ def test_nothing_waits_amid_the_steps(device, weights, loras, placement):
 
         assert device.journal[first : last + 1] == [f"step {k}" for k in (1, 2, 3, 4)]
         assert device.journal[last + 1 :][:3] == ["number", "number", "copy"]
+
+
+def test_quantised_weights_and_their_loras_lie_there(device, tiny_weights, loras):
+    """Quantised it draws, and a LoRA, which is fused with what the host has kept, changes the picture for that order."""
+    folder = inspect_folder(tiny_weights)
+    engine = flux2_klein.Flux2Klein(folder, loras, Tuning(), lambda _: None, recipe=fp8())
+    orders = [ORDERS["a text"], ORDERS["a LoRA"], ORDERS["a text"]]
+    bare, worn, again = (engine.generate(order, lambda k, n: None).pictures[0] for order in orders)
+
+    assert np.array_equal(bare, again)
+    assert not np.array_equal(bare, worn)
 
 
 def test_the_safety_checker_judges_there(device, tmp_path):
