@@ -73,6 +73,20 @@ def test_compiled_it_draws_a_megapixel_and_four(weights):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
 
 
+def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
+    """Within the 23 GB that a card of 24 GB has, the decoder runs out of memory and goes on in tiles."""
+    engine, _ = opened(weights)
+    torch.cuda.set_per_process_memory_fraction(23e9 / torch.cuda.mem_get_info()[1])
+    try:
+        order = Order(prompt="a", width=2048, height=2048, steps=4, guidance=1.0, seeds=(7,))
+        result = engine.generate(order, lambda k, n: None)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+    assert result.notes == ("the device's free memory holds 2048x2048 only in tiles",)
+    assert result.pictures[0].shape == (2048, 2048, 3)
+
+
 def test_four_at_once_are_the_four_alone(weights):
     """Nothing is compiled after the warm-up, and each of a batch is the picture that it is alone, within bfloat16's noise."""
     engine, lines = opened(weights, batch=4)

@@ -40,12 +40,23 @@ def draw_pixels(
             told.queued(step + 1)
         return {}
 
-    return pipe(
+    latents = pipe(
         **prepared.told,
         generator=[torch.Generator("cpu").manual_seed(seed % 2**64) for seed in seeds],
         callback_on_step_end=after_step,
         callback_on_step_end_tensor_inputs=["latents", *(["noise_pred"] if looking else [])],
     ).images
+    return _decode(pipe, latents, in_tiles=prepared.in_tiles)
+
+
+def _decode(pipe: Any, latents: torch.Tensor, *, in_tiles: bool) -> Any:
+    vae = pipe.vae
+    vae.use_tiling = vae.use_slicing = in_tiles
+    try:
+        decoded = vae.decode(latents, return_dict=False)[0]
+    finally:
+        vae.use_tiling = vae.use_slicing = False  # references are encoded whole
+    return pipe.image_processor.postprocess(decoded, output_type="pt")
 
 
 def draw_sketch(

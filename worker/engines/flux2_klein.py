@@ -44,6 +44,7 @@ from worker.engines.pixels import scale, to_picture
 from worker.engines.placement import (
     Offload,
     Placement,
+    Room,
     choose_placement,
     pictures_at_once,
     sizes_of,
@@ -103,7 +104,8 @@ class Flux2Klein:
         allow_previews(self._pipe)
         self._texts = TextEncoder(self._pipe, folder.manifest)
         self._loras = LoraShelf(self._pipe, loras)
-        self._preparation = Preparation(folder.manifest, self._texts, self._loras, offload)
+        room = Room(device=self._device, tile=self._pipe.vae.tile_sample_min_size)
+        self._preparation = Preparation(folder.manifest, self._texts, self._loras, offload, room)
         self._one_at_a_time = threading.Lock()
         self._mark = marker(self._device)
         self.checkpoint = Checkpoint(
@@ -222,7 +224,8 @@ class Flux2Klein:
         """Draw the order, one image after the other, so that each depends on its own seed alone.
 
         See `worker.engines.Engine.generate`. Where memory runs out, what is kept for later orders is
-        freed and the order drawn once more; so it is where the output is no picture.
+        freed and the order drawn once more, decoded in tiles; it is drawn once more too where the
+        output is no picture.
         """
         heard = 0
 
@@ -234,11 +237,14 @@ class Flux2Klein:
         with self._one_at_a_time:
             try:
                 return self._draw(order, hear, on_preview)
-            except (OutOfMemory, InvalidOutput):
-                pass  # the exception holds the frames and their tensors until here
+            except OutOfMemory:
+                in_tiles = True
+            except InvalidOutput:
+                in_tiles = False
+            # not within: the exception holds the frames and their tensors
             self._preparation.forget()
             free_cached()
-            return self._draw(order, hear, on_preview)
+            return self._draw(order, hear, on_preview, in_tiles=in_tiles)
 
     def draw_together(
         self,
@@ -265,11 +271,20 @@ class Flux2Klein:
             for picture, notes in zip(pictures, prepared.notes, strict=True)
         )
 
-    def _draw(self, order: Order, on_step: OnStep, on_preview: OnPreview | None) -> Result:
+    def _draw(
+        self,
+        order: Order,
+        on_step: OnStep,
+        on_preview: OnPreview | None,
+        *,
+        in_tiles: bool = False,
+    ) -> Result:
         started = time.perf_counter()
         with translated_errors(), self._without_gradients():
             references = [open_reference(data) for data in order.references]
-            prepared = self._preparation.of([order], self._guidance(order), references)
+            prepared = self._preparation.of(
+                [order], self._guidance(order), references, in_tiles=in_tiles
+            )
 
             pictures = []
             count = order.steps * len(order.seeds)

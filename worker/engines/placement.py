@@ -10,12 +10,13 @@ import torch
 from accelerate import cpu_offload_with_hook
 
 from worker.engines import Say
+from worker.engines.device import free_bytes
 from worker.engines.errors import UnusableSetting
 from worker.engines.tuning import Quantization
 
 _GB = 1e9
 _MEGA = 1e6
-# Beside the weights, for one megapixel: the decode of the autoencoder needs the most, 2.8 GiB.
+# Beside the weights, for one megapixel; decoding needs the most, 2.8 GiB. What does not fit whole is decoded in tiles.
 _DECODING = int(3.2 * _GB)
 _STEPPING = int(1.5 * _GB)
 _ENCODING = int(0.5 * _GB)
@@ -76,9 +77,27 @@ def choose_placement(free: int, sizes: Sizes) -> Placement:
 
 def pictures_at_once(free: int | None, side: int) -> int:
     """Tell how many square pictures may be drawn at once in so many free bytes; any number where nobody knows them."""
-    if free is None:
-        return sys.maxsize
-    return max(1, free // int(_DECODING * side**2 / _MEGA))
+    return sys.maxsize if free is None else max(1, free // decoding_bytes(side, side))
+
+
+def decoding_bytes(width: int, height: int) -> int:
+    """Tell what it takes, beside the weights, to decode a picture whole."""
+    return int(_DECODING * width * height / _MEGA)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """The device's memory, as decoding sees it."""
+
+    device: torch.device
+    tile: int
+    """Side in pixels of what is decoded whole in any case."""
+
+    def asks_for_tiles(self, width: int, height: int, count: int, *, is_short: bool) -> bool:
+        """Tell whether so many pictures do not fit whole; `is_short`: it is known that they do not."""
+        free = free_bytes(self.device)
+        is_short |= free is not None and count * decoding_bytes(width, height) > free
+        return is_short and max(width, height) > self.tile
 
 
 class Offload:

@@ -11,7 +11,7 @@ from worker.engines import Order
 from worker.engines.canvas import Canvas
 from worker.engines.loras import LoraShelf
 from worker.engines.manifest import Manifest
-from worker.engines.placement import Offload
+from worker.engines.placement import Offload, Room
 from worker.engines.text_encoder import Embedded, TextEncoder
 
 
@@ -27,24 +27,40 @@ class Prepared:
     """Of each order."""
     told: dict[str, Any]
     """What the pipeline is told of all."""
+    in_tiles: bool
+    """Whether they are decoded piece by piece, and one after the other."""
 
 
 class Preparation:
     """Prepares orders for one pipeline; whoever draws waits for whoever drew before."""
 
     def __init__(
-        self, manifest: Manifest, texts: TextEncoder, loras: LoraShelf, offload: Offload
+        self,
+        manifest: Manifest,
+        texts: TextEncoder,
+        loras: LoraShelf,
+        offload: Offload,
+        room: Room,
     ) -> None:
         self._manifest = manifest
         self._canvas = Canvas(manifest)
         self._texts = texts
         self._loras = loras
         self._offload = offload
+        self._room = room
 
     def of(
-        self, orders: Sequence[Order], guidance: float, references: Sequence[Image.Image] = ()
+        self,
+        orders: Sequence[Order],
+        guidance: float,
+        references: Sequence[Image.Image] = (),
+        *,
+        in_tiles: bool = False,
     ) -> Prepared:
-        """Prepare orders that agree; above 1.0 the guidance needs their negative prompts too."""
+        """Prepare orders that agree; above 1.0 the guidance needs their negative prompts too.
+
+        What does not fit into the free memory whole is decoded in tiles; `in_tiles`: whatever fits.
+        """
         first = orders[0]
         size, notes = self._canvas.output_size(first, list(references))
         render = self._canvas.render_size(*size)
@@ -57,9 +73,16 @@ class Preparation:
             negatives = [self._texts.embed(order.negative_prompt).embeds for order in orders]
             negative = torch.cat(negatives)
         self._offload.settle()
+        in_tiles = self._room.asks_for_tiles(*render, len(orders), is_short=in_tiles)
+        if in_tiles:
+            notes = [
+                *notes,
+                f"the device's free memory holds {render[0]}x{render[1]} only in tiles",
+            ]
         return Prepared(
             size=size,
             render=render,
+            in_tiles=in_tiles,
             notes=tuple((*notes, *self._cut_notes(prompt)) for prompt in prompts),
             told={
                 "image": fitted or None,
@@ -69,7 +92,7 @@ class Preparation:
                 "height": render[1],
                 "num_inference_steps": first.steps,
                 "guidance_scale": guidance,
-                "output_type": "pt",
+                "output_type": "latent",
                 "max_sequence_length": self._manifest.max_sequence_length,
                 "text_encoder_out_layers": self._manifest.text_encoder_out_layers,
             },
