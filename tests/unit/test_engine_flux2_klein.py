@@ -485,8 +485,9 @@ def test_what_does_not_fit_whole_is_decoded_in_tiles(engine, monkeypatch):
         assert psnr(one.pictures[0], other.pictures[0]) >= 40
 
 
-def test_what_fits_is_decoded_whole(engine, monkeypatch):
+def test_what_fits_is_decoded_whole(tiny_weights, monkeypatch):
     """Nor are references encoded in tiles after a picture that came in them, or where memory is short."""
+    engine = open_engine(tiny_weights)
     edit = {"width": 64, "height": 64, "references": (reference(256, 256),)}
     expected = draw(engine, **edit)
     monkeypatch.setattr(placement, "free_bytes", lambda _device: 0)
