@@ -55,7 +55,7 @@ class OtherDevice(TorchDispatchMode):
         kwargs = kwargs or {}
         if not {*types} <= {_There, torch.Tensor, torch.nn.Parameter}:
             return (
-                NotImplemented  # a tensor of tensors, such as torchao's, comes back with its parts
+                NotImplemented  # tensors of tensors, such as torchao's, come back with their parts
             )
         with self:
             whole = func.decompose(*args, **kwargs)

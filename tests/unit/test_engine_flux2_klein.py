@@ -16,7 +16,6 @@ from worker.engines import (
     Tuning,
     WeightsError,
     open_engine,
-    placement,
 )
 from worker.engines.device import translated_errors
 from worker.engines.errors import InvalidOutput
@@ -469,33 +468,6 @@ def test_what_is_tried_again_is_decoded_in_tiles(engine, starve):
 
     assert result.notes == ("the device's free memory holds 128x128 only in tiles",)
     assert 15 < psnr(result.pictures[0], expected) < math.inf
-
-
-def test_what_does_not_fit_whole_is_decoded_in_tiles(engine, monkeypatch):
-    """The free memory is asked before: alone or at once, what does not fit whole comes in tiles, to the same bytes."""
-    monkeypatch.setattr(
-        placement, "free_bytes", lambda _device: placement.decoding_bytes(128, 128) - 1
-    )
-    alone = [draw(engine, **one, width=128, height=128) for one in BATCH]
-    at_once = together(engine, width=128, height=128)
-
-    for one, other in zip(alone, at_once, strict=True):
-        assert "only in tiles" in one.notes[0]
-        assert one.notes == other.notes
-        assert psnr(one.pictures[0], other.pictures[0]) >= 40
-
-
-def test_what_fits_is_decoded_whole(tiny_weights, monkeypatch):
-    """Nor are references encoded in tiles after a picture that came in them, or where memory is short."""
-    engine = open_engine(tiny_weights)
-    edit = {"width": 64, "height": 64, "references": (reference(256, 256),)}
-    expected = draw(engine, **edit)
-    monkeypatch.setattr(placement, "free_bytes", lambda _device: 0)
-    draw(engine, width=128, height=128)
-    result = draw(engine, **edit)
-
-    assert result.notes == ()
-    assert np.array_equal(result.pictures[0], expected.pictures[0])
 
 
 def test_memory_that_runs_out_twice_fails_the_order_alone(engine, starve):

@@ -1,7 +1,5 @@
 """The engine on a device whose memory is not the host's, as a GPU's: nothing is left behind, nothing waits."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -10,29 +8,23 @@ from PIL import Image
 from tests.lora_files import write_lora
 from tests.other_device import OTHER, OtherDevice
 from tests.tiny_checker import make_checker
+from tests.unit.test_engine_flux2_klein import order, reference
 from tests.unit.test_engine_quantization import fp8
-from worker.engines import Lora, Order, Picture, Tuning, flux2_klein, safety
+from worker.engines import Lora, Picture, Tuning, flux2_klein, safety
 from worker.engines.folder import inspect_folder
 from worker.engines.placement import Placement
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("one_thread")]
 
 
-def picture_file(width, height):
-    file = io.BytesIO()
-    Image.linear_gradient("L").convert("RGB").resize((width, height)).save(file, "PNG")
-    return file.getvalue()
-
-
 def an_order(**changes):
-    values = {"prompt": "a", "width": 64, "height": 64, "steps": 4, "guidance": 4.0, "seeds": (7,)}
-    return Order(**{**values, **changes})
+    return order(height=64, steps=4, guidance=4.0, **changes)
 
 
 ORDERS = {
     "a text": an_order(),
     "two pictures": an_order(seeds=(1, 2)),
-    "an edit": an_order(references=(picture_file(96, 64), picture_file(64, 80))),
+    "an edit": an_order(references=(reference(96, 64), reference(64, 80))),
     "a LoRA": an_order(loras=(Lora(path="a.safetensors", scale=1.0),)),
     "a negative prompt": an_order(negative_prompt="b"),
 }
@@ -63,13 +55,12 @@ def opened(weights, loras, placement):
     return flux2_klein.Flux2Klein(folder, loras, Tuning(), lambda _: None, placement=placement)
 
 
-def draw_all(engine, journal):
+def draw_all(engine):
     """Give the pictures of every kind of order, one by one and at once, and the previews."""
     pictures: list[Picture] = []
     previews: list[Picture] = []
-    for name, order in ORDERS.items():
-        journal.append(name)
-        drawn = engine.generate(order, lambda k, n: journal.append("step"), previews.append)
+    for asked in ORDERS.values():
+        drawn = engine.generate(asked, lambda k, n: None, previews.append)
         pictures.extend(drawn.pictures)
     orders = [ORDERS["a text"], an_order(prompt="b", seeds=(9,))]
     together = engine.draw_together(orders, lambda k, n: None, [None, previews.append])
@@ -78,7 +69,7 @@ def draw_all(engine, journal):
 
 @pytest.fixture(scope="module")
 def from_the_cpu(weights, loras):
-    return draw_all(opened(weights, loras, Placement.RESIDENT), [])
+    return draw_all(opened(weights, loras, Placement.RESIDENT))
 
 
 def are_the_same(ones, others):
@@ -90,7 +81,7 @@ def are_the_same(ones, others):
 @pytest.mark.parametrize("placement", Placement)
 def test_it_draws_what_the_cpu_draws(device, weights, loras, from_the_cpu, placement):
     """Wherever the parts lie, every tensor is on the device when it is needed there."""
-    pictures, previews = draw_all(opened(weights, loras, placement), device.journal)
+    pictures, previews = draw_all(opened(weights, loras, placement))
 
     assert are_the_same(pictures, from_the_cpu[0])
     if placement is Placement.RESIDENT:  # no part is fetched for a preview
@@ -101,9 +92,9 @@ def test_it_draws_what_the_cpu_draws(device, weights, loras, from_the_cpu, place
 def test_nothing_waits_amid_the_steps(device, weights, loras, placement):
     """From the first step to the picture the host only queues: a number or a copy would let the device run dry."""
     engine = opened(weights, loras, placement)
-    for order in ORDERS.values():
+    for asked in ORDERS.values():
         device.journal.clear()
-        engine.generate(order, lambda k, n: device.journal.append(f"step {k}"))
+        engine.generate(asked, lambda k, n: device.journal.append(f"step {k}"))
         first, last = device.journal.index("step 1"), device.journal.index("step 4")
 
         assert device.journal[first : last + 1] == [f"step {k}" for k in (1, 2, 3, 4)]
@@ -115,7 +106,7 @@ def test_quantised_weights_and_their_loras_lie_there(device, tiny_weights, loras
     folder = inspect_folder(tiny_weights)
     engine = flux2_klein.Flux2Klein(folder, loras, Tuning(), lambda _: None, recipe=fp8())
     orders = [ORDERS["a text"], ORDERS["a LoRA"], ORDERS["a text"]]
-    bare, worn, again = (engine.generate(order, lambda k, n: None).pictures[0] for order in orders)
+    bare, worn, again = (engine.generate(one, lambda k, n: None).pictures[0] for one in orders)
 
     assert np.array_equal(bare, again)
     assert not np.array_equal(bare, worn)

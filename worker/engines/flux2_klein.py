@@ -237,10 +237,8 @@ class Flux2Klein:
         with self._one_at_a_time:
             try:
                 return self._draw(order, hear, on_preview)
-            except OutOfMemory:
-                in_tiles = True
-            except InvalidOutput:
-                in_tiles = False
+            except (OutOfMemory, InvalidOutput) as exc:
+                in_tiles = isinstance(exc, OutOfMemory)
             # not within: the exception holds the frames and their tensors
             self._preparation.forget()
             free_cached()

@@ -95,9 +95,10 @@ class Room:
 
     def asks_for_tiles(self, width: int, height: int, count: int, *, is_short: bool) -> bool:
         """Tell whether so many pictures do not fit whole; `is_short`: it is known that they do not."""
+        if max(width, height) <= self.tile:
+            return False
         free = free_bytes(self.device)
-        is_short |= free is not None and count * decoding_bytes(width, height) > free
-        return is_short and max(width, height) > self.tile
+        return is_short or (free is not None and count * decoding_bytes(width, height) > free)
 
 
 class Offload:

@@ -1,0 +1,37 @@
+"""Pictures that the device's free memory does not hold whole."""
+
+import numpy as np
+import pytest
+
+from tests.unit.test_engine_flux2_klein import BATCH, draw, psnr, reference, together
+from worker.engines import open_engine, placement
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+
+
+def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):
+    """The free memory is asked before: alone or at once, what does not fit whole comes in tiles."""
+    engine = open_engine(tiny_weights)
+    monkeypatch.setattr(
+        placement, "free_bytes", lambda _device: placement.decoding_bytes(128, 128) - 1
+    )
+    alone = [draw(engine, **one, width=128, height=128) for one in BATCH]
+    at_once = together(engine, width=128, height=128)
+
+    for one, other in zip(alone, at_once, strict=True):
+        assert "only in tiles" in one.notes[0]
+        assert one.notes == other.notes
+        assert psnr(one.pictures[0], other.pictures[0]) >= 40
+
+
+def test_what_fits_is_decoded_whole(tiny_weights, monkeypatch):
+    """Nor are references encoded in tiles after a picture that came in them, or where memory is short."""
+    engine = open_engine(tiny_weights)
+    edit = {"width": 64, "height": 64, "references": (reference(256, 256),)}
+    expected = draw(engine, **edit)
+    monkeypatch.setattr(placement, "free_bytes", lambda _device: 0)
+    draw(engine, width=128, height=128)
+    result = draw(engine, **edit)
+
+    assert result.notes == ()
+    assert np.array_equal(result.pictures[0], expected.pictures[0])
