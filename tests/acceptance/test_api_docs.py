@@ -48,7 +48,7 @@ def test_curl(klein: Klein, tmp_path: Path) -> None:
     assert told.count('"status":"success"') >= 4
     assert "event: end" in told
     assert '"executions":[' in told
-    assert '"https://example.com/told"' in told
+    assert '"https://example.com/webhook"' in told
     assert '"workers":[' in told
 
 

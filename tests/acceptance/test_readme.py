@@ -1,4 +1,4 @@
-"""README's commands, run as they stand but for the address and what stands there for an answer's."""
+"""Runs the commands and examples of README.md as they stand, with another address and key."""
 
 import json
 import os
@@ -11,32 +11,42 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.acceptance.asking import fetch, image_file
+from tests.acceptance.asking import fetch
 from tests.acceptance.klein import Klein
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-# a new block belongs into a test below; `make up` is what a person does where the tests say `klein up`
-UP, DRAW, UP_WITH_WEIGHTS, COMMANDS, EDIT, UPLOAD, FOLLOW = re.findall(
-    r"^```sh\n(.+?)^```", README, re.MULTILINE | re.DOTALL
-)
-Shell = Callable[..., str]
+DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+# each new block needs a test below
+UP, UP_WITH_WEIGHTS, DOCKER, CLUSTER, CURL, COMMANDS = _blocks("sh")
+OPENAI, REPLICATE = _blocks("python")
+Run = Callable[..., str]
 
 
 @pytest.fixture
-def shell(klein: Klein, tmp_path: Path) -> Shell:
-    """Run a block with what its placeholders stand for."""
+def run(klein: Klein, tmp_path: Path) -> Run:
+    """Run an example against the running server, in an empty folder."""
     path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
-    own = {"KEY": klein.key, "KLEIN_URL": klein.url, "NO_PROXY": "*"}
+    environ = os.environ | {
+        "KEY": klein.key,
+        "KLEIN_URL": klein.url,
+        "NO_PROXY": "*",
+        "PATH": path,
+        "PYTHONPATH": str(ROOT),
+    }
 
-    def run(block: str, **stands_for: str) -> str:
-        for word, value in stands_for.items():
-            assert word in block
-            block = block.replace(word, value)
+    def run(*command: str) -> str:
+        *program, script = command
         done = subprocess.run(
-            ["bash", "-c", "set -eu\n" + block.replace("http://127.0.0.1:8000", klein.url)],
+            [*program, script.replace("http://127.0.0.1:8000", klein.url)],
             cwd=tmp_path,
-            env=os.environ | own | {"PATH": path, "PYTHONPATH": str(ROOT)},
+            env=environ,
             capture_output=True,
             text=True,
             check=False,
@@ -47,38 +57,56 @@ def shell(klein: Klein, tmp_path: Path) -> Shell:
     return run
 
 
-def test_it_is_one_command() -> None:
-    """Both ways to start are `make up`, the second with a setting that there is."""
+def _assert_image(file: Path) -> None:
+    with Image.open(file) as image:
+        image.load()
+
+
+def test_a_laptop_needs_one_command() -> None:
+    """Both laptop blocks are `make up`, the second one with a setting."""
     assert UP == "make up\n"
     assert re.fullmatch(r"KLEIN_WEIGHTS=\S+ make up\n", UP_WITH_WEIGHTS)
 
 
-def test_curl_draws_edits_and_follows(shell: Shell, klein: Klein) -> None:
-    """The first picture comes, is edited by its URL, and its stream of events ends with the picture."""
-    drawn = json.loads(shell(DRAW))
-    assert fetch(drawn["output"]).startswith(b"\x89PNG")
+def test_docker_needs_three_lines() -> None:
+    """The Docker block copies the settings, edits them and starts what docs/deploying.md starts."""
+    copy, edit, start = DOCKER.splitlines()
 
-    edited = json.loads(shell(EDIT, URL=drawn["output"]))
-    assert edited["status"] == "success"
-    followed = shell(FOLLOW, ID=edited["predictionID"])
-    assert followed.rstrip().rpartition("event: ")[2].startswith("end")
-    assert edited["predictionID"] in followed
+    assert copy in DEPLOYING
+    assert "deploy/env" in edit
+    assert start in DEPLOYING
 
 
-def test_curl_uploads(shell: Shell, tmp_path: Path) -> None:
-    """A file is sent to the URL of the first answer, and is there."""
-    presign, send = UPLOAD.splitlines()
-    (tmp_path / "in.png").write_bytes(image_file())
-    slot = json.loads(shell(presign))
-    shell(send.replace("PRESIGNED_URL", slot["presigned_url"]), ID=slot["id"])
-
-    assert fetch(slot["public_url"]) == image_file()
+def test_the_cluster_commands_are_those_of_the_deployment_guide() -> None:
+    """Each kubectl line stands in docs/deploying.md, and the manifests that it names exist."""
+    for line in CLUSTER.splitlines():
+        assert line in DEPLOYING
+    for path in re.findall(r"deploy/k8s/\S+", CLUSTER):
+        assert (ROOT / path).exists()
 
 
-def test_klein_predicts(shell: Shell, klein: Klein, tmp_path: Path) -> None:
-    """The commands leave both pictures."""
-    shell(COMMANDS, **{"klein_…": klein.key})
+def test_curl_generates_an_image(run: Run) -> None:
+    """The each::labs example returns the URL of a PNG file."""
+    response = json.loads(run("bash", "-euc", CURL))
 
-    for name in ("circle.png", "green.png"):
-        with Image.open(tmp_path / name) as image:
-            image.load()
+    assert fetch(response["output"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("code", "file"),
+    [(OPENAI, "openai.png"), (REPLICATE, "replicate.jpg")],
+    ids=["openai", "replicate"],
+)
+def test_the_vendors_client_generates_an_image(code, file, run: Run, tmp_path: Path) -> None:
+    """The example with the vendor's own client writes an image file."""
+    run(sys.executable, "-c", code)
+
+    _assert_image(tmp_path / file)
+
+
+def test_the_command_line_generates_and_edits(run: Run, tmp_path: Path) -> None:
+    """`klein predict` writes the image and the edit of it."""
+    run("bash", "-euc", COMMANDS)
+
+    _assert_image(tmp_path / "circle.png")
+    _assert_image(tmp_path / "green.png")

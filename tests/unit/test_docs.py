@@ -1,7 +1,10 @@
-"""README and code tell the same story."""
+"""Checks that the documentation agrees with the code."""
 
 import re
+from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,40 +12,63 @@ from app.main import create_app
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+API = (ROOT / "docs/api.md").read_text()
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 A_PATH = re.compile(r"`((?:app|worker|tests|deploy|docs)/[\w./-]+)(?:::\w+)?`")
 A_LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 A_TARGET = re.compile(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)")
 
 
+def _default(value: Any) -> str:
+    match value:
+        case None | ():
+            return "unset"
+        case bool():
+            return f"`{value}`".lower()
+        case StrEnum():
+            return f"`{value.value}`"
+        case timedelta():
+            return f"`{value.total_seconds():.0f}` s"
+        case _:
+            return f"`{value}`"
+
+
 @pytest.mark.parametrize("field", Settings.model_fields.values(), ids=lambda f: f.alias)
 def test_every_setting_is_described(field) -> None:
-    """README's table has each variable with its description."""
-    assert f"| `{field.alias}` |" in README
-    assert field.description in README
+    """docs/configuration.md has a row for each variable, with its default and description."""
+    row = f"| `{field.alias}` | {_default(field.default)} | {field.description} |"
+
+    assert CONFIGURATION.splitlines().count(row) == 1
+
+
+def test_no_other_setting_is_described() -> None:
+    """Each variable in the tables of docs/configuration.md is a setting."""
+    described = re.findall(r"^\| `(\w+)`", CONFIGURATION, re.MULTILINE)
+
+    assert sorted(described) == sorted(str(f.alias) for f in Settings.model_fields.values())
 
 
 def test_every_route_is_described(tmp_path: Path) -> None:
-    """README's table has each path of our own OpenAPI document."""
+    """docs/api.md names each path of our OpenAPI document."""
     app = create_app(Settings(data=tmp_path))
 
     undescribed = [
         path
         for path in app.openapi()["paths"]
-        if f"{path.replace('{prediction_id}', '{id}')}" not in README
+        if f"{path.replace('{prediction_id}', '{id}')}" not in API
     ]
 
     assert undescribed == []
 
 
 def test_every_error_code_is_described(tmp_path: Path) -> None:
-    """README's table has each status code that a route declares."""
+    """docs/api.md has a row for each error code that a route declares."""
     operations = create_app(Settings(data=tmp_path)).openapi()["paths"].values()
 
     codes = {code for o in operations for verb in o.values() for code in verb["responses"]}
 
-    assert [code for code in sorted(codes) if code >= "400" and f"| {code} |" not in README] == []
+    assert [code for code in sorted(codes) if code >= "400" and f"| {code} |" not in API] == []
 
 
 def test_every_promise_names_a_test_that_is_there() -> None:
