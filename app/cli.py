@@ -23,13 +23,14 @@ from app.logs import configure_logs
 from app.main import create_app
 from app.tracing import configure_tracing
 from app.up import up as run_tree
+from app.version import VERSION
 
 KEEP_ALIVE_S = 30
 OPEN_FILES = 65_536
 
 
 @click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="klein")
+@click.version_option(VERSION, prog_name="klein")
 def main() -> None:
     """Group the commands."""
 

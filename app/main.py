@@ -36,6 +36,7 @@ from app.settings import Settings, StatusWords
 from app.storage import open_storage
 from app.storage.links import open_links
 from app.uploads import Uploads
+from app.version import VERSION
 from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="klein",
+        version=VERSION,
         summary="FLUX.2 [klein] 4B behind the hosted prediction API",
         lifespan=lifespan,
         redirect_slashes=False,
