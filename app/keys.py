@@ -28,7 +28,7 @@ from app.predictions.accounts import (
     month_of,
     spent_key,
 )
-from app.predictions.outage import redis_errors
+from app.predictions.redis_errors import redis_errors
 
 PREFIX = "klein_"
 KEYS = "klein:keys"

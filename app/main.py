@@ -19,19 +19,19 @@ from app.dialects.replicate import routes as replicate
 from app.images.source import ImageSource
 from app.keys import KEYS, Keys, given_keys
 from app.logs import log
-from app.outbound import Outbound
 from app.predictions.accounts import Limits
 from app.predictions.admission import Admission
-from app.predictions.census import take_census
 from app.predictions.clock import Clock
 from app.predictions.prediction import Timeouts
 from app.predictions.queue import Queues
 from app.predictions.rates import Rates
-from app.predictions.roster import Roster
 from app.predictions.service import Service
+from app.predictions.stats import collect_stats
 from app.predictions.store import Store
-from app.predictions.waiters import Waiters
+from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
+from app.predictions.worker_registry import WorkerRegistry
+from app.safe_http import SafeHttp
 from app.settings import Settings, StatusWords
 from app.storage import open_storage
 from app.storage.links import open_links
@@ -63,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
-    roster = Roster(connection)
+    registry = WorkerRegistry(connection)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -94,19 +94,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = Service(
         store=store,
         watch=watch,
-        roster=roster,
+        registry=registry,
         storage=storage,
-        images=ImageSource(storage, links, Outbound(settings.allow_hosts)),
+        images=ImageSource(storage, links, SafeHttp(settings.allow_hosts)),
         clock=Clock(connection),
         timeouts=Timeouts(queue=settings.queue_timeout, run=settings.run_timeout),
         admission=Admission(
             rates=Rates(connection), limits_of=keys.limits_of, queue_limit=settings.queue_limit
         ),
-        waiters=Waiters(most=settings.waiters, most_of_a_key=settings.key_waiters),
+        wait_limiter=WaitLimiter(most=settings.waiters, most_of_a_key=settings.key_waiters),
         strict_inputs=settings.strict_inputs,
     )
-    app.state.take_census = lambda: take_census(store, queues, roster)
-    app.state.system = metrics.open_system(app.state.take_census, lambda: watch.waiting)
+    app.state.collect_stats = lambda: collect_stats(store, queues, registry)
+    app.state.system = metrics.open_system(app.state.collect_stats, lambda: watch.waiting)
     app.state.page = page.open_page(app.state.public_url, None if proxy else storage.origin)
     install_errors(app, answer_at)
     app.include_router(openai.models)  # before the hosted models, whose paths it shares

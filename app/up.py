@@ -45,7 +45,7 @@ class Part:
         click.echo(f"{click.style(f'{self.name:8}', fg=self.colour)} {line}", err=True)
 
 
-class Tree:
+class ProcessTree:
     """Starts the parts, restarts what dies, stops all of them together."""
 
     def __init__(self, environ: dict[str, str], stop_s: float) -> None:
@@ -140,7 +140,7 @@ async def up(settings: Settings) -> None:
     _check_data(settings)
     key = None if given_keys(settings.api_keys, settings.data) else make_key(settings.data)
     environ = os.environ | {"KLEIN_DATA": str(settings.data.resolve()), "REDIS_URL": settings.redis}
-    tree = Tree(environ, stop_s=settings.grace.total_seconds() + KILL_AFTER_S)
+    tree = ProcessTree(environ, stop_s=settings.grace.total_seconds() + KILL_AFTER_S)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stopping.set)
@@ -202,7 +202,7 @@ def _check_socket(settings: Settings) -> None:
         raise click.ClickException(f"another `klein up` runs on {settings.data.resolve()}")
 
 
-async def _wait_for_redis(settings: Settings, tree: Tree) -> None:
+async def _wait_for_redis(settings: Settings, tree: ProcessTree) -> None:
     error = ""
     for _ in range(100):
         if tree.stopping.is_set():
@@ -224,7 +224,7 @@ async def _wait_for_redis(settings: Settings, tree: Tree) -> None:
     )
 
 
-async def _wait_until_ready(settings: Settings, tree: Tree) -> None:
+async def _wait_until_ready(settings: Settings, tree: ProcessTree) -> None:
     async with httpx.AsyncClient(base_url=settings.address, trust_env=False) as client:
         for _ in range(int(READY_S / 0.1)):
             if tree.stopping.is_set():

@@ -16,7 +16,7 @@ from app.images.media_type import SUFFIXES
 from app.logs import log
 from app.predictions.clock import Clock
 from app.predictions.errors import KleinError
-from app.predictions.outage import redis_errors
+from app.predictions.redis_errors import redis_errors
 from app.records import Records
 from app.storage import Storage
 from app.storage.errors import StorageError

@@ -1,4 +1,4 @@
-"""An engine process without a model, started in a blink: `EngineChild(…, module="tests.fake_child")`.
+"""An engine process without a model, started in a blink: `EngineClient(…, module="tests.fake_child")`.
 
 The prompt says what happens after each step: "slow" waits 50 ms, "hang" forever, "die" ends the
 process, "out of memory" and "fault" fail, "device lost" does what a broken GPU does.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from worker.child import main
+from worker.engine_process.main import main
 from worker.engines import (
     Checkpoint,
     DeviceLost,

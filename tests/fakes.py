@@ -11,13 +11,13 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import redis
 
-from app.predictions.names import OPEN
 from app.predictions.prediction import Prediction
 from app.predictions.queue import Queues
+from app.predictions.redis_keys import OPEN
 from app.predictions.store import Store
 from app.storage import Storage
 from app.storage.errors import StorageError
-from worker.asked import Asked, Outcome
+from worker.engine_client.request import EngineRequest, Outcome
 from worker.engines import Cancelled, EngineError, OnPreview, Order, Result
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -95,7 +95,7 @@ class ScriptedEngine:
             raise Cancelled
         return a_result(len(order.seeds))
 
-    def draw(self, batch: Sequence[Asked]) -> list[Outcome]:
+    def draw(self, batch: Sequence[EngineRequest]) -> list[Outcome]:
         """Draw one after the other; what `_act` raises is that one's outcome."""
         outcomes: list[Outcome] = []
         for asked in batch:

@@ -1,7 +1,7 @@
 """A world of its own, played in fresh namespaces: a name server whose answers change, a public host, and canaries.
 
 `unshare --user --map-root-user --net --mount python -m tests.rebinding` prints, as JSON, what came of each way to lead
-`Outbound` inside: its answers, who was connected to, and how often the name was looked up.
+`SafeHttp` inside: its answers, who was connected to, and how often the name was looked up.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import httpx
 from dnslib import AAAA, CNAME, QTYPE, RR, A
 from dnslib.server import DNSServer
 
-from app.outbound import Outbound, Unreachable
+from app.safe_http import SafeHttp, Unreachable
 
 PUBLIC = "93.184.215.14"
 PRIVATE = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "100.100.100.200")
@@ -83,7 +83,7 @@ class Host:
                 )
 
 
-def ask(outbound: Outbound, url: str) -> str:
+def ask(outbound: SafeHttp, url: str) -> str:
     """Fetch as the api does."""
     try:
         reply = asyncio.run(
@@ -95,7 +95,7 @@ def ask(outbound: Outbound, url: str) -> str:
 
 
 def ask_naively(host: str) -> str:
-    """Check the address, then let the client look the name up once more: what `Outbound` must not do."""
+    """Check the address, then let the client look the name up once more: what `SafeHttp` must not do."""
     address = socket.getaddrinfo(host, 80, socket.AF_INET)[0][4][0]
     assert ipaddress.ip_address(address).is_global
     return str(httpx.get(f"http://{host}/", trust_env=False).status_code)
@@ -127,9 +127,9 @@ class Quiet:
 
 
 def play(zone: Zone, hosts: dict[str, Host]) -> dict[str, object]:
-    """Lead `Outbound` on by every name, and then somebody naive by one."""
+    """Lead `SafeHttp` on by every name, and then somebody naive by one."""
     told: dict[str, object] = {}
-    outbound = Outbound(())
+    outbound = SafeHttp(())
     for name in ZONE:
         before = {address: host.seen for address, host in hosts.items()}
         match name:

@@ -3,18 +3,18 @@
 from dataclasses import replace
 
 from app.predictions.catalog import CheckpointKind
-from app.predictions.names import OPEN
+from app.predictions.maintenance import Maintenance
 from app.predictions.queue import Queues
-from app.predictions.roster import Roster
-from app.predictions.upkeep import Upkeep
+from app.predictions.redis_keys import OPEN
+from app.predictions.worker_registry import WorkerRegistry
 from app.storage.local import LocalStorage
 from tests.fake_child import FakeEngine
 from tests.fakes import a_prediction, a_store, end_gap, eventually, make_due
-from worker.batches import Batches
-from worker.generate import Generator
-from worker.leases import Leases
-from worker.publish import Publisher
-from worker.supervise import EngineChild
+from worker.engine_client.client import EngineClient
+from worker.job.batching import BatchFinder
+from worker.job.generator import Generator
+from worker.job.leases import Leases
+from worker.job.publisher import Publisher
 
 QUEUE = "rq:queue:klein-distilled"
 
@@ -28,18 +28,18 @@ class Rig:
         self.storage = LocalStorage(folder / "outputs")
         self.folder = folder / "outputs"
         self.engine = engine
-        self.leases = Leases(self.store, Roster(connection))
+        self.leases = Leases(self.store, WorkerRegistry(connection))
         self.publisher = Publisher(self.store, self.storage, self.leases, pause_s=0.01)
         checkpoint = replace(FakeEngine.checkpoint, batch=batch)
-        self.batches = Batches(self.store, Queues(connection), checkpoint)
+        self.batches = BatchFinder(self.store, Queues(connection), checkpoint)
         self.revived = 0
         self.generator = Generator(
-            self.store, self.storage, engine, self.leases, self.publisher, self.revive
+            self.store, self.storage, engine, self.leases, self.publisher, self.ensure_running
         )
 
-    def revive(self):
+    def ensure_running(self):
         self.revived += 1
-        if isinstance(self.engine, EngineChild):
+        if isinstance(self.engine, EngineClient):
             self.engine.restart()
             self.engine.wait_ready(30)
 
@@ -52,7 +52,7 @@ class Rig:
         queues = Queues(self.connection)
         while self.connection.lpop(QUEUE):
             if prediction_id := queues.take(CheckpointKind.DISTILLED):
-                self.generator.work(prediction_id, self.batches.company_of)
+                self.generator.work(prediction_id, self.batches.find_batch_mates)
         self.generator.finish()
 
     def close(self):
@@ -64,7 +64,7 @@ class Rig:
         for prediction_id in self.connection.zrange(OPEN, 0, -1):
             end_gap(self.store, prediction_id.decode())
             make_due(self.connection, prediction_id)
-        Upkeep(self.store, Queues(self.connection), self.storage).reconcile()
+        Maintenance(self.store, Queues(self.connection), self.storage).reconcile()
 
     def ended(self, prediction_id="p"):
         eventually(lambda: self.store.get(prediction_id).status.is_final)

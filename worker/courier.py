@@ -13,28 +13,28 @@ from app.dialects.pictures import Pictures, data_uri
 from app.dialects.wires import webhook_body
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
-from app.outbound import Outbound
 from app.predictions.errors import Unavailable
+from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Output, Prediction
 from app.predictions.queue import Queues
 from app.predictions.store import Store
-from app.predictions.upkeep import Upkeep
+from app.safe_http import SafeHttp
 from app.settings import Settings
 from app.storage import open_storage
 from app.storage.errors import StorageError
 from app.storage.links import open_links
 from app.tracing import configure_tracing
 from app.uploads import Uploads
+from app.webhooks.deliverer import Deliverer
 from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
-from worker.deliver import Deliverer
 
 RECONCILE_S = 1.0
 EXPIRE_EVERY = 60  # reconciliations
 
 
-def run_upkeep(settings: Settings) -> None:
+def run_courier(settings: Settings) -> None:
     """Run the courier until told to stop."""
     connection = open_redis(settings.redis)
     queues = Queues(connection)
@@ -59,7 +59,7 @@ def run_upkeep(settings: Settings) -> None:
     deliverer = Deliverer(
         Outbox(connection, store, SCHEDULES[settings.webhook_retries]),
         store,
-        Sender(Outbound(settings.allow_hosts), lambda: datetime.now(UTC)),
+        Sender(SafeHttp(settings.allow_hosts), lambda: datetime.now(UTC)),
         lambda p: webhook_body(p, pictures(p), lambda output: show(p, output)),
     )
     stopping = threading.Event()
@@ -74,25 +74,28 @@ def run_upkeep(settings: Settings) -> None:
 
     delivering = threading.Thread(target=deliver, name="webhooks")
     delivering.start()
-    run_courier(Upkeep(store, queues, storage), Uploads(connection, storage), stopping)
+    run_maintenance(Maintenance(store, queues, storage), Uploads(connection, storage), stopping)
     delivering.join()
 
 
-def run_courier(
-    upkeep: Upkeep, uploads: Uploads, stopping: threading.Event, every_s: float = RECONCILE_S
+def run_maintenance(
+    maintenance: Maintenance,
+    uploads: Uploads,
+    stopping: threading.Event,
+    every_s: float = RECONCILE_S,
 ) -> None:
     """Keep house until told to stop; outages of Redis or the storage are waited out."""
     log.info("courier_ready")
     rounds = 0
     while not stopping.wait(every_s):
         try:
-            upkeep.reconcile()
+            maintenance.reconcile()
             if rounds % EXPIRE_EVERY == 0:
-                upkeep.expire()
+                maintenance.expire()
                 uploads.expire()
             rounds += 1
         except (Unavailable, StorageError) as exc:
-            log.warning("upkeep_failed", error=str(exc))
+            log.warning("maintenance_failed", error=str(exc))
 
 
 def main() -> None:
@@ -102,7 +105,7 @@ def main() -> None:
         settings = Settings()
         configure_tracing("courier", settings.otlp_endpoint)
         serve_metrics(settings.host, settings.metrics_port)
-        run_upkeep(settings)
+        run_courier(settings)
     except ValueError as exc:
         raise SystemExit(f"klein courier: {exc}") from None
 

@@ -21,25 +21,26 @@ from app.logs import configure_logs, log
 from app.metrics import serve_metrics
 from app.predictions.catalog import CheckpointKind
 from app.predictions.queue import Queues, Token, open_queue
-from app.predictions.roster import Roster, Worker
 from app.predictions.store import Store
+from app.predictions.worker_registry import Worker, WorkerRegistry
 from app.settings import Settings
 from app.storage import open_storage
 from app.tracing import configure_tracing
-from worker.batches import Batches
-from worker.checkpoints import find_weights
-from worker.credentials import open_credentials
-from worker.devices import watch_devices
-from worker.drain import Drain
+from worker.engine_client.client import EngineClient
+from worker.engine_client.process import EngineDied
+from worker.engine_client.supervisor import EngineSupervisor
 from worker.engines import Checkpoint, Tuning, WeightsError
 from worker.engines.tuning import Compile, Quantization
-from worker.generate import Generator, install
-from worker.integrity import verify
-from worker.keeper import Keeper
-from worker.leases import Leases
-from worker.process import ChildDied
-from worker.publish import BACKLOG, Publisher
-from worker.supervise import EngineChild
+from worker.gpu_metrics import register_gpu_metrics
+from worker.graceful_shutdown import GracefulShutdown
+from worker.job.batching import BatchFinder
+from worker.job.credentials import open_credentials
+from worker.job.generator import Generator
+from worker.job.leases import Leases
+from worker.job.publisher import BACKLOG, Publisher
+from worker.job.token import install
+from worker.weights.integrity import verify
+from worker.weights.locate import find_weights
 
 BUILT_IN = Path(__file__).parent / "weights" / "builtin"
 RETRY_S = 1.0
@@ -48,17 +49,17 @@ HEARTBEAT = timedelta(seconds=1)
 
 
 class QueueWorker(SimpleWorker):
-    """RQ's in-process worker; its signals are the drain's."""
+    """RQ's in-process worker; its signals are handled by `GracefulShutdown`."""
 
-    drain: Drain
+    graceful_shutdown: GracefulShutdown
 
     def _install_signal_handlers(self) -> None:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """Take no more tokens; what runs is the drain's business."""
-        self.drain.ask()
+        """Take no more tokens; `GracefulShutdown` decides what happens to running attempts."""
+        self.graceful_shutdown.request()
         self._stop_requested = True
         if self.get_state() != WorkerStatus.BUSY:
             raise StopRequested  # out of the wait for a token
@@ -70,62 +71,76 @@ class QueueWorker(SimpleWorker):
             super().heartbeat(timeout, pipeline)
 
 
-def run_worker(settings: Settings, engine: str = "worker.child") -> None:
+def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -> None:
     """Load the model, then work until told to stop; `engine` is the module of the engine process."""
-    watch_devices()
+    register_gpu_metrics()
     credentials = open_credentials(settings.c2pa_cert, settings.c2pa_key)
     connection = open_redis(settings.redis)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
     storage = open_storage(settings.storage)
     weights = find_weights(settings.weights) if settings.weights else BUILT_IN
-    child = EngineChild(
+    client = EngineClient(
         weights,
         loras=settings.loras,
         tuning=_tuning(settings),
         environ=_engine_environ(settings),
         module=engine,
     )
-    leases = Leases(store, Roster(connection))
+    leases = Leases(store, WorkerRegistry(connection))
     publisher = Publisher(store, storage, leases, credentials, backlog=BACKLOG * settings.batch)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def announce(checkpoint: Checkpoint | None) -> None:
         leases.announce(None if checkpoint is None else _announcement(name, checkpoint))
 
-    keeper = Keeper(child, announce, leave=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    generator = Generator(store, storage, child, leases, publisher, keeper.revive, keeper.rest)
+    supervisor = EngineSupervisor(
+        client, announce, leave=lambda: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    generator = Generator(
+        store,
+        storage,
+        client,
+        leases,
+        publisher,
+        supervisor.ensure_running,
+        supervisor.recycle_if_due,
+    )
 
-    def begin_drain() -> None:
-        keeper.stop()
+    def begin_shutdown() -> None:
+        supervisor.stop()
         leases.announce(None)
 
     def give_back() -> None:
         generator.give_back()
-        child.kill()
+        client.kill()
 
-    drain = Drain(settings.grace, lambda: child.expected_s, begin_drain, give_back)
+    shutdown = GracefulShutdown(
+        settings.grace, lambda: client.expected_s, begin_shutdown, give_back
+    )
     signal.signal(signal.SIGTERM, _leave)
     leases.start()
-    with child:
+    with client:
         try:
             verify(weights)  # while the engine loads; what it loads is not announced before
-            checkpoint = keeper.start()
+            checkpoint = supervisor.start()
             kind = _announcement(name, checkpoint).checkpoint
-            batches = Batches(store, queues, checkpoint)
-            install(generator, lambda: queues.take(kind), batches.company_of)
-            _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, drain)
+            batches = BatchFinder(store, queues, checkpoint)
+            install(generator, lambda: queues.take(kind), batches.find_batch_mates)
+            _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, shutdown)
             generator.finish()
         finally:
-            keeper.stop()
+            supervisor.stop()
             generator.give_back()
             publisher.close(within_s=settings.grace.total_seconds() / 2)
             leases.close()
 
 
-def _work(connection: "redis.Redis", name: str, kind: CheckpointKind, drain: Drain) -> None:
+def _work(
+    connection: "redis.Redis", name: str, kind: CheckpointKind, shutdown: GracefulShutdown
+) -> None:
     """Take tokens until told to stop; where RQ gives up because Redis went away, begin again."""
-    while not drain.is_begun:
+    while not shutdown.is_requested:
         try:
             worker = QueueWorker(
                 [open_queue(kind, connection)],
@@ -136,9 +151,9 @@ def _work(connection: "redis.Redis", name: str, kind: CheckpointKind, drain: Dra
                 worker_ttl=WORKER_TTL_S,
                 log_job_description=False,
             )
-            worker.drain = drain
+            worker.graceful_shutdown = shutdown
             worker.work(logging_level="WARNING")
-            if not drain.is_begun:
+            if not shutdown.is_requested:
                 time.sleep(RETRY_S)
         except redis.RedisError as exc:
             log.warning("redis_away", error=str(exc))
@@ -155,7 +170,7 @@ def main() -> None:
         configure_tracing("worker", settings.otlp_endpoint)
         serve_metrics(settings.host, settings.metrics_port)
         run_worker(settings)
-    except (WeightsError, ChildDied, ValueError) as exc:
+    except (WeightsError, EngineDied, ValueError) as exc:
         raise SystemExit(f"klein worker: {exc}") from None
     except KeyboardInterrupt:
         raise SystemExit(0) from None

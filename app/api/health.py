@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from app.predictions.roster import Roster
+from app.predictions.worker_registry import WorkerRegistry
 
 router = APIRouter(tags=["health"])
 
@@ -36,7 +36,7 @@ async def livez() -> Health:
 )
 def readyz(request: Request) -> JSONResponse:
     """Answer 200 once a worker holds the model and Redis answers."""
-    roster: Roster = request.app.state.service.roster
-    ready = [worker.weights for worker in roster.present()]
+    registry: WorkerRegistry = request.app.state.service.registry
+    ready = [worker.weights for worker in registry.present()]
     status = "ok" if ready else "waiting for a worker to load its model"
     return JSONResponse({"status": status, "workers": ready}, 200 if ready else 503)

@@ -8,8 +8,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.predictions.census import Census
 from app.predictions.errors import Unavailable
+from app.predictions.stats import SystemStats
 
 router = APIRouter(include_in_schema=False)
 
@@ -25,7 +25,7 @@ def metrics(request: Request) -> Response:
 class SystemCollector(Collector):
     """The system as gauges, counted anew at each scrape."""
 
-    def __init__(self, count: Callable[[], Census], waiters: Callable[[], int]) -> None:
+    def __init__(self, count: Callable[[], SystemStats], waiters: Callable[[], int]) -> None:
         self._count = count
         self._waiters = waiters
 
@@ -33,14 +33,14 @@ class SystemCollector(Collector):
         """Give the gauges; without Redis only those that need none."""
         yield _gauge("klein_waiters", "Clients that wait in this process", self._waiters())
         try:
-            census = self._count()
+            stats = self._count()
         except Unavailable:
             yield _gauge("klein_redis_up", "1 while Redis answers", 0)
             return
         yield _gauge("klein_redis_up", "1 while Redis answers", 1)
-        yield _gauge("klein_predictions_running", "Predictions in work", census.running)
-        yield _gauge("klein_workers_ready", "Workers that can take one", len(census.workers))
-        yield _gauge("klein_webhooks_due", "Webhooks not yet delivered", census.webhooks)
+        yield _gauge("klein_predictions_running", "Predictions in work", stats.running)
+        yield _gauge("klein_workers_ready", "Workers that can take one", len(stats.workers))
+        yield _gauge("klein_webhooks_due", "Webhooks not yet delivered", stats.webhooks)
         depth = GaugeMetricFamily(
             "klein_queue_depth", "Predictions that wait for a worker", labels=("checkpoint",)
         )
@@ -49,13 +49,13 @@ class SystemCollector(Collector):
             "How long the next in line has waited",
             labels=("checkpoint",),
         )
-        for kind, line in census.waiting.items():
+        for kind, line in stats.waiting.items():
             depth.add_metric((kind,), line.count)
             age.add_metric((kind,), line.oldest.total_seconds())
         yield from (depth, age)
 
 
-def open_system(count: Callable[[], Census], waiters: Callable[[], int]) -> CollectorRegistry:
+def open_system(count: Callable[[], SystemStats], waiters: Callable[[], int]) -> CollectorRegistry:
     """Open the registry of the system's gauges, apart from the process's own."""
     registry = CollectorRegistry()
     registry.register(SystemCollector(count, waiters))

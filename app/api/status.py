@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.api.auth import KeyId
 from app.predictions.catalog import MODELS
-from app.predictions.census import Census
+from app.predictions.stats import SystemStats
 
 router = APIRouter(tags=["health"])
 
@@ -49,13 +49,13 @@ class SystemStatus(BaseModel):
 )
 def status(_key_id: KeyId, request: Request) -> SystemStatus:
     """Count queue and workers."""
-    census: Census = request.app.state.take_census()
+    stats: SystemStats = request.app.state.collect_stats()
     now = datetime.now(UTC).timestamp()
     return SystemStatus(
-        running=census.running,
+        running=stats.running,
         queues=[
             QueueLine(checkpoint=kind, waiting=line.count, oldest_s=line.oldest.total_seconds())
-            for kind, line in census.waiting.items()
+            for kind, line in stats.waiting.items()
         ],
         workers=[
             WorkerLine(
@@ -65,6 +65,6 @@ def status(_key_id: KeyId, request: Request) -> SystemStatus:
                 models=[m.slug for m in MODELS.values() if m.checkpoint is worker.checkpoint],
                 seen_s=round(max(0.0, now - worker.seen_at), 1),
             )
-            for worker in census.workers
+            for worker in stats.workers
         ],
     )

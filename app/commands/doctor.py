@@ -18,7 +18,7 @@ from app.connections import open_redis
 from app.embedded import OLDEST, NoServer, server_binary
 from app.keys import KeyRing, given_keys
 from app.predictions.errors import Unavailable
-from app.predictions.roster import Roster
+from app.predictions.worker_registry import WorkerRegistry
 from app.settings import Settings
 from app.storage import open_storage
 from app.storage.errors import StorageError
@@ -61,7 +61,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         with open_redis(settings.redis, retry=None) as connection:
             told = connection.info()
             yield from _judge_redis(told, settings)
-            workers = Roster(connection).present()
+            workers = WorkerRegistry(connection).present()
     except (redis.RedisError, Unavailable, ValueError) as exc:
         if settings.redis_url is None:
             yield from _embedded()

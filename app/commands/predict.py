@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from app.commands import read_settings
-from app.commands.asking import Server, asking
+from app.commands.client import Server, asking
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _SIZE = re.compile(r"(\d+)x(\d+)")

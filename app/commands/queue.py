@@ -4,11 +4,11 @@ import click
 
 from app.commands import read_settings
 from app.connections import open_redis
-from app.predictions.census import Census, take_census
 from app.predictions.errors import Unavailable
 from app.predictions.queue import Queues
-from app.predictions.roster import Roster
+from app.predictions.stats import SystemStats, collect_stats
 from app.predictions.store import Store
+from app.predictions.worker_registry import WorkerRegistry
 
 
 @click.command()
@@ -19,26 +19,26 @@ def queue() -> None:
         with open_redis(settings.redis, retry=None) as connection:
             queues = Queues(connection)
             store = Store(connection, queues, settings.retention)
-            census = take_census(store, queues, Roster(connection))
+            stats = collect_stats(store, queues, WorkerRegistry(connection))
     except (Unavailable, ValueError) as exc:
         raise click.ClickException(
             f"Redis does not answer at {settings.redis_shown}: {exc}; is klein up? Else set REDIS_URL"
         ) from None
-    click.echo("\n".join(_lines(census)))
+    click.echo("\n".join(_lines(stats)))
 
 
-def _lines(census: Census) -> list[str]:
+def _lines(stats: SystemStats) -> list[str]:
     lines = []
-    for kind, waiting in census.waiting.items():
+    for kind, waiting in stats.waiting.items():
         oldest = (
             f"   the next one for {waiting.oldest.total_seconds():.0f} s" if waiting.count else ""
         )
-        if waiting.count or any(worker.checkpoint is kind for worker in census.workers):
+        if waiting.count or any(worker.checkpoint is kind for worker in stats.workers):
             lines.append(f"waiting   {waiting.count}   {kind}{oldest}")
     lines += [
-        f"running   {census.running}",
-        f"webhooks  {census.webhooks}   to be delivered",
-        f"workers   {len(census.workers)}",
+        f"running   {stats.running}",
+        f"webhooks  {stats.webhooks}   to be delivered",
+        f"workers   {len(stats.workers)}",
     ]
-    lines += [f"  {w.name}   {w.checkpoint}   {w.weights}" for w in census.workers]
-    return lines if census.workers else [*lines, "  none: nothing is drawn; start `klein worker`"]
+    lines += [f"  {w.name}   {w.checkpoint}   {w.weights}" for w in stats.workers]
+    return lines if stats.workers else [*lines, "  none: nothing is drawn; start `klein worker`"]

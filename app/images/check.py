@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from app.images.decode_cost import is_too_costly
 from app.images.errors import ImageRejected
-from app.images.labour import is_laborious
 
 LARGEST_BYTES = 20 * 1024 * 1024
 LARGEST_PIXELS = 50_000_000
@@ -49,7 +49,7 @@ def check_image(
     if len(data) > largest_bytes:
         megabytes = largest_bytes / (1024 * 1024)
         raise ImageRejected(f"the image is larger than {megabytes:g} MB; send a smaller file")
-    if is_laborious(data):
+    if is_too_costly(data):
         raise ImageRejected("the image is cut into too many parts; open it and save it anew")
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")

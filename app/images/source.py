@@ -6,7 +6,7 @@ from http import HTTPStatus
 from app.images.check import LARGEST_BYTES
 from app.images.data_uri import is_data_uri, parse_data_uri
 from app.images.errors import ImageRejected
-from app.outbound import Outbound, Unreachable
+from app.safe_http import SafeHttp, Unreachable
 from app.storage import Storage
 from app.storage.errors import FileMissing
 from app.storage.links import Links
@@ -24,7 +24,7 @@ NOT_HERE = "the file was not uploaded, has expired or was deleted; upload it, or
 class ImageSource:
     """Gives the bytes of the images that callers name."""
 
-    def __init__(self, storage: Storage, links: Links, outbound: Outbound) -> None:
+    def __init__(self, storage: Storage, links: Links, outbound: SafeHttp) -> None:
         self._storage = storage
         self._links = links
         self._outbound = outbound

@@ -84,8 +84,8 @@ class Terms:
     queue_limit: int | None = None
     cost: float = 0.0  # dollars that it may cost
 
-    def words(self, now: datetime) -> tuple[str, ...]:
-        """Write the terms as the scripts read them, from the month on."""
+    def script_arguments(self, now: datetime) -> tuple[str, ...]:
+        """Return the arguments that the `refusal` function of the Lua scripts takes, month first."""
         numbers = (self.queue_limit, self.limits.in_flight)
         budget = self.limits.dollars_per_month
         return (

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import redis
 
-from app.predictions.outage import redis_errors
+from app.predictions.redis_errors import redis_errors
 
 READ_EVERY_S = 1.0
 

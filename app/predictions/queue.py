@@ -19,7 +19,7 @@ from rq.serializers import JSONSerializer
 from app.predictions.catalog import MODELS, CheckpointKind
 from app.predictions.prediction import Prediction
 
-JOB = "worker.generate.generate"
+JOB = "worker.job.token.run_next"
 KEEP_S = 60  # how long RQ keeps a token that has been worked on
 NO_TIMEOUT = -1  # deadlines are the worker's own: an alarm cannot stop a stuck kernel
 ARRIVALS = "klein:arrivals"

@@ -9,7 +9,7 @@ from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from app.predictions.errors import TooManyRequests
-from app.predictions.outage import redis_errors
+from app.predictions.redis_errors import redis_errors
 
 
 class Rates:

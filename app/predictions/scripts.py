@@ -55,7 +55,7 @@ redis.call('PUBLISH', ARGV[6], ARGV[3])
 return 1
 """
 # KEYS open or expiry; ARGV most, look again after (ms): whoever gets an id has that long to deal with it
-DUE = f"""{NOW_MS}
+CLAIM_DUE = f"""{NOW_MS}
 local ids = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(ids) do redis.call('ZADD', KEYS[1], now + ARGV[2], id) end
 return ids

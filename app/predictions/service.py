@@ -22,10 +22,10 @@ from app.predictions.errors import (
 )
 from app.predictions.inputs import ModelInput
 from app.predictions.prediction import Idempotency, Prediction, Timeouts, Webhook
-from app.predictions.roster import Roster
 from app.predictions.store import Store
-from app.predictions.waiters import Waiters
+from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
+from app.predictions.worker_registry import WorkerRegistry
 from app.storage import Storage
 from app.storage.errors import StorageError
 from app.tracing import traceparent
@@ -37,13 +37,13 @@ class Service:
 
     store: Store
     watch: Watch
-    roster: Roster
+    registry: WorkerRegistry
     storage: Storage
     images: ImageSource
     clock: Clock
     timeouts: Timeouts  # the longest that a caller may ask for, and what all others get
     admission: Admission
-    waiters: Waiters
+    wait_limiter: WaitLimiter
     strict_inputs: bool
 
     def submit(  # noqa: PLR0913 -- all that a caller can say of a request
@@ -63,7 +63,7 @@ class Service:
         if idempotency is not None and (first := self.store.recall(key_id, idempotency)):
             return first
         self.admission.count(key_id)
-        model = find_model(slug, self.roster.served())
+        model = find_model(slug, self.registry.served())
         checked = model.parse(given)
         if self.strict_inputs:
             _refuse_unknown(model, given)

@@ -25,7 +25,10 @@ from app.predictions.accounts import (
 )
 from app.predictions.clock import of_ms, to_ms
 from app.predictions.errors import KeyReused, KleinError, UnknownPrediction
-from app.predictions.names import (
+from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
+from app.predictions.queue import Queues
+from app.predictions.redis_errors import redis_errors
+from app.predictions.redis_keys import (
     CHANGED_CHANNEL,
     EXPIRY,
     FINAL_CHANNEL,
@@ -38,10 +41,7 @@ from app.predictions.names import (
     preview_key,
     record_key,
 )
-from app.predictions.observed import observe
-from app.predictions.outage import redis_errors
-from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
-from app.predictions.queue import Queues
+from app.predictions.telemetry import record_transition
 from app.records import Records
 
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
@@ -100,7 +100,7 @@ class Store:
                 to_ms(created_at),
                 to_ms(prediction.due_at(created_at) or created_at) - to_ms(created_at),
                 round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
-                *terms.words(created_at),
+                *terms.script_arguments(created_at),
             )
             accepted, refused = (part.decode() for part in pipe.execute()[-1])
             if accepted != prediction.id:
@@ -117,7 +117,9 @@ class Store:
         """Refuse early what `add` would refuse. Raises TooManyRequests or BudgetSpent."""
         keys = (OPEN, held_key(key_id), spent_key(key_id))
         with redis_errors():
-            refused = self._redis.eval(scripts.CHECK, len(keys), *keys, *terms.words(now))
+            refused = self._redis.eval(
+                scripts.CHECK, len(keys), *keys, *terms.script_arguments(now)
+            )
         if refused:
             raise self._error(Refusal(cast("bytes", refused).decode()), terms, now)
 
@@ -182,7 +184,7 @@ class Store:
                 )
                 if not pipe.execute()[-1]:
                     continue
-            observe(before, after)
+            record_transition(before, after)
             return after
 
     def show(self, prediction_id: str, preview: bytes) -> None:
@@ -194,9 +196,9 @@ class Store:
         with redis_errors():
             self._redis.eval(scripts.SHOW, len(keys), *keys, prediction_id, preview, kept_s)
 
-    def due(self, most: int = 1000) -> list[Prediction]:
-        """List open predictions that nobody has looked at in time; the next look is QUEUE_CHECK away."""
-        return self._listed(OPEN, most)
+    def claim_due(self, most: int = 1000) -> list[Prediction]:
+        """Claim the open predictions whose next check is due. Each is due again after QUEUE_CHECK."""
+        return self._claim(OPEN, most)
 
     def look_again(self, prediction: Prediction) -> None:
         """See to it that an open prediction is due at the end of its time in the queue at the latest."""
@@ -215,9 +217,9 @@ class Store:
         with redis_errors():
             return self._redis.zcard(WEBHOOKS_DUE)
 
-    def expired(self, most: int = 1000) -> list[Prediction]:
-        """List final predictions whose retention has passed."""
-        return self._listed(EXPIRY, most)
+    def claim_expired(self, most: int = 1000) -> list[Prediction]:
+        """Claim final predictions whose retention has passed. Each is offered again after QUEUE_CHECK."""
+        return self._claim(EXPIRY, most)
 
     def delete(self, prediction: Prediction) -> None:
         """Forget a final prediction; its files are the caller's to delete, before."""
@@ -269,10 +271,10 @@ class Store:
             ended = self._redis.zcount(EXPIRY, since, "+inf")
         return error_of(refusal, terms.limits, now, ended / RATE_OVER.total_seconds())
 
-    def _listed(self, key: str, most: int) -> list[Prediction]:
+    def _claim(self, key: str, most: int) -> list[Prediction]:
         with redis_errors():
             ids = self._redis.eval(
-                scripts.DUE, 1, key, most, round(QUEUE_CHECK.total_seconds() * 1000)
+                scripts.CLAIM_DUE, 1, key, most, round(QUEUE_CHECK.total_seconds() * 1000)
             )
         return list(self.read_all([i.decode() for i in cast("list[bytes]", ids)]))
 

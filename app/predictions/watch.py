@@ -14,9 +14,9 @@ from redis.exceptions import RedisError
 
 from app.logs import log
 from app.predictions.errors import Leaving
-from app.predictions.names import CHANGED_CHANNEL, FINAL_CHANNEL, preview_key, record_key
-from app.predictions.outage import redis_errors
 from app.predictions.prediction import Prediction
+from app.predictions.redis_errors import redis_errors
+from app.predictions.redis_keys import CHANGED_CHANNEL, FINAL_CHANNEL, preview_key, record_key
 from app.predictions.store import decode
 
 POLL_S = 10.0  # a lost announcement costs at most this much waiting

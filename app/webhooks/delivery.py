@@ -27,7 +27,7 @@ SCHEDULES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class DeliveryAttempt:
     """One request to the receiver and what came back."""
 
     at: datetime
@@ -48,10 +48,10 @@ class Delivery:
     id: str  # the prediction's
     url: str
     created_at: datetime
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[DeliveryAttempt, ...] = ()
     round_from: int = 0  # the attempt at which the current round began: redelivery begins another
 
-    def tried(self, attempt: Attempt) -> "Delivery":
+    def tried(self, attempt: DeliveryAttempt) -> "Delivery":
         """Add an attempt."""
         return replace(self, attempts=(*self.attempts, attempt))
 

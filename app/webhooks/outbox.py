@@ -12,13 +12,13 @@ from typing import cast
 import redis
 
 from app.predictions.errors import KleinError
-from app.predictions.names import WEBHOOKS_DUE, deliveries_key, delivery_key, record_key
-from app.predictions.outage import redis_errors
 from app.predictions.prediction import Prediction
+from app.predictions.redis_errors import redis_errors
+from app.predictions.redis_keys import WEBHOOKS_DUE, deliveries_key, delivery_key, record_key
 from app.predictions.scripts import NOW_MS
 from app.predictions.store import Store
 from app.records import Records
-from app.webhooks.delivery import Attempt, Delivery, first_delivery
+from app.webhooks.delivery import Delivery, DeliveryAttempt, first_delivery
 
 LEASE = timedelta(seconds=60)  # longer than one attempt can take
 _RECORDS = Records(Delivery)
@@ -79,7 +79,7 @@ class Outbox:
         with redis_errors():
             self._redis.zrem(WEBHOOKS_DUE, prediction_id)
 
-    def record(self, prediction: Prediction, attempt: Attempt) -> Delivery:
+    def record(self, prediction: Prediction, attempt: DeliveryAttempt) -> Delivery:
         """Keep an attempt and plan the next."""
         return self._change(prediction, lambda d: d.tried(attempt))
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from app.outbound import Outbound, Unreachable
 from app.predictions.prediction import Webhook
-from app.webhooks.delivery import Attempt
+from app.safe_http import SafeHttp, Unreachable
+from app.webhooks.delivery import DeliveryAttempt
 from app.webhooks.sign import headers
 
 ACKNOWLEDGE_S = 30.0
@@ -23,13 +23,13 @@ class Sender:
     """Posts webhooks; the time comes from `clock`."""
 
     def __init__(
-        self, outbound: Outbound, clock: Callable[[], datetime], within_s: float = ACKNOWLEDGE_S
+        self, outbound: SafeHttp, clock: Callable[[], datetime], within_s: float = ACKNOWLEDGE_S
     ) -> None:
         self._outbound = outbound
         self._clock = clock
         self._within_s = within_s
 
-    async def post(self, prediction_id: str, webhook: Webhook, body: bytes) -> Attempt:
+    async def post(self, prediction_id: str, webhook: Webhook, body: bytes) -> DeliveryAttempt:
         """Post a body once; whatever goes wrong is in the attempt."""
         at = self._clock()
         signed = headers(
@@ -49,13 +49,13 @@ class Sender:
                 within_s=self._within_s,
             )
         except Unreachable:
-            return Attempt(at=at, error=UNREACHABLE)
-        attempt = Attempt(
+            return DeliveryAttempt(at=at, error=UNREACHABLE)
+        attempt = DeliveryAttempt(
             at=at, status_code=reply.status, response=reply.body.decode("utf-8", "replace")
         )
         if attempt.is_acknowledged:
             return attempt
-        return Attempt(
+        return DeliveryAttempt(
             at=at,
             status_code=reply.status,
             response=attempt.response,

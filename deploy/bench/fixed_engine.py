@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.fake_child import FakeEngine
-from worker.child import main
+from worker.engine_process.main import main
 from worker.engines import OnPreview, OnStep, Order, Result, Say, Tuning
 
 STEP_S = 0.25

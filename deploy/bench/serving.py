@@ -26,7 +26,7 @@ from deploy.bench.bare_pipeline import SIDE
 from deploy.bench.client import Connection
 from deploy.bench.processes import KEY, free_port, listening, process, rss_mb, wait_for_port
 from tests.redis_server import running_redis
-from worker.environment import child_environment
+from worker.engine_client.environment import engine_environment
 
 SLUG = "flux-2-klein-4b-text-to-image"
 PROMPT = "a red circle on a blue background"
@@ -49,7 +49,7 @@ def bare_loop(weights: str, side: int = SIDE) -> Iterator[Callable[[list[str]], 
     """Load the engine in a process of its own; calling draws the prompts and gives the seconds."""
     with subprocess.Popen(  # noqa: S603 -- our own module
         [sys.executable, "-m", "deploy.bench.bare_pipeline", weights, str(side)],
-        env=child_environment(os.environ),  # the same thread settings as the engine child has
+        env=engine_environment(os.environ),  # the same thread settings as the engine child has
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -26,7 +26,7 @@ _TELLING = {
     "api": "app.cli api",
     "worker": "worker.main",
     "courier": "worker.courier",
-    "engine": "worker.child",
+    "engine": "worker.engine_process.main",
 }
 """What each process's command line holds."""
 

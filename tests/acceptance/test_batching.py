@@ -11,7 +11,7 @@ import httpx
 import pytest
 import redis
 
-from app.predictions.names import record_key
+from app.predictions.redis_keys import record_key
 from tests.acceptance.asking import create, decibels, events, get, ready_client, run, until
 from tests.acceptance.klein import Klein, running_klein
 from worker.main import BUILT_IN

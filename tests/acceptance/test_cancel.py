@@ -10,7 +10,7 @@ import httpx
 import pytest
 import redis
 
-from app.predictions.names import record_key
+from app.predictions.redis_keys import record_key
 from tests.acceptance.asking import LONG, create, get, run, until
 from tests.acceptance.klein import Klein
 

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from app.embedded import server_binary
-from app.predictions.names import record_key
 from app.predictions.prediction import Prediction
+from app.predictions.redis_keys import record_key
 from app.predictions.store import decode
 from tests.acceptance.asking import create, fetch, get, order, run, until
 from tests.chaos.system import Part

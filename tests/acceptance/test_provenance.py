@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.acceptance.asking import fetch, run
 from tests.acceptance.klein import Klein
-from worker.encode import DIGITAL_SOURCE_TYPE
+from worker.job.encode import DIGITAL_SOURCE_TYPE
 
 BASE = "flux-2-klein-4b-base-text-to-image"
 

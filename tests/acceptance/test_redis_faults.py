@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 import pytest
 import redis
 
-from app.predictions.names import OPEN
+from app.predictions.redis_keys import OPEN
 from tests.acceptance.asking import create, get, is_ready, order, ready_client, until
 from tests.chaos.system import System, running_system
 from tests.fakes import a_prediction, a_store

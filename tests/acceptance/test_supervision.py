@@ -9,7 +9,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 
-from app.predictions.roster import Roster
+from app.predictions.worker_registry import WorkerRegistry
 from tests.acceptance.asking import create, get, is_ready, ready_client, until
 from tests.chaos.system import Part, System, running_system
 
@@ -97,7 +97,9 @@ def test_an_idle_worker_leaves_at_once(system: System, client: httpx.Client) -> 
     assert ended(worker, starts, within_s=10) == 0  # its wait for a token takes up to 15 s
     prediction_id = create(client)
     with system.connect() as connection:
-        assert not any(f"-{pid}-" in present.name for present in Roster(connection).present())
+        assert not any(
+            f"-{pid}-" in present.name for present in WorkerRegistry(connection).present()
+        )
     assert get(client, prediction_id, wait=60)["status"] == "success"
     assert system.record(prediction_id).attempt == 1
 

@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.asking import create, fetch, get, run, until
 from tests.acceptance.klein import Klein, running_klein
 from tests.redis_server import running_redis
-from worker.integrity import write_sums
+from worker.weights.integrity import write_sums
 
 pytestmark = pytest.mark.timeout(120)
 

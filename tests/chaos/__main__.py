@@ -14,7 +14,7 @@ import httpx
 
 from tests.chaos.crowd import crowd
 from tests.chaos.faults import Faults, as_json
-from tests.chaos.load import FINAL, Asked, Caller, look
+from tests.chaos.load import FINAL, Caller, EngineRequest, look
 from tests.chaos.system import System, running_system
 from tests.chaos.verdict import Verdict, judge, percentile
 from tests.receiver import Receiver, running_receiver
@@ -75,7 +75,7 @@ def await_ready(system: System) -> None:
     raise TimeoutError("\n".join(line for part in system.parts for line in part.tail))
 
 
-def settle(system: System, receiver: Receiver, asked: list[Asked]) -> float:
+def settle(system: System, receiver: Receiver, asked: list[EngineRequest]) -> float:
     """Wait until every accepted prediction has ended and every webhook is out."""
     started = time.monotonic()
     left = [one for one in asked if one.ids]

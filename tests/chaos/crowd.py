@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
-from app.predictions.names import FINAL_CHANNEL
+from app.predictions.redis_keys import FINAL_CHANNEL
 from deploy.bench.client import Connection
 from tests.chaos.load import FINAL, TEXT
 from tests.chaos.system import System, running_system

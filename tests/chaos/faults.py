@@ -13,8 +13,8 @@ from typing import cast
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import redis
 
-from app.predictions.names import OPEN, record_key
 from app.predictions.prediction import Prediction, Status
+from app.predictions.redis_keys import OPEN, record_key
 from app.predictions.store import decode
 from tests.chaos.system import Part, System
 from tests.receiver import Receiver, reset, status

@@ -15,7 +15,7 @@ FINAL = {"success", "error", "cancelled"}
 
 
 @dataclass
-class Asked:
+class EngineRequest:
     """One request and all that its caller saw of it."""
 
     word: str
@@ -45,7 +45,7 @@ class Caller(threading.Thread):
 
     def __init__(self, url: str, key: str, hook: str, seed: int, stopping: threading.Event) -> None:
         super().__init__(daemon=True)
-        self.asked: list[Asked] = []
+        self.asked: list[EngineRequest] = []
         self._client = httpx.Client(base_url=url, trust_env=False, timeout=30)
         self._key = key
         self._hook = hook
@@ -62,11 +62,11 @@ class Caller(threading.Thread):
             self._stopping.wait(self._random.random())
         self._client.close()
 
-    def _make(self) -> Asked:
+    def _make(self) -> EngineRequest:
         chance = self._random.random()
         prompt = "die" if chance < 0.02 else "slow"
         headers = {"X-Run-Timeout": "0.5"} if 0.02 < chance < 0.05 else {}
-        return Asked(
+        return EngineRequest(
             word=uuid.UUID(int=self._random.getrandbits(128)).hex,
             key=self._key,
             prompt=prompt,
@@ -78,7 +78,7 @@ class Caller(threading.Thread):
             is_cancelled=0.05 < chance < 0.1,
         )
 
-    def _post(self, asked: Asked) -> None:
+    def _post(self, asked: EngineRequest) -> None:
         body = {
             "model": TEXT,
             "input": {
@@ -112,14 +112,14 @@ class Caller(threading.Thread):
         if asked.is_cancelled and asked.ids:
             self._cancel(asked)
 
-    def _cancel(self, asked: Asked) -> None:
+    def _cancel(self, asked: EngineRequest) -> None:
         path = f"/v1/prediction/{next(iter(asked.ids))}/cancel"
         try:
             self._client.post(path, headers={"X-API-Key": asked.key})
         except httpx.TransportError:
             return
 
-    def _follow(self, asked: Asked) -> None:
+    def _follow(self, asked: EngineRequest) -> None:
         ends = time.monotonic() + 40
         while time.monotonic() < ends and not self._stopping.is_set():
             body = look(self._client, asked, wait=10)
@@ -127,7 +127,7 @@ class Caller(threading.Thread):
                 return
 
 
-def look(client: httpx.Client, asked: Asked, wait: float = 0) -> Any:
+def look(client: httpx.Client, asked: EngineRequest, wait: float = 0) -> Any:
     """Show a prediction, and write down its end; None where nobody answers."""
     try:
         answer = client.get(

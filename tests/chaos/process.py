@@ -6,7 +6,7 @@ from datetime import timedelta
 from app.logs import configure_logs
 from app.settings import Settings
 from app.webhooks.delivery import SCHEDULES
-from worker.courier import run_upkeep
+from worker.courier import run_courier
 from worker.main import run_worker
 
 
@@ -19,7 +19,7 @@ def main() -> None:
         SCHEDULES["hosted"] = (
             timedelta(seconds=3),
         ) * 100  # the pauses are cut, the promise is not
-        run_upkeep(Settings())
+        run_courier(Settings())
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.embedded import server_command
-from app.predictions.names import record_key
 from app.predictions.prediction import Prediction
+from app.predictions.redis_keys import record_key
 from app.predictions.store import decode
 
 RESTART_S = 0.3

@@ -10,8 +10,8 @@ from PIL import Image
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from app.predictions.names import OPEN
-from tests.chaos.load import FINAL, Asked, look
+from app.predictions.redis_keys import OPEN
+from tests.chaos.load import FINAL, EngineRequest, look
 from tests.chaos.system import System
 from tests.receiver import Receiver
 
@@ -38,7 +38,7 @@ class Verdict:
         return "\n".join(lines + [f"VIOLATION {v}" for v in self.violations[:50]])
 
 
-def judge(system: System, receiver: Receiver, asked: list[Asked], verdict: Verdict) -> None:
+def judge(system: System, receiver: Receiver, asked: list[EngineRequest], verdict: Verdict) -> None:
     """Look at every request once more and compare."""
     accepted = [a for a in asked if a.ids]
     for one in asked:
@@ -62,7 +62,7 @@ def judge(system: System, receiver: Receiver, asked: list[Asked], verdict: Verdi
     _check_rest(system, verdict)
 
 
-def _check_end(client: httpx.Client, one: Asked, verdict: Verdict) -> str:
+def _check_end(client: httpx.Client, one: EngineRequest, verdict: Verdict) -> str:
     """Compare one prediction's end to what was asked for, and name it."""
     body = next((seen for _ in range(20) if (seen := look(client, one)) is not None), None)
     if body is None or body["status"] not in FINAL:
@@ -80,7 +80,7 @@ def _check_end(client: httpx.Client, one: Asked, verdict: Verdict) -> str:
 
 
 def _check_pictures(
-    client: httpx.Client, one: Asked, output: str | list[str], verdict: Verdict
+    client: httpx.Client, one: EngineRequest, output: str | list[str], verdict: Verdict
 ) -> bool:
     before = len(verdict.violations)
     urls = [output] if isinstance(output, str) else output
@@ -97,7 +97,7 @@ def _check_pictures(
     return len(verdict.violations) == before
 
 
-def _check_error(one: Asked, body: dict[str, object], verdict: Verdict) -> None:
+def _check_error(one: EngineRequest, body: dict[str, object], verdict: Verdict) -> None:
     """Only what deserved it, or was unlucky in a way that it says, may fail."""
     reason = str(body.get("error", ""))
     is_fair = (
@@ -128,7 +128,7 @@ def _listed(client: httpx.Client, keys: set[str]) -> Counter[str]:
     return listed
 
 
-def _check_webhooks(receiver: Receiver, accepted: list[Asked], verdict: Verdict) -> None:
+def _check_webhooks(receiver: Receiver, accepted: list[EngineRequest], verdict: Verdict) -> None:
     calls = defaultdict(list)
     for call in list(receiver.calls):
         calls[call.path.removeprefix("/")].append(call)

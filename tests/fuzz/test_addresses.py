@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.outbound import Outbound, Unreachable
+from app.safe_http import SafeHttp, Unreachable
 from app.webhooks.address import URL_MAX, is_url
 
 PRIVATE = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"]  # fmt: skip
@@ -21,7 +21,7 @@ INSIDE = st.sampled_from(PRIVATE).flatmap(
 )
 WRAPPED = ["::ffff:{}", "::{}", "::ffff:0:{}", "64:ff9b::{}", "64:ff9b:1::{}", "2002:{}::", "2001:0:{}::", "fe80::{}", "fc00::{}"]  # fmt: skip
 PROTOCOLS = ipaddress.ip_network("2001::/23")  # parts are public, which older Pythons do not know
-PUBLIC = Outbound(())._public
+PUBLIC = SafeHttp(())._public
 
 
 def wrapped(form, address):
@@ -120,7 +120,7 @@ URLS = st.builds(
 def test_no_spelling_of_a_url_leads_inside(canary, url):
     """An address inside, however it is written and whatever stands around it, is not connected to."""
     port, seen = canary
-    outbound = Outbound((), resolver=numeric, public_ports=frozenset({port}))
+    outbound = SafeHttp((), resolver=numeric, public_ports=frozenset({port}))
     with pytest.raises(Unreachable):
         asyncio.run(outbound.send("GET", url.format(port), headers={}, most_bytes=9, within_s=2))
 
@@ -131,7 +131,7 @@ def test_the_canary_sings(canary):
     """With the address allowed it is connected to: the test above looks in the right place."""
     port, seen = canary
     with pytest.raises(Unreachable):  # it hangs up without a word
-        asyncio.run(Outbound(("127.0.0.1",)).send("GET", f"http://127.0.0.1:{port}/", headers={}, most_bytes=9, within_s=5))  # fmt: skip
+        asyncio.run(SafeHttp(("127.0.0.1",)).send("GET", f"http://127.0.0.1:{port}/", headers={}, most_bytes=9, within_s=5))  # fmt: skip
 
     assert len(seen) == 1
     seen.clear()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.main import create_app
 from app.predictions.errors import AlreadyFinal, UnknownPrediction
-from app.predictions.names import OPEN
+from app.predictions.redis_keys import OPEN
 from app.settings import Settings
 from tests.corpus.answers import told
 from tests.corpus.case import form

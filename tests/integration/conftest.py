@@ -2,13 +2,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.supervise import EngineChild
+from worker.engine_client.client import EngineClient
 
 
 @pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineChild]:
+def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
     """A real engine process that draws what the prompt says; see tests/fake_child.py."""
-    with EngineChild(
+    with EngineClient(
         tmp_path_factory.mktemp("weights"), module="tests.fake_child", on_line=lambda _: None
     ) as child:
         child.wait_ready(30)

@@ -13,20 +13,20 @@ from app.keys import KeyRing
 from app.main import create_app
 from app.predictions.accounts import Limits
 from app.predictions.catalog import CheckpointKind
+from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Status
 from app.predictions.queue import Queues, Token, open_queue
-from app.predictions.roster import Roster, Worker
-from app.predictions.upkeep import Upkeep
+from app.predictions.worker_registry import Worker, WorkerRegistry
 from app.settings import Settings
 from app.storage.local import LocalStorage
 from tests.fake_child import FakeEngine
 from tests.fakes import ScriptedEngine, a_store, eventually, make_due
 from tests.redis_server import running_redis
-from worker import generate
-from worker.batches import Batches
-from worker.generate import Generator
-from worker.leases import Leases
-from worker.publish import Publisher
+from worker.job import token
+from worker.job.batching import BatchFinder
+from worker.job.generator import Generator
+from worker.job.leases import Leases
+from worker.job.publisher import Publisher
 
 USERS = (Path(__file__).parents[2] / "deploy" / "redis" / "users.acl").read_text().splitlines()
 ORDER = {"model": "flux-2-klein-4b-text-to-image", "input": {"prompt": "x"}}
@@ -62,17 +62,23 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
     with server.connect() as admin:
         _, key = KeyRing(admin, frozenset()).create("k", None, Limits(per_minute=9, in_flight=9))
     settings = Settings(redis_url=url(server, "klein-api"), data=tmp_path, _env_file=None)
-    store, roster, storage = a_store(mine), Roster(mine), LocalStorage(tmp_path / "outputs")
-    roster.announce(
+    store, registry, storage = (
+        a_store(mine),
+        WorkerRegistry(mine),
+        LocalStorage(tmp_path / "outputs"),
+    )
+    registry.announce(
         Worker(name="w", checkpoint=CheckpointKind.DISTILLED, weights="x", revision="1", seen_at=0)
     )
-    leases = Leases(store, roster)
+    leases = Leases(store, registry)
     publisher = Publisher(store, storage, leases)
     generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # obeys
     queues = Queues(mine)
-    monkeypatch.setattr(generate, "_installed", None)
-    batches = Batches(store, queues, replace(FakeEngine.checkpoint, batch=2))
-    generate.install(generator, lambda: queues.take(CheckpointKind.DISTILLED), batches.company_of)
+    monkeypatch.setattr(token, "_installed", None)
+    batches = BatchFinder(store, queues, replace(FakeEngine.checkpoint, batch=2))
+    token.install(
+        generator, lambda: queues.take(CheckpointKind.DISTILLED), batches.find_batch_mates
+    )
     worker = SimpleWorker(
         [open_queue(CheckpointKind.DISTILLED, mine)],
         connection=mine,
@@ -84,7 +90,7 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
             client.post("/v1/prediction", json=ORDER).json()["id"] for _ in range(3)
         )
         make_due(mine, first)
-        Upkeep(store, queues, storage).reconcile()
+        Maintenance(store, queues, storage).reconcile()
         client.post(f"/v1/prediction/{second}/cancel")
         worker.work(burst=True, logging_level="CRITICAL")
         eventually(lambda: store.get(first).status.is_final)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from app.predictions.prediction import Cause, Status
-from app.predictions.roster import Roster
+from app.predictions.worker_registry import WorkerRegistry
 from app.storage.errors import StorageError
 from app.storage.local import LocalStorage
 from tests.fakes import a_prediction, a_result, a_store
-from worker.leases import Leases
-from worker.publish import Publisher
+from worker.job.leases import Leases
+from worker.job.publisher import Publisher
 
 MEGABYTE = 1 << 20
 LIMITED = """
@@ -72,7 +72,7 @@ def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
 def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connection) -> None:
     """A picture that does not fit is tried again, then its prediction fails as retryable; the next one succeeds."""
     store = a_store(connection)
-    leases = Leases(store, Roster(connection))
+    leases = Leases(store, WorkerRegistry(connection))
     publisher = Publisher(store, LocalStorage(small_disk), leases, pause_s=0.001)
     store.add(a_prediction("p"))
     claimed = store.change("p", lambda p, now: p.claim("a", now))

@@ -11,8 +11,8 @@ import redis
 
 from app.predictions import scripts
 from app.predictions.errors import KeyReused
-from app.predictions.names import OPEN
 from app.predictions.prediction import Idempotency
+from app.predictions.redis_keys import OPEN
 from app.predictions.store import IDEMPOTENCY_KEPT
 from tests.fakes import a_prediction, a_store
 from tests.network import lossy_network

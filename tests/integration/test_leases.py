@@ -1,4 +1,4 @@
-"""The heartbeat: what is held is renewed, what is lost is let go, and the roster knows who is ready."""
+"""The heartbeat: what is held is renewed, what is lost is let go, and the registry knows who is ready."""
 
 import pytest
 import redis
@@ -7,9 +7,9 @@ from redis.retry import Retry
 
 from app.predictions.catalog import CheckpointKind
 from app.predictions.prediction import LEASE
-from app.predictions.roster import Roster, Worker
+from app.predictions.worker_registry import Worker, WorkerRegistry
 from tests.fakes import a_prediction, a_store, eventually, lapse
-from worker.leases import Leases
+from worker.job.leases import Leases
 
 WORKER = Worker(
     name="w", checkpoint=CheckpointKind.DISTILLED, weights="built-in", revision="1", seen_at=0
@@ -23,7 +23,7 @@ def store(connection):
 
 @pytest.fixture
 def leases(connection, store):
-    leases = Leases(store, Roster(connection), beat_s=0.01)
+    leases = Leases(store, WorkerRegistry(connection), beat_s=0.01)
     yield leases
     leases.close()
 
@@ -56,8 +56,8 @@ def test_what_was_dropped_is_renewed_no_more(store, leases):
     leases.announce(WORKER)
     lapse(store, "p")
     before = store.get("p")
-    seen = leases._roster._all()[0].seen_at
-    eventually(lambda: leases._roster._all()[0].seen_at > seen)
+    seen = leases._registry._all()[0].seen_at
+    eventually(lambda: leases._registry._all()[0].seen_at > seen)
 
     assert store.get("p") == before
 
@@ -87,7 +87,7 @@ def test_a_loss_lets_go_of_no_later_attempt(store, leases):
 def test_the_heart_beats_on_without_redis(tmp_path):
     """An outage ends no heartbeat and gives nothing up."""
     nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
-    leases = Leases(a_store(nowhere), Roster(nowhere), beat_s=0.001)
+    leases = Leases(a_store(nowhere), WorkerRegistry(nowhere), beat_s=0.001)
     leases.hold("p", "a")
     leases.announce(WORKER)
     leases.start()
@@ -101,16 +101,16 @@ def test_the_heart_beats_on_without_redis(tmp_path):
 def test_a_worker_is_present_until_it_leaves(connection, leases):
     """Announced, a worker is listed as ready; told that it is not, or closed, it is not."""
     leases.announce(WORKER)
-    assert [w.name for w in Roster(connection).present()] == ["w"]
+    assert [w.name for w in WorkerRegistry(connection).present()] == ["w"]
     leases.announce(None)
-    assert Roster(connection).present() == []
+    assert WorkerRegistry(connection).present() == []
     leases.announce(WORKER)
     leases.start()
     leases.close()
 
-    assert Roster(connection).present() == []
+    assert WorkerRegistry(connection).present() == []
 
 
 def test_leases_that_never_beat_can_be_closed(connection, store):
     """Where loading failed before the first beat, closing is no second error."""
-    Leases(store, Roster(connection)).close()
+    Leases(store, WorkerRegistry(connection)).close()

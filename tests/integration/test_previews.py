@@ -5,11 +5,11 @@ import io
 import pytest
 from PIL import Image
 
-from app.predictions.names import preview_key
+from app.predictions.redis_keys import preview_key
 from app.predictions.store import PREVIEW_KEPT, PREVIEW_MAX_BYTES
 from tests.fakes import ScriptedEngine, a_prediction, a_store
 from tests.rig import Rig
-from worker import generate
+from worker.job import generator
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_large_preview_is_not_kept(store, preview):
 @pytest.mark.parametrize("asked", [True, False])
 def test_previews_are_made_for_who_asks(connection, tmp_path, preview, monkeypatch, asked):
     """A prediction that asks has a WebP file while it is drawn; one that does not has none; neither after the end."""
-    monkeypatch.setattr(generate, "PROGRESS_S", 0.0)  # the fake's steps take no time
+    monkeypatch.setattr(generator, "PROGRESS_S", 0.0)  # the fake's steps take no time
     seen: list[bytes | None] = []
     rig = Rig(connection, tmp_path, ScriptedEngine(lambda _: seen.append(preview())))
     rig.add(previews=asked)

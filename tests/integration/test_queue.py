@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 from app.predictions.catalog import CheckpointKind
 from app.predictions.queue import JOB, Queues, Token, open_queue
 from tests.fakes import NOW, a_prediction
-from worker import generate
+from worker.job import token as token_job
 
 QUEUE = "rq:queue:klein-distilled"
 
@@ -34,8 +34,8 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch, connection):
     recorder = Recorder()
-    monkeypatch.setattr(generate, "_installed", None)
-    generate.install(recorder, lambda: Queues(connection).take(CheckpointKind.DISTILLED))  # type: ignore[arg-type]  # it works without an engine
+    monkeypatch.setattr(token_job, "_installed", None)
+    token_job.install(recorder, lambda: Queues(connection).take(CheckpointKind.DISTILLED))  # type: ignore[arg-type]  # it works without an engine
     return recorder
 
 
@@ -133,8 +133,8 @@ def test_a_token_whose_job_is_gone_is_passed_over(connection, recorder):
     [
         ("os.system", ["touch {canary}"]),
         ("pathlib.Path.touch", ["{canary}"]),
-        ("worker.generate.install", ["{canary}"]),
-        ("worker.generate.generate.__globals__", ["{canary}"]),
+        ("worker.job.token.install", ["{canary}"]),
+        ("worker.job.token.run_next.__globals__", ["{canary}"]),
         ("", ["{canary}"]),
         (None, ["{canary}"]),
     ],
@@ -153,7 +153,7 @@ def test_a_forged_function_is_not_called(connection, recorder, tmp_path, functio
 def test_a_forged_instance_is_not_called(connection, recorder):
     """A token that calls a method of something it brings along is refused."""
     forge(connection, "evil", "upper", [], instance="text")
-    forge(connection, "worse", JOB, [], instance={"worker.generate.generate": 1})
+    forge(connection, "worse", JOB, [], instance={"worker.job.token.run_next": 1})
     push(connection, a_prediction())
     burst(connection)
 

@@ -9,14 +9,14 @@ import pytest
 
 from app.api.page import open_page
 from app.predictions.prediction import Cause, Status
-from app.predictions.roster import Roster
+from app.predictions.worker_registry import WorkerRegistry
 from app.storage import open_storage
 from app.storage.errors import FileMissing, StorageError
 from app.storage.s3 import S3Storage
 from tests.fakes import a_prediction, a_result, a_store
 from tests.s3_server import SECRET, S3Server, running_s3
-from worker.leases import Leases
-from worker.publish import Publisher
+from worker.job.leases import Leases
+from worker.job.publisher import Publisher
 
 pytestmark = pytest.mark.timeout(120)
 URL = "s3://klein/faults"
@@ -132,7 +132,7 @@ def test_a_full_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_worker_outlives_an_outage(dead: S3Server, connection) -> None:
     """A picture that cannot be stored fails its prediction, retryable, with the reason and no output; the next succeeds."""
     store = a_store(connection)
-    leases = Leases(store, Roster(connection))
+    leases = Leases(store, WorkerRegistry(connection))
     storage = open_storage(URL)
     ended = {}
     for prediction_id in ("p", "q"):

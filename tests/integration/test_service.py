@@ -10,7 +10,6 @@ import redis.asyncio
 from PIL import Image
 
 from app.images.source import ImageSource
-from app.outbound import Outbound
 from app.predictions.accounts import Limits
 from app.predictions.admission import Admission
 from app.predictions.clock import Clock
@@ -24,11 +23,12 @@ from app.predictions.errors import (
 from app.predictions.prediction import Idempotency, Status, Timeouts
 from app.predictions.queue import Queues
 from app.predictions.rates import Rates
-from app.predictions.roster import Roster
 from app.predictions.service import Service
 from app.predictions.store import Store
-from app.predictions.waiters import Waiters
+from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
+from app.predictions.worker_registry import WorkerRegistry
+from app.safe_http import SafeHttp
 from app.storage.errors import StorageError
 from app.storage.links import Links
 from app.storage.local import LocalStorage
@@ -62,15 +62,15 @@ class Counter:
         self.service = Service(
             store=self.store,
             watch=Watch(readers),
-            roster=Roster(connection),
+            registry=WorkerRegistry(connection),
             storage=self.storage,
-            images=ImageSource(self.storage, LINKS, Outbound(())),
+            images=ImageSource(self.storage, LINKS, SafeHttp(())),
             clock=Clock(connection),
             timeouts=TIMEOUTS,
             admission=Admission(
                 rates=Rates(connection), limits_of=lambda _: self.limits, queue_limit=None
             ),
-            waiters=Waiters(most=10, most_of_a_key=10),
+            wait_limiter=WaitLimiter(most=10, most_of_a_key=10),
             strict_inputs=strict_inputs,
         )
 

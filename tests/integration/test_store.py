@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.predictions.errors import AlreadyFinal, KleinError, Lost, Unavailable, UnknownPrediction
-from app.predictions.names import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.prediction import Output, Prediction, Status
+from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from tests.fakes import NOW, a_prediction, a_store, lapse, make_due
 from tests.network import lossy_network
 
@@ -284,8 +284,8 @@ def test_without_redis_everything_is_unavailable(tmp_path):
             lambda: store.add(a_prediction()),
             lambda: store.get("p"),
             lambda: cancel(store),
-            store.due,
-            store.expired,
+            store.claim_due,
+            store.claim_expired,
             lambda: store.delete(a_prediction()),
             lambda: page(store),
         ):
@@ -313,10 +313,10 @@ def test_due_hands_each_prediction_to_one_caller(store, connection):
     for number in range(100):
         store.add(a_prediction(str(number)))
         make_due(connection, str(number))
-    found = [p.id for due in at_once(8, lambda _: store.due(most=20)) for p in due]
+    found = [p.id for due in at_once(8, lambda _: store.claim_due(most=20)) for p in due]
 
     assert len(found) == len(set(found)) == 100
-    assert store.due() == []
+    assert store.claim_due() == []
 
 
 def test_nothing_is_due_before_its_time(store, connection):
@@ -324,12 +324,12 @@ def test_nothing_is_due_before_its_time(store, connection):
     for prediction_id in ("fresh", "running"):
         store.add(a_prediction(prediction_id))
     claim(store, "a", "running")
-    assert store.due() == []
+    assert store.claim_due() == []
     lease_ms = connection.zscore(OPEN, "running")
     lapse(store, "running")
     make_due(connection, "running")
 
-    assert [p.id for p in store.due()] == ["running"]
+    assert [p.id for p in store.claim_due()] == ["running"]
     assert lease_ms == round(store.get("running").started_at.timestamp() * 1000) + 10_000
 
 
@@ -338,10 +338,10 @@ def test_only_what_has_ended_expires(connection):
     store = a_store(connection, retention=timedelta(0))
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
-    assert store.expired() == []
+    assert store.claim_expired() == []
     ended = cancel(store)
-    assert store.expired() == [ended]
-    assert store.expired() == []  # handed out once
+    assert store.claim_expired() == [ended]
+    assert store.claim_expired() == []  # handed out once
     store.delete(ended)
 
     with pytest.raises(UnknownPrediction):
@@ -358,7 +358,7 @@ def test_retention_counts_from_the_end(store, connection):
     expires_ms = connection.zscore(EXPIRY, "p")
 
     assert expires_ms == (ended.finished_at + timedelta(days=7)).timestamp() * 1000
-    assert store.expired() == []
+    assert store.claim_expired() == []
 
 
 def page(store, key_id="key", **values):

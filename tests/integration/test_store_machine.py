@@ -24,11 +24,11 @@ from hypothesis.stateful import (
 from app.predictions import scripts
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import AlreadyFinal, Lost
-from app.predictions.names import EXPIRY, FINAL_CHANNEL, OPEN, record_key
+from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Failure, Output, Prediction, Status
 from app.predictions.queue import Queues
+from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.store import Store
-from app.predictions.upkeep import Upkeep
 from app.storage.local import LocalStorage
 from tests.fakes import a_prediction, end_gap, lapse, make_due
 
@@ -78,7 +78,7 @@ class Machine(RuleBasedStateMachine):
         self.connection.flushall()
         self.queues = Queues(self.connection)
         self.store = Store(self.connection, self.queues, timedelta(days=7))
-        self.upkeep = Upkeep(self.store, self.queues, self.storage)
+        self.maintenance = Maintenance(self.store, self.queues, self.storage)
         self.announcements = self.connection.pubsub(ignore_subscribe_messages=True)
         self.announcements.subscribe(FINAL_CHANNEL)
         self.announcements.get_message(timeout=1)
@@ -230,7 +230,7 @@ class Machine(RuleBasedStateMachine):
                 expected.is_leased = False
             self.gap_passes(prediction_id)
             make_due(self.connection, prediction_id)
-        self.upkeep.reconcile()
+        self.maintenance.reconcile()
         waiting = {i.decode() for i in self.connection.zrange("klein:line:distilled:key", 0, -1)}
         still_open = {i for i, e in self.model.items() if not e.status.is_final}
 
@@ -304,7 +304,7 @@ def test_no_order_of_calls_breaks_the_store(machine):
 
 MUTANTS = {
     "no fence": (Prediction, "_require", lambda _self, _owner: None),
-    "no reconciler": (Upkeep, "reconcile", lambda _self: 0),
+    "no reconciler": (Maintenance, "reconcile", lambda _self: 0),
     "no compare": (scripts, "CHANGE", scripts.CHANGE.replace("return 0", "local lost = 0", 1)),
     "an accept that overwrites": (scripts, "ADD", scripts.ADD.replace(", 'NX')", ")")),
     "no lease": (Prediction, "due_at", lambda _self, _now: None),

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from app.predictions.clock import Clock
-from app.predictions.names import OPEN
+from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Cause, Status, Timeouts
 from app.predictions.queue import Queues
-from app.predictions.upkeep import Upkeep
+from app.predictions.redis_keys import OPEN
 from app.storage.local import LocalStorage
 from tests.fakes import a_prediction, a_store, make_due
 
@@ -24,8 +24,8 @@ def store(connection):
 
 
 @pytest.fixture
-def upkeep(connection, store, tmp_path):
-    return Upkeep(store, Queues(connection), LocalStorage(tmp_path))
+def maintenance(connection, store, tmp_path):
+    return Maintenance(store, Queues(connection), LocalStorage(tmp_path))
 
 
 def add(store, prediction_id, waited_s):
@@ -36,7 +36,7 @@ def add(store, prediction_id, waited_s):
 
 
 @pytest.mark.parametrize("has_token", [True, False])
-def test_what_waited_too_long_ends_at_the_look(store, upkeep, connection, has_token):
+def test_what_waited_too_long_ends_at_the_look(store, maintenance, connection, has_token):
     """The reconciler ends what is over time, whether its token still waits or was lost; the rest stays."""
     add(store, "late", waited_s=5.5)
     add(store, "early", waited_s=1)
@@ -44,19 +44,19 @@ def test_what_waited_too_long_ends_at_the_look(store, upkeep, connection, has_to
         connection.delete(QUEUE)
     for prediction_id in ("late", "early"):
         make_due(connection, prediction_id)
-    upkeep.reconcile()
+    maintenance.reconcile()
 
     assert store.get("late").failure.cause is Cause.QUEUE_TIMEOUT
     assert store.get("early").status is Status.QUEUED
     assert connection.zrange(OPEN, 0, -1) == [b"early"]
 
 
-def test_the_next_look_is_at_the_end_of_its_time(store, upkeep, connection):
+def test_the_next_look_is_at_the_end_of_its_time(store, maintenance, connection):
     """A look at a token that still waits plans the next one no later than the time limit."""
     add(store, "p", waited_s=1)
     limit_ms = store.get("p").waits_until.timestamp() * 1000
     make_due(connection, "p")
-    upkeep.reconcile()
+    maintenance.reconcile()
 
     assert connection.zscore(OPEN, "p") == pytest.approx(limit_ms, abs=1)
 
@@ -79,11 +79,11 @@ def test_time_is_rediss_own(connection, monkeypatch):
     assert first < second < first + timedelta(seconds=5)
 
 
-def test_without_a_limit_nothing_ends(store, upkeep, connection):
+def test_without_a_limit_nothing_ends(store, maintenance, connection):
     """Records that were made before there were limits wait for ever."""
     store.add(a_prediction())
     store.change("p", lambda p, _now: replace(p, created_at=p.created_at - timedelta(days=999)))
     make_due(connection, "p")
-    upkeep.reconcile()
+    maintenance.reconcile()
 
     assert store.get("p").status is Status.QUEUED

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass, replace
 
 from app.predictions.catalog import CheckpointKind
-from app.predictions.names import record_key
 from app.predictions.prediction import Output, Prediction, Status, Webhook
-from app.predictions.roster import WORKERS, Roster, Worker
+from app.predictions.redis_keys import record_key
+from app.predictions.worker_registry import WORKERS, Worker, WorkerRegistry
 from app.records import Records
 from tests.fakes import NOW, a_prediction, a_store
 
@@ -81,9 +81,9 @@ def test_what_is_known_is_written_as_it_is():
 
 def test_a_newer_workers_announcement_is_read(connection):
     """An older api lists a worker that announces more than it knows of."""
-    seen_at = Roster(connection).now()
+    seen_at = WorkerRegistry(connection).now()
     worker = Worker(name="w", checkpoint=CheckpointKind.BASE, weights="a", revision="b", seen_at=seen_at)  # fmt: skip
     told = json.loads(Records(Worker).write(worker)) | {"novelty": 1}
     connection.hset(WORKERS, "w", json.dumps(told))
 
-    assert Roster(connection).present() == [worker]
+    assert WorkerRegistry(connection).present() == [worker]

@@ -10,8 +10,8 @@ from redis.backoff import NoBackoff
 
 from app.connections import open_readers
 from app.predictions.errors import Leaving, Unavailable, UnknownPrediction
-from app.predictions.names import FINAL_CHANNEL, OPEN
 from app.predictions.prediction import Status
+from app.predictions.redis_keys import FINAL_CHANNEL, OPEN
 from app.predictions.watch import Watch
 from tests.fakes import a_prediction, a_store
 from tests.redis_server import running_redis

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.outbound import Outbound
-from app.predictions.names import WEBHOOKS_DUE, deliveries_key, delivery_key
 from app.predictions.prediction import Webhook
+from app.predictions.redis_keys import WEBHOOKS_DUE, deliveries_key, delivery_key
+from app.safe_http import SafeHttp
+from app.webhooks.deliverer import AT_ONCE_PER_HOST, Deliverer
 from app.webhooks.outbox import Outbox, UnknownWebhook
 from app.webhooks.send import Sender
 from tests.fakes import a_prediction, a_store, eventually, make_due
 from tests.receiver import reset, running_receiver, status
 from tests.redis_server import running_redis
-from worker.deliver import AT_ONCE_PER_HOST, Deliverer
 
 PAUSES = (timedelta(milliseconds=20),) * 2
 
@@ -27,7 +27,7 @@ class Post:
         self.connection = connection
         self.store = a_store(connection)
         self.outbox = Outbox(connection, self.store, PAUSES)
-        self.sender = Sender(Outbound(("127.0.0.1",)), lambda: datetime.now(UTC), within_s)
+        self.sender = Sender(SafeHttp(("127.0.0.1",)), lambda: datetime.now(UTC), within_s)
 
     def owe(self, url, prediction_id="p"):
         """End a prediction that wants a webhook."""

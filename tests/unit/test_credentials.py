@@ -7,8 +7,8 @@ from c2pa import Reader
 from PIL import Image
 
 from tests.certificates import KEYS, make_signer
-from worker.credentials import ContentCredentials, UnusableCredentials, open_credentials
-from worker.encode import DIGITAL_SOURCE_TYPE, encode
+from worker.job.credentials import ContentCredentials, UnusableCredentials, open_credentials
+from worker.job.encode import DIGITAL_SOURCE_TYPE, encode
 
 FORMATS = ["png", "jpeg", "webp"]
 PIXELS = {"png": b"IDAT", "jpeg": b"\xff\xda", "webp": b"VP8 "}

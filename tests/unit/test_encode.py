@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from worker.encode import DIGITAL_SOURCE_TYPE, SOFTWARE, encode
+from worker.job.encode import DIGITAL_SOURCE_TYPE, SOFTWARE, encode
 
 FORMATS = ["png", "jpeg", "webp"]
 

@@ -102,7 +102,7 @@ def test_picture_k_is_the_single_picture_of_its_seed(engine):
 
 
 def test_pictures_match_a_batched_pipeline_call(engine):
-    """Drawing one by one is what the pipeline's own batch draws, at 40 dB or better."""
+    """Attempt one by one is what the pipeline's own batch draws, at 40 dB or better."""
     batch = engine._pipe(
         prompt="a red house",
         width=64,
@@ -241,7 +241,7 @@ def test_a_device_with_a_queue_has_one_step_ahead(engine, monkeypatch, is_batch)
 
 
 def test_kept_prompts_draw_what_fresh_ones_draw(engine, tiny_weights):
-    """Drawing again after other prompts and edits gives the bytes of a new engine's first picture."""
+    """Attempt again after other prompts and edits gives the bytes of a new engine's first picture."""
     draw(engine)
     draw(engine, prompt="a blue tree", references=(reference(),))
     again = draw(engine).pictures[0]

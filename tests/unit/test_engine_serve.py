@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests import fake_child
-from worker import wire
-from worker.child import Inbox, serve
+from worker.engine_process import protocol
+from worker.engine_process.main import Inbox, serve
 from worker.engines import (
     Cancelled,
     EngineFault,
@@ -44,7 +44,7 @@ class OneOrder(Inbox):
         self.cancelled = cancelled
 
     def next(self):
-        return (wire.Generate(id="1", order=ORDER),)
+        return (protocol.Generate(id="1", order=ORDER),)
 
     def is_cancelled(self, order_id):
         return self.cancelled
@@ -62,7 +62,7 @@ class Several(Inbox):
 
     def next(self):
         return tuple(
-            wire.Generate(id=i, order=replace(ORDER, prompt=i, previews=i in self.looking))
+            protocol.Generate(id=i, order=replace(ORDER, prompt=i, previews=i in self.looking))
             for i in self.ids
         )
 
@@ -115,21 +115,21 @@ class FirstFails(FakeEngine):
 def ends():
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield wire.Wire(ours), wire.Wire(theirs)
+        yield protocol.EngineConnection(ours), protocol.EngineConnection(theirs)
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        wire.Cancel(id="1"),
-        wire.Loading(phase="weights"),
-        wire.Ready(checkpoint=fake_child.FakeEngine.checkpoint, load_s=1.5),
-        wire.Broken(message="no"),
-        wire.Step(id="1", k=1, n=4),
-        wire.Preview(id="1", width=1, height=2, pixels=b"\0\1\2\3\4\xff"),
-        wire.Done(id="1", sizes=((64, 96), (1, 1)), notes=("a",), generate_s=0.25),
-        wire.Failed(id="1", kind=wire.FailureKind.OUT_OF_MEMORY, message="no"),
-        wire.Stopped(id="1"),
+        protocol.Cancel(id="1"),
+        protocol.Loading(phase="weights"),
+        protocol.Ready(checkpoint=fake_child.FakeEngine.checkpoint, load_s=1.5),
+        protocol.Broken(message="no"),
+        protocol.Step(id="1", k=1, n=4),
+        protocol.Preview(id="1", width=1, height=2, pixels=b"\0\1\2\3\4\xff"),
+        protocol.Done(id="1", sizes=((64, 96), (1, 1)), notes=("a",), generate_s=0.25),
+        protocol.Failed(id="1", kind=protocol.FailureKind.OUT_OF_MEMORY, message="no"),
+        protocol.Stopped(id="1"),
     ],
 )
 def test_each_message_arrives_as_it_was_sent(ends, message):
@@ -143,7 +143,7 @@ def test_each_message_arrives_as_it_was_sent(ends, message):
 def test_order_arrives_with_its_references(ends):
     """References cross as raw bytes, whatever their size."""
     ours, theirs = ends
-    message = wire.Generate(id="1", order=ORDER, more=3)
+    message = protocol.Generate(id="1", order=ORDER, more=3)
     sender = threading.Thread(target=ours.send, args=(message,))
     sender.start()
     received, _ = theirs.receive(1)
@@ -183,7 +183,7 @@ def test_pictures_lie_one_after_the_other(ends):
     serve(FakeEngine(), ours, OneOrder())
 
     step, done, pixels = received(theirs)
-    assert step == wire.Step(id="1", k=1, n=4)
+    assert step == protocol.Step(id="1", k=1, n=4)
     assert done.sizes == ((3, 2), (1, 1))
     assert pixels == bytes([7] * 18 + [9] * 3)
 
@@ -193,12 +193,23 @@ def test_pictures_lie_one_after_the_other(ends):
     [
         (
             OutOfMemory(),
-            wire.Failed(id="1", kind=wire.FailureKind.OUT_OF_MEMORY, message=str(OutOfMemory())),
+            protocol.Failed(
+                id="1", kind=protocol.FailureKind.OUT_OF_MEMORY, message=str(OutOfMemory())
+            ),
         ),
-        (UnusableLora("no"), wire.Failed(id="1", kind=wire.FailureKind.INPUT, message="no")),
-        (EngineFault("flat"), wire.Failed(id="1", kind=wire.FailureKind.FAULT, message="flat")),
-        (KeyError("x"), wire.Failed(id="1", kind=wire.FailureKind.FAULT, message="KeyError: 'x'")),
-        (Cancelled(), wire.Stopped(id="1")),
+        (
+            UnusableLora("no"),
+            protocol.Failed(id="1", kind=protocol.FailureKind.INPUT, message="no"),
+        ),
+        (
+            EngineFault("flat"),
+            protocol.Failed(id="1", kind=protocol.FailureKind.FAULT, message="flat"),
+        ),
+        (
+            KeyError("x"),
+            protocol.Failed(id="1", kind=protocol.FailureKind.FAULT, message="KeyError: 'x'"),
+        ),
+        (Cancelled(), protocol.Stopped(id="1")),
     ],
 )
 def test_each_end_has_its_message(ends, error, expected):
@@ -214,7 +225,7 @@ def test_cancelled_before_the_start_draws_nothing(ends):
     ours, theirs = ends
     serve(FakeEngine(), ours, OneOrder(cancelled=True))
 
-    assert received(theirs) == [wire.Stopped(id="1")]
+    assert received(theirs) == [protocol.Stopped(id="1")]
 
 
 def heard(end):
@@ -282,7 +293,7 @@ def test_a_batch_that_fails_is_drawn_one_by_one(ends, error, capfd):
 def test_the_driving_side_never_loads_torch():
     """Importing all that the worker needs of the engine leaves torch out."""
     code = (
-        "import sys, worker.child, worker.supervise, worker.encode, worker.engines.folder;"
+        "import sys, worker.engine_process.main, worker.engine_client.client, worker.job.encode, worker.engines.folder;"
         "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"
     )
     root = Path(__file__).parents[2]

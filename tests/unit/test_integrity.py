@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker.engines import WeightsError
-from worker.integrity import SUMS, verify, write_sums
+from worker.weights.integrity import SUMS, verify, write_sums
 
 DATA = bytes(range(256)) * 64
 

@@ -14,7 +14,7 @@ from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
 from app.api import health
 from app.api import metrics as api_metrics
 from app.settings import Settings
-from worker.drain import RESERVE_S
+from worker.graceful_shutdown import RESERVE_S
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "k8s" / "overlays"

@@ -18,8 +18,8 @@ from prometheus_client import REGISTRY, generate_latest
 from app.api.metrics import open_system
 from app.metrics import ENGINE_READY, serve_metrics
 from app.predictions.catalog import CheckpointKind
-from app.predictions.census import Census, Waiting
 from app.predictions.errors import Unavailable
+from app.predictions.stats import SystemStats, Waiting
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "metrics.md").read_text()
@@ -39,7 +39,9 @@ needs_promtool = pytest.mark.skipif(
 
 def count():
     line = Waiting(count=3, oldest=timedelta(seconds=2))
-    return Census(waiting=dict.fromkeys(CheckpointKind, line), running=1, workers=[], webhooks=4)
+    return SystemStats(
+        waiting=dict.fromkeys(CheckpointKind, line), running=1, workers=[], webhooks=4
+    )
 
 
 def promtool(*arguments):

@@ -6,8 +6,9 @@ from app.predictions.prediction import Cause, Failure
 from app.storage.errors import FileMissing, StorageError
 from tests.fakes import a_prediction
 from worker.engines import EngineFault, Lora, Order, OutOfMemory, UnusableLora
-from worker.generate import failure_of, generate
-from worker.order import order_of
+from worker.job.generator import failure_of
+from worker.job.order import order_of
+from worker.job.token import run_next
 
 BASE = "flux-2-klein-4b-base-text-to-image"
 
@@ -69,7 +70,7 @@ def test_loras_go_along_by_name():
 def test_a_process_that_is_no_worker_refuses_tokens():
     """Without an engine installed the job says so."""
     with pytest.raises(RuntimeError, match="not a klein worker"):
-        generate()
+        run_next()
 
 
 @pytest.mark.parametrize(

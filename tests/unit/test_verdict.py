@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.chaos import verdict as verdict_module
-from tests.chaos.load import Asked
+from tests.chaos.load import EngineRequest
 from tests.chaos.verdict import Verdict
 from tests.receiver import Call, Receiver
 
-ASKED = Asked(
+ASKED = EngineRequest(
     word="w", key="k", prompt="slow", seed=1, images=1, steps=2, headers={}, has_webhook=True
 )
 SUCCESS = {"status": "success", "output": "http://test/0.png"}

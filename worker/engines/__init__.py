@@ -153,7 +153,7 @@ class Engine(Protocol):
         on_step: OnStep,
         on_previews: Sequence[OnPreview | None] = (),
     ) -> tuple[Result | None, ...]:
-        """Draw orders that agree (see `worker.batches`) in one call; None is one that must be drawn alone.
+        """Draw orders that agree (see `worker.job.batching`) in one call; None is one that must be drawn alone.
 
         Each picture is what `generate` draws, within float noise. `on_step` hears each step of all, and who
         looks at an order hears the previews of that one; empty means that nobody does. Raises what `generate`

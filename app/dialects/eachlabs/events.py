@@ -33,7 +33,7 @@ RETRY_MS = 1000  # after which a client whose stream was cut asks again
 
 async def _own(prediction_id: str, key_id: KeyId, service: ServiceOf) -> AsyncGenerator[Prediction]:
     prediction = await service.get(key_id, prediction_id)
-    with service.waiters.seat(key_id):
+    with service.wait_limiter.slot(key_id):
         yield prediction
 
 

@@ -27,10 +27,10 @@ def models(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Response:
     """List the models that this server's workers hold."""
-    served = service.roster.served()
+    served = service.registry.served()
     wanted = name.lower()
     found = [
-        wire.model_body(m, service.roster.weights_of(m.checkpoint))
+        wire.model_body(m, service.registry.weights_of(m.checkpoint))
         for m in MODELS.values()
         if m.checkpoint in served and (wanted in m.slug.lower() or wanted in m.title.lower())
     ]
@@ -44,8 +44,8 @@ def models(
 )
 def model_by_path(slug: str, service: ServiceOf) -> Response:
     """Show one model and the input it takes."""
-    model = find_model(slug, service.roster.served())
-    return JSONResponse(wire.model_body(model, service.roster.weights_of(model.checkpoint)))
+    model = find_model(slug, service.registry.served())
+    return JSONResponse(wire.model_body(model, service.registry.weights_of(model.checkpoint)))
 
 
 @router.get(
@@ -67,4 +67,4 @@ def model_by_query(service: ServiceOf, slug: Annotated[str, Query()] = "") -> Re
 )
 def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
     """Describe the API for one model alone."""
-    return JSONResponse(wire.model_openapi(find_model(slug, service.roster.served()), view.base))
+    return JSONResponse(wire.model_openapi(find_model(slug, service.registry.served()), view.base))

@@ -128,7 +128,7 @@ async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
     word: IdempotencyKey = None,
 ) -> Response:
     """Create a prediction and answer when it has ended; 200 also where it failed."""
-    with service.waiters.seat(key_id):
+    with service.wait_limiter.slot(key_id):
         created = await run_in_threadpool(_submit, key_id, body, service, view, timeouts, word)
         ended = await wait_for_end(request, service, created, None)
     return JSONResponse(await run_in_threadpool(view.run, ended, shower(ended, service, view)))
@@ -154,7 +154,7 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     prediction = await service.get(key_id, prediction_id)
     timeout = _preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
-        with service.waiters.seat(key_id):
+        with service.wait_limiter.slot(key_id):
             prediction = await wait_for_end(request, service, prediction, timeout)
     show = shower(prediction, service, view)
     if prediction.input.get("sync_mode") is True:

@@ -6,7 +6,7 @@ from typing import Any
 from app.dialects.eachlabs.output import output_of
 from app.dialects.pictures import Show, time_text
 from app.predictions.prediction import Prediction
-from app.webhooks.delivery import Attempt, Delivery
+from app.webhooks.delivery import Delivery, DeliveryAttempt
 from app.webhooks.send import CONTENT_HEADERS, webhook_id
 
 
@@ -37,12 +37,12 @@ def delivery_body(delivery: Delivery, body: bytes) -> dict[str, Any]:
 def attempts_of(delivery: Delivery) -> list[dict[str, Any]]:
     """Show every attempt; before the first there is one that is pending."""
     if not delivery.attempts:
-        pending = Attempt(at=delivery.created_at)
+        pending = DeliveryAttempt(at=delivery.created_at)
         return [_attempt(pending) | {"status": "PENDING"}]
     return [_attempt(attempt) for attempt in delivery.attempts]
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def _attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
     return {
         "status": "SUCCESS" if attempt.is_acknowledged else "FAILED",
         "status_code": attempt.status_code,

@@ -92,13 +92,13 @@ async def edit(
 @models.get("/v1/models", response_model=None)
 def list_models(service: ServiceOf) -> Response:
     """List the models that the workers hold."""
-    return JSONResponse(wire.models_body(service.roster.served()))
+    return JSONResponse(wire.models_body(service.registry.served()))
 
 
 @models.get("/v1/models/{name}", response_model=None)
 def show_model(name: str, service: ServiceOf) -> Response:
     """Show one model."""
-    served = service.roster.served()
+    served = service.registry.served()
     try:
         find_model(wire.slug_of(name, served, is_edit=False), served)
     except UnknownModel as exc:
@@ -138,7 +138,7 @@ async def _draw(  # noqa: PLR0913 -- what FastAPI gave to the route
     pictures: Pictures,
 ) -> Response:
     body = wire.parse_body(given)
-    slug = wire.slug_of(body.model, service.roster.served(), is_edit=bool(sent))
+    slug = wire.slug_of(body.model, service.registry.served(), is_edit=bool(sent))
     try:
         created = await run_in_threadpool(service.submit, key_id, slug, wire.read_input(body, sent))
     except InvalidInput as exc:

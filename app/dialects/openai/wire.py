@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from app.dialects import names
-from app.dialects.names import NAMES
+from app.dialects import model_names
+from app.dialects.model_names import NAMES
 from app.dialects.pictures import Pictures
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
@@ -80,10 +80,10 @@ def slug_of(name: str | None, served: frozenset[CheckpointKind], *, is_edit: boo
     if name is None:
         kind = CheckpointKind.BASE if served == {CheckpointKind.BASE} else CheckpointKind.DISTILLED
         name = NAMES[kind]
-    short = names.name_of(name)
+    short = model_names.name_of(name)
     if short not in NAMES.values():
         raise UnknownModel(name)
-    return names.slug_of(short, is_edit=is_edit)
+    return model_names.slug_of(short, is_edit=is_edit)
 
 
 def read_input(body: ImageBody, images: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.dialects.names import NAMES, slug_of
+from app.dialects.model_names import NAMES, slug_of
 from app.predictions.catalog import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.inputs import (

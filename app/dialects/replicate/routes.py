@@ -214,7 +214,7 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
         # Replicate's clients make files of https: and data: alone, and a laptop has no certificate
         given["sync_mode"] = True
     webhook = wire.webhook_of(body, pictures.base, _secret(request, key_id))
-    with service.waiters.seat(key_id) if timeout else nullcontext():
+    with service.wait_limiter.slot(key_id) if timeout else nullcontext():
         try:
             created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
         except InvalidInput as exc:

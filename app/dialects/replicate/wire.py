@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.dialects.names import NAMES, name_of, slug_of
+from app.dialects.model_names import NAMES, name_of, slug_of
 from app.dialects.pictures import Link, Pictures, Show, time_text
 from app.dialects.replicate.input import show_input, type_of
 from app.predictions.catalog import MODELS, CheckpointKind

@@ -6,7 +6,7 @@ from datetime import timedelta
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.webhook import attempts_of, body_of, delivery_body
 from app.predictions.prediction import Cause, Failure, Output, Webhook
-from app.webhooks.delivery import Attempt, first_delivery
+from app.webhooks.delivery import DeliveryAttempt, first_delivery
 from tests.fakes import NOW, a_prediction
 
 WEBHOOK = Webhook(url="https://x.test/hook", secret="hush", base="https://klein.test")
@@ -47,9 +47,9 @@ def test_the_body_of_a_failure():
 def test_the_history_of_a_delivery():
     """It has the documented fields, the body as it was sent, every attempt, and no secret."""
     fresh = first_delivery(one)
-    delivery = fresh.tried(Attempt(at=NOW, status_code=500, response="x", error="500")).tried(
-        Attempt(at=NOW, status_code=204, response="")
-    )
+    delivery = fresh.tried(
+        DeliveryAttempt(at=NOW, status_code=500, response="x", error="500")
+    ).tried(DeliveryAttempt(at=NOW, status_code=204, response=""))
     shown = delivery_body(delivery, body_of(one, show)) | {"attempts": attempts_of(delivery)}
     bodies.WebhookWithAttempts.model_validate(shown)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from app.predictions.prediction import Webhook
-from app.webhooks.delivery import SCHEDULES, Attempt, first_delivery
+from app.webhooks.delivery import SCHEDULES, DeliveryAttempt, first_delivery
 from tests.fakes import NOW, a_prediction
 
 HOSTED = SCHEDULES["hosted"]
@@ -16,7 +16,7 @@ DELIVERY = first_delivery(a_prediction(webhook=WEBHOOK).claim("a", NOW).succeed(
 def tried(*codes):
     delivery = DELIVERY
     for code in codes:
-        delivery = delivery.tried(Attempt(at=NOW, status_code=code))
+        delivery = delivery.tried(DeliveryAttempt(at=NOW, status_code=code))
     return delivery
 
 
@@ -24,7 +24,7 @@ def pauses_until_given_up(schedule):
     delivery, pauses = DELIVERY, []
     while (pause := delivery.pause(schedule)) is not None:
         pauses.append(pause)
-        delivery = delivery.tried(Attempt(at=NOW))
+        delivery = delivery.tried(DeliveryAttempt(at=NOW))
     return pauses
 
 
@@ -64,7 +64,7 @@ def test_redelivery_begins_a_round():
     again = tried(500, 500, 500).again()
 
     assert again.pause(HOSTED) == timedelta()
-    assert again.tried(Attempt(at=NOW)).pause(HOSTED) == timedelta(seconds=10)
+    assert again.tried(DeliveryAttempt(at=NOW)).pause(HOSTED) == timedelta(seconds=10)
     assert len(again.attempts) == 3
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worker.integrity import SUMS, verify
+from worker.weights.integrity import SUMS, verify
 from worker.weights.recipe.evaluate import Evaluation, open_pipeline
 from worker.weights.recipe.ship import KLEIN
 from worker.weights.recipe.world import Canvas
@@ -26,7 +26,7 @@ def test_the_folder_is_small_and_holds_no_pickle():
 
 
 def test_the_folder_is_what_its_sums_say():
-    """Each file of weights has its line in SHA256SUMS, as `worker.integrity.write_sums` writes it."""
+    """Each file of weights has its line in SHA256SUMS, as `worker.weights.integrity.write_sums` writes it."""
     listed = {line.split()[1] for line in (BUILTIN / SUMS).read_text().splitlines()}
 
     assert listed == {f.relative_to(BUILTIN).as_posix() for f in BUILTIN.rglob("*.safetensors")}

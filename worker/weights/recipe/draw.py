@@ -1,4 +1,4 @@
-"""Drawing: a laid-out picture becomes pixels, with smooth edges."""
+"""Attempt: a laid-out picture becomes pixels, with smooth edges."""
 
 import math
 from functools import cache

@@ -41,7 +41,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class EngineRequest:
     """A sample of prompts to draw and judge."""
 
     name: str
@@ -53,11 +53,13 @@ class Asked:
 
 
 TEXTS = (
-    Asked(name="one object", number=500, count=1, target="97 %"),
-    Asked(name="two objects and their relation", number=300, count=2, target="90 %"),
-    Asked(name="one object, held-out pair", number=200, count=1, held_out=True),
-    Asked(name="two objects, both held-out pairs", number=200, count=2, held_out=True),
-    Asked(name="one object, 176x96", number=100, count=1, canvas=Canvas(width=176, height=96)),
+    EngineRequest(name="one object", number=500, count=1, target="97 %"),
+    EngineRequest(name="two objects and their relation", number=300, count=2, target="90 %"),
+    EngineRequest(name="one object, held-out pair", number=200, count=1, held_out=True),
+    EngineRequest(name="two objects, both held-out pairs", number=200, count=2, held_out=True),
+    EngineRequest(
+        name="one object, 176x96", number=100, count=1, canvas=Canvas(width=176, height=96)
+    ),
 )
 
 
@@ -121,7 +123,7 @@ class Evaluation:
         ).images
         return drawn
 
-    def _texts(self, asked: Asked) -> list[Figure]:
+    def _texts(self, asked: EngineRequest) -> list[Figure]:
         rng = random.Random(SEED + asked.count)  # noqa: S311  not for secrets
         sampler = Sampler(rng, held_out=asked.held_out)
         examples = [

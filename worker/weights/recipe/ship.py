@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from worker.integrity import write_sums
+from worker.weights.integrity import write_sums
 from worker.weights.recipe.model import (
     TEXT_LAYERS,
     TEXT_LENGTH,

@@ -1,0 +1,53 @@
+"""What the whole system is at: counted from Redis, for people and for gauges."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.errors import UnknownPrediction
+from app.predictions.queue import Queues
+from app.predictions.redis_errors import redis_errors
+from app.predictions.store import Store
+from app.predictions.worker_registry import Worker, WorkerRegistry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The predictions that wait for workers of one kind."""
+
+    count: int
+    oldest: timedelta  # how long the one that is next in line has waited
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemStats:
+    """One look at everything."""
+
+    waiting: dict[CheckpointKind, Waiting]
+    running: int
+    workers: list[Worker]
+    webhooks: int  # still to be delivered
+
+
+def collect_stats(store: Store, queues: Queues, registry: WorkerRegistry) -> SystemStats:
+    """Count. Raises Unavailable."""
+    waiting = {kind: _waiting(store, queues, kind) for kind in CheckpointKind}
+    queued = sum(line.count for line in waiting.values())
+    return SystemStats(
+        waiting=waiting,
+        running=max(0, store.count_open() - queued),
+        workers=registry.present(),
+        webhooks=store.count_webhooks(),
+    )
+
+
+def _waiting(store: Store, queues: Queues, kind: CheckpointKind) -> Waiting:
+    with redis_errors():
+        count, oldest = queues.length(kind), queues.oldest(kind)
+    if oldest is None:
+        return Waiting(count=count, oldest=timedelta())
+    try:
+        since = store.get(oldest).created_at
+    except UnknownPrediction:  # it ended meanwhile
+        return Waiting(count=count, oldest=timedelta())
+    return Waiting(count=count, oldest=max(timedelta(), datetime.now(UTC) - since))

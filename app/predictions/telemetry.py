@@ -1,0 +1,29 @@
+"""What metrics and traces see of a prediction."""
+
+from app.metrics import ENDED, STAGE_SECONDS, Stage
+from app.predictions.prediction import Prediction
+from app.tracing import add_span
+
+
+def record_transition(before: Prediction, after: Prediction) -> None:
+    """Count an end, or how long its first start was waited for, and trace the whole of it at its end."""
+    if after.status.is_final:
+        cause = after.failure.cause if after.failure else ""
+        ENDED.labels(after.model, after.status, cause).inc()
+        add_span(
+            "prediction",
+            parent=after.traceparent,
+            started_at=after.started_at or after.created_at,
+            finished_at=after.finished_at or after.created_at,
+            attributes={
+                "klein.prediction": after.id,
+                "klein.model": after.model,
+                "klein.status": after.status,
+                "klein.cause": cause,
+                "klein.attempt": after.attempt,
+            },
+        )
+    elif after.attempt == 1 and after.started_at and not before.started_at:
+        STAGE_SECONDS.labels(Stage.QUEUED).observe(
+            (after.started_at - after.created_at).total_seconds()
+        )

@@ -1,0 +1,381 @@
+"""Predictions that are drawn at once, on a real Redis and a real engine process: who, and what becomes of each."""
+
+import os
+import signal
+import threading
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.errors import Unavailable
+from app.predictions.maintenance import Maintenance
+from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
+from app.predictions.queue import Queues
+from tests.fake_child import FakeEngine
+from tests.fakes import ScriptedEngine, a_prediction, a_store, eventually, lapse, make_due
+from tests.rig import QUEUE, Rig
+from worker.engine_client import client as engine_client
+from worker.job.batching import BatchFinder
+
+KIND = CheckpointKind.DISTILLED
+SIZE = {"width": 64, "height": 64}
+FOUR = ("a", "b", "c", "d")
+process = pytest.mark.timeout(60)
+
+
+def batches_of(connection, most, **checkpoint):
+    known = replace(FakeEngine.checkpoint, batch=most, **checkpoint)
+    return BatchFinder(a_store(connection), Queues(connection), known)
+
+
+def add(connection, prediction_id, key="key", model="flux-2-klein-4b-text-to-image", **given):
+    given = {"prompt": prediction_id, "seed": 7, "image_size": SIZE} | given
+    prediction = a_prediction(prediction_id, key_id=key, model=model, input=given)
+    a_store(connection).add(prediction)
+
+
+def claim_next(connection):
+    """Take who is next, as a worker does, and give the claimed prediction."""
+    connection.lpop(QUEUE)
+    prediction_id = str(Queues(connection).take(KIND))
+    return a_store(connection).change(prediction_id, lambda p, now: p.claim("me", now))
+
+
+def company(connection, most=4, **checkpoint):
+    batches = batches_of(connection, most, **checkpoint)
+    return list(batches.find_batch_mates(claim_next(connection)))
+
+
+def test_those_that_agree_are_drawn_at_once(connection):
+    """Words, noise, previews and file format are each prediction's own; at most so many are taken as may be drawn at once."""
+    add(connection, "p")
+    add(connection, "q", seed=-3, output_format="jpeg", output_quality=50, previews=True)
+    for name in ("r", "s", "t"):
+        add(connection, name)
+
+    assert company(connection) == ["q", "r", "s"]
+    assert connection.lrange(QUEUE, 0, -1) == [b"t-1"]
+    assert Queues(connection).take(KIND) == "t"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"image_size": {"width": 64, "height": 80}},
+        {"num_inference_steps": 5},
+        {"num_images": 2},
+        {"loras": [{"path": "x.safetensors", "scale": 1.0}]},
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_those_that_disagree_are_drawn_one_after_the_other(connection, other, is_first):
+    """What differs in size, steps or LoRAs, or is more than one picture, is never drawn with others, and keeps its place."""
+    add(connection, "p", **(other if is_first else {}))
+    add(connection, "q", **({} if is_first else other))
+
+    assert company(connection) == []
+    assert connection.lrange(QUEUE, 0, -1) == [b"q-1"]
+    assert Queues(connection).take(KIND) == "q"
+
+
+@pytest.mark.parametrize(("guidance", "found"), [(4.0, ["q"]), (3.0, [])])
+def test_guidance_must_agree_where_it_counts(connection, guidance, found):
+    """On a base checkpoint predictions of another guidance are not drawn along, those of another negative prompt are."""
+    model = "flux-2-klein-4b-base-text-to-image"
+    add(connection, "p", model=model, guidance_scale=4.0, negative_prompt="a")
+    add(connection, "q", model=model, guidance_scale=guidance, negative_prompt="b")
+    Queues(connection).take(CheckpointKind.BASE)
+    first = a_store(connection).change("p", lambda p, now: p.claim("me", now))
+
+    assert list(batches_of(connection, 4).find_batch_mates(first)) == found
+
+
+def test_edits_are_drawn_alone(connection):
+    """Input images are not shared, so an edit has no company."""
+    add(connection, "p")
+    a_store(connection).add(
+        a_prediction(
+            "q",
+            model="flux-2-klein-4b-edit",
+            input={"prompt": "x", "image_urls": ["q/in-0.png"], "seed": 1, "image_size": SIZE},
+            references=("q/in-0.png",),
+        )
+    )
+
+    assert company(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("side", "scaled", "count"), [(64, False, 3), (128, False, 0), (128, True, 3)]
+)
+def test_larger_pictures_are_fewer_at_once(connection, side, scaled, count):
+    """Four of 64x64 are as many pixels as one of 128x128; a model that scales draws each at its own size."""
+    for name in FOUR:
+        add(connection, name, image_size={"width": side, "height": side})
+
+    assert len(company(connection, render_scaled=scaled)) == count
+
+
+def test_turns_are_as_they_would_be_alone(connection):
+    """Drawn at once or not, the keys take turns, and each key's predictions go in order of arrival."""
+
+    def fill():
+        connection.flushall()
+        for key, count in (("a", 9), ("b", 4), ("c", 1)):
+            for number in range(count):
+                add(connection, f"{key}{number}", key=key)
+
+    fill()
+    alone = [Queues(connection).take(KIND) for _ in range(14)]
+    fill()
+    batches, at_once = batches_of(connection, 3), []
+    while connection.llen(QUEUE):
+        first = claim_next(connection)
+        at_once += [first.id, *batches.find_batch_mates(first)]
+
+    assert at_once == alone
+    assert Counter(i[0] for i in at_once[:6]) == {"a": 3, "b": 2, "c": 1}
+
+
+def test_a_key_that_disagrees_is_next(connection):
+    """A prediction of another size is not overtaken by its key's later ones, and its key's turn comes right after."""
+    for number in range(6):
+        add(connection, f"a{number}", key="a")
+    add(connection, "b0", key="b", num_inference_steps=9)
+    add(connection, "b1", key="b")
+
+    assert company(connection) == ["a1", "a2", "a3"]
+    assert Queues(connection).take(KIND) == "b0"
+
+
+def test_what_was_tried_before_is_drawn_alone(connection):
+    """A prediction whose attempt failed has no company, first or not: it may itself have ended the engine."""
+    for name in FOUR:
+        add(connection, name)
+    store = a_store(connection)
+    store.change("b", lambda p, _now: replace(p, attempt=1))
+
+    assert company(connection) == []  # "b" is next in its key's line
+    assert company(connection) == []  # "b" is first
+
+
+def test_who_was_taken_and_never_drawn_comes_back(connection):
+    """A worker that dies between taking a prediction out of line and claiming it loses nothing."""
+    add(connection, "p")
+    add(connection, "q")
+
+    assert company(connection) == ["q"]
+    make_due(connection, "q")
+    Maintenance(a_store(connection), Queues(connection), None).reconcile()  # type: ignore[arg-type]  # stores nothing
+    assert Queues(connection).take(KIND) == "q"
+
+
+@pytest.fixture
+def rig(connection, tmp_path, child):
+    rig = Rig(connection, tmp_path, child, batch=4)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def scripted(connection, tmp_path):
+    rig = Rig(connection, tmp_path, ScriptedEngine(), batch=4)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def drawings():
+    """Tell how many predictions were drawn in how many drawings since the test began."""
+
+    def told():
+        names = ("klein_batch_size_sum", "klein_batch_size_count")
+        return [REGISTRY.get_sample_value(name) or 0 for name in names]
+
+    before = told()
+    return lambda: tuple(now - then for now, then in zip(told(), before, strict=True))
+
+
+def ends(rig, names=FOUR):
+    return [(rig.ended(name).status, rig.ended(name).attempt) for name in names]
+
+
+DONE = (Status.SUCCEEDED, 1)
+AGAIN = (Status.SUCCEEDED, 2)
+
+
+@process
+def test_a_batch_becomes_files(rig, drawings):
+    """Four that wait are one drawing; each has its own file, in its own format, and its own end."""
+    for name in FOUR:
+        rig.add(name, output_format="jpeg" if name == "d" else "png")
+    rig.work()
+
+    assert ends(rig) == [DONE] * 4
+    assert drawings() == (4, 1)
+    outputs = [rig.ended(name).outputs[0].key for name in FOUR]
+    assert [key[-3:] for key in outputs] == ["png", "png", "png", "jpg"]
+    assert rig.files() == sorted(outputs)
+    eventually(lambda: rig.leases._held == {})
+
+
+@process
+def test_a_cancel_in_a_batch_ends_one(rig):
+    """One of a batch is cancelled at its third step: it hears no more steps and leaves no file, the others succeed."""
+    for name in FOUR:
+        rig.add(name, prompt="slow", num_inference_steps=8)
+    heard: Counter[str] = Counter()
+    original = rig.generator._advance
+
+    def cancel_at_third(drawing, step, of):
+        heard[drawing.prediction.id] += 1
+        drawing.recorded_s = 0.0  # each step is written
+        if (drawing.prediction.id, step) == ("b", 3):
+            rig.store.change("b", lambda p, now: p.cancel(now))
+        return original(drawing, step, of)
+
+    rig.generator._advance = cancel_at_third
+    rig.work()
+    rig.publisher.close()
+
+    assert ends(rig) == [DONE, (Status.CANCELLED, 1), DONE, DONE]
+    assert heard == {"a": 8, "b": 3, "c": 8, "d": 8}
+    assert not any(file.startswith("b/") for file in rig.files())
+
+
+@process
+@pytest.mark.parametrize(
+    ("prompt", "cause"), [("fault", Cause.ENGINE), ("out of memory", Cause.OUT_OF_MEMORY)]
+)
+def test_a_failure_in_a_batch_fails_one(rig, drawings, prompt, cause):
+    """What one of a batch does to the drawing is its own failure; the others are drawn all the same."""
+    for name in FOUR:
+        rig.add(name, prompt=prompt if name == "c" else "fine")
+    rig.work()
+
+    assert ends(rig) == [DONE, DONE, (Status.FAILED, 1), DONE]
+    assert rig.ended("c").failure.cause is cause
+    assert drawings() == (4, 1)
+    assert rig.revived == 0
+
+
+@process
+def test_a_dead_engine_costs_each_of_a_batch_one_attempt(rig, drawings):
+    """kill -9 amid a batch: all come back, are drawn one by one, and succeed in their second attempt."""
+    for name in FOUR:
+        rig.add(name, prompt="slow", num_inference_steps=8)
+    pid = rig.engine.pid
+    original = rig.generator._advance
+
+    def kill_at_second_step(drawing, step, of):
+        if step == 2 and rig.engine.pid == pid:
+            os.kill(pid, signal.SIGKILL)
+        return original(drawing, step, of)
+
+    rig.generator._advance = kill_at_second_step
+    rig.work()
+    amid = [(rig.store.get(name).status, rig.store.get(name).attempt) for name in FOUR]
+    rig.reconcile()
+    rig.work()
+
+    assert amid == [(Status.QUEUED, 1)] * 4
+    assert ends(rig) == [AGAIN] * 4
+    assert rig.revived == 1
+    assert drawings() == (8, 5)
+
+
+@process
+def test_a_poisonous_one_takes_nobody_along_for_good(rig):
+    """What kills its engine each time fails after its attempts; who was drawn with it once succeeds."""
+    for name in FOUR:
+        rig.add(name, prompt="die" if name == "b" else "fine")
+    for _ in range(MAX_ATTEMPTS):
+        rig.work()
+        rig.reconcile()
+
+    assert ends(rig) == [AGAIN, (Status.FAILED, MAX_ATTEMPTS), AGAIN, AGAIN]
+    assert rig.ended("b").failure.cause is Cause.WORKER_LOST
+    assert rig.revived == MAX_ATTEMPTS
+
+
+@process
+def test_a_batch_that_takes_too_long_for_one_leaves_the_others(rig, monkeypatch):
+    """Whose time ends in a batch is tried once more alone, as company made it slow; nobody else is held up, or killed for it."""
+    monkeypatch.setattr(engine_client, "STOP_S", 0.0)  # a step of the batch takes longer than that
+    for name in FOUR:
+        timeouts = Timeouts(queue=timedelta(days=999), run=timedelta(seconds=0.5))
+        given = {"prompt": "slow", "seed": 7, "image_size": SIZE, "num_inference_steps": 6}
+        rig.store.add(a_prediction(name, input=given, timeouts=timeouts if name == "c" else None))
+    rig.work()
+    waits = rig.store.get("c")
+    rig.reconcile()
+    rig.work()
+
+    assert (waits.status, waits.attempt) == (Status.QUEUED, 1)
+    assert ends(rig) == [DONE, DONE, AGAIN, DONE]
+    assert rig.revived == 0
+
+
+def test_a_batch_is_given_back_whole(scripted):
+    """Told to leave amid a batch the worker releases all of it, at no attempt's cost."""
+    gate, is_drawing = threading.Event(), threading.Event()
+
+    def wait(_order):
+        is_drawing.set()
+        gate.wait()
+
+    scripted.engine._act = wait
+    for name in FOUR:
+        scripted.add(name)
+    working = threading.Thread(target=scripted.work)
+    working.start()
+    assert is_drawing.wait(5)
+    held = set(scripted.leases._held)
+    scripted.generator.give_back()
+    gate.set()
+    working.join(5)
+
+    assert held == set(FOUR)
+    for name in FOUR:
+        released = scripted.store.get(name)
+        assert (released.status, released.attempt) == (Status.QUEUED, 0)
+    assert scripted.files() == []
+    assert scripted.leases._held == {}
+
+
+def test_each_of_a_batch_has_its_own_lease(scripted):
+    """One of a batch whose lease was lost is left to who took it over; the others are drawn."""
+
+    def take_over(order):
+        if order.prompt == "b":
+            lapse(scripted.store, "b")
+            scripted.store.change("b", lambda p, now: p.claim("them", now))
+
+    scripted.engine._act = take_over
+    for name in FOUR:
+        scripted.add(name, prompt=name)
+    scripted.work()
+
+    assert ends(scripted, ("a", "c", "d")) == [DONE] * 3
+    theirs = scripted.store.get("b")
+    assert (theirs.status, theirs.owner, theirs.attempt) == (Status.RUNNING, "them", 2)
+
+
+@pytest.mark.parametrize("error", [Unavailable("Redis is away"), ValueError("a record of old")])
+def test_whoever_finds_no_company_is_drawn(scripted, error):
+    """Nothing that goes wrong in the search for company keeps a claimed prediction from being drawn."""
+
+    def fail(_first):
+        yield "b"
+        raise error
+
+    scripted.batches.find_batch_mates = fail
+    for name in ("a", "b"):
+        scripted.add(name)
+    scripted.work()
+
+    assert ends(scripted, ("a", "b")) == [DONE] * 2

@@ -1,0 +1,526 @@
+"""The engine's own process: its pipe, its faults and its end; mostly with a model that is none."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from worker.engine_client.client import STOP_S, EngineClient
+from worker.engine_client.environment import engine_environment
+from worker.engine_client.process import EngineDied, EngineHung
+from worker.engine_client.request import EngineRequest
+from worker.engine_client.silence import SilenceLimit
+from worker.engines import (
+    Cancelled,
+    EngineFault,
+    Order,
+    OutOfMemory,
+    Picture,
+    TimedOut,
+    UnusableLora,
+    WeightsError,
+)
+from worker.engines.tuning import Compile, Quantization, Tuning
+
+pytestmark = pytest.mark.timeout(60)
+ROOT = Path(__file__).parents[2]
+PARENT = """
+import sys
+from pathlib import Path
+from worker.engine_client.client import EngineClient
+from worker.engines import Order
+
+weights, module, moment = sys.argv[1:]
+child = EngineClient(Path(weights), module=module, on_line=lambda line: None)
+child.start()
+if moment != "loading":
+    child.wait_ready(60)
+print(child.pid, *sorted({"torch", "diffusers", "transformers"} & set(sys.modules)), flush=True)
+if moment == "drawing":
+    order = Order(prompt="slow", width=512, height=512, steps=50, guidance=1.0, seeds=(1, 2, 3, 4))
+    child.generate(order, lambda k, n: print(k, flush=True) or True)
+sys.stdin.read()
+"""
+
+
+IMPATIENT = SilenceLimit(unknown_s=0.3)
+
+
+def quiet(_line):
+    pass
+
+
+@pytest.fixture
+def child(tmp_path):
+    with EngineClient(tmp_path, module="tests.fake_child", on_line=quiet) as child:
+        child.wait_ready(30)
+        yield child
+
+
+def order(prompt="a red house", **changes):
+    values = {"width": 96, "height": 64, "steps": 2, "guidance": 1.0, "seeds": (7,)}
+    return Order(prompt=prompt, **{**values, **changes})
+
+
+def carry_on(_k, _n):
+    return True
+
+
+class Heard:
+    """Remembers the steps it hears of, and cancels at one of them."""
+
+    def __init__(self, stop_at=None):
+        self.steps = []
+        self.stop_at = stop_at
+
+    def __call__(self, k, n):
+        self.steps.append((k, n))
+        return k != self.stop_at
+
+
+def is_gone(pid):
+    """Tell whether the process has ended; one that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.01)
+    return True
+
+
+def test_pictures_cross_the_border(child):
+    """The child returns each picture in its size, the same for the same order."""
+    first = child.generate(order(seeds=(7, 8)), carry_on)
+    second = child.generate(order(seeds=(7, 8)), carry_on)
+
+    assert [picture.shape for picture in first.pictures] == [(64, 96, 3)] * 2
+    assert all(map(np.array_equal, first.pictures, second.pictures))
+    assert not np.array_equal(*first.pictures)
+
+
+def test_a_batch_crosses_the_border(child):
+    """Orders that are drawn at once come back each with its own picture and all its steps; a failure is its own."""
+    heard = [Heard() for _ in range(3)]
+    prompts = ("a red house", "fault", "a blue tree")
+    batch = [
+        EngineRequest(order=order(prompt, steps=3), on_step=on_step)
+        for prompt, on_step in zip(prompts, heard, strict=True)
+    ]
+    red, fault, blue = child.draw(batch)
+
+    assert np.array_equal(red.pictures[0], child.generate(order(), carry_on).pictures[0])
+    assert np.array_equal(
+        blue.pictures[0], child.generate(order("a blue tree"), carry_on).pictures[0]
+    )
+    assert isinstance(fault, EngineFault)
+    assert [(k, n) for k, n in heard[0].steps[-3:]] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_previews_of_a_batch_cross_the_border(child):
+    """Who looks at one of a batch sees previews of that one, as many as of it alone; who did not ask sees none."""
+    seen: list[list[Picture]] = [[], [], []]
+    asking = (order("red", previews=True), order("green"), order("blue", previews=True))
+    child.draw(
+        [
+            EngineRequest(order=asked, on_step=carry_on, on_preview=look.append)
+            for asked, look in zip(asking, seen, strict=True)
+        ]
+    )
+    for asked, pictures in zip(asking, seen, strict=True):
+        alone: list[Picture] = []
+        child.generate(asked, carry_on, on_preview=alone.append)
+        assert np.array_equal(pictures, alone)
+
+    assert [len(pictures) > 0 for pictures in seen] == [True, False, True]
+
+
+def test_a_batch_dies_as_one(child):
+    """A child that dies amid a batch dies for each order that has no picture yet, and starts afresh."""
+    outcomes = child.draw(
+        [EngineRequest(order=order(p), on_step=carry_on) for p in ("die", "fine")]
+    )
+    child.restart()
+    child.wait_ready(30)
+
+    assert [type(outcome) for outcome in outcomes] == [EngineDied, EngineDied]
+    assert child.generate(order(), carry_on).pictures
+
+
+def test_steps_arrive_in_order(child):
+    """The parent hears each step of all images once."""
+    heard = Heard()
+    child.generate(order(seeds=(1, 2), steps=3), heard)
+
+    assert heard.steps == [(k, 6) for k in range(1, 7)]
+
+
+def test_cancel_stops_within_a_step(child):
+    """Three cancels in a row each stop their order at its next step; the next order draws."""
+    for _ in range(3):
+        heard = Heard(stop_at=3)
+        started = time.monotonic()
+        with pytest.raises(Cancelled):
+            child.generate(order("slow", steps=100), heard)
+
+        assert heard.steps == [(1, 100), (2, 100), (3, 100)]
+        assert time.monotonic() - started < 2.5
+    assert child.generate(order(), carry_on).pictures[0].shape == (64, 96, 3)
+
+
+def test_cancel_after_the_last_step_gives_no_pictures(child):
+    """A caller that gave up at the last step gets Cancelled, not pictures, and stays in step."""
+    with pytest.raises(Cancelled):
+        child.generate(order(steps=1), lambda k, n: False)
+
+    assert child.generate(order(steps=1), carry_on).pictures
+
+
+def test_cancel_from_another_thread(child):
+    """Any thread may cancel what is being drawn; with nothing to cancel nothing happens."""
+    child.cancel()
+
+    def cancel_once(k, _n):
+        if k == 1:
+            thread = threading.Thread(target=child.cancel)
+            thread.start()
+            thread.join()
+        return True
+
+    with pytest.raises(Cancelled):
+        child.generate(order("slow", steps=100), cancel_once)
+
+
+def test_error_in_on_step_leaves_the_child_usable(child):
+    """What the parent's callback raises reaches the caller; the order stops, the next one draws."""
+    expected = child.generate(order(), carry_on).pictures[0]
+
+    def fail(_k, _n):
+        raise ConnectionError("Redis is away")
+
+    with pytest.raises(ConnectionError):
+        child.generate(order("slow", steps=100), fail)
+    started = time.monotonic()
+    assert np.array_equal(child.generate(order(), carry_on).pictures[0], expected)
+    assert time.monotonic() - started < 2.5
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "message"),
+    [
+        ("out of memory", OutOfMemory, "too little memory"),
+        ("unusable lora", UnusableLora, "LoRA x"),
+        ("fault", EngineFault, "a fault"),
+    ],
+)
+def test_failed_order_leaves_the_child_usable(child, prompt, error, message):
+    """A failure of one order has its own error, and the next order draws."""
+    with pytest.raises(error, match=message):
+        child.generate(order(prompt), carry_on)
+
+    assert child.generate(order(), carry_on).pictures
+
+
+def test_lost_device_ends_the_child(child):
+    """A device that only a new process cures ends the process with a code of its own."""
+    with pytest.raises(EngineDied, match="exit code 86") as caught:
+        child.generate(order("device lost"), carry_on)
+
+    assert "DeviceLost" in caught.value.tail
+
+
+def test_results_leave_no_descriptors_behind(child):
+    """Neither side's open files grow with the number of orders."""
+    folders = [Path(f"/proc/{pid}/fd") for pid in (os.getpid(), child.pid)]
+    child.generate(order(), carry_on)
+    before = [len(list(folder.iterdir())) for folder in folders]
+    for _ in range(5):
+        child.generate(order(), carry_on)
+        with pytest.raises(Cancelled):
+            child.generate(order(steps=1), lambda k, n: False)
+    child.generate(order(), carry_on)
+
+    def is_no_more():
+        now = [len(list(folder.iterdir())) for folder in folders]
+        return all(count <= was for count, was in zip(now, before, strict=True))
+
+    assert wait_until(is_no_more, 2)
+
+
+def test_death_is_noticed_with_the_last_lines(child):
+    """A child that ends raises EngineDied with what it wrote last."""
+    with pytest.raises(EngineDied, match="exit code 3") as caught:
+        child.generate(order("die"), carry_on)
+
+    assert "last words" in caught.value.tail
+    assert not child.alive
+
+
+def test_kill_is_noticed_and_cured_by_a_restart(child):
+    """A kill -9 amid an order raises EngineDied; after a restart the child draws."""
+
+    def kill(_k, _n):
+        os.kill(child.pid, signal.SIGKILL)
+        return True
+
+    with pytest.raises(EngineDied, match="SIGKILL"):
+        child.generate(order("slow", steps=100), kill)
+    with pytest.raises(EngineDied):
+        child.generate(order(), carry_on)
+    child.start()
+    child.wait_ready(30)
+
+    assert child.generate(order(), carry_on).pictures
+
+
+def test_crash_leaves_its_stack(child):
+    """A crash in C is told with its signal and the stack that faulthandler wrote."""
+
+    def crash(_k, _n):
+        os.kill(child.pid, signal.SIGSEGV)
+        return True
+
+    with pytest.raises(EngineDied, match="SIGSEGV") as caught:
+        child.generate(order("slow", steps=100), crash)
+    assert "Fatal Python error" in caught.value.tail
+
+
+def test_kill_from_another_thread_ends_the_wait(child):
+    """A watchdog's kill makes the waiting call raise at once."""
+
+    def kill(k, _n):
+        if k == 1:
+            threading.Thread(target=child.kill).start()
+        return True
+
+    with pytest.raises(EngineDied, match="SIGKILL"):
+        child.generate(order("slow", steps=100), kill)
+
+
+def test_hung_child_is_killed_and_says_where(child):
+    """A child that is silent for too long is killed, and its stack shows where it hung."""
+    child._pace = IMPATIENT
+    with pytest.raises(EngineHung, match="silent") as caught:
+        child.generate(order("hang"), carry_on)
+
+    assert "in _act" in caught.value.tail
+    assert not child.alive
+
+
+def test_stopped_process_is_killed(child):
+    """Even a process that cannot run at all is killed."""
+    os.kill(child.pid, signal.SIGSTOP)
+    child._pace = IMPATIENT
+
+    with pytest.raises(EngineHung):
+        child.generate(order(), carry_on)
+    assert not child.alive
+
+
+def test_an_order_that_takes_too_long_is_stopped(child):
+    """At the end of its time an order stops at its next step, and the child draws on."""
+    with pytest.raises(TimedOut):
+        child.generate(order("slow", steps=1000), carry_on, timeout_s=0.2)
+
+    pid = child.pid
+    assert child.generate(order(), carry_on, timeout_s=60).pictures
+    assert child.pid == pid
+
+
+@pytest.mark.parametrize("how", ["hang", "stop"])
+def test_an_order_that_does_not_stop_is_killed(child, how):
+    """A child that is deaf at the end of the order's time is killed soon after."""
+    if how == "stop":
+        os.kill(child.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(TimedOut):
+        child.generate(order(how), carry_on, timeout_s=0.2)
+
+    assert not child.alive
+    assert STOP_S < time.monotonic() - started < 10
+
+
+def test_a_death_within_the_time_is_a_death(child):
+    """An order whose child dies before its time is up raises EngineDied, not TimedOut."""
+    with pytest.raises(EngineDied):
+        child.generate(order("die"), carry_on, timeout_s=60)
+
+
+def test_signals_to_the_group_do_not_end_the_child(child):
+    """SIGINT and SIGTERM to the whole group do not end the child: its parent decides."""
+    os.kill(child.pid, signal.SIGINT)
+    os.kill(child.pid, signal.SIGTERM)
+
+    assert child.generate(order(), carry_on).pictures
+
+
+def test_child_outlives_the_thread_that_started_it(child):
+    """A child started by a thread that ended is alive and draws."""
+    thread = threading.Thread(target=child.restart)
+    thread.start()
+    thread.join()
+    child.wait_ready(30)
+
+    assert child.generate(order(), carry_on).pictures
+
+
+@pytest.mark.parametrize(
+    ("module", "moment"),
+    [
+        ("tests.fake_child", "loading"),
+        ("tests.fake_child", "ready"),
+        ("tests.fake_child", "drawing"),
+        ("worker.engine_process.main", "loading"),
+        ("worker.engine_process.main", "drawing"),
+    ],
+)
+def test_child_ends_with_its_parent(tiny_weights, module, moment):
+    """When the parent is killed, the child is gone within two seconds, whatever it was doing."""
+    command = [sys.executable, "-c", PARENT, str(tiny_weights), module, moment]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid, *heavy = parent.stdout.readline().split()
+        if moment == "drawing":
+            assert parent.stdout.readline().strip() == "1"
+        assert not is_gone(pid)
+        parent.kill()
+        parent.wait()
+
+        assert wait_until(lambda: is_gone(pid), 2)
+        assert heavy == []
+
+
+def test_child_knows_no_secrets(tmp_path):
+    """No address, key or token of the parent's environment is in the child's."""
+    secrets = {
+        "REDIS_URL": "redis://:secret@host",
+        "STORAGE_URL": "s3://secret",
+        "KLEIN_API_KEYS": "secret",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "HF_TOKEN": "secret",
+    }
+    environ = {**os.environ, **secrets, "OMP_NUM_THREADS": "1"}
+    with EngineClient(tmp_path, environ=environ, module="tests.fake_child", on_line=quiet) as child:
+        child.wait_ready(30)
+        raw = Path(f"/proc/{child.pid}/environ").read_bytes().decode()
+    seen = dict(entry.split("=", 1) for entry in raw.split("\0") if entry)
+
+    assert not secrets.keys() & seen.keys()
+    assert "secret" not in raw
+    assert seen["OMP_NUM_THREADS"] == "1"
+    assert seen["HF_HUB_OFFLINE"] == "1"
+    assert seen["OMP_WAIT_POLICY"] == "passive"
+    assert seen == engine_environment(environ)
+
+
+def test_child_inherits_no_files(child, tmp_path):
+    """The child holds none of the parent's files, not even an inheritable one."""
+    with (tmp_path / "parents").open("w") as parents:
+        os.set_inheritable(parents.fileno(), True)
+        child.restart()
+        child.wait_ready(30)
+        files = [str(fd.readlink()) for fd in Path(f"/proc/{child.pid}/fd").iterdir()]
+
+    assert str(tmp_path / "parents") not in files
+
+
+def test_broken_weights_are_named(tmp_path):
+    """Weights that cannot be served raise the engine's own line; the folder is looked at first."""
+    with (
+        EngineClient(tmp_path / "nowhere", on_line=quiet) as child,
+        pytest.raises(WeightsError, match="nowhere does not exist"),
+    ):
+        child.wait_ready(30)
+
+
+def test_each_phase_of_loading_is_heard(tmp_path):
+    """The worker hears what the engine does and decides at start; the tuning reaches the engine."""
+    tuning = Tuning(quantization=Quantization.FP8, compile=Compile.ON, warm_sizes=((64, 96),))
+    phases: list[str] = []
+    with EngineClient(tmp_path, tuning=tuning, module="tests.fake_child", on_line=quiet) as child:
+        child.wait_ready(30, phases.append)
+
+    assert phases == ["weights", tuning.to_json(), "warm-up"]
+
+
+def test_a_setting_that_this_machine_cannot_run_is_named(tiny_weights):
+    """The engine's one line reaches the worker, which ends with it."""
+    tuning = Tuning(quantization=Quantization.NVFP4)
+    environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    with (
+        EngineClient(tiny_weights, tuning=tuning, environ=environ, on_line=quiet) as child,
+        pytest.raises(WeightsError, match=r"^KLEIN_QUANTIZATION=nvfp4 needs .* Set .*=none$"),
+    ):
+        child.wait_ready(60)
+
+
+def test_loading_too_long_is_a_hang(tmp_path):
+    """A child that is not ready in time is killed."""
+    with EngineClient(tmp_path, module="tests.fake_child", on_line=quiet) as child:
+        with pytest.raises(EngineHung):
+            child.wait_ready(0)
+
+        assert not child.alive
+
+
+def test_unstarted_child_says_so(tmp_path):
+    """A handle that was never started raises instead of waiting; closing it is harmless."""
+    child = EngineClient(tmp_path)
+    with pytest.raises(EngineDied, match="not started"):
+        child.generate(order(), carry_on)
+    with pytest.raises(EngineDied, match="not started"):
+        child.wait_ready(1)
+    child.close()
+
+    assert not child.alive
+    assert child.pid is None
+
+
+def test_output_is_passed_on_by_default(tmp_path, capfd):
+    """Without a listener the child's lines go to this process's error stream."""
+    with EngineClient(tmp_path, module="tests.fake_child") as child:
+        child.wait_ready(30)
+        with pytest.raises(EngineDied):
+            child.generate(order("die"), carry_on)
+
+    assert "engine: last words" in capfd.readouterr().err
+
+
+def test_real_engine_draws_behind_the_border(tiny_weights):
+    """The shipped child loads weights, edits with four references, notes, cancels, and draws on."""
+    file = io.BytesIO()
+    Image.effect_noise((640, 480), 90).convert("RGB").save(file, "PNG")
+    references = (file.getvalue(),) * 4
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with EngineClient(tiny_weights, environ=environ, on_line=quiet) as child:
+        checkpoint = child.wait_ready(60)
+        first = child.generate(order(seeds=(1, 2)), carry_on)
+        edit = child.generate(
+            order("word " * 600, width=None, height=None, references=references), carry_on
+        )
+        with pytest.raises(Cancelled):
+            child.generate(order(steps=50, width=256, height=256), lambda k, n: False)
+        with pytest.raises(EngineFault, match="reference image"):
+            child.generate(order(references=(b"not an image",)), carry_on)
+        second = child.generate(order(seeds=(1, 2)), carry_on)
+
+    assert checkpoint.name == "tiny-klein"
+    assert edit.pictures[0].shape == (480, 640, 3)
+    assert "cut to 512" in edit.notes[0]
+    assert all(map(np.array_equal, first.pictures, second.pictures))

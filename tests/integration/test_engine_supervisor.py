@@ -1,0 +1,161 @@
+"""The engine's supervisor, on real processes that draw nothing: what dies comes back, what dies for ever ends the worker."""
+
+import os
+import signal
+
+import pytest
+
+from tests.fakes import eventually
+from worker.engine_client.client import EngineClient
+from worker.engine_client.process import EngineDied, EngineGone
+from worker.engine_client.recycling import RecyclePolicy
+from worker.engine_client.supervisor import DEATHS, PAUSE_MOST_S, EngineSupervisor
+from worker.engines import Order
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Rig:
+    """A supervisor over a real child, and what it told."""
+
+    def __init__(self, folder, growth=None):
+        self.child = EngineClient(folder, module="tests.fake_child", on_line=lambda _: None)
+        self.announced: list[bool] = []
+        self.left = 0
+        self.pauses: list[float] = []
+        self.supervisor = EngineSupervisor(
+            self.child,
+            lambda checkpoint: self.announced.append(checkpoint is not None),
+            self.leave,
+            load_s=30,
+            wait=self.pauses.append,
+            growth=growth,
+        )
+
+    def leave(self):
+        self.left += 1
+
+    def draw(self, prompt="a red house"):
+        order = Order(prompt=prompt, width=64, height=64, steps=2, guidance=1.0, seeds=(1,))
+        return self.child.generate(order, lambda _k, _n: True)
+
+    def die(self):
+        with pytest.raises(EngineDied):
+            self.draw("die")
+
+
+@pytest.fixture
+def rig(tmp_path):
+    rig = Rig(tmp_path)
+    with rig.child:
+        yield rig
+        rig.supervisor.stop()
+
+
+def test_a_dead_engine_comes_back(rig):
+    """After a death the worker is not ready, then an engine is started, and it is ready and draws."""
+    rig.supervisor.start()
+    rig.die()
+    rig.supervisor.ensure_running()
+
+    assert rig.announced == [True, False, True]
+    assert rig.draw().pictures
+
+
+def test_a_living_engine_is_left_alone(rig):
+    """Nothing is done for an engine that is ready."""
+    rig.supervisor.start()
+    pid = rig.child.pid
+    rig.supervisor.ensure_running()
+
+    assert rig.child.pid == pid
+    assert rig.announced == [True]
+
+
+def test_an_idle_engine_that_dies_comes_back_by_itself(rig):
+    """Nobody asks for a picture, and yet the engine is replaced before the next one."""
+    rig.supervisor.start()
+    pid = rig.child.pid
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: rig.child.pid != pid and rig.child.is_ready, within_s=30)
+
+    assert rig.announced == [True, False, True]
+    assert rig.draw().pictures
+
+
+def test_an_engine_that_died_before_the_order_is_told_apart(rig):
+    """A death that the order cannot have caused has a name of its own."""
+    rig.child.wait_ready(30)
+    os.kill(rig.child.pid, signal.SIGKILL)
+    eventually(lambda: not rig.child.alive)
+    with pytest.raises(EngineGone, match="SIGKILL"):
+        rig.draw()
+
+
+def test_a_crash_loop_ends_the_worker(rig):
+    """The pauses grow, and the fifth death in a row without a picture ends the worker, once."""
+    rig.child.wait_ready(30)
+    for _ in range(DEATHS - 1):
+        rig.die()
+        rig.supervisor.ensure_running()
+    rig.die()
+    with pytest.raises(SystemExit, match="dies again and again"):
+        rig.supervisor.ensure_running()
+    rig.supervisor.ensure_running()
+
+    assert rig.pauses == [0, 1, 3, 7]
+    assert max(rig.pauses) <= PAUSE_MOST_S
+    assert (rig.left, rig.supervisor.has_given_up) == (1, True)
+    assert rig.announced[-1] is False
+
+
+def test_a_picture_between_deaths_is_a_new_start(rig):
+    """Deaths that pictures come between are no loop, however many."""
+    rig.child.wait_ready(30)
+    for _ in range(DEATHS + 1):
+        rig.draw()
+        rig.die()
+        rig.supervisor.ensure_running()
+
+    assert rig.pauses == [0] * (DEATHS + 1)
+    assert rig.left == 0
+
+
+def test_a_worker_that_leaves_brings_nothing_back(rig):
+    """Told to stop, the supervisor starts no engine any more."""
+    rig.child.wait_ready(30)
+    rig.die()
+    rig.supervisor.stop()
+    rig.supervisor.ensure_running()
+
+    assert not rig.child.alive
+
+
+def test_an_engine_that_has_drawn_enough_is_renewed(tmp_path):
+    """After its last order a fresh process draws, and neither callers nor the count of deaths notice."""
+    rig = Rig(tmp_path, RecyclePolicy(settled=1, most=2))
+    with rig.child:
+        rig.supervisor.start()
+        pids = []
+        for _ in range(4):
+            pids.append(rig.child.pid)
+            rig.draw()
+            rig.supervisor.recycle_if_due()
+        rig.supervisor.stop()
+
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+    assert False not in rig.announced
+    assert rig.pauses == []
+
+
+def test_a_worker_that_leaves_renews_nothing(tmp_path):
+    """Once it is told to stop, an engine stays as it is."""
+    rig = Rig(tmp_path, RecyclePolicy(settled=0, most=1))
+    with rig.child:
+        rig.supervisor.start()
+        pid = rig.child.pid
+        rig.draw()
+        rig.supervisor.stop()
+        rig.supervisor.recycle_if_due()
+
+        assert rig.child.pid == pid

@@ -1,0 +1,532 @@
+"""The job on a real Redis and real files: with a real engine process that draws nothing, or one that obeys the test."""
+
+import _thread
+import io
+import signal
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import redis
+from PIL import Image
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.errors import Unavailable
+from app.predictions.maintenance import Maintenance
+from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
+from app.predictions.queue import Queues, Token, open_queue
+from app.predictions.store import Store
+from tests.fakes import (
+    ScriptedEngine,
+    a_prediction,
+    a_store,
+    eventually,
+    lapse,
+    make_due,
+)
+from tests.redis_server import running_redis
+from tests.rig import QUEUE, Rig
+from worker.engine_client.process import EngineDied
+from worker.job import token
+from worker.job.attempt import Attempt
+
+
+@pytest.fixture
+def rig(connection, tmp_path, child):
+    rig = Rig(connection, tmp_path, child)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def scripted(connection, tmp_path):
+    rig = Rig(connection, tmp_path, ScriptedEngine())
+    yield rig
+    rig.close()
+
+
+process = pytest.mark.timeout(60)
+
+
+@process
+@pytest.mark.parametrize(("kind", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
+def test_a_prediction_becomes_files(rig, kind, suffix):
+    """Two pictures are drawn, stored in their format and size, and stand on the final record."""
+    rig.add(num_images=2, output_format=kind, num_inference_steps=3)
+    rig.work()
+    ended = rig.ended()
+    pictures = [Image.open(io.BytesIO(rig.storage.get(o.key))) for o in ended.outputs]
+
+    assert ended.status is Status.SUCCEEDED
+    assert (ended.attempt, ended.step, ended.run_time > timedelta()) == (1, ended.steps, True)
+    assert [o.key.rpartition("/")[2] for o in ended.outputs] == [f"0.{suffix}", f"1.{suffix}"]
+    assert [(o.width, o.height) for o in ended.outputs] == [(64, 64)] * 2
+    assert [(str(p.format).lower(), p.size) for p in pictures] == [(kind, (64, 64))] * 2
+    assert rig.files() == [o.key for o in ended.outputs]
+    eventually(lambda: rig.leases._held == {})
+
+
+@process
+def test_a_dead_engine_costs_one_attempt(rig):
+    """The engine dies once: the prediction is drawn anew and succeeds in its second attempt."""
+    rig.add(prompt="slow", num_inference_steps=50)
+    pid = rig.engine.pid
+    original = rig.generator._advance
+
+    def kill_at_first_step(*arguments):
+        if rig.engine.pid == pid:
+            rig.engine.kill()
+        return original(*arguments)
+
+    rig.generator._advance = kill_at_first_step
+    rig.work()
+    assert rig.store.get("p").status is Status.QUEUED
+    rig.reconcile()
+    rig.work()
+    ended = rig.ended()
+
+    assert (ended.status, ended.attempt, rig.revived) == (Status.SUCCEEDED, 2, 1)
+
+
+@process
+@pytest.mark.parametrize("prompt", ["die", "device lost"])
+def test_a_poisonous_prediction_is_given_up(rig, prompt):
+    """What kills its engine each time fails after three attempts, and the next prediction succeeds."""
+    rig.add("poison", prompt)
+    rig.add("next")
+    for _ in range(MAX_ATTEMPTS):
+        rig.work()
+        rig.reconcile()
+    poison = rig.ended("poison")
+
+    assert poison.failure.cause is Cause.WORKER_LOST
+    assert poison.failure.is_retryable
+    assert "engine process ended" in poison.failure.message
+    assert (poison.attempt, rig.revived) == (MAX_ATTEMPTS, MAX_ATTEMPTS)
+    assert rig.ended("next").status is Status.SUCCEEDED
+    assert rig.ended("next").attempt == 1
+
+
+@process
+@pytest.mark.parametrize(("prompt", "revived"), [("slow", 0), ("hang", 1)])
+def test_what_runs_too_long_ends(rig, prompt, revived):
+    """At the end of its time a prediction fails for good; only an engine that is deaf to it is replaced."""
+    given = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
+    timeouts = Timeouts(queue=timedelta(days=9999), run=timedelta(seconds=0.2))
+    given |= {"num_inference_steps": 50}
+    rig.store.add(a_prediction("long", input=given, timeouts=timeouts))
+    rig.add("next")
+    rig.work()
+    ended = rig.ended("long")
+
+    assert (ended.failure.cause, ended.attempt) == (Cause.TIMEOUT, 1)
+    assert ended.failure.is_retryable
+    assert rig.revived == revived
+    assert rig.ended("next").status is Status.SUCCEEDED
+
+
+@process
+@pytest.mark.parametrize(
+    ("prompt", "cause", "words"),
+    [
+        ("out of memory", Cause.OUT_OF_MEMORY, "fewer or smaller"),
+        ("unusable lora", Cause.INPUT, "LoRA x.safetensors: no"),
+        ("fault", Cause.ENGINE, "a fault"),
+    ],
+)
+def test_an_engine_that_fails_lives_on(rig, prompt, cause, words):
+    """Too little memory, an unusable LoRA and a fault fail their prediction alone, each with its reason, in one attempt."""
+    rig.add("bad", prompt)
+    rig.add("next")
+    rig.work()
+    bad = rig.ended("bad")
+
+    assert (bad.failure.cause, bad.attempt, rig.revived) == (cause, 1, 0)
+    assert words in bad.failure.message
+    assert rig.ended("next").status is Status.SUCCEEDED
+
+
+@process
+def test_a_cancel_stops_the_engine(rig):
+    """A prediction that is cancelled while it runs stops at its next step and leaves no file."""
+    rig.add(prompt="slow", num_inference_steps=50)
+    steps = []
+    original = rig.generator._advance
+
+    def cancel_at_third(drawing, step, of):
+        steps.append(step)
+        if step == 3:
+            rig.store.change("p", lambda p, now: p.cancel(now))
+        return original(drawing, step, of)
+
+    rig.generator._advance = cancel_at_third
+    rig.work()
+    rig.publisher.close()
+
+    assert rig.ended().status is Status.CANCELLED
+    assert steps == [1, 2, 3]
+    assert rig.files() == []
+    assert rig.leases._held == {}
+
+
+def test_references_reach_the_engine(scripted):
+    """Stored input images go along with the order."""
+    scripted.storage.put("p/in-0.png", b"png")
+    scripted.store.add(
+        a_prediction(
+            model="flux-2-klein-4b-edit",
+            input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
+            references=("p/in-0.png",),
+        )
+    )
+    scripted.work()
+
+    assert scripted.engine.orders[0].references == (b"png",)
+    assert scripted.ended().notes == ("a note",)
+
+
+def test_a_lost_reference_fails_its_prediction(scripted):
+    """An input image that is gone is a storage failure, and the engine is not asked."""
+    scripted.store.add(
+        a_prediction(
+            model="flux-2-klein-4b-edit",
+            input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
+            references=("p/in-0.png",),
+        )
+    )
+    scripted.work()
+
+    assert scripted.ended().failure.cause is Cause.INPUT
+    assert scripted.engine.orders == []
+
+
+@pytest.mark.parametrize("prediction_id", ["nobody", "cancelled", "theirs", "final"])
+def test_a_stale_token_does_nothing(scripted, prediction_id):
+    """A token of what is unknown, cancelled, somebody else's or final asks nothing of the engine."""
+    for known in ("cancelled", "theirs", "final"):
+        scripted.add(known)
+    scripted.store.change("cancelled", lambda p, now: p.cancel(now))
+    scripted.store.change("theirs", lambda p, now: p.claim("them", now))
+    scripted.store.change("final", lambda p, now: p.claim("me", now))
+    scripted.store.change("final", lambda p, now: p.succeed("me", (), (), now))
+    scripted.generator.work(prediction_id)
+
+    assert scripted.engine.orders == []
+
+
+def test_the_same_turn_twice_draws_once(scripted):
+    """A repeated turn finds the prediction final, or running in the publisher's hands."""
+    scripted.add()
+    scripted.connection.rpush(QUEUE, "p-1", "p-1")
+    scripted.work()
+    scripted.generator.work("p")
+
+    assert scripted.ended().attempt == 1
+    assert len(scripted.engine.orders) == 1
+
+
+def test_a_lease_that_was_lost_stops_the_work(scripted):
+    """Somebody else took over meanwhile: the engine is stopped, and their run goes on."""
+
+    def take_over(_order):
+        lapse(scripted.store, "p")
+        scripted.store.change("p", lambda p, now: p.claim("them", now))
+
+    scripted.engine._act = take_over
+    scripted.add(num_inference_steps=4)
+    scripted.work()
+    scripted.publisher.close()
+
+    theirs = scripted.store.get("p")
+    assert (theirs.status, theirs.owner, theirs.attempt) == (Status.RUNNING, "them", 2)
+    assert scripted.files() == []
+
+
+def test_a_late_result_is_discarded_with_its_files(scripted):
+    """Pixels that arrive when somebody else has finished change nothing and leave no file."""
+
+    def overtaken(_order):
+        lapse(scripted.store, "p")
+        scripted.store.change("p", lambda p, now: p.claim("them", now))
+        scripted.store.change("p", lambda p, now: p.succeed("them", (), (), now))
+
+    scripted.engine._act = overtaken
+    scripted.add()
+    scripted.work()
+    scripted.publisher.close()
+
+    assert scripted.store.get("p").owner == "them"
+    assert scripted.store.get("p").outputs == ()
+    assert scripted.files() == []
+
+
+@pytest.fixture
+def leaving():
+    """Let SIGTERM end the main thread's work, as in a worker that is told twice, and SIGINT as Python has it."""
+
+    def leave(*_):
+        raise SystemExit(0)
+
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, leave),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("number", "stop"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, stop):
+    """Told to leave amid a drawing the worker releases it and the one that waits, at no attempt's cost."""
+    gate = threading.Event()
+
+    def leave(_order):
+        _thread.interrupt_main(number)
+        gate.wait()
+
+    scripted.engine._act = leave
+    scripted.add("p")
+    scripted.add("q")
+    with pytest.raises(stop):
+        scripted.work()
+    scripted.generator.give_back()
+    gate.set()
+    scripted.generator._engine.shutdown()
+    scripted.publisher.close()
+
+    assert scripted.engine.orders
+    for name in ("p", "q"):
+        released = scripted.store.get(name)
+        assert (released.status, released.attempt, released.owner) == (Status.QUEUED, 0, None)
+    assert scripted.files() == []
+    assert scripted.leases._held == {}
+
+
+def test_a_drain_ends_the_wait_for_the_engine(scripted):
+    """What waits for the engine, and what is claimed too late, goes back when another thread says so."""
+    gate = threading.Event()
+    scripted.engine._act = lambda _order: gate.wait()
+    for name in ("p", "q", "r"):
+        scripted.add(name)
+    scripted.generator.work("p")
+    waiting = threading.Thread(target=scripted.generator.work, args=("q",))
+    waiting.start()
+    eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
+    eventually(lambda: len(scripted.generator._in_hand) == 2)
+    scripted.generator.give_back()
+    waiting.join(5)
+    scripted.generator.work("r")
+    is_over = not waiting.is_alive()
+    gate.set()
+    scripted.generator.finish()
+
+    assert is_over
+    for name in ("p", "q", "r"):
+        assert scripted.store.get(name).status is Status.QUEUED
+        assert scripted.store.get(name).attempt == 0
+    assert scripted.leases._held == {}
+
+
+def test_the_next_prediction_waits_for_the_engine(scripted):
+    """Near the end of a drawing the next prediction is claimed, and drawn only after it."""
+    gate = threading.Event()
+    scripted.engine._act = lambda _order: gate.wait()
+    scripted.add("p")
+    scripted.add("q")
+    scripted.generator.work("p")  # returns while the engine still draws
+    second = threading.Thread(target=scripted.generator.work, args=("q",))
+    second.start()
+    eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
+    at_work = len(scripted.engine.orders)
+    gate.set()
+    second.join()
+
+    assert at_work == 1
+    assert scripted.ended("p").status is Status.SUCCEEDED
+    assert scripted.ended("q").status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "passed_s", "is_near"),
+    [
+        (1, 4, 0.01, True),
+        (1, 4, 0.05, False),
+        (3, 4, 0.25, True),
+        (49, 50, 4.8, True),
+        (49, 50, 49, False),
+        (50, 50, 49, True),
+    ],
+)
+def test_the_end_is_estimated_from_the_steps(step, steps, passed_s, is_near):
+    """A drawing is near its end where the rest, at its own pace, takes a tenth of a second at most."""
+    drawing = Attempt(prediction=a_prediction(), owner="a", started_s=100.0)
+
+    assert drawing.is_near_end(step, steps, 100.0 + passed_s) is is_near
+
+
+def test_quick_steps_are_not_written_one_by_one(scripted):
+    """A step that follows the last written one at once is not written; a later one is."""
+    scripted.add()
+    scripted.store.change("p", lambda p, now: p.claim("a", now))
+    drawing = Attempt(prediction=scripted.store.get("p"), owner="a")
+    seen = []
+    for step in (1, 2):
+        scripted.generator._advance(drawing, step, 50)
+        seen.append(scripted.store.get("p").step)
+    drawing.recorded_s = 0.0
+    scripted.generator._advance(drawing, 3, 50)
+
+    assert [*seen, scripted.store.get("p").step] == [1, 1, 3]
+
+
+def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
+    """What ensure_running raises reaches whoever waits for the work, and the prediction is not lost."""
+
+    def die(_order):
+        raise EngineDied("gone", "")
+
+    def give_up():
+        raise SystemExit("no engine")
+
+    scripted.engine._act = die
+    scripted.generator._revive = give_up
+    scripted.add()
+    scripted.generator.work("p")
+
+    with pytest.raises(SystemExit, match="no engine"):
+        scripted.generator.finish()
+    eventually(lambda: scripted.store.get("p").status is Status.QUEUED)
+    assert scripted.store.get("p").attempt == 1
+
+
+def test_a_worker_that_was_lost_is_replaced(scripted):
+    """A claim whose worker died is found when its lease ends, and another worker draws the prediction."""
+    scripted.add()
+    scripted.connection.lpop(QUEUE)
+    scripted.store.change("p", lambda p, now: p.claim("dead", now))
+    lapse(scripted.store, "p")
+    make_due(scripted.connection, "p")
+    maintenance = Maintenance(scripted.store, Queues(scripted.connection), scripted.storage)
+    assert maintenance.reconcile() == 1
+    scripted.work()
+
+    assert (scripted.ended().status, scripted.ended().attempt) == (Status.SUCCEEDED, 2)
+
+
+@process
+def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
+    """Redis dies between the last step and the end: the files wait, the end is written once it is back."""
+    with (
+        running_redis() as server,
+        redis.Redis(unix_socket_path=str(server.socket), retry=Retry(NoBackoff(), 0)) as connection,
+    ):
+        engine = ScriptedEngine(lambda _order: server.kill())
+        rig = Rig(connection, tmp_path, engine)
+        rig.add()
+        rig.generator.work("p")
+        eventually(rig.files)
+        with pytest.raises(Unavailable):
+            Store(connection, Queues(connection), timedelta(1)).get("p")
+        server.start()
+        ended = rig.ended()
+        rig.publisher.close()
+
+        assert (ended.status, ended.attempt, len(engine.orders)) == (Status.SUCCEEDED, 1, 1)
+        assert rig.files() == [o.key for o in ended.outputs]
+
+
+def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path):
+    """Cut off from Redis amid a drawing, a worker draws on; another one's end stands, and its own files go."""
+    wire = Path(redis_server.socket).with_name("cut.sock")
+    wire.symlink_to(redis_server.socket)
+    other = a_store(connection)
+
+    def cut_and_take_over(_order):
+        wire.unlink()
+        connection.client_kill_filter(skipme=True, _type="normal")
+        lapse(other, "p")
+        other.change("p", lambda p, now: p.claim("them", now))
+        other.change("p", lambda p, now: p.succeed("them", (), (), now))
+
+    with redis.Redis(unix_socket_path=str(wire), retry=Retry(NoBackoff(), 0)) as cut:
+        rig = Rig(cut, tmp_path, ScriptedEngine(cut_and_take_over))
+        rig.add()
+        rig.generator.work("p")
+        eventually(rig.files)  # stored, and not to be told to anybody
+        wire.symlink_to(redis_server.socket)
+        rig.publisher.close()
+
+    assert other.get("p").owner == "them"
+    assert rig.files() == []
+    wire.unlink()
+
+
+def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
+    """A step that Redis does not hear of costs only that it is not shown."""
+    scripted.add()
+    owner = scripted.store.change("p", lambda p, now: p.claim("a", now)).owner
+
+    class Away(Store):
+        def change(self, *_arguments):
+            raise Unavailable
+
+    scripted.generator._store = Away(scripted.connection, Queues(scripted.connection), timedelta(1))
+
+    drawing = Attempt(prediction=a_prediction(), owner=owner)
+
+    assert scripted.generator._advance(drawing, 1, 4)
+    scripted.generator._release("p", owner)  # and an end is left to the lease
+
+
+@pytest.fixture
+def work_by_rq(rig, monkeypatch):
+    """A real RQ worker that works until no token is left; who is next is the test's choice."""
+
+    def work(take):
+        monkeypatch.setattr(token, "_installed", None)
+        token.install(rig.generator, take)
+        worker = SimpleWorker(
+            [open_queue(CheckpointKind.DISTILLED, rig.connection)],
+            connection=rig.connection,
+            job_class=Token,
+            serializer=JSONSerializer,
+        )
+        return worker.work(burst=True, logging_level="WARNING")
+
+    return work
+
+
+@process
+def test_rq_carries_a_prediction_through(rig, work_by_rq):
+    """RQ takes the token and works on it with what this process has installed."""
+    rig.add("bad", "fault")
+    rig.add("good")
+
+    assert work_by_rq(lambda: Queues(rig.connection).take(CheckpointKind.DISTILLED))
+    assert rig.ended("bad").failure.cause is Cause.ENGINE
+    assert rig.ended("good").status is Status.SUCCEEDED
+    assert rig.connection.keys("rq:job:*") == []
+
+
+@process
+def test_a_cancel_while_rq_holds_the_token_is_no_failure(rig, work_by_rq, caplog):
+    """The cancel deletes the token; RQ finds it gone, and neither complains nor brings it back."""
+
+    def take():
+        rig.store.change("p", lambda p, now: p.cancel(now))
+        return Queues(rig.connection).take(CheckpointKind.DISTILLED)
+
+    rig.add()
+
+    assert work_by_rq(take)
+    assert rig.store.get("p").status is Status.CANCELLED
+    assert caplog.records == []
+    assert rig.connection.keys("rq:job:*") + rig.connection.keys("rq:execution*") == []

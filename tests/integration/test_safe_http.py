@@ -1,0 +1,215 @@
+"""The way out, against listeners that must never see a connection."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from app.safe_http import SafeHttp, Unreachable
+from tests.receiver import running_receiver, status
+
+LITERALS = [
+    "127.0.0.1", "127.1", "0", "0.0.0.0", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1",
+    "017700000001", "①②⑦.0.0.1", "127。0。0。1", "127.0.0.1.", "localhost", "LOCALHOST", "localhost.",
+    "10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "100.100.100.200", "169.254.169.254",
+    "168.63.129.16", "192.0.0.192", "192.0.2.1", "192.88.99.1", "198.18.0.1", "203.0.113.1",
+    "224.0.0.1", "240.0.0.1", "255.255.255.255",
+    "[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[::127.0.0.1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
+    "[::ffff:0:127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::1]",
+    "[2002:7f00:1::]", "[2001:0:7f00:1::]", "[2001:db8::1]", "[fc00::1]", "[fd00:ec2::254]",
+    "[fe80::1]", "[fe80::1%25lo]", "[::1%25lo]", "[fec0::1]", "[ff02::1]", "[5f00::1]",
+]  # fmt: skip
+
+
+class Canary:
+    """A listener on both loopbacks that counts who connects."""
+
+    def __init__(self) -> None:
+        self._first = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._first.getsockname()[1])
+        self._sockets = [self._first, *self._second()]
+        self.seen = 0
+        for listener in self._sockets:
+            threading.Thread(target=self._listen, args=(listener,), daemon=True).start()
+
+    def _second(self) -> Iterator[socket.socket]:
+        if socket.has_ipv6:
+            try:
+                yield socket.create_server(("::1", self.port), family=socket.AF_INET6)
+            except OSError:  # a machine without it
+                return
+
+    def _listen(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            self.seen += 1
+            client.close()
+
+    def close(self) -> None:
+        for listener in self._sockets:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+
+@pytest.fixture
+def canary():
+    canary = Canary()
+    yield canary
+    canary.close()
+
+
+class Names:
+    """A name server of the attacker: each question has the next answer."""
+
+    def __init__(self, *answers: tuple[str, ...]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    def __call__(self, host, port, *args, **kwargs):
+        answer = self.answers[min(self.asked, len(self.answers) - 1)]
+        self.asked += 1
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in answer]
+
+
+def ask(outbound, url, redirects=0):
+    async def send():
+        return await outbound.send(
+            "GET", url, headers={}, most_bytes=100, within_s=2, redirects=redirects
+        )
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize("host", LITERALS)
+@pytest.mark.parametrize("is_public_port", [True, False])
+def test_no_spelling_leads_inside(canary, host, is_public_port):
+    """No literal, however written, reaches a private, local, shared, reserved or multicast address."""
+    ports = frozenset({canary.port if is_public_port else 80})
+    outbound = SafeHttp(("10.255.0.0/16", "friend.test"), public_ports=ports)
+
+    with pytest.raises(Unreachable):
+        ask(outbound, f"http://{host}:{canary.port}/")
+
+    assert canary.seen == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1:{port}/",
+        "gopher://127.0.0.1:{port}/",
+        "//127.0.0.1:{port}/",
+        "http://user@127.0.0.1:{port}/",
+        "http://user:word@friend.test:{port}/",
+        "http://friend.test:{port}@127.0.0.1:{port}/",
+        "http://friend.test\\@127.0.0.1:{port}/",
+        "http://127.0.0.1:{port}\r\nHost: x/",
+        "http://127.0.0.1:0/",
+        "http://[::1/",
+        "http:///x",
+        "",
+        "http://127.0.0.1:{port}/" + "x" * 3000,
+    ],
+)
+def test_no_trick_leads_inside(canary, url):
+    """Other schemes, user names, line breaks and nonsense are refused before any connection."""
+    outbound = SafeHttp((), public_ports=frozenset({canary.port}))
+
+    with pytest.raises(Unreachable):
+        ask(outbound, url.format(port=canary.port))
+
+    assert canary.seen == 0
+
+
+def test_the_canary_sings(canary):
+    """With the address allowed the same request arrives: the tests above look in the right place."""
+    with pytest.raises(Unreachable):  # it hangs up without a word
+        ask(SafeHttp(("127.0.0.0/8",)), f"http://127.0.0.1:{canary.port}/")
+
+    assert canary.seen == 1
+
+
+@pytest.mark.parametrize("entry", ["127.0.0.1", "127.0.0.0/8", "localhost", "LOCALHOST."])
+def test_what_the_operator_allows_is_reached(entry):
+    """Addresses, networks and names open private receivers, at any port."""
+    with running_receiver() as receiver:
+        host = "localhost" if entry.lower().startswith("localhost") else "127.0.0.1"
+        url = receiver.url.replace("127.0.0.1", host)
+
+        assert ask(SafeHttp((entry,)), url).status == 200
+
+
+def test_a_name_that_moves_is_asked_once(canary):
+    """The connection goes to the address that was checked, with the name in Host, whatever the name says later."""
+    names = Names(("127.0.0.2",), ("127.0.0.1",))
+    with running_receiver(host="127.0.0.2", port=canary.port) as receiver:
+        outbound = SafeHttp(("127.0.0.2",), names)
+        reply = ask(outbound, f"http://moving.test:{canary.port}/")
+
+    assert (reply.status, names.asked, canary.seen) == (200, 1, 0)
+    assert receiver.calls[0].headers["Host"] == f"moving.test:{canary.port}"
+
+
+@pytest.mark.parametrize(
+    "answer", [("127.0.0.1",), ("127.0.0.2", "127.0.0.1"), ("127.0.0.1", "127.0.0.2")]
+)
+def test_one_private_answer_is_enough(canary, answer):
+    """A name with any address inside is refused as a whole."""
+    outbound = SafeHttp(("127.0.0.2",), Names(answer))
+
+    with pytest.raises(Unreachable):
+        ask(outbound, f"http://mixed.test:{canary.port}/")
+
+    assert canary.seen == 0
+
+
+def test_every_redirect_is_checked(canary):
+    """A chain that ends inside is refused at its last hop."""
+    inside = status(302, Location=f"http://127.0.0.1:{canary.port}/")
+    with (
+        running_receiver(status(307, Location="/again"), inside, host="127.0.0.2") as receiver,
+        pytest.raises(Unreachable),
+    ):
+        ask(SafeHttp(("127.0.0.2",)), receiver.url, redirects=3)
+
+    assert (len(receiver.calls), canary.seen) == (2, 0)
+
+
+def test_three_redirects_are_followed():
+    """The fourth is one too many."""
+    with running_receiver(status(302, Location="/on")) as receiver:
+        with pytest.raises(Unreachable):
+            ask(SafeHttp(("127.0.0.1",)), receiver.url, redirects=3)
+        assert len(receiver.calls) == 4
+
+
+def test_proxies_are_not_asked(canary, monkeypatch):
+    """Variables that name a proxy change nothing."""
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{canary.port}")
+    with running_receiver() as receiver:
+        assert ask(SafeHttp(("127.0.0.1",)), receiver.url).status == 200
+    assert canary.seen == 0
+
+
+def test_every_failure_reads_the_same(canary):
+    """Denied, refused, hung up and timed out cannot be told apart."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        closed = free.getsockname()[1]
+    texts = set()
+    for outbound, port in [
+        (SafeHttp(()), canary.port),
+        (SafeHttp(("127.0.0.1",)), canary.port),
+        (SafeHttp(("127.0.0.1",)), closed),
+    ]:
+        with pytest.raises(Unreachable) as told:
+            ask(outbound, f"http://127.0.0.1:{port}/")
+        texts.add((str(told.value), told.type))
+
+    assert len(texts) == 1

@@ -1,0 +1,43 @@
+"""What the whole system is at, counted from a real Redis."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from app.predictions.catalog import CheckpointKind
+from app.predictions.queue import Queues
+from app.predictions.stats import collect_stats
+from app.predictions.worker_registry import Worker, WorkerRegistry
+from tests.fakes import a_prediction, a_store
+
+
+def test_an_idle_system_counts_nothing(connection):
+    """Without predictions and workers every count is zero."""
+    stats = collect_stats(a_store(connection), Queues(connection), WorkerRegistry(connection))
+
+    assert (stats.running, stats.webhooks, stats.workers) == (0, 0, [])
+    assert {(line.count, line.oldest) for line in stats.waiting.values()} == {(0, timedelta())}
+
+
+def test_waiting_and_running_predictions_are_told_apart(connection):
+    """Two wait, the first for a minute; one runs; one worker is there."""
+    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
+    now = datetime.now(UTC)
+    for name, age_s in (("a", 60), ("b", 30), ("c", 0)):
+        store.add(a_prediction(name, created_at=now - timedelta(seconds=age_s)))
+    store.change("c", lambda p, at: p.claim("owner", at))
+    running = store.get("c")
+    connection.zrem("klein:line:distilled:key", running.id)  # as a worker takes it
+    worker = Worker(
+        name="w",
+        checkpoint=CheckpointKind.DISTILLED,
+        weights="some",
+        revision="1",
+        seen_at=time.time(),
+    )
+    registry.announce(worker)
+
+    stats = collect_stats(store, queues, registry)
+
+    line = stats.waiting[CheckpointKind.DISTILLED]
+    assert (line.count, stats.running, stats.workers) == (2, 1, [worker])
+    assert timedelta(seconds=59) < line.oldest < timedelta(seconds=120)

@@ -1,0 +1,78 @@
+"""Files that are small to send and long to read."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.images.check import check_image
+from app.images.decode_cost import PARTS_MAX, SCANS_MAX, is_too_costly
+from app.images.errors import ImageRejected
+
+
+def save(file_format, **options):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(file, file_format, **options)
+    return file.getvalue()
+
+
+def chunk(kind, data=b""):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+PNG = save("PNG")
+JPEG = save("JPEG")
+PROGRESSIVE = save("JPEG", progressive=True)
+LAST_SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
+MOTION = b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x02" * 500
+"""Phones append a film to a photo; whatever it holds is none of the photo's scans."""
+
+
+def with_scans(count):
+    """Repeat the last scan until there are so many."""
+    missing = count - PROGRESSIVE.count(b"\xff\xda")
+    return PROGRESSIVE[:-2] + LAST_SCAN * missing + PROGRESSIVE[-2:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PNG[:33] + chunk(b"tEXt", b"a\0") * PARTS_MAX + PNG[33:],
+        PNG[:33] + chunk(b"IDAT") * PARTS_MAX + PNG[33:],
+        PNG[:-12] + chunk(b"abCd") * PARTS_MAX + PNG[-12:],
+        *(JPEG[:2] + bytes([0xFF, m, 0, 2]) * PARTS_MAX + JPEG[2:] for m in (0xFE, 0xE9, 0xDB)),
+        *(JPEG[:2] + bytes([0xFF, m]) * PARTS_MAX + JPEG[2:] for m in (0xFF, 0xD0, 0xD9, 0xF0)),
+        JPEG[:4] + b"\0\x02" + bytes(PARTS_MAX) + JPEG[20:],
+        with_scans(SCANS_MAX + 1),
+    ],
+    ids=lambda data: f"{data[:12]!r}{len(data)}",
+)
+def test_what_is_cut_into_too_many_parts_is_refused(data):
+    """Floods of chunks, segments, filling or scans are refused before a decoder walks through them."""
+    with pytest.raises(ImageRejected, match="too many parts; open it and save it anew"):
+        check_image(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PNG,
+        PNG + bytes(100),
+        JPEG,
+        PROGRESSIVE,
+        with_scans(SCANS_MAX),
+        JPEG + MOTION,
+        save("JPEG", restart_marker_blocks=1),
+        save("JPEG", icc_profile=bytes(200_000)),
+        save("WEBP"),
+    ],
+    ids=lambda data: f"{data[:12]!r}{len(data)}",
+)
+def test_what_programs_write_is_not(data):
+    """Progressive files, restart markers, profiles and what phones append are taken."""
+    assert not is_too_costly(data)
+    assert check_image(data).width == 64

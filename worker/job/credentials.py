@@ -1,0 +1,123 @@
+"""C2PA content credentials: a signed statement in each file that a model made it."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from c2pa import Builder, C2paError, C2paSignerInfo, Context, Reader, Signer
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+
+from worker.job.encode import DIGITAL_SOURCE_TYPE, SOFTWARE, encode
+
+_CLAIM = json.dumps({
+    "claim_generator_info": [{"name": "klein"}],
+    "title": SOFTWARE,
+    "assertions": [
+        {
+            "label": "c2pa.actions.v2",
+            "data": {
+                "actions": [
+                    {"action": "c2pa.created", "digitalSourceType": DIGITAL_SOURCE_TYPE}
+                ]
+            },
+        }
+    ],
+})  # fmt: skip
+# a thumbnail of the picture inside the picture tells nobody anything
+_SETTINGS = {"builder": {"thumbnail": {"enabled": False}}}
+_CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+
+
+class UnusableCredentials(ValueError):
+    """The certificate and key of KLEIN_C2PA_CERT and KLEIN_C2PA_KEY cannot sign pictures."""
+
+
+class ContentCredentials:
+    """Signs files with one certificate; one thread at a time."""
+
+    def __init__(self, certificates: bytes, key: bytes) -> None:
+        """Take PEM: the signing certificate with its chain below it, and its private key."""
+        algorithm = _algorithm_of(certificates, key)
+        try:
+            self._signer = Signer.from_info(C2paSignerInfo(algorithm, certificates, key, None))
+        except (C2paError, ValueError) as exc:
+            raise UnusableCredentials(f"KLEIN_C2PA_CERT cannot sign pictures: {exc}") from None
+        self._context = Context.from_dict(_SETTINGS)
+        self._prove()
+
+    def sign(self, data: bytes, media_type: str) -> bytes:
+        """Give the file with the signed statement in it. Raises UnusableCredentials."""
+        signed = io.BytesIO()
+        try:
+            with Builder(_CLAIM, context=self._context) as builder:
+                builder.sign(self._signer, media_type, io.BytesIO(data), signed)
+        except C2paError as exc:
+            raise UnusableCredentials(f"KLEIN_C2PA_CERT cannot sign pictures: {exc}") from None
+        return signed.getvalue()
+
+    def _prove(self) -> None:
+        """Sign a small picture and have it judged: a certificate that has ended signs all the same."""
+        signed = self.sign(encode(np.zeros((8, 8, 3), np.uint8), "png"), "image/png")
+        with Reader("image/png", io.BytesIO(signed)) as reader:
+            judged = json.loads(reader.json())
+        if judged["validation_state"] not in {"Valid", "Trusted"}:
+            reasons = {status["code"] for status in judged.get("validation_status", ())}
+            raise UnusableCredentials(
+                f"KLEIN_C2PA_CERT signs, but not validly: {', '.join(sorted(reasons))}"
+            )
+
+
+def open_credentials(certificate: Path | None, key: Path | None) -> ContentCredentials | None:
+    """Load what the settings name; None where they name nothing. Raises UnusableCredentials."""
+    match certificate, key:
+        case None, None:
+            return None
+        case None, _:
+            raise UnusableCredentials("KLEIN_C2PA_KEY is set, but KLEIN_C2PA_CERT is not")
+        case _, None:
+            raise UnusableCredentials("KLEIN_C2PA_CERT is set, but KLEIN_C2PA_KEY is not")
+    assert certificate is not None  # noqa: S101 -- matched above
+    assert key is not None  # noqa: S101
+    return ContentCredentials(_read("KLEIN_C2PA_CERT", certificate), _read("KLEIN_C2PA_KEY", key))
+
+
+def _read(setting: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise UnusableCredentials(f"{setting}: cannot read {path}: {exc.strerror}") from None
+
+
+def _algorithm_of(certificates: bytes, key: bytes) -> str:
+    """Name the signature algorithm in C2PA's words, where key and certificate belong together."""
+    try:
+        chain = load_pem_x509_certificates(certificates)
+    except ValueError:
+        raise UnusableCredentials("KLEIN_C2PA_CERT is not a PEM file of certificates") from None
+    try:
+        private = load_pem_private_key(key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise UnusableCredentials(
+            "KLEIN_C2PA_KEY is not a PEM file of a private key without a password"
+        ) from None
+    if chain[0].public_key() != private.public_key():
+        raise UnusableCredentials(
+            "KLEIN_C2PA_KEY is not the key of the first certificate in KLEIN_C2PA_CERT"
+        )
+    return _name_algorithm(private)
+
+
+def _name_algorithm(private: PrivateKeyTypes) -> str:
+    match private:
+        case ec.EllipticCurvePrivateKey() if private.curve.name in _CURVES:
+            return _CURVES[private.curve.name]
+        case ed25519.Ed25519PrivateKey():
+            return "ed25519"
+        case rsa.RSAPrivateKey():
+            return "ps256"
+    raise UnusableCredentials("KLEIN_C2PA_KEY is of a kind that C2PA does not know; use ES256")
