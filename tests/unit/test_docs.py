@@ -17,6 +17,7 @@ CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 A_PATH = re.compile(r"`((?:app|worker|tests|deploy|docs)/[\w./-]+)(?:::\w+)?`")
 A_LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+A_MODULE = re.compile(r"python -m ((?:app|worker|tests|deploy)[\w.]*)")
 A_TARGET = re.compile(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)")
 
 
@@ -91,3 +92,18 @@ def test_what_the_docs_name_is_there(page: Path) -> None:
     assert [p for p in named if not (ROOT / p).exists() and not (ROOT / f"{p}.py").exists()] == []
     assert [link for link in A_LINK.findall(text) if not (page.parent / link).exists()] == []
     assert [target for target in A_TARGET.findall(text) if target not in targets] == []
+    modules = [ROOT / name.replace(".", "/") for name in A_MODULE.findall(text)]
+    assert [m for m in modules if not m.is_dir() and not m.with_suffix(".py").exists()] == []
+
+
+def test_the_map_has_every_folder() -> None:
+    """ARCHITECTURE.md names each folder of app/ and worker/."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    folders = {
+        f"{root}/{path.name}"
+        for root in ("app", "worker")
+        for path in (ROOT / root).iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    }
+
+    assert {f for f in folders if f"| `{f}` |" not in text} == set()
