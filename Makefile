@@ -28,25 +28,25 @@ check: .venv/.dev ## lint, types, import rules
 	$(BIN)/lint-imports
 
 audit: .venv/.dev ## look for known holes in what requirements.lock pins
-	@$(BIN)/python -m deploy.audit
+	@$(BIN)/python -m tests.support.audit
 
 fmt: .venv/.dev ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 bench-serving: .venv/.dev ## measure the serving overhead and write docs/serving.md
-	$(BIN)/python -m deploy.bench.serving
+	$(BIN)/python -m benchmarks.serving
 
 bench-engine: .venv/.dev ## measure the engine beside plain diffusers and write docs/performance.md
-	$(BIN)/python -m deploy.bench.engine
-	$(BIN)/python -m deploy.bench.backlog
-	$(BIN)/python -m deploy.bench.several
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.backlog
+	$(BIN)/python -m benchmarks.several
 
 bench-scaling: .venv/.dev ## measure 1 to 8 workers, and what Redis and the api spend, into docs/performance.md
-	$(BIN)/python -m deploy.bench.scaling
+	$(BIN)/python -m benchmarks.scaling
 
 bench-page: .venv/.dev ## measure the page in a browser and take its pictures, into docs/page.md
-	$(BIN)/python -m deploy.bench.page
+	$(BIN)/python -m benchmarks.page
 
 chaos: .venv/.dev ## break every process at random under load and count what is missing (MINUTES=30 SEED=1 WORKERS=2)
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)

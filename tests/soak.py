@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from deploy.bench.backlog import REPORT
-from deploy.bench.report import write_section
+from benchmarks.backlog import REPORT
+from benchmarks.report import write_section
 from tests.acceptance.asking import EDIT, TEXT, create, data_uri, get, image_file
 from tests.acceptance.klein import Klein, running_klein
 from tests.lora_files import write_lora

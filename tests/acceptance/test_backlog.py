@@ -14,7 +14,7 @@ def test_other_settings_only_print_their_rows() -> None:
     report = Path("docs/performance.md")
     before = report.read_bytes()
     ran = subprocess.run(
-        [sys.executable, "-m", "deploy.bench.backlog", "--waiting", "2", "--rounds", "2"],
+        [sys.executable, "-m", "benchmarks.backlog", "--waiting", "2", "--rounds", "2"],
         capture_output=True,
         text=True,
         check=False,

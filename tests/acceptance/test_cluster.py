@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.bench.processes import free_port
+from benchmarks.processes import free_port
 from tests.acceptance.asking import LONG, create, ended, fetch, is_ready, is_running, run, until
 
 ROOT = Path(__file__).parents[2]

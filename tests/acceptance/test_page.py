@@ -332,7 +332,7 @@ def test_the_bench_measures_a_visit(tiny_weights: Path, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("# The page\n")
     short = ["--visits", "1", "--docs", str(tmp_path), "--weights", str(tiny_weights)]
     ran = subprocess.run(
-        [sys.executable, "-m", "deploy.bench.page", *short],
+        [sys.executable, "-m", "benchmarks.page", *short],
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.bench.processes import free_port
+from benchmarks.processes import free_port
 from tests.acceptance.asking import create, get, order, run, until
 from tests.acceptance.klein import Klein, running_klein
 from tests.acceptance.test_metrics import two_ports

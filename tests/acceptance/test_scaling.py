@@ -12,7 +12,7 @@ def test_every_number_of_workers_has_its_row(tmp_path: Path) -> None:
     report.write_text("# Before\n")
     short = ["--workers", "1", "2", "--steps", "1", "--rounds", "2", "--report", str(report)]
     ran = subprocess.run(
-        [sys.executable, "-m", "deploy.bench.scaling", *short],
+        [sys.executable, "-m", "benchmarks.scaling", *short],
         capture_output=True,
         text=True,
         check=False,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from app.predictions.redis_keys import FINAL_CHANNEL
-from deploy.bench.client import Connection
+from benchmarks.client import Connection
 from tests.chaos.load import FINAL, TEXT
 from tests.chaos.system import System, running_system
 from tests.chaos.verdict import Verdict, percentile

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from deploy.bench.backlog import Backlog
-from deploy.bench.full_size import Dimensions, write_random_weights
+from benchmarks.backlog import Backlog
+from benchmarks.full_size import Dimensions, write_random_weights
 from worker.engines import Order, Tuning, open_engine
 from worker.engines.tuning import Compile, Quantization
 

@@ -12,7 +12,7 @@ import redis
 
 from app.connections import open_readers, open_redis
 from app.embedded import server_binary
-from deploy.bench.processes import free_port
+from benchmarks.processes import free_port
 from tests.acceptance.asking import until
 from tests.tls_front import tls_front, write_certificate
 

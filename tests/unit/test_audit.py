@@ -1,27 +1,27 @@
-"""What `make audit` makes of pip-audit's findings."""
+"""Tests of what `make audit` reports."""
 
 from typing import Any
 
-from deploy.audit import report
+from tests.support.audit import report
 
 CLEAN: dict[str, Any] = {"name": "a", "version": "1", "vulns": []}
-HOLE: dict[str, Any] = {
+VULNERABLE: dict[str, Any] = {
     "name": "b",
     "version": "2",
     "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}],
 }
-UNKNOWN: dict[str, Any] = {"name": "c", "skip_reason": "not found on PyPI"}
+SKIPPED: dict[str, Any] = {"name": "c", "skip_reason": "not found on PyPI"}
 
 
-def test_a_hole_fails(capsys):
-    """A known hole is named with the version that has none, and fails."""
-    assert report([CLEAN, HOLE]) == 1
+def test_a_known_vulnerability_fails(capsys):
+    """A known vulnerability is named with the version that fixes it, and the command fails."""
+    assert report([CLEAN, VULNERABLE]) == 1
     assert "b 2: CVE-1, fixed in 3" in capsys.readouterr().out
 
 
-def test_what_was_not_looked_at_is_not_clean(capsys):
-    """Packages without advisories are counted as such, visibly, and do not fail."""
-    assert report([UNKNOWN, UNKNOWN]) == 0
+def test_skipped_packages_do_not_count_as_clean(capsys):
+    """Packages without advisories are reported as skipped and do not fail the command."""
+    assert report([SKIPPED, SKIPPED]) == 0
     assert "SKIPPED: all 2 packages" in capsys.readouterr().out
-    assert report([CLEAN, UNKNOWN]) == 0
-    assert "not looked at: 1 of 2 packages" in capsys.readouterr().out
+    assert report([CLEAN, SKIPPED]) == 0
+    assert "SKIPPED: 1 of 2 packages" in capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.bench.report import write_head, write_section
+from benchmarks.report import write_head, write_section
 
 
 def test_each_bench_writes_its_own_part(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from deploy.bench.processes import KEY, listening
-from deploy.bench.report import write_section
-from deploy.bench.serving import SLUG
+from benchmarks.processes import KEY, listening
+from benchmarks.report import write_section
+from benchmarks.serving import SLUG
 
 DOCS = Path("docs")
 BUILT_IN = Path("worker/weights/builtin")

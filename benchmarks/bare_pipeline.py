@@ -1,6 +1,6 @@
 """The baseline of a prediction: the pipeline called in a script; a line on stdin draws one picture.
 
-python -m deploy.bench.bare_pipeline WEIGHTS SIDE
+python -m benchmarks.bare_pipeline WEIGHTS SIDE
 """
 
 import sys

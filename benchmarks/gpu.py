@@ -1,9 +1,9 @@
 """Measures one engine configuration on this machine's device, in one call of a few minutes.
 
-    python -m deploy.bench.full_size /tmp/klein-4b
-    python -m deploy.bench.gpu --weights /tmp/klein-4b                        # bf16: limit, script, sizes, edit, memory
-    python -m deploy.bench.gpu --weights /tmp/klein-4b --quantization fp8     # the same in fp8, and PSNR against bf16
-    python -m deploy.bench.gpu --weights /tmp/klein-4b --batch 4              # and four at once
+    python -m benchmarks.full_size /tmp/klein-4b
+    python -m benchmarks.gpu --weights /tmp/klein-4b                        # bf16: limit, script, sizes, edit, memory
+    python -m benchmarks.gpu --weights /tmp/klein-4b --quantization fp8     # the same in fp8, and PSNR against bf16
+    python -m benchmarks.gpu --weights /tmp/klein-4b --batch 4              # and four at once
 
 On a machine without a GPU it measures the built-in model, and says so.
 """

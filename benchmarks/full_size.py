@@ -1,6 +1,6 @@
 """Writes FLUX.2 [klein] 4B with random weights: as fast as the real one, and no download.
 
-`python -m deploy.bench.full_size FOLDER` needs a GPU or patience, 16 GB of disk, and no network.
+`python -m benchmarks.full_size FOLDER` needs a GPU or patience, 16 GB of disk, and no network.
 """
 
 import shutil

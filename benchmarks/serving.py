@@ -22,9 +22,9 @@ from app.keys import hash_key
 from app.predictions.prediction import Output, Prediction
 from app.predictions.queue import Queues
 from app.predictions.store import Store
-from deploy.bench.bare_pipeline import SIDE
-from deploy.bench.client import Connection
-from deploy.bench.processes import KEY, free_port, listening, process, rss_mb, wait_for_port
+from benchmarks.bare_pipeline import SIDE
+from benchmarks.client import Connection
+from benchmarks.processes import KEY, free_port, listening, process, rss_mb, wait_for_port
 from tests.redis_server import running_redis
 from worker.engine_client.environment import engine_environment
 
@@ -48,7 +48,7 @@ def quantile(values: list[float], q: float) -> float:
 def bare_loop(weights: str, side: int = SIDE) -> Iterator[Callable[[list[str]], float]]:
     """Load the engine in a process of its own; calling draws the prompts and gives the seconds."""
     with subprocess.Popen(  # noqa: S603 -- our own module
-        [sys.executable, "-m", "deploy.bench.bare_pipeline", weights, str(side)],
+        [sys.executable, "-m", "benchmarks.bare_pipeline", weights, str(side)],
         env=engine_environment(os.environ),  # the same thread settings as the engine child has
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -230,7 +230,7 @@ def measure_create() -> list[str]:
     ):
         bare_port = free_port()
         with process(
-            ["-m", "deploy.bench.bare_route"], KLEIN_PORT=str(bare_port), REDIS_URL=other.url
+            ["-m", "benchmarks.bare_route"], KLEIN_PORT=str(bare_port), REDIS_URL=other.url
         ) as bare:
             wait_for_port(bare_port, bare)
             body = {"model": SLUG, "input": {"prompt": PROMPT}}

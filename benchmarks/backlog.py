@@ -3,7 +3,7 @@
 `make bench-engine` runs it on the built-in model and puts its table into docs/performance.md. On a GPU, where it also
 tells how busy that is,
 
-    python -m deploy.bench.backlog --weights DIR --side 1024 --waiting 50 --rounds 3
+    python -m benchmarks.backlog --weights DIR --side 1024 --waiting 50 --rounds 3
 
 prints the rows of other weights.
 """
@@ -22,11 +22,11 @@ from threading import Event, Thread
 
 import pynvml
 
-from deploy.bench.bare_pipeline import SIDE
-from deploy.bench.client import Connection
-from deploy.bench.processes import KEY, listening
-from deploy.bench.report import write_section
-from deploy.bench.serving import SLUG, bare_loop
+from benchmarks.bare_pipeline import SIDE
+from benchmarks.client import Connection
+from benchmarks.processes import KEY, listening
+from benchmarks.report import write_section
+from benchmarks.serving import SLUG, bare_loop
 
 REPORT = Path("docs/performance.md")
 BUILT_IN = Path("worker/weights/builtin")

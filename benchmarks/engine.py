@@ -19,7 +19,7 @@ import diffusers
 import torch
 from diffusers import Flux2KleinPipeline
 
-from deploy.bench.report import write_head, write_section
+from benchmarks.report import write_head, write_section
 from worker.engines import Order, open_engine
 from worker.engines.folder import inspect_folder
 from worker.engines.text_encoder import TextEncoder, cut_text_encoder
@@ -40,9 +40,9 @@ UNMEASURED = (
 )
 
 ON_A_GPU = (
-    "`python -m deploy.bench.full_size DIR` writes the 4B's configuration with random weights, and `python -m "
-    "deploy.bench.gpu --weights DIR` measures the ceiling, plain diffusers with PNG, the engine at both sizes, an edit "
-    "and the peaks of memory in one run; `--quantization fp8` does so in fp8, with the PSNR against bf16. `python -m deploy.bench.backlog "
+    "`python -m benchmarks.full_size DIR` writes the 4B's configuration with random weights, and `python -m "
+    "benchmarks.gpu --weights DIR` measures the ceiling, plain diffusers with PNG, the engine at both sizes, an edit "
+    "and the peaks of memory in one run; `--quantization fp8` does so in fp8, with the PSNR against bf16. `python -m benchmarks.backlog "
     "--weights DIR --side 1024 --waiting 50 --rounds 3` sets the whole system beside the bare loop, and tells how busy the GPU is; "
     "with `--batch 4` both measure four at once. `pytest -m gpu "
     "tests/gpu` tests that configuration."

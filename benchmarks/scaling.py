@@ -18,11 +18,11 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
-from deploy.bench.client import Connection
-from deploy.bench.fixed_engine import STEP_S
-from deploy.bench.processes import KEY, free_port, process, wait_for_port
-from deploy.bench.report import write_section
-from deploy.bench.serving import PROMPT, SLUG
+from benchmarks.client import Connection
+from benchmarks.fixed_engine import STEP_S
+from benchmarks.processes import KEY, free_port, process, wait_for_port
+from benchmarks.report import write_section
+from benchmarks.serving import PROMPT, SLUG
 from tests.redis_server import running_redis
 
 REPORT = Path("docs/performance.md")
@@ -72,7 +72,7 @@ class System:
         """Start workers until there are `count`, and wait for them."""
         workers = self._parts["workers"]
         while len(workers) < count:
-            workers.append(self._run(["-m", "deploy.bench.fixed_worker"]).pid)
+            workers.append(self._run(["-m", "benchmarks.fixed_worker"]).pid)
         deadline = time.monotonic() + START_S
         while len((await connection.ask("GET", "/v1/status", KEY))["workers"]) < count:
             if time.monotonic() > deadline:

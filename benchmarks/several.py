@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from deploy.bench.report import write_section
+from benchmarks.report import write_section
 from worker.engines import Engine, Order, open_engine
 
 REPORT = Path("docs/performance.md")

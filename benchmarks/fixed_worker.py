@@ -1,0 +1,9 @@
+"""A worker as it ships, around the engine that computes nothing: `python -m benchmarks.fixed_worker`."""
+
+from app.logs import configure_logs
+from app.settings import Settings
+from worker.main import run_worker
+
+if __name__ == "__main__":
+    configure_logs("worker")
+    run_worker(Settings(), engine="benchmarks.fixed_engine")
