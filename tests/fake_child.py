@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from worker.engine_process.main import main
 from worker.engines import (
     Checkpoint,
@@ -41,8 +42,7 @@ class FakeEngine:
         description="no model",
         licence="Apache-2.0",
         revision="0",
-        distilled=True,
-        default_steps=4,
+        kind=CheckpointKind.DISTILLED,
         dtype="float32",
         device="cpu",
         max_sequence_length=512,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.maintenance import Maintenance
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import OPEN

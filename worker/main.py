@@ -19,7 +19,7 @@ from rq.worker import WorkerStatus
 from app.connections import open_redis
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import Queues, Token, open_queue
 from app.predictions.store import Store
 from app.predictions.worker_registry import Worker, WorkerRegistry
@@ -124,7 +124,7 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
         try:
             verify(weights)  # while the engine loads; what it loads is not announced before
             checkpoint = supervisor.start()
-            kind = _announcement(name, checkpoint).checkpoint
+            kind = checkpoint.kind
             batches = BatchFinder(store, queues, checkpoint)
             install(generator, lambda: queues.take(kind), batches.find_batch_mates)
             _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, shutdown)
@@ -195,7 +195,7 @@ def _engine_environ(settings: Settings) -> dict[str, str]:
 def _announcement(name: str, checkpoint: Checkpoint) -> Worker:
     return Worker(
         name=name,
-        checkpoint=CheckpointKind.DISTILLED if checkpoint.distilled else CheckpointKind.BASE,
+        checkpoint=checkpoint.kind,
         weights=checkpoint.description,
         revision=checkpoint.revision,
         seen_at=0,  # dated when it is announced

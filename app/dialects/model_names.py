@@ -1,6 +1,6 @@
 """The one name that text-to-image and edit share, in dialects where the input says which of them is meant; pure."""
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 
 NAMES = {CheckpointKind.DISTILLED: "flux-2-klein-4b", CheckpointKind.BASE: "flux-2-klein-4b-base"}
 _TEXT, _EDIT = "-text-to-image", "-edit"

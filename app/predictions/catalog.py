@@ -1,12 +1,12 @@
-"""The models that klein knows: slug, title, input, price; and what a checkpoint can serve."""
+"""The models of klein: slug, title, checkpoint kind and input; and the price of their images."""
 
 import secrets
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from pydantic import ValidationError
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import InvalidInput, UnknownModel
 from app.predictions.inputs import BaseEditInput, EditInput, ModelInput, TextToImageInput
 from app.predictions.lora import LORAS_SCHEMA
@@ -14,18 +14,6 @@ from app.predictions.problems import problems_of
 
 PRICE_PER_MEGAPIXEL = 0.001  # dollars, the hosted price
 DRAWN_SEED_BITS = 32
-
-
-class CheckpointKind(StrEnum):
-    """The two kinds of FLUX.2 [klein] weights."""
-
-    DISTILLED = "distilled"
-    BASE = "base"
-
-    @property
-    def default_steps(self) -> int:
-        """The denoising steps where the caller names none."""
-        return 4 if self is CheckpointKind.DISTILLED else 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

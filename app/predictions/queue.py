@@ -16,7 +16,8 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from app.predictions.catalog import MODELS, CheckpointKind
+from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Prediction
 
 JOB = "worker.job.token.run_next"

@@ -6,7 +6,7 @@ from typing import cast
 
 import redis
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock
 from app.predictions.redis_errors import redis_errors
 from app.records import Records

@@ -12,7 +12,7 @@ from rq.serializers import JSONSerializer
 from app.keys import KeyRing
 from app.main import create_app
 from app.predictions.accounts import Limits
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Status
 from app.predictions.queue import Queues, Token, open_queue

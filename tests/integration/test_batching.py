@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts

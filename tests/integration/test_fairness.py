@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from app.predictions import queue as queue_module
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import Queues
 from tests.fakes import a_prediction, a_store
 

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts

@@ -5,7 +5,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import LEASE
 from app.predictions.worker_registry import Worker, WorkerRegistry
 from tests.fakes import a_prediction, a_store, eventually, lapse

@@ -10,7 +10,7 @@ from rq import Callback, SimpleWorker
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import JOB, Queues, Token, open_queue
 from tests.fakes import NOW, a_prediction
 from worker.job import token as token_job

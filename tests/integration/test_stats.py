@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import Queues
 from app.predictions.stats import collect_stats
 from app.predictions.worker_registry import Worker, WorkerRegistry

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from app.predictions import scripts
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import AlreadyFinal, Lost
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Failure, Output, Prediction, Status

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Output, Prediction, Status, Webhook
 from app.predictions.redis_keys import record_key
 from app.predictions.worker_registry import WORKERS, Worker, WorkerRegistry

@@ -8,7 +8,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.worker_registry import REMEMBERED_S, SEEN_S, WORKERS, Worker, WorkerRegistry
 from tests.fakes import a_store

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from tests.tiny_weights import make_tiny_weights
 from worker.engines import (
     Cancelled,
@@ -63,9 +64,9 @@ def psnr(one, other):
 
 
 def test_checkpoint_says_what_is_served(engine, base_engine):
-    """The checkpoint's steps follow its distillation flag."""
-    assert (engine.checkpoint.distilled, engine.checkpoint.default_steps) == (True, 4)
-    assert (base_engine.checkpoint.distilled, base_engine.checkpoint.default_steps) == (False, 28)
+    """The checkpoint names its kind and its weights."""
+    assert engine.checkpoint.kind is CheckpointKind.DISTILLED
+    assert base_engine.checkpoint.kind is CheckpointKind.BASE
     assert engine.checkpoint.name == "tiny-klein"
 
 

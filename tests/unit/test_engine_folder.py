@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from worker.engines import WeightsError
 from worker.engines.folder import inspect_folder
 from worker.engines.manifest import Manifest, read_manifest
@@ -21,7 +22,7 @@ def test_whole_folder_passes(weights):
     """A whole folder tells its flag, its size and its revision."""
     folder = inspect_folder(weights)
 
-    assert folder.distilled is True
+    assert folder.kind is CheckpointKind.DISTILLED
     assert folder.manifest.name == "tiny-klein"
     assert folder.size_bytes > 100_000
     assert len(folder.revision) == 64

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 from app.api.metrics import open_system
 from app.metrics import ENGINE_READY, serve_metrics
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.stats import SystemStats, Waiting
 

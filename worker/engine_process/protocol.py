@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from worker.engines import Checkpoint, Lora, Order, Picture, Result
 
 _HEAD = struct.Struct("!II")
@@ -217,7 +218,9 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
     elif kind is Preview:
         fields["pixels"] = blobs[0]
     elif kind is Ready:
-        fields["checkpoint"] = Checkpoint(**fields["checkpoint"])
+        checkpoint = fields["checkpoint"]
+        checkpoint["kind"] = CheckpointKind(checkpoint["kind"])
+        fields["checkpoint"] = Checkpoint(**checkpoint)
     elif kind is Done:
         fields["sizes"] = tuple((width, height) for width, height in fields["sizes"])
         fields["notes"] = tuple(fields["notes"])

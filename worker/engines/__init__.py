@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from worker.engines.errors import (
     Cancelled,
     DeviceLost,
@@ -81,7 +82,7 @@ class Order:
     height: int | None
     steps: int
     guidance: float
-    """Ignored by a distilled checkpoint."""
+    """1.0 without guidance, as for every order of a distilled checkpoint."""
     seeds: tuple[int, ...]
     """One per image; any int64 or uint64."""
     references: tuple[bytes, ...] = ()
@@ -113,8 +114,7 @@ class Checkpoint:
     licence: str
     revision: str
     """Changes whenever the weights do; the same seed means the same picture only within one revision."""
-    distilled: bool
-    default_steps: int
+    kind: CheckpointKind
     dtype: str
     device: str
     max_sequence_length: int

@@ -67,9 +67,6 @@ from worker.engines.text_encoder import TextEncoder
 from worker.engines.tuning import Compile
 from worker.engines.warm_up import PROMPT, Warm, draw_all, plan_warm_up
 
-DISTILLED_STEPS = 4
-BASE_STEPS = 28
-
 
 class Flux2Klein:
     """One resident pipeline; calls wait for each other, since a pipeline holds the state of one."""
@@ -113,8 +110,7 @@ class Flux2Klein:
             description=folder.manifest.description,
             licence=folder.manifest.licence,
             revision=folder.revision,
-            distilled=folder.distilled,
-            default_steps=DISTILLED_STEPS if folder.distilled else BASE_STEPS,
+            kind=folder.kind,
             dtype=str(self._dtype).removeprefix("torch."),
             device=device_name(self._device),
             max_sequence_length=folder.manifest.max_sequence_length,
@@ -254,7 +250,7 @@ class Flux2Klein:
         steps = orders[0].steps
         started = time.perf_counter()
         with self._one_at_a_time, translated_errors(), self._without_gradients():
-            prepared = self._preparation.of(orders, self._guidance(orders[0]))
+            prepared = self._preparation.of(orders)
             with Steps(lambda step: on_step(step, steps), self._mark) as told:
                 seeds = [order.seeds[0] for order in orders]
                 drawn = draw_pixels(self._pipe, prepared, seeds, told, on_previews)
@@ -280,9 +276,7 @@ class Flux2Klein:
         started = time.perf_counter()
         with translated_errors(), self._without_gradients():
             references = [open_reference(data) for data in order.references]
-            prepared = self._preparation.of(
-                [order], self._guidance(order), references, in_tiles=in_tiles
-            )
+            prepared = self._preparation.of([order], references, in_tiles=in_tiles)
 
             pictures = []
             count = order.steps * len(order.seeds)
@@ -296,9 +290,6 @@ class Flux2Klein:
             notes=prepared.notes[0],
             generate_s=time.perf_counter() - started,
         )
-
-    def _guidance(self, order: Order) -> float:
-        return 1.0 if self.checkpoint.distilled else order.guidance
 
 
 def _picture_or_none(pixels: torch.Tensor) -> Picture | None:

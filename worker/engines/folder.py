@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from worker.engines.errors import WeightsError
 from worker.engines.manifest import FILE_NAME, Manifest, read_manifest
 
@@ -25,7 +26,7 @@ class WeightsFolder:
 
     path: Path
     manifest: Manifest
-    distilled: bool
+    kind: CheckpointKind
     revision: str
     size_bytes: int
     """Of the safetensors files together."""
@@ -54,7 +55,7 @@ def inspect_folder(path: Path) -> WeightsFolder:
     return WeightsFolder(
         path=path,
         manifest=read_manifest(path, name=snapshot["name"] if snapshot else path.name),
-        distilled=index.get("is_distilled") is True,
+        kind=_kind(index),
         revision=snapshot["commit"] if snapshot else _revision(path, files),
         size_bytes=sum(file.stat().st_size for file in files),
     )
@@ -74,6 +75,11 @@ def _read_index(path: Path) -> dict[str, object]:
     if found != PIPELINE_CLASS:
         raise WeightsError(f"{path} holds a {found or 'nameless pipeline'}, not a {PIPELINE_CLASS}")
     return dict(index)
+
+
+def _kind(index: dict[str, object]) -> CheckpointKind:
+    is_distilled = index.get("is_distilled") is True
+    return CheckpointKind.DISTILLED if is_distilled else CheckpointKind.BASE
 
 
 def _check_chat_template(tokenizer: Path) -> None:

@@ -52,12 +52,11 @@ class Preparation:
     def of(
         self,
         orders: Sequence[Order],
-        guidance: float,
         references: Sequence[Image.Image] = (),
         *,
         in_tiles: bool = False,
     ) -> Prepared:
-        """Prepare orders that agree; above 1.0 the guidance needs their negative prompts too.
+        """Prepare orders that agree; guidance above 1.0 needs their negative prompts too.
 
         What does not fit into the free memory whole is decoded in tiles; `in_tiles`: whatever fits.
         """
@@ -69,7 +68,7 @@ class Preparation:
         self._loras.wear(first.loras)
         prompts = [self._texts.embed(order.prompt) for order in orders]
         negative = None
-        if guidance > 1.0:
+        if first.guidance > 1.0:
             negatives = [self._texts.embed(order.negative_prompt).embeds for order in orders]
             negative = torch.cat(negatives)
         self._offload.settle()
@@ -91,7 +90,7 @@ class Preparation:
                 "width": render[0],
                 "height": render[1],
                 "num_inference_steps": first.steps,
-                "guidance_scale": guidance,
+                "guidance_scale": first.guidance,
                 "output_type": "latent",
                 "max_sequence_length": self._manifest.max_sequence_length,
                 "text_encoder_out_layers": self._manifest.text_encoder_out_layers,

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from app.predictions.catalog import MODELS, CheckpointKind
+from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Prediction, Status
 from app.predictions.queue import Queues
 from app.predictions.redis_errors import redis_errors

@@ -1,6 +1,7 @@
 """What the engine is told of a prediction; pure."""
 
-from app.predictions.catalog import MODELS, CheckpointKind
+from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import UNGUIDED
 from app.predictions.prediction import Prediction
 from worker.engines import Lora, Order
 
@@ -16,7 +17,7 @@ def order_of(prediction: Prediction, references: tuple[bytes, ...]) -> Order:
         width=width,
         height=height,
         steps=checked.num_inference_steps or model.checkpoint.default_steps,
-        guidance=1.0 if model.checkpoint is CheckpointKind.DISTILLED else checked.guidance,
+        guidance=checked.guidance if model.checkpoint.is_guided else UNGUIDED,
         seeds=tuple(seed + k for k in range(checked.num_images)),
         references=references,
         negative_prompt=checked.negative,

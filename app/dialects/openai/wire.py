@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from app.dialects import model_names
 from app.dialects.model_names import NAMES
 from app.dialects.pictures import Pictures
-from app.predictions.catalog import CheckpointKind
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.prediction import Output, Prediction
 from app.predictions.problems import problems_of

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app.dialects.model_names import NAMES, name_of, slug_of
 from app.dialects.pictures import Link, Pictures, Show, time_text
 from app.dialects.replicate.input import show_input, type_of
-from app.predictions.catalog import MODELS, CheckpointKind
+from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.prediction import Prediction, Status, Webhook
 from app.predictions.problems import problems_of

@@ -11,7 +11,8 @@ from app.api.errors import BadBody
 from app.dialects.openai import wire
 from app.dialects.openai.routes import NoPicture, answer
 from app.dialects.pictures import Pictures
-from app.predictions.catalog import MODELS, CheckpointKind
+from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, Unavailable, UnknownModel
 from app.predictions.prediction import Cause, Failure, Output
 from tests.fakes import NOW, a_prediction

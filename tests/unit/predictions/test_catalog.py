@@ -7,11 +7,11 @@ import pytest
 
 from app.predictions.catalog import (
     MODELS,
-    CheckpointKind,
     draw_seed,
     find_model,
     price,
 )
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import InvalidInput, UnknownModel
 from app.predictions.inputs import NAMED_SIZES
 
