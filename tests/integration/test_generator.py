@@ -397,7 +397,7 @@ def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
         raise SystemExit("no engine")
 
     scripted.engine._act = die
-    scripted.generator._revive = give_up
+    scripted.generator._ensure_running = give_up
     scripted.add()
     scripted.generator.work("p")
 
