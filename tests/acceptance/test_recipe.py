@@ -7,6 +7,9 @@ import time
 
 import pytest
 
+from worker.engines.device import choose_device
+from worker.engines.precision import choose_compute_dtype
+
 STEPS = 0.0005  # of those that the built-in model takes
 SAMPLES = 0.002  # of those that it is measured by
 
@@ -22,10 +25,14 @@ def test_a_recipe_that_was_killed_goes_on(tmp_path):
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}  # the other tests want the cores too
     done = tmp_path / "state" / "autoencoder.done.pt"
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as first:
-        while not done.exists() and first.poll() is None:
-            time.sleep(0.1)
-        first.kill()
-        assert b"for all steps here" in first.communicate()[0]
+        try:
+            while not done.exists() and first.poll() is None:
+                time.sleep(0.1)
+        finally:  # also when the test runs out of time: leaving Popen waits for the process
+            first.kill()
+        started = first.communicate()[0]
+    assert b"for all steps here" in started
+    assert f" in {choose_compute_dtype(choose_device())}".replace("torch.", "").encode() in started
     assert first.returncode == -9
     written = done.stat().st_mtime_ns
 

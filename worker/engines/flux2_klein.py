@@ -39,7 +39,7 @@ from worker.engines.errors import (
 )
 from worker.engines.folder import WeightsFolder
 from worker.engines.loras import LoraShelf
-from worker.engines.pipeline import choose_dtype, load_pipeline
+from worker.engines.pipeline import load_pipeline
 from worker.engines.pixels import scale, to_picture
 from worker.engines.placement import (
     Offload,
@@ -49,6 +49,7 @@ from worker.engines.placement import (
     pictures_at_once,
     sizes_of,
 )
+from worker.engines.precision import choose_weights_dtype
 from worker.engines.preparation import Preparation
 from worker.engines.previews import allow_previews
 from worker.engines.quantization import (
@@ -87,7 +88,7 @@ class Flux2Klein:
         self._recipe = recipe or RECIPES.get(tuning.quantization)
         if self._recipe is not None:
             check_chip(self._recipe, device_name(self._device), capability_of(self._device))
-        self._dtype = choose_dtype(self._device, folder)
+        self._dtype = choose_weights_dtype(self._device, folder.size_bytes)
         self._pipe = load_pipeline(folder, self._dtype)
         free = free_bytes(self._device)
         if placement is None and free is not None:

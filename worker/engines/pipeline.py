@@ -16,16 +16,6 @@ from worker.engines.errors import WeightsError  # noqa: E402
 from worker.engines.folder import WeightsFolder  # noqa: E402
 from worker.engines.text_encoder import cut_text_encoder  # noqa: E402
 
-_SMALL_BYTES = 2 << 30
-
-
-def choose_dtype(device: torch.device, folder: WeightsFolder) -> torch.dtype:
-    """Give the type of the weights' numbers."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    # bfloat16 is slower on most CPUs; it is taken where float32 would not fit.
-    return torch.float32 if folder.size_bytes < _SMALL_BYTES else torch.bfloat16
-
 
 def quiet_libraries() -> None:
     """Keep the libraries' own bars and remarks out of what is told."""

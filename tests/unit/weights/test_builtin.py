@@ -42,7 +42,7 @@ def test_klein_json_says_what_the_recipe_means():
 @pytest.mark.filterwarnings("ignore")  # loading warns in diffusers and transformers, not in us
 def test_the_folder_loads_and_draws():
     """Two prompts and one edit give pictures of the size asked for; the same seed the same one."""
-    pipeline = open_pipeline(BUILTIN, torch.device("cpu"))
+    pipeline = open_pipeline(BUILTIN, torch.device("cpu"), torch.float32)
 
     def draw(**more):
         return pipeline(

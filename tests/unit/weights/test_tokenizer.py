@@ -33,7 +33,12 @@ def test_a_world_word_is_one_token(tokenizer):
 def test_prompts_of_the_world_fit(tokenizer):
     """No prompt of the world is cut off."""
     sampler = Sampler(random.Random(1))
-    encoder = Encoder(autoencoder=None, tokenizer=tokenizer, device=torch.device("cpu"))
+    encoder = Encoder(
+        autoencoder=None,
+        tokenizer=tokenizer,
+        device=torch.device("cpu"),
+        precision=torch.float32,
+    )
     ids, mask = encoder.tokens([text_example(sampler, Canvas()).prompt for _ in range(200)])
 
     assert tuple(ids.shape) == (200, TEXT_LENGTH)
@@ -42,7 +47,12 @@ def test_prompts_of_the_world_fit(tokenizer):
 
 def test_capitals_do_not_matter(tokenizer):
     """The chat template makes every letter small."""
-    encoder = Encoder(autoencoder=None, tokenizer=tokenizer, device=torch.device("cpu"))
+    encoder = Encoder(
+        autoencoder=None,
+        tokenizer=tokenizer,
+        device=torch.device("cpu"),
+        precision=torch.float32,
+    )
     small, capital = encoder.tokens(["a red circle", "A Red CIRCLE"])[0]
 
     assert small.tolist() == capital.tolist()

@@ -15,10 +15,11 @@ from worker.weights.recipe.transformer import TransformerPhase, mean_of, sample_
 from worker.weights.recipe.world import Canvas, Sampler
 
 
-def test_orthogonalised_matrices_stretch_nothing_much():
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_orthogonalised_matrices_stretch_nothing_much(precision):
     """All singular values end up near one."""
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 24, 48)))
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 24, 48), precision))
 
     assert values.min() > 0.4
     assert values.max() < 1.5
@@ -62,7 +63,12 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
             steps=9_000,
             seed=0,
             device=device,
-            encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=device),
+            encoder=Encoder(
+                autoencoder=autoencoder,
+                tokenizer=tokenizer,
+                device=device,
+                precision=torch.float32,
+            ),
             vocabulary=len(tokenizer),
             resume=True,
             batch=2,
@@ -102,6 +108,7 @@ def test_training_the_decoder_leaves_the_latents(tmp_path):
         steps=9_000,
         seed=0,
         device=torch.device("cpu"),
+        precision=torch.float32,
         only_decoder_of=autoencoder,
         stop_after=2,
         report=lambda _: None,

@@ -16,7 +16,9 @@ import torch
 from tqdm import tqdm
 from transformers import Qwen2Tokenizer
 
+from worker.engines.device import choose_device
 from worker.engines.pipeline import quiet_libraries
+from worker.engines.precision import choose_compute_dtype
 from worker.weights.recipe import checkpoint
 from worker.weights.recipe.autoencoder import AutoencoderPhase, set_statistics
 from worker.weights.recipe.card import write_card
@@ -29,7 +31,7 @@ from worker.weights.recipe.tokenizer import new_tokenizer
 from worker.weights.recipe.transformer import BATCH, CAPACITY, Networks, TransformerPhase, mean_of
 from worker.weights.recipe.world import Sampler
 
-REHEARSED_STEPS = 20
+REHEARSED_STEPS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,7 @@ class Recipe:
     steps: Steps
     seed: int
     device: torch.device
+    precision: torch.dtype
     resume: bool
     compiled: bool
     share: float  # of the evaluation's samples
@@ -72,7 +75,7 @@ class Recipe:
         again = replace(phase, goes_on_from=first, steps=self.steps.transformer_again)
         networks = mean_of(first, again.train())
         self._write(networks, self._with_decoder(autoencoder), tokenizer)
-        evaluate(self.out, self.device, facts=self._facts(), share=self.share)
+        evaluate(self.out, self.device, self.precision, facts=self._facts(), share=self.share)
 
     def estimate(self) -> timedelta:
         """Tell from a few steps how long all of them will take here, without the evaluation."""
@@ -81,7 +84,7 @@ class Recipe:
             pictures = replace(rehearsal._autoencoder_phase(1), report=_keep_quiet)  # noqa: SLF001  its own class
             tokens = replace(
                 rehearsal._transformer_phase(new_autoencoder().to(self.device), new_tokenizer()),  # noqa: SLF001  the same
-                capacity=REHEARSED_STEPS,
+                capacity=BATCH,
                 report=_keep_quiet,
             )
             seconds = (self.steps.autoencoder + self.steps.decoder) * _seconds_a_step(pictures)
@@ -119,6 +122,7 @@ class Recipe:
             steps=steps,
             seed=self.seed,
             device=self.device,
+            precision=self.precision,
             only_decoder_of=only_decoder_of,
             resume=self.resume,
             report=tqdm.write,
@@ -132,7 +136,12 @@ class Recipe:
             steps=self.steps.transformer,
             seed=self.seed,
             device=self.device,
-            encoder=Encoder(autoencoder=autoencoder, tokenizer=tokenizer, device=self.device),
+            encoder=Encoder(
+                autoencoder=autoencoder,
+                tokenizer=tokenizer,
+                device=self.device,
+                precision=self.precision,
+            ),
             vocabulary=len(tokenizer),
             resume=self.resume,
             capacity=min(CAPACITY, BATCH * self.steps.transformer),
@@ -152,7 +161,7 @@ class Recipe:
     def _look(self, networks: Networks, autoencoder: Autoencoder, tokenizer: Tokenizer) -> str:
         self._write(networks, autoencoder, tokenizer)
         evaluation = Evaluation(
-            pipeline=open_pipeline(self.out, self.device), share=0.1 * self.share
+            pipeline=open_pipeline(self.out, self.device, self.precision), share=0.1 * self.share
         )
         sampler = Sampler(random.Random(11))  # noqa: S311  not for secrets
         write_grid(evaluation, sampler, self.out / "pictures.png")
@@ -163,7 +172,7 @@ class Recipe:
             "steps": f"{self.steps.autoencoder:,} of the autoencoder, {self.steps.decoder:,} more of its decoder, "
             f"{self.steps.transformer:,} of transformer and text encoder, "
             f"{self.steps.transformer_again:,} more from their end",
-            "device": describe_device(self.device),
+            "device": describe_device(self.device, self.precision),
             "seed": str(self.seed),
         }
 
@@ -178,22 +187,28 @@ def _seconds_a_step(phase: AutoencoderPhase | TransformerPhase) -> float:
         replace(phase, steps=steps).train()
         return time.monotonic() - began_s
 
-    few = seconds(REHEARSED_STEPS // 4)  # the first are slower: they set much up
-    return (seconds(REHEARSED_STEPS) - few) / (REHEARSED_STEPS - REHEARSED_STEPS // 4)
+    few = seconds(REHEARSED_STEPS // 3)  # the first are slower: they set much up
+    return (seconds(REHEARSED_STEPS) - few) / (REHEARSED_STEPS - REHEARSED_STEPS // 3)
 
 
-def describe_device(device: torch.device) -> str:
-    """Name the machine for the card."""
+def describe_device(device: torch.device, precision: torch.dtype) -> str:
+    """Name the machine and the precision, for the card and before training starts."""
+    numbers = str(precision).removeprefix("torch.")
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads of {os.cpu_count()} cores"
+        return f"{torch.cuda.get_device_name(device)} in {numbers}"
+    return f"{torch.get_num_threads()} CPU threads of {os.cpu_count()} cores in {numbers}"
 
 
 def evaluate(
-    folder: Path, device: torch.device, *, facts: dict[str, str], share: float = 1.0
+    folder: Path,
+    device: torch.device,
+    precision: torch.dtype,
+    *,
+    facts: dict[str, str],
+    share: float = 1.0,
 ) -> None:
     """Measure a folder, print the figures and write its card."""
-    evaluation = Evaluation(pipeline=open_pipeline(folder, device), share=share)
+    evaluation = Evaluation(pipeline=open_pipeline(folder, device, precision), share=share)
     figures = evaluation.run()
     for figure in figures:
         sys.stdout.write(f"{figure.name:55} {figure.value:18} {figure.target}\n")
@@ -217,10 +232,11 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="there is no C++ compiler")
     args = parser.parse_args()
     quiet_libraries()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
+    precision = choose_compute_dtype(device)
     if args.evaluate:
         facts = dict(fact.split("=", 1) for fact in args.facts)
-        evaluate(args.evaluate, device, facts=facts, share=args.share)
+        evaluate(args.evaluate, device, precision, facts=facts, share=args.share)
         return
     recipe = Recipe(
         out=args.out,
@@ -228,14 +244,17 @@ def main() -> None:
         steps=Steps().scaled(args.scale),
         seed=args.seed,
         device=device,
+        precision=precision,
         resume=args.resume,
         compiled=not args.no_compile,
         share=args.share,
     )
     if args.resume and args.state.exists():
-        tqdm.write(f"going on from what {args.state} holds")
+        tqdm.write(
+            f"going on from what {args.state} holds, on {describe_device(device, precision)}"
+        )
     else:
-        tqdm.write(f"timing a few steps on {describe_device(device)}")
+        tqdm.write(f"timing a few steps on {describe_device(device, precision)}")
         tqdm.write(f"about {recipe.estimate()} for all steps here, and some minutes to measure")
     recipe.run()
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
+from worker.weights.recipe.autocast import autocast
 from worker.weights.recipe.average import Average
 from worker.weights.recipe.draw import draw
 from worker.weights.recipe.loop import Loop
@@ -79,6 +80,7 @@ class AutoencoderPhase:
     steps: int
     seed: int
     device: torch.device
+    precision: torch.dtype
     only_decoder_of: Autoencoder | None = None  # its latents stay, so that others may learn them
     resume: bool = False
     stop_after: int | None = None  # steps
@@ -100,6 +102,7 @@ class AutoencoderPhase:
             inside=lambda name: "_in." not in name and "conv_out" not in name,
             muon_lr=MUON_LR,
             adam_lr=ADAM_LR,
+            precision=self.precision,
         )
         loop = Loop(
             path=self.folder / ("decoder.pt" if self.only_decoder_of else "autoencoder.pt"),
@@ -134,7 +137,7 @@ class AutoencoderPhase:
         return pixels.to(self.device)
 
     def _loss(self, autoencoder: Autoencoder, pixels: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device, self.precision):
             latents = mean_latents(autoencoder, pixels)
             noise = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, device=self.device)
             decoded = autoencoder._decode(  # noqa: SLF001  the public one wraps it in a dataclass

@@ -63,10 +63,10 @@ TEXTS = (
 )
 
 
-def open_pipeline(folder: Path, device: torch.device) -> Pipeline:
+def open_pipeline(folder: Path, device: torch.device, precision: torch.dtype) -> Pipeline:
     """Load the folder as any user of diffusers would."""
     pipeline: Pipeline = PIPELINE.from_pretrained(
-        folder, dtype=torch.bfloat16, local_files_only=True
+        folder, dtype=precision, local_files_only=True
     ).to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -182,9 +182,10 @@ class Evaluation:
         return Figure(name="two seeds: different, and both right", value=_percent(good))
 
     def _psnr(self) -> Figure:
-        vae, device = self.pipeline.vae.float(), self.pipeline.device
+        precision, device = self.pipeline.dtype, self.pipeline.device
+        vae = self.pipeline.vae.float()
         value = measure_psnr_db(vae, device)
-        vae.to(torch.bfloat16)
+        vae.to(precision)
         return Figure(name="autoencoder, held-out scenes", value=f"{value:.1f} dB", target="32 dB")
 
     def _speed(self) -> Figure:

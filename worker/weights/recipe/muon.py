@@ -12,13 +12,13 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _MATRIX_DIMS = 2
 
 
-def orthogonalise(stack: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(stack: Tensor, precision: torch.dtype, steps: int = 5) -> Tensor:
     """Move each matrix of a stack `[n, rows, columns]` towards the nearest orthogonal one.
 
     Newton-Schulz iteration of order five, after Keller Jordan's Muon.
     """
     a, b, c = _COEFFICIENTS
-    x = stack.to(torch.bfloat16)
+    x = stack.to(precision)
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -40,10 +40,12 @@ class Muon(Optimizer):
         params: Iterable[tuple[nn.Parameter, tuple[int, ...]]],
         *,
         lr: float,
+        precision: torch.dtype,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
     ) -> None:
         pairs = list(params)
+        self._precision = precision
         self._splits = {id(param): rows for param, rows in pairs}
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__([param for param, _ in pairs], defaults)
@@ -76,7 +78,7 @@ class Muon(Optimizer):
                 by_shape[part.shape].append((part, end))
         for shape, pairs in by_shape.items():
             scale = max(1.0, shape[0] / shape[1]) ** 0.5 * group["lr"]
-            moved = orthogonalise(torch.stack([part for part, _ in pairs]))
+            moved = orthogonalise(torch.stack([part for part, _ in pairs]), self._precision)
             for (_, end), step in zip(pairs, moved, strict=True):
                 end.sub_(step.reshape(end.shape), alpha=scale)
 
@@ -98,6 +100,7 @@ def optimisers(
     inside: Callable[[str], bool],
     muon_lr: float,
     adam_lr: float,
+    precision: torch.dtype,
 ) -> tuple[Optimizer, Optimizer]:
     """Split the parameters between Muon (matrices whose name is `inside`) and AdamW (the rest)."""
     matrices, rest = [], []
@@ -109,4 +112,6 @@ def optimisers(
                 matrices.append((param, fused_rows(name, param)))
             else:
                 rest.append(param)
-    return Muon(matrices, lr=muon_lr), AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
+    return Muon(matrices, lr=muon_lr, precision=precision), AdamW(
+        rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0
+    )

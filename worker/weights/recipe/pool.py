@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from worker.weights.recipe.autocast import autocast
 from worker.weights.recipe.autoencoder import mean_latents, to_tensor
 from worker.weights.recipe.draw import draw
 from worker.weights.recipe.edits import Example
 from worker.weights.recipe.model import PIPELINE, TEXT_LENGTH, Autoencoder, Tokenizer
 from worker.weights.recipe.world import Picture
 
-ENCODE_AT_ONCE = 64
+ENCODE_AT_ONCE = 4  # their activations fit the processor's cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class Encoder:
     autoencoder: Autoencoder
     tokenizer: Tokenizer
     device: torch.device
+    precision: torch.dtype
 
     def encode(self, examples: list[Example]) -> Batch:
         """Encode examples that have the same size and number of references."""
@@ -93,7 +95,7 @@ class Encoder:
         parts = []
         for start in range(0, len(pictures), ENCODE_AT_ONCE):
             images = [draw(picture) for picture in pictures[start : start + ENCODE_AT_ONCE]]
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with autocast(self.device, self.precision):
                 latents = mean_latents(self.autoencoder, to_tensor(images).to(self.device))
             parts.append(PIPELINE._patchify_latents(latents.float()))  # noqa: SLF001  the order must be the pipeline's
         mean = statistics.running_mean.view(1, -1, 1, 1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from worker.weights.recipe.autocast import autocast
 from worker.weights.recipe.average import Average
 from worker.weights.recipe.edits import (
     ONE_REFERENCE,
@@ -134,16 +135,19 @@ def sample_times(count: int, device: torch.device) -> Tensor:
 
 
 def flow_loss(
-    networks: Networks, batch: Batch, compiled: Callable[..., tuple[Tensor]] | None = None
+    networks: Networks,
+    batch: Batch,
+    precision: torch.dtype,
+    compiled: Callable[..., tuple[Tensor]] | None = None,
 ) -> Tensor:
-    """Give the flow-matching loss of a batch."""
+    """Return the flow-matching loss of a batch."""
     device = batch.target.device
     times = sample_times(len(batch), device)
     noise = torch.randn(batch.target.shape).to(device)
     t = times.view(-1, 1, 1, 1)
     noisy = (1 - t) * batch.target + t * noise
     transform = compiled if compiled is not None and _is_common(batch) else networks.transformer
-    with torch.autocast(device.type, torch.bfloat16):
+    with autocast(device, precision):
         predicted = velocity(networks, batch, noisy, times, transform)
     wanted = PIPELINE._pack_latents(noise - batch.target)  # noqa: SLF001
     return mse_loss(predicted.float(), wanted)
@@ -228,6 +232,7 @@ class TransformerPhase:
             inside=lambda name: "blocks." in name or "layers." in name,
             muon_lr=MUON_LR,
             adam_lr=ADAM_LR,
+            precision=self.encoder.precision,
         )
         loop = Loop(
             path=self.folder / ("transformer.again.pt" if again else "transformer.pt"),
@@ -254,7 +259,10 @@ class TransformerPhase:
         compiled = torch.compile(networks.transformer, dynamic=False) if self.compiled else None
         loop.run(
             lambda progress, step: flow_loss(
-                networks, curriculum.next(1.0 if again else progress, step), compiled
+                networks,
+                curriculum.next(1.0 if again else progress, step),
+                self.encoder.precision,
+                compiled,
             ),
             lambda steps: self.on_save(averaged, steps),
         )
