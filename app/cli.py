@@ -12,6 +12,7 @@ import uvicorn
 
 from app.api.protocol import DeadlineProtocol
 from app.api.server import Server
+from app.api.state import state_of
 from app.commands import read_settings
 from app.commands.doctor import doctor
 from app.commands.keys import has_keys, keys
@@ -58,7 +59,8 @@ def api() -> None:
         app = create_app(settings)
     except ValueError as exc:
         raise click.ClickException(f"klein api: {exc}") from None
-    if not app.state.keys and not has_keys(settings):
+    state = state_of(app)
+    if not state.keys and not has_keys(settings):
         raise click.ClickException(
             "klein api: no API key; set KLEIN_API_KEYS, or `klein keys create NAME`"
         )
@@ -75,7 +77,7 @@ def api() -> None:
         http=DeadlineProtocol,
         ws="none",
     )
-    server = Server(config, app.state.service.watch, settings.grace)
+    server = Server(config, state.service, settings.grace)
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

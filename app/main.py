@@ -2,20 +2,21 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import cast
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
 
 from app.api import files, health, metrics, page, status, uploads
+from app.api.assets import open_page
 from app.api.errors import install_errors
 from app.api.proxy import open_proxy
 from app.api.requests import RequestLog
+from app.api.state import ApiState, set_state
 from app.connections import open_readers, open_redis
-from app.dialects.answers import answer_at
-from app.dialects.eachlabs import events, model_routes, routes, upload_routes, webhook_routes, wire
-from app.dialects.openai import routes as openai
-from app.dialects.replicate import routes as replicate
+from app.dialects.eachlabs import wire
+from app.dialects.http import dialect_routers, error_renderer
 from app.images.source import ImageSource
 from app.keys import KEYS, Keys, given_keys
 from app.logs import log
@@ -80,18 +81,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        middleware=[Middleware(RequestLog, dialect_at=answer_at)],
+        middleware=[Middleware(RequestLog, error_renderer=error_renderer)],
     )
-    app.state.keys = keys
-    app.state.links = links
-    app.state.proxy = proxy
-    app.state.words = WORDS[settings.status_words]
-    app.state.retention = settings.retention
-    app.state.body_max_bytes = settings.body_max_bytes
-    app.state.public_url = settings.public_url and settings.public_url.rstrip("/")
-    app.state.outbox = Outbox(connection, store, SCHEDULES[settings.webhook_retries])
-    app.state.uploads = Uploads(connection, storage)
-    app.state.service = Service(
+    service = Service(
         store=store,
         watch=watch,
         registry=registry,
@@ -105,18 +97,29 @@ def create_app(settings: Settings) -> FastAPI:
         wait_limiter=WaitLimiter(most=settings.waiters, most_of_a_key=settings.key_waiters),
         strict_inputs=settings.strict_inputs,
     )
-    app.state.collect_stats = lambda: collect_stats(store, queues, registry)
-    app.state.system = metrics.open_system(app.state.collect_stats, lambda: watch.waiting)
-    app.state.page = page.open_page(app.state.public_url, None if proxy else storage.origin)
-    install_errors(app, answer_at)
-    app.include_router(openai.models)  # before the hosted models, whose paths it shares
-    app.include_router(openai.images)
-    app.include_router(routes.router)
-    app.include_router(model_routes.router)
-    app.include_router(events.router)
-    app.include_router(webhook_routes.router)
-    app.include_router(upload_routes.router)
-    app.include_router(replicate.router)
+    stats = partial(collect_stats, store, queues, registry)
+    public_url = settings.public_url and settings.public_url.rstrip("/")
+    set_state(
+        app,
+        ApiState(
+            service=service,
+            keys=keys,
+            links=links,
+            outbox=Outbox(connection, store, SCHEDULES[settings.webhook_retries]),
+            uploads=Uploads(connection, storage),
+            page=open_page(public_url, None if proxy else storage.origin),
+            proxy=proxy,
+            collect_stats=stats,
+            system_metrics=metrics.open_system(stats, lambda: service.waiting),
+            status_words=WORDS[settings.status_words],
+            retention=settings.retention,
+            body_max_bytes=settings.body_max_bytes,
+            public_url=public_url,
+        ),
+    )
+    install_errors(app, error_renderer)
+    for router in dialect_routers():
+        app.include_router(router)
     app.include_router(files.router)
     app.include_router(uploads.router)
     app.include_router(health.router)

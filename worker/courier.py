@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from app.connections import open_redis
 from app.dialects.pictures import Pictures, data_uri
-from app.dialects.wires import webhook_body
+from app.dialects.registry import webhook_body
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
 from app.predictions.errors import Unavailable

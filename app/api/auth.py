@@ -8,7 +8,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
 from app.api.errors import Unauthorized
-from app.keys import Keys
+from app.api.state import state_of
 
 
 class CallersKey(APIKeyHeader):
@@ -19,7 +19,7 @@ class CallersKey(APIKeyHeader):
 
     async def __call__(self, request: HTTPConnection) -> str:
         """Tell the id of the caller's key. Raises Unauthorized."""
-        keys: Keys = request.app.state.keys
+        keys = state_of(request.app).keys
         scheme, bearer = get_authorization_scheme_param(request.headers.get("Authorization"))
         presented = (
             request.headers.get("X-API-Key"),

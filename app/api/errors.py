@@ -1,4 +1,4 @@
-"""What can be wrong with an HTTP request whatever the dialect, and how errors become answers."""
+"""Defines the errors of an HTTP request in any dialect, and renders every error as a response."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,24 +35,24 @@ class BadRequest(KleinError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An error as a dialect words it."""
+class ErrorResponse:
+    """An error as a dialect renders it."""
 
     status: int
     body: dict[str, Any]
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Dialect = Callable[[Exception], Answer]
-DialectAt = Callable[[str, str], Dialect]  # by the method and path of the request
+RenderError = Callable[[Exception], ErrorResponse]
+ErrorRenderer = Callable[[str, str], RenderError]  # by the method and path of the request
 
 
-def install_errors(app: FastAPI, dialect_at: DialectAt) -> None:
-    """Answer every error that a route raises in the words of the request's dialect."""
+def install_errors(app: FastAPI, error_renderer: ErrorRenderer) -> None:
+    """Render every error that a route raises in the form of the request's dialect."""
 
     async def handle(request: Request, exc: Exception) -> JSONResponse:
-        answer = dialect_at(request.method, request.url.path)(exc)
-        return JSONResponse(answer.body, answer.status, answer.headers)
+        response = error_renderer(request.method, request.url.path)(exc)
+        return JSONResponse(response.body, response.status, response.headers)
 
     for kind in (KleinError, StorageError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, handle)

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
 from app.api.proxy import pass_on
+from app.api.state import state_of
 from app.storage.errors import FileMissing
-from app.storage.links import ROUTE, Links
+from app.storage.links import ROUTE
 
 router = APIRouter(tags=["files"])
 _REDIRECT = {"Cache-Control": "private, max-age=1800"}  # half as long as a presigned URL lives
@@ -34,17 +35,15 @@ def read_file(
     signature: Annotated[str, Query()] = "",
 ) -> Response:
     """Serve a file, whole or in ranges. Raises StorageError, or FileMissing for what is not there or not signed."""
-    links: Links = request.app.state.links
-    if not links.allows(key, expires, signature, datetime.now(UTC)):
+    state = state_of(request.app)
+    if not state.links.allows(key, expires, signature, datetime.now(UTC)):
         raise FileMissing(key)
-    place = request.app.state.service.storage.locate(key, request.method)
+    place = state.service.locate_file(key, "HEAD" if request.method == "HEAD" else "GET")
     media_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
     if not isinstance(place, Path):
-        if request.app.state.proxy is None:
+        if state.proxy is None:
             return RedirectResponse(place, headers=_REDIRECT)
-        return pass_on(
-            request.app.state.proxy, request, place, _HEADERS | {"Content-Type": media_type}
-        )
+        return pass_on(state.proxy, request, place, _HEADERS | {"Content-Type": media_type})
     response = FileResponse(
         place, headers=_HEADERS, media_type=media_type, stat_result=place.stat()
     )

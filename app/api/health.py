@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from app.predictions.worker_registry import WorkerRegistry
+from app.api.state import state_of
 
 router = APIRouter(tags=["health"])
 
@@ -36,7 +36,7 @@ async def livez() -> Health:
 )
 def readyz(request: Request) -> JSONResponse:
     """Answer 200 once a worker holds the model and Redis answers."""
-    registry: WorkerRegistry = request.app.state.service.registry
-    ready = [worker.weights for worker in registry.present()]
+    workers = state_of(request.app).service.ready_workers()
+    ready = [worker.weights for worker in workers]
     status = "ok" if ready else "waiting for a worker to load its model"
     return JSONResponse({"status": status, "workers": ready}, 200 if ready else 503)

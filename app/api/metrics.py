@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.api.state import state_of
 from app.predictions.errors import Unavailable
 from app.predictions.stats import SystemStats
 
@@ -17,8 +18,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
     """Answer in Prometheus's text format; every api process counts the same system."""
-    system: CollectorRegistry = request.app.state.system
-    body = generate_latest(REGISTRY) + generate_latest(system)
+    body = generate_latest(REGISTRY) + generate_latest(state_of(request.app).system_metrics)
     return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 

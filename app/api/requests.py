@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import DialectAt
+from app.api.errors import ErrorRenderer
 from app.api.headers import protect
 from app.logs import log
 from app.metrics import REQUEST_SECONDS, REQUESTS
@@ -25,9 +25,9 @@ _QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 class RequestLog:
     """ASGI middleware, outermost: nothing inside it reaches a caller as a traceback."""
 
-    def __init__(self, app: ASGIApp, dialect_at: DialectAt) -> None:
+    def __init__(self, app: ASGIApp, error_renderer: ErrorRenderer) -> None:
         self._app = app
-        self._dialect_at = dialect_at
+        self._error_renderer = error_renderer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -66,8 +66,8 @@ class RequestLog:
             log.exception("request_failed", request=request_id)
             if status:
                 raise  # the answer has begun: all that is left is to hang up
-            answer = self._dialect_at(scope["method"], scope["path"])(exc)
-            response = JSONResponse(answer.body, answer.status, answer.headers)
+            error = self._error_renderer(scope["method"], scope["path"])(exc)
+            response = JSONResponse(error.body, error.status, error.headers)
             await response(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import uvicorn
 
-from app.predictions.watch import Watch
+from app.predictions.service import Service
 
 FINISHING = 0.8  # of the grace may pass before who waits for an end hears that there will be none
 
@@ -13,12 +13,12 @@ FINISHING = 0.8  # of the grace may pass before who waits for an end hears that 
 class Server(uvicorn.Server):
     """Serves until told to stop; then long polls and streams end at once, and what runs may finish."""
 
-    def __init__(self, config: uvicorn.Config, watch: Watch, grace: timedelta) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, grace: timedelta) -> None:
         super().__init__(config)
-        self._watch = watch
+        self._service = service
         self._grace_s = grace.total_seconds()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, and answer what is open."""
-        self._watch.leave(self._grace_s * FINISHING)
+        self._service.release_waiters(self._grace_s * FINISHING)
         await super().shutdown(sockets)

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from app.api.auth import KeyId
+from app.api.state import state_of
 from app.predictions.catalog import MODELS
-from app.predictions.stats import SystemStats
 
 router = APIRouter(tags=["health"])
 
@@ -49,7 +49,7 @@ class SystemStatus(BaseModel):
 )
 def status(_key_id: KeyId, request: Request) -> SystemStatus:
     """Count queue and workers."""
-    stats: SystemStats = request.app.state.collect_stats()
+    stats = state_of(request.app).collect_stats()
     now = datetime.now(UTC).timestamp()
     return SystemStatus(
         running=stats.running,

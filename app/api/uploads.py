@@ -10,9 +10,10 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.connection import body_parts
 from app.api.errors import BadRequest
+from app.api.state import state_of
 from app.images.media_type import HEAD_BYTES, media_type_of
-from app.storage.links import ROUTE, Links
-from app.uploads import FOLDER, LARGEST_BYTES, UnknownUpload, Upload, Uploads
+from app.storage.links import ROUTE
+from app.uploads import FOLDER, LARGEST_BYTES, UnknownUpload, Upload
 
 FILE_ID = "x-amz-meta-file-id"
 _IN_MEMORY_BYTES = 1024 * 1024  # the rest of a file waits on the disk
@@ -32,18 +33,17 @@ async def write_file(
     signature: Annotated[str, Query()] = "",
 ) -> Response:
     """Take a file. Raises UnknownUpload, AlreadySent, BadRequest, BodyTooLarge, StorageError or Unavailable."""
-    links: Links = request.app.state.links
-    uploads: Uploads = request.app.state.uploads
+    state = state_of(request.app)
     key = f"{FOLDER}/{upload_id}/{name}"
-    if not links.allows(key, expires, signature, datetime.now(UTC), verb="PUT"):
+    if not state.links.allows(key, expires, signature, datetime.now(UTC), verb="PUT"):
         raise UnknownUpload(upload_id)
     if request.headers.get(FILE_ID, upload_id) != upload_id:
         raise BadRequest(f"invalid {FILE_ID} header", f"{FILE_ID}: send {upload_id}")
-    upload = await run_in_threadpool(uploads.get, upload_id)
+    upload = await run_in_threadpool(state.uploads.get, upload_id)
     with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
         await _receive(request, upload, cast("BinaryIO", file))
         file.seek(0)
-        await run_in_threadpool(uploads.store, upload, cast("BinaryIO", file))
+        await run_in_threadpool(state.uploads.store, upload, cast("BinaryIO", file))
     return Response(status_code=200)
 
 

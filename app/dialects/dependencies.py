@@ -1,10 +1,11 @@
-"""What the routes of every dialect are given: the service, and how this caller sees pictures."""
+"""Provides the dependencies of every dialect's routes: the service, uploads, JSON body and image URLs."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.api.connection import while_connected
+from app.api.connection import read_json, while_connected
+from app.api.state import state_of
 from app.dialects.pictures import Pictures, Show, data_uri
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
@@ -12,38 +13,42 @@ from app.uploads import Uploads
 
 
 async def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
+    return state_of(request.app).service
 
 
 async def _pictures(request: Request) -> Pictures:
-    base = request.app.state.public_url or str(request.base_url).rstrip("/")
+    state = state_of(request.app)
+    base = state.public_url or str(request.base_url).rstrip("/")
     return Pictures(
         base=base,
-        retention=request.app.state.retention,
-        link=lambda key, expires: request.app.state.links.link(base, key, expires),
+        retention=state.retention,
+        link=lambda key, expires: state.links.link(base, key, expires),
     )
 
 
 async def _uploads(request: Request) -> Uploads:
-    uploads: Uploads = request.app.state.uploads
-    return uploads
+    return state_of(request.app).uploads
+
+
+async def _json_body(request: Request) -> dict[str, Any]:
+    return await read_json(request, state_of(request.app).body_max_bytes)
 
 
 ServiceOf = Annotated[Service, Depends(_service)]
 PicturesOf = Annotated[Pictures, Depends(_pictures)]
 UploadsOf = Annotated[Uploads, Depends(_uploads)]
+JsonBody = Annotated[dict[str, Any], Depends(_json_body)]
 
 
 async def wait_for_end(
     request: Request, service: Service, prediction: Prediction, timeout: float | None
 ) -> Prediction:
     """Wait for the end, or `timeout` seconds, or until the client hangs up."""
-    return await while_connected(request, service.watch.wait(prediction.id, timeout))
+    return await while_connected(request, service.wait(prediction, timeout))
 
 
 def shower(prediction: Prediction, service: Service, pictures: Pictures) -> Show:
     """Choose how pictures are shown: as URLs, or in sync mode as data URIs, which reads the files."""
     if prediction.input.get("sync_mode") is not True:
         return lambda output: pictures.url(prediction, output)
-    return lambda output: data_uri(output, service.storage.get(output.key))
+    return lambda output: data_uri(output, service.read_output(output))

@@ -1,8 +1,11 @@
-"""What any caller can ask of klein, in whatever dialect: submit, get, wait, cancel, list."""
+"""Implements the operations of every dialect: submit, get, wait, follow, cancel, history, models, files."""
 
 import uuid
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
 
 from app.images.check import ImageInfo, check_image
 from app.images.data_uri import is_data_uri
@@ -11,7 +14,8 @@ from app.images.source import ImageSource
 from app.logs import log
 from app.predictions.accounts import most_cost
 from app.predictions.admission import Admission
-from app.predictions.catalog import Model, draw_seed, find_model
+from app.predictions.catalog import MODELS, Model, draw_seed, find_model
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock
 from app.predictions.errors import (
     FieldProblem,
@@ -21,30 +25,43 @@ from app.predictions.errors import (
     UnknownPrediction,
 )
 from app.predictions.inputs import ModelInput
-from app.predictions.prediction import Idempotency, Prediction, Timeouts, Webhook
-from app.predictions.store import Store
+from app.predictions.prediction import Idempotency, Output, Prediction, Timeouts, Webhook
+from app.predictions.store import Page, Store
 from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
-from app.predictions.worker_registry import WorkerRegistry
+from app.predictions.worker_registry import Worker, WorkerRegistry
 from app.storage import Storage
 from app.storage.errors import StorageError
 from app.tracing import traceparent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """The verbs, over the parts that main wires."""
+    """The operations of every dialect; routes use these methods and nothing behind them."""
 
-    store: Store
-    watch: Watch
-    registry: WorkerRegistry
-    storage: Storage
-    images: ImageSource
-    clock: Clock
-    timeouts: Timeouts  # the longest that a caller may ask for, and what all others get
-    admission: Admission
-    wait_limiter: WaitLimiter
-    strict_inputs: bool
+    def __init__(  # noqa: PLR0913 -- the parts that main wires
+        self,
+        *,
+        store: Store,
+        watch: Watch,
+        registry: WorkerRegistry,
+        storage: Storage,
+        images: ImageSource,
+        clock: Clock,
+        timeouts: Timeouts,
+        admission: Admission,
+        wait_limiter: WaitLimiter,
+        strict_inputs: bool,
+    ) -> None:
+        self._store = store
+        self._watch = watch
+        self._registry = registry
+        self._storage = storage
+        self._images = images
+        self._clock = clock
+        self._admission = admission
+        self._wait_limiter = wait_limiter
+        self._strict_inputs = strict_inputs
+        self.timeouts = timeouts  # the default, and the longest that a caller may ask for
 
     def submit(  # noqa: PLR0913 -- all that a caller can say of a request
         self,
@@ -60,15 +77,15 @@ class Service:
         Raises UnknownModel, InvalidInput, KeyReused, TooManyRequests, BudgetSpent, StorageError or Unavailable;
         nothing is queued then.
         """
-        if idempotency is not None and (first := self.store.recall(key_id, idempotency)):
+        if idempotency is not None and (first := self._store.recall(key_id, idempotency)):
             return first
-        self.admission.count(key_id)
-        model = find_model(slug, self.registry.served())
+        self._admission.count(key_id)
+        model = self.find_model(slug)
         checked = model.parse(given)
-        if self.strict_inputs:
+        if self._strict_inputs:
             _refuse_unknown(model, given)
-        now = self.clock.now()
-        self.store.check(key_id, self.admission.terms(key_id, most_cost(checked, None)), now)
+        now = self._clock.now()
+        self._store.check(key_id, self._admission.terms(key_id, most_cost(checked, None)), now)
         prediction_id = str(uuid.uuid4())
         images = self._read_references(checked)
         references = tuple(
@@ -87,11 +104,11 @@ class Service:
             idempotency=idempotency,
         )
         for key, (_, data) in zip(references, images, strict=True):
-            self.storage.put(key, data)
+            self._storage.put(key, data)
         try:
             size = (images[0][0].width, images[0][0].height) if images else None
-            terms = self.admission.terms(key_id, most_cost(checked, size))
-            accepted = self.store.add(prediction, terms)
+            terms = self._admission.terms(key_id, most_cost(checked, size))
+            accepted = self._store.add(prediction, terms)
         except (KeyReused, Refused):
             self._forget_references(prediction)
             raise
@@ -101,23 +118,97 @@ class Service:
 
     async def get(self, key_id: str, prediction_id: str) -> Prediction:
         """Read a prediction of this key. Raises UnknownPrediction or Unavailable."""
-        return _own(key_id, await self.watch.read(prediction_id))
+        return _own(key_id, await self._watch.read(prediction_id))
 
-    async def wait(self, key_id: str, prediction_id: str, timeout: float | None) -> Prediction:
-        """Read a prediction of this key once it is final, or after `timeout` seconds."""
-        await self.get(key_id, prediction_id)
-        return await self.watch.wait(prediction_id, timeout)
+    async def wait(self, prediction: Prediction, timeout: float | None) -> Prediction:
+        """Return a prediction once it is final, or as it is after `timeout` seconds (None: no limit).
+
+        Raises Leaving where there is no limit and this process is shutting down.
+        """
+        return await self._watch.wait(prediction.id, timeout)
+
+    def follow(self, prediction: Prediction) -> AsyncGenerator[Prediction]:
+        """Yield a prediction as it is now and after each change, until it is final.
+
+        Ends early when this process is shutting down. Raises UnknownPrediction or Unavailable.
+        """
+        return self._watch.follow(prediction.id)
+
+    async def preview(self, prediction: Prediction) -> bytes | None:
+        """Read the latest preview, a WebP file; None where there is none. Raises Unavailable."""
+        return await self._watch.preview(prediction.id)
+
+    def wait_slot(self, key_id: str) -> AbstractContextManager[None]:
+        """Hold one of the key's places for a waiter while the body runs. Raises TooManyRequests."""
+        return self._wait_limiter.slot(key_id)
 
     def cancel(self, key_id: str, prediction_id: str) -> Prediction:
         """Cancel a prediction of this key. Raises UnknownPrediction, AlreadyFinal or Unavailable."""
-        return self.store.change(prediction_id, lambda p, now: _own(key_id, p).cancel(now))
+        return self._store.change(prediction_id, lambda p, now: _own(key_id, p).cancel(now))
+
+    def history(  # noqa: PLR0913 -- one argument a filter
+        self,
+        key_id: str,
+        *,
+        since: datetime,
+        until: datetime,
+        offset: int,
+        limit: int,
+        matches: Callable[[Prediction], bool] = lambda _: True,
+    ) -> Page:
+        """Return a page of this key's predictions, newest first. Raises Unavailable."""
+        return self._store.history(
+            key_id, since=since, until=until, matches=matches, offset=offset, limit=limit
+        )
+
+    def served_kinds(self) -> frozenset[CheckpointKind]:
+        """Return the checkpoint kinds that workers serve. Raises Unavailable."""
+        return self._registry.served()
+
+    def list_models(self) -> list[Model]:
+        """List the models that workers serve. Raises Unavailable."""
+        served = self.served_kinds()
+        return [model for model in MODELS.values() if model.checkpoint in served]
+
+    def find_model(self, slug: str) -> Model:
+        """Return a model that workers serve. Raises UnknownModel or Unavailable."""
+        return find_model(slug, self.served_kinds())
+
+    def weights_of(self, model: Model) -> str | None:
+        """Return the name of the weights that serve a model; None where no worker is ready. Raises Unavailable."""
+        return self._registry.weights_of(model.checkpoint)
+
+    def ready_workers(self) -> list[Worker]:
+        """List the workers that can take a prediction now. Raises Unavailable."""
+        return self._registry.present()
+
+    def read_output(self, output: Output) -> bytes:
+        """Read the file of an output. Raises FileMissing or StorageError."""
+        return self._storage.get(output.key)
+
+    def locate_file(self, key: str, method: Literal["GET", "HEAD"]) -> Path | str:
+        """Return the path or the URL of a stored file, for GET or HEAD. Raises FileMissing or StorageError."""
+        return self._storage.locate(key, method)
+
+    def count_create(self, key_id: str) -> None:
+        """Count a request against the key's creates a minute. Raises TooManyRequests or Unavailable."""
+        self._admission.count(key_id)
+
+    @property
+    def waiting(self) -> int:
+        """Count the callers in long polls and event streams of this process."""
+        return self._watch.waiting
+
+    def release_waiters(self, within_s: float) -> None:
+        """Release all waiters: timed waits return now, event streams close, others have `within_s`."""
+        self._watch.leave(within_s)
 
     def _forget_references(self, prediction: Prediction) -> None:
         """Delete the input images of a request that its twin overtook."""
         if not prediction.references:
             return
         try:
-            self.storage.delete(prediction.id)
+            self._storage.delete(prediction.id)
         except StorageError as exc:
             log.warning("files_not_deleted", prediction=prediction.id, error=str(exc))
 
@@ -126,7 +217,7 @@ class Service:
         problems = []
         for k, reference in enumerate(checked.references):
             try:
-                data = self.images.read(reference)
+                data = self._images.read(reference)
                 images.append((check_image(data), data))
             except ImageRejected as exc:
                 problems.append(FieldProblem(field=f"image_urls[{k}]", message=str(exc)))

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from app.api.state import state_of
 from tests.acceptance.asking import Event, create, events, fetch, get, until
 from tests.acceptance.klein import Klein, served
 from tests.redis_server import RedisServer
@@ -114,11 +115,11 @@ def test_silence_is_filled_and_who_leaves_is_forgotten(
     """While nothing happens comments keep the stream open; a client that hangs up frees its place."""
     monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.05)  # FastAPI has no setting for it
     with served(redis_server.url, tmp_path) as (app, client):
-        watch = app.state.service.watch
+        service = state_of(app).service
         path = f"/v1/prediction/{create(client)}/events"
         with client.stream("GET", path) as answer:
             lines = answer.iter_lines()
             assert [line for line, _ in zip(lines, range(20), strict=False)].count(": ping") > 1
-            assert watch.waiting == 1
+            assert service.waiting == 1
 
-        until(lambda: watch.waiting == 0)
+        until(lambda: service.waiting == 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.api.state import state_of
 from tests.acceptance.asking import create, get, order, until
 from tests.acceptance.klein import served
 from tests.redis_server import RedisServer
@@ -83,7 +84,7 @@ def test_a_cancel_ends_the_wait(client: httpx.Client, busy: str) -> None:
 def test_a_client_that_hangs_up_is_forgotten(redis_server: RedisServer, tmp_path: Path) -> None:
     """The waiter of a client that has gone away is freed while the prediction still runs."""
     with served(redis_server.url, tmp_path) as (app, client):
-        watch = app.state.service.watch
+        service = state_of(app).service
         prediction_id = create(client)
         paths = [f"/v1/prediction/{prediction_id}?wait=60", "/v1/prediction/run"]
         leavers = []
@@ -93,10 +94,10 @@ def test_a_client_that_hangs_up_is_forgotten(redis_server: RedisServer, tmp_path
             head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nX-API-Key: k\r\nContent-Length: {len(body)}\r\n\r\n"
             leaver.sendall(head.encode() + body)
             leavers.append(leaver)
-        until(lambda: watch.waiting == 2)
+        until(lambda: service.waiting == 2)
 
         for leaver in leavers:
             leaver.close()
 
-        until(lambda: watch.waiting == 0)
+        until(lambda: service.waiting == 0)
         assert get(client, prediction_id)["status"] == "created"

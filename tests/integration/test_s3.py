@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from app.api.page import open_page
+from app.api.assets import open_page
 from app.predictions.prediction import Cause, Status
 from app.predictions.worker_registry import WorkerRegistry
 from app.storage import open_storage

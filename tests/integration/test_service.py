@@ -59,19 +59,25 @@ class Counter:
         self.folder = folder
         self.storage = FailingStorage(LocalStorage(folder), failures=0)
         self.store = a_store(connection)
-        self.service = Service(
-            store=self.store,
-            watch=Watch(readers),
-            registry=WorkerRegistry(connection),
+        self.readers = readers
+        self.strict_inputs = strict_inputs
+        self.service = self.service_over(self.store)
+
+    def service_over(self, store):
+        """Build a service over a store."""
+        return Service(
+            store=store,
+            watch=Watch(self.readers),
+            registry=WorkerRegistry(self.connection),
             storage=self.storage,
             images=ImageSource(self.storage, LINKS, SafeHttp(())),
-            clock=Clock(connection),
+            clock=Clock(self.connection),
             timeouts=TIMEOUTS,
             admission=Admission(
-                rates=Rates(connection), limits_of=lambda _: self.limits, queue_limit=None
+                rates=Rates(self.connection), limits_of=lambda _: self.limits, queue_limit=None
             ),
             wait_limiter=WaitLimiter(most=10, most_of_a_key=10),
-            strict_inputs=strict_inputs,
+            strict_inputs=self.strict_inputs,
         )
 
     def is_untouched(self):
@@ -179,7 +185,7 @@ def test_a_twin_that_comes_too_late_leaves_no_files(counter):
 
     connection = counter.connection
     blind = Blind(connection, Queues(connection), timedelta(days=7))
-    late = replace(counter.service, store=blind)
+    late = counter.service_over(blind)
 
     assert late.submit("key", EDIT, edit, idempotency=WORD) == first
     with pytest.raises(KeyReused):
@@ -199,13 +205,11 @@ async def test_unknown_fields_are_refused_by_setting(connection, redis_server, t
 
 
 async def test_another_key_sees_nothing(counter):
-    """Reading, waiting and cancelling with another key are as if the prediction were not there."""
+    """Reading and cancelling with another key raise UnknownPrediction; waiting takes what `get` returned."""
     submitted = counter.service.submit("key", TEXT, {"prompt": "x"})
     for stranger in ("another", ""):
         with pytest.raises(UnknownPrediction):
             await counter.service.get(stranger, submitted.id)
-        with pytest.raises(UnknownPrediction):
-            await counter.service.wait(stranger, submitted.id, 60)
         with pytest.raises(UnknownPrediction):
             counter.service.cancel(stranger, submitted.id)
         assert history(counter, stranger).total == 0
@@ -219,18 +223,17 @@ async def test_a_cancelled_prediction_is_told(counter):
     cancelled = counter.service.cancel("key", submitted.id)
 
     assert cancelled.status is Status.CANCELLED
-    assert await counter.service.wait("key", submitted.id, 60) == cancelled
+    assert await counter.service.wait(submitted, 60) == cancelled
     with pytest.raises(AlreadyFinal):
         counter.service.cancel("key", submitted.id)
 
 
 def history(counter, key_id):
     now = datetime.now(UTC)
-    return counter.service.store.history(
+    return counter.service.history(
         key_id,
         since=now - timedelta(days=1),
         until=now + timedelta(minutes=1),
-        matches=lambda _p: True,
         offset=0,
         limit=10,
     )

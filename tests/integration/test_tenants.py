@@ -14,11 +14,13 @@ from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
 
 from app.api.auth import CallersKey
+from app.api.state import state_of
 from app.keys import hash_key
 from app.main import create_app
 from app.predictions import service
 from app.predictions.prediction import Output, Webhook
 from app.settings import Settings
+from app.storage.local import LocalStorage
 from app.uploads import Upload, Uploads
 from tests.fakes import a_prediction, a_store
 
@@ -105,7 +107,7 @@ def app_client(redis_server, connection, tmp_path):
     picture = (Output(key=f"{OWN}/a/0.png", width=64, height=64),)
     own = a_prediction(OWN, key_id=hash_key(OWNER)[:16], webhook=hook, created_at=datetime.now(UTC))
     app = create_app(settings)
-    app.state.service.storage.put(f"{OWN}/a/0.png", b"picture")
+    LocalStorage(tmp_path / "outputs").put(f"{OWN}/a/0.png", b"picture")
     store.add(own)
     store.change(OWN, lambda p, now: p.claim("a", now))
     store.change(OWN, lambda p, now: p.succeed("a", picture, (), now))
@@ -117,7 +119,7 @@ def app_client(redis_server, connection, tmp_path):
         expires_at=own.created_at + timedelta(days=1),
     )
     connection.set(f"klein:upload:{OWN}", TypeAdapter(Upload).dump_json(upload))
-    app.state.uploads.store(upload, BytesIO(b"picture"))
+    state_of(app).uploads.store(upload, BytesIO(b"picture"))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -33,7 +33,7 @@ RETRY_MS = 1000  # after which a client whose stream was cut asks again
 
 async def _own(prediction_id: str, key_id: KeyId, service: ServiceOf) -> AsyncGenerator[Prediction]:
     prediction = await service.get(key_id, prediction_id)
-    with service.wait_limiter.slot(key_id):
+    with service.wait_slot(key_id):
         yield prediction
 
 
@@ -51,7 +51,7 @@ async def events(
     Each stream begins with the present state and stops after `end`. One that stops without it was cut: ask again.
     """
     told = {last_event_id}
-    async with aclosing(_followed(service, prediction.id)) as following:
+    async with aclosing(_followed(service, prediction)) as following:
         async for now in following:
             for event in await _events(now, service, view):
                 if event.id not in told:
@@ -71,7 +71,7 @@ async def _events(now: Prediction, service: Service, view: View) -> list[ServerS
         progress = {"step": now.step, "steps": now.steps}
         told.append(ServerSentEvent(event="progress", id=f"{at}-{now.step}", data=progress))
     if now.step and now.input.get("previews") is True:
-        preview = await service.watch.preview(now.id)
+        preview = await service.preview(now)
         if preview is not None:
             image = f"data:image/webp;base64,{base64.b64encode(preview).decode()}"
             shown = {"step": now.step, "image": image}
@@ -79,11 +79,11 @@ async def _events(now: Prediction, service: Service, view: View) -> list[ServerS
     return told
 
 
-async def _followed(service: Service, prediction_id: str) -> AsyncGenerator[Prediction]:
+async def _followed(service: Service, prediction: Prediction) -> AsyncGenerator[Prediction]:
     """Follow the record until it ends, or until nobody can say more: then the stream is cut."""
     try:
-        async with aclosing(service.watch.follow(prediction_id)) as following:
-            async for prediction in following:
-                yield prediction
+        async with aclosing(service.follow(prediction)) as states:
+            async for state in states:
+                yield state
     except (Unavailable, UnknownPrediction):
         return

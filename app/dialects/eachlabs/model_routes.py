@@ -10,7 +10,6 @@ from app.dialects.dependencies import ServiceOf
 from app.dialects.eachlabs import bodies, wire
 from app.dialects.eachlabs.responses import answers, refusals
 from app.dialects.eachlabs.routes import ViewOf
-from app.predictions.catalog import MODELS, find_model
 
 router = APIRouter(tags=["models"], responses=refusals(503))
 
@@ -27,14 +26,13 @@ def models(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Response:
     """List the models that this server's workers hold."""
-    served = service.registry.served()
-    wanted = name.lower()
-    found = [
-        wire.model_body(m, service.registry.weights_of(m.checkpoint))
-        for m in MODELS.values()
-        if m.checkpoint in served and (wanted in m.slug.lower() or wanted in m.title.lower())
+    part = name.lower()
+    shown = [
+        wire.model_body(model, service.weights_of(model))
+        for model in service.list_models()
+        if part in model.slug.lower() or part in model.title.lower()
     ]
-    return JSONResponse(found[offset : offset + limit])
+    return JSONResponse(shown[offset : offset + limit])
 
 
 @router.get(
@@ -44,8 +42,8 @@ def models(
 )
 def model_by_path(slug: str, service: ServiceOf) -> Response:
     """Show one model and the input it takes."""
-    model = find_model(slug, service.registry.served())
-    return JSONResponse(wire.model_body(model, service.registry.weights_of(model.checkpoint)))
+    model = service.find_model(slug)
+    return JSONResponse(wire.model_body(model, service.weights_of(model)))
 
 
 @router.get(
@@ -67,4 +65,4 @@ def model_by_query(service: ServiceOf, slug: Annotated[str, Query()] = "") -> Re
 )
 def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
     """Describe the API for one model alone."""
-    return JSONResponse(wire.model_openapi(find_model(slug, service.registry.served()), view.base))
+    return JSONResponse(wire.model_openapi(service.find_model(slug), view.base))

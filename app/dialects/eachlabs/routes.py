@@ -9,9 +9,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
-from app.api.connection import read_json
 from app.api.errors import BadRequest
-from app.dialects.dependencies import PicturesOf, ServiceOf, shower, wait_for_end
+from app.api.state import state_of
+from app.dialects.dependencies import JsonBody, PicturesOf, ServiceOf, shower, wait_for_end
 from app.dialects.eachlabs import bodies, wire
 from app.dialects.eachlabs.output import classification_of
 from app.dialects.eachlabs.responses import answers, refusals
@@ -29,14 +29,14 @@ router = APIRouter(tags=["predictions"], responses=refusals(401, 503))
 async def _view(request: Request, pictures: PicturesOf) -> wire.View:
     return wire.View(
         base=pictures.base,
-        words=request.app.state.words,
+        words=state_of(request.app).status_words,
         retention=pictures.retention,
         link=pictures.link,
     )
 
 
-async def _body(request: Request) -> bodies.CreateBody:
-    return wire.parse_create(await read_json(request, request.app.state.body_max_bytes))
+async def _body(body: JsonBody) -> bodies.CreateBody:
+    return wire.parse_create(body)
 
 
 ViewOf = Annotated[wire.View, Depends(_view)]
@@ -128,7 +128,7 @@ async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
     word: IdempotencyKey = None,
 ) -> Response:
     """Create a prediction and answer when it has ended; 200 also where it failed."""
-    with service.wait_limiter.slot(key_id):
+    with service.wait_slot(key_id):
         created = await run_in_threadpool(_submit, key_id, body, service, view, timeouts, word)
         ended = await wait_for_end(request, service, created, None)
     return JSONResponse(await run_in_threadpool(view.run, ended, shower(ended, service, view)))
@@ -154,7 +154,7 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     prediction = await service.get(key_id, prediction_id)
     timeout = _preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
-        with service.wait_limiter.slot(key_id):
+        with service.wait_slot(key_id):
             prediction = await wait_for_end(request, service, prediction, timeout)
     show = shower(prediction, service, view)
     if prediction.input.get("sync_mode") is True:
@@ -208,7 +208,7 @@ def executions(  # noqa: PLR0913 -- one argument a filter
             and (not classes or classification_of(prediction) in classes)
         )
 
-    page = service.store.history(
+    page = service.history(
         key_id, since=start, until=until, matches=matches, offset=offset, limit=limit
     )
     return JSONResponse(

@@ -9,26 +9,24 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
 from app.api.auth import KeyId
-from app.api.connection import read_json
 from app.api.errors import BadRequest
+from app.api.state import state_of
 from app.api.uploads import FILE_ID
-from app.dialects.dependencies import ServiceOf, UploadsOf
+from app.dialects.dependencies import JsonBody, ServiceOf, UploadsOf
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.responses import answers, refusals
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.pictures import time_text
 from app.images.media_type import SUFFIXES
-from app.storage.links import Links
 from app.uploads import KEPT, KEPT_MOST
 
 _ALIASES = {"image/jpg": "image/jpeg"}
 router = APIRouter(tags=["uploads"], responses=refusals(400, 401, 503))
 
 
-async def _body(request: Request) -> bodies.PresignBody:
-    given = await read_json(request, request.app.state.body_max_bytes)
+async def _body(body: JsonBody) -> bodies.PresignBody:
     try:
-        return bodies.PresignBody.model_validate(given)
+        return bodies.PresignBody.model_validate(body)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         name = first["loc"][0]
@@ -59,7 +57,7 @@ def presign(  # noqa: PLR0913 -- one argument a part of the request
 
     It counts as a create against the key's creates a minute.
     """
-    service.admission.count(key_id)
+    service.count_create(key_id)
     told = body.content_type.partition(";")[0].strip().lower()
     media_type = _ALIASES.get(told, told)
     if media_type not in SUFFIXES:
@@ -68,7 +66,7 @@ def presign(  # noqa: PLR0913 -- one argument a part of the request
     seconds = body.expires_in_seconds
     kept = KEPT if seconds is None else _seconds(seconds)
     upload = uploads.open(key_id, media_type, kept)
-    links: Links = request.app.state.links
+    links = state_of(request.app).links
     return JSONResponse(
         {
             "id": upload.id,

@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 from app.dialects.eachlabs.output import output_of
-from app.dialects.pictures import Show, time_text
+from app.dialects.pictures import Pictures, Show, time_text
 from app.predictions.prediction import Prediction
 from app.webhooks.delivery import Delivery, DeliveryAttempt
 from app.webhooks.send import CONTENT_HEADERS, webhook_id
 
 
-def body_of(prediction: Prediction, show: Show) -> bytes:
-    """Write what a receiver gets; the same prediction gives the same bytes."""
+def webhook_body(prediction: Prediction, _pictures: Pictures, show: Show) -> bytes:
+    """Render the body of a delivery; the same prediction gives the same bytes."""
     body: dict[str, Any] = {"exec_id": prediction.id, "flow_id": None}
     if prediction.failure is None:
         body |= {"status": "succeeded", "output": output_of(prediction, show)}

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.api.auth import KeyId
+from app.api.state import state_of
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.responses import answers, refusals
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.eachlabs.webhook import attempts_of, delivery_body
 from app.dialects.eachlabs.wire import View
-from app.dialects.wires import webhook_body
+from app.dialects.registry import webhook_body
 from app.predictions.prediction import Prediction
 from app.webhooks.delivery import Delivery
 from app.webhooks.outbox import Outbox
@@ -20,8 +21,7 @@ router = APIRouter(tags=["webhooks"], responses=refusals(401, 503))
 
 
 async def _outbox(request: Request) -> Outbox:
-    outbox: Outbox = request.app.state.outbox
-    return outbox
+    return state_of(request.app).outbox
 
 
 OutboxOf = Annotated[Outbox, Depends(_outbox)]

@@ -1,6 +1,5 @@
 """OpenAI's images routes, its list of models for its own clients, and its form of errors."""
 
-import re
 from contextlib import suppress
 from typing import Any
 
@@ -14,14 +13,14 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.api.auth import KeyId
-from app.api.connection import read_json
-from app.api.errors import Answer, BadBody, Unauthorized
+from app.api.errors import BadBody, ErrorResponse, Unauthorized
 from app.api.forms import read_form
-from app.dialects.dependencies import PicturesOf, ServiceOf, wait_for_end
-from app.dialects.eachlabs import errors
+from app.api.state import state_of
+from app.dialects.dependencies import JsonBody, PicturesOf, ServiceOf, wait_for_end
+from app.dialects.errors import describe_error
+from app.dialects.http import HttpDialect
 from app.dialects.openai import wire
 from app.dialects.pictures import Pictures
-from app.predictions.catalog import find_model
 from app.predictions.errors import (
     AlreadyFinal,
     FieldProblem,
@@ -32,7 +31,6 @@ from app.predictions.errors import (
 from app.predictions.prediction import Cause, Prediction, Status
 from app.predictions.service import Service
 
-REQUESTS = re.compile(r"[A-Z]+ /v1/images(/|$)")
 _NO_RETRY = {"x-should-retry": "false"}  # the client would send the whole request again
 _CAUSES = {Cause.WITHHELD: "content_policy_violation"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
@@ -65,11 +63,10 @@ models = APIRouter(include_in_schema=False, route_class=OwnClientsRoute)
 
 @images.post("/v1/images/generations", response_model=None)
 async def generate(
-    request: Request, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
+    request: Request, key_id: KeyId, body: JsonBody, service: ServiceOf, pictures: PicturesOf
 ) -> Response:
     """Draw pictures and answer with them."""
-    given = await read_json(request, request.app.state.body_max_bytes)
-    return await _draw(request, key_id, given, [], service, pictures)
+    return await _draw(request, key_id, body, [], service, pictures)
 
 
 @images.post("/v1/images/edits", response_model=None)
@@ -77,7 +74,7 @@ async def edit(
     request: Request, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
 ) -> Response:
     """Draw pictures from others and answer with them."""
-    async with read_form(request, request.app.state.body_max_bytes) as form:
+    async with read_form(request, state_of(request.app).body_max_bytes) as form:
         files = [
             value
             for name, value in form.multi_items()
@@ -92,30 +89,29 @@ async def edit(
 @models.get("/v1/models", response_model=None)
 def list_models(service: ServiceOf) -> Response:
     """List the models that the workers hold."""
-    return JSONResponse(wire.models_body(service.registry.served()))
+    return JSONResponse(wire.models_body(service.served_kinds()))
 
 
 @models.get("/v1/models/{name}", response_model=None)
 def show_model(name: str, service: ServiceOf) -> Response:
     """Show one model."""
-    served = service.registry.served()
     try:
-        find_model(wire.slug_of(name, served, is_edit=False), served)
+        service.find_model(wire.slug_of(name, service.served_kinds(), is_edit=False))
     except UnknownModel as exc:
-        told = answer(exc)
-        return JSONResponse(told.body, told.status)
+        error = render_error(exc)
+        return JSONResponse(error.body, error.status)
     return JSONResponse(wire.model_body(name))
 
 
-def answer(exc: Exception) -> Answer:
-    """Word an error as OpenAI does; the numbers are the hosted API's but for a body of another form."""
+def render_error(exc: Exception) -> ErrorResponse:
+    """Render an error in OpenAI's form; only a malformed body has another status than elsewhere."""
     if isinstance(exc, NoPicture):
         body = wire.error_body(exc.status, str(exc), None, exc.code)
-        return Answer(status=exc.status, body=body, headers=_NO_RETRY)
-    told = errors.answer(exc)
-    status = 400 if isinstance(exc, BadBody) else told.status
-    details = told.body["details"]
-    message = details if isinstance(details, str) and details else told.body["error"]
+        return ErrorResponse(status=exc.status, body=body, headers=_NO_RETRY)
+    description = describe_error(exc)
+    status = 400 if isinstance(exc, BadBody) else description.status
+    details = description.details
+    message = details if isinstance(details, str) and details else description.error
     param, code = None, _CODES.get(status)
     if isinstance(exc, Unauthorized):
         message = "Incorrect API key provided: send one of this server as Authorization: Bearer"
@@ -124,9 +120,11 @@ def answer(exc: Exception) -> Answer:
         param, code = "model", "model_not_found"
     if isinstance(exc, InvalidInput):
         message, param, code = str(exc), exc.problems[0].field, "invalid_value"
-    return Answer(
-        status=status, body=wire.error_body(status, message, param, code), headers=told.headers
-    )
+    body = wire.error_body(status, message, param, code)
+    return ErrorResponse(status=status, body=body, headers=description.headers)
+
+
+HTTP = HttpDialect(routers=(models, images), render_error=render_error)
 
 
 async def _draw(  # noqa: PLR0913 -- what FastAPI gave to the route
@@ -138,7 +136,7 @@ async def _draw(  # noqa: PLR0913 -- what FastAPI gave to the route
     pictures: Pictures,
 ) -> Response:
     body = wire.parse_body(given)
-    slug = wire.slug_of(body.model, service.registry.served(), is_edit=bool(sent))
+    slug = wire.slug_of(body.model, service.served_kinds(), is_edit=bool(sent))
     try:
         created = await run_in_threadpool(service.submit, key_id, slug, wire.read_input(body, sent))
     except InvalidInput as exc:
@@ -155,7 +153,7 @@ async def _draw(  # noqa: PLR0913 -- what FastAPI gave to the route
     files = None
     if body.response_format != "url":
         files = await run_in_threadpool(
-            lambda: [service.storage.get(output.key) for output in ended.outputs]
+            lambda: [service.read_output(output) for output in ended.outputs]
         )
     shown = wire.images_body(ended, pictures, files, with_urls=body.response_format != "b64_json")
     return JSONResponse(shown)

@@ -15,6 +15,7 @@ from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.prediction import Output, Prediction
 from app.predictions.problems import problems_of
 
+REQUESTS = re.compile(r"[A-Z]+ /v1/images(/|$)")  # those whose errors are in OpenAI's form
 RELEASED = datetime(2026, 1, 15, tzinfo=UTC)
 AUTO = (1024, 1024)  # px, where nothing says how large
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")

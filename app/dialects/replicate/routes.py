@@ -12,11 +12,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from app.api.auth import KeyId
-from app.api.connection import read_json
-from app.api.errors import Answer, Unauthorized
+from app.api.errors import ErrorResponse, Unauthorized
 from app.api.forms import FIELD_MAX_BYTES, read_form
-from app.dialects.dependencies import PicturesOf, ServiceOf, UploadsOf, shower, wait_for_end
-from app.dialects.eachlabs import errors
+from app.api.state import state_of
+from app.dialects.dependencies import (
+    JsonBody,
+    PicturesOf,
+    ServiceOf,
+    UploadsOf,
+    shower,
+    wait_for_end,
+)
+from app.dialects.errors import describe_error
+from app.dialects.http import HttpDialect
 from app.dialects.pictures import Pictures
 from app.dialects.replicate import wire
 from app.dialects.replicate.input import in_their_names, read_input
@@ -25,14 +33,9 @@ from app.predictions.clock import of_ms, to_ms
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
-from app.storage.links import Links
 from app.uploads import LARGEST_BYTES, Upload, Uploads
 from app.webhooks.sign import PREFIX
 
-REQUESTS = re.compile(
-    r"[A-Z]+ /v1/(predictions|models/[^/]+/(?!schemas/)[^/]+)(/|$)"
-    r"|[A-Z]+ /v1/files$|GET /v1/files/|[A-Z]+ /v1/webhooks/default/secret$"
-)
 WAIT_MAX_S = 60
 EPOCH = datetime.fromtimestamp(0, UTC)
 _WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*\"?(\d{1,6}))?(?=$|[\",;\s])", re.IGNORECASE)
@@ -40,8 +43,8 @@ _CURSOR = re.compile(r"(\d{1,15})-(\d{1,9})")
 router = APIRouter(include_in_schema=False)  # Replicate documents its API
 
 
-async def _body(request: Request) -> wire.CreateBody:
-    return wire.parse_create(await read_json(request, request.app.state.body_max_bytes))
+async def _body(body: JsonBody) -> wire.CreateBody:
+    return wire.parse_create(body)
 
 
 CreateBody = Annotated[wire.CreateBody, Depends(_body)]
@@ -79,15 +82,7 @@ def predictions(
 ) -> Response:
     """List this key's predictions, newest first, in Replicate's form."""
     until, offset = _position(cursor)
-    page = service.store.history(
-        key_id,
-        since=EPOCH,
-        until=until,
-        matches=lambda _: True,
-        offset=offset,
-        limit=wire.PAGE,
-    )
-
+    page = service.history(key_id, since=EPOCH, until=until, offset=offset, limit=wire.PAGE)
     results = [
         # URLs in sync mode too: a page must not carry a hundred pictures
         wire.prediction_body(p, pictures, lambda output, p=p: pictures.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
@@ -107,13 +102,15 @@ async def get(
 
 
 @router.post("/v1/predictions/{prediction_id}/cancel", response_model=None)
-def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, pictures: PicturesOf) -> Response:
+async def cancel(
+    prediction_id: str, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
+) -> Response:
     """Cancel a prediction; one that has ended is shown as it is."""
     try:
-        prediction = service.cancel(key_id, prediction_id)
+        prediction = await run_in_threadpool(service.cancel, key_id, prediction_id)
     except AlreadyFinal:
-        prediction = service.store.get(prediction_id)
-    return _shown(prediction, service, pictures)
+        prediction = await service.get(key_id, prediction_id)
+    return await run_in_threadpool(_shown, prediction, service, pictures)
 
 
 @router.get("/v1/models/{owner}/{name}", response_model=None)
@@ -144,7 +141,7 @@ async def create_file(
     request: Request, key_id: KeyId, service: ServiceOf, uploads: UploadsOf, pictures: PicturesOf
 ) -> Response:
     """Keep a file that predictions can name; it counts as a create against the key's creates a minute."""
-    await run_in_threadpool(service.admission.count, key_id)
+    await run_in_threadpool(service.count_create, key_id)
     async with read_form(request, LARGEST_BYTES + FIELD_MAX_BYTES) as form:
         content, metadata = form.get("content"), form.get("metadata")
         if not isinstance(content, UploadFile):
@@ -180,13 +177,13 @@ def webhook_secret(request: Request, key_id: KeyId) -> Response:
     return JSONResponse({"key": _secret(request, key_id)})
 
 
-def answer(exc: Exception) -> Answer:
-    """Word an error as Replicate does; the numbers are the hosted API's but for wrong input."""
-    told = errors.answer(exc)
-    status = 422 if isinstance(exc, InvalidInput) else told.status
+def render_error(exc: Exception) -> ErrorResponse:
+    """Render an error in Replicate's form; only invalid input has another status than elsewhere."""
+    description = describe_error(exc)
+    status = 422 if isinstance(exc, InvalidInput) else description.status
     body: dict[str, Any] = {
-        "title": "Input validation failed" if status == 422 else told.body["error"],  # noqa: PLR2004
-        "detail": told.body["details"] or told.body["error"],
+        "title": "Input validation failed" if status == 422 else description.error,  # noqa: PLR2004
+        "detail": description.details or description.error,
         "status": status,
     }
     if isinstance(exc, Unauthorized):
@@ -197,7 +194,10 @@ def answer(exc: Exception) -> Answer:
         body["invalid_fields"] = [
             {"field": p.field, "description": p.message} for p in exc.problems
         ]
-    return Answer(status=status, body=body, headers=told.headers)
+    return ErrorResponse(status=status, body=body, headers=description.headers)
+
+
+HTTP = HttpDialect(routers=(router,), render_error=render_error)
 
 
 async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
@@ -214,7 +214,7 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
         # Replicate's clients make files of https: and data: alone, and a laptop has no certificate
         given["sync_mode"] = True
     webhook = wire.webhook_of(body, pictures.base, _secret(request, key_id))
-    with service.wait_limiter.slot(key_id) if timeout else nullcontext():
+    with service.wait_slot(key_id) if timeout else nullcontext():
         try:
             created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
         except InvalidInput as exc:
@@ -248,7 +248,7 @@ def _keep(key_id: str, content: UploadFile, metadata: dict[str, Any], uploads: U
 
 def _secret(request: Request, key_id: str) -> str:
     """Give the key's secret, in the form that Replicate's and Standard Webhooks' libraries take."""
-    links: Links = request.app.state.links
+    links = state_of(request.app).links
     return PREFIX + base64.b64encode(links.secret_for(f"webhooks of {key_id}")).decode()
 
 

@@ -4,6 +4,7 @@ The bodies are those that the client `replicate` reads; what goes into a predict
 """
 
 import json
+import re
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -20,6 +21,10 @@ from app.predictions.problems import problems_of
 from app.uploads import Upload
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
+REQUESTS = re.compile(
+    r"[A-Z]+ /v1/(predictions|models/[^/]+/(?!schemas/)[^/]+)(/|$)"
+    r"|[A-Z]+ /v1/files$|GET /v1/files/|[A-Z]+ /v1/webhooks/default/secret$"
+)
 OWNER = "black-forest-labs"
 _DISTILLED = NAMES[CheckpointKind.DISTILLED]
 VERSION = "8e9c42d77b10a2a41af823ac4500f7545be6ebc4e745830fc3f3de10de200542"  # of flux-2-klein-4b

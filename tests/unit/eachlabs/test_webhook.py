@@ -4,7 +4,8 @@ import json
 from datetime import timedelta
 
 from app.dialects.eachlabs import bodies
-from app.dialects.eachlabs.webhook import attempts_of, body_of, delivery_body
+from app.dialects.eachlabs.webhook import attempts_of, delivery_body, webhook_body
+from app.dialects.pictures import Pictures
 from app.predictions.prediction import Cause, Failure, Output, Webhook
 from app.webhooks.delivery import DeliveryAttempt, first_delivery
 from tests.fakes import NOW, a_prediction
@@ -17,25 +18,36 @@ two = running.succeed("a", OUTPUTS, (), NOW)
 failed = running.fail("a", Failure(cause=Cause.ENGINE, message="it broke"), NOW)
 
 
+PICTURES = Pictures(
+    base="https://klein.test",
+    retention=timedelta(days=1),
+    link=lambda key, _: f"https://klein.test/{key}",
+)
+
+
 def show(output):
     return f"https://klein.test/{output.key}"
 
 
+def body_of(prediction):
+    return webhook_body(prediction, PICTURES, show)
+
+
 def test_the_body_of_a_success():
     """It is in the contract's words, with the output as GET shows it."""
-    assert json.loads(body_of(one, show)) == {
+    assert json.loads(body_of(one)) == {
         "exec_id": "p",
         "flow_id": None,
         "status": "succeeded",
         "output": "https://klein.test/p/0.png",
         "error": "",
     }
-    assert json.loads(body_of(two, show))["output"] == [show(output) for output in OUTPUTS]
+    assert json.loads(body_of(two))["output"] == [show(output) for output in OUTPUTS]
 
 
 def test_the_body_of_a_failure():
     """The reason stands in the output, as hosted has it."""
-    assert json.loads(body_of(failed, show)) == {
+    assert json.loads(body_of(failed)) == {
         "exec_id": "p",
         "flow_id": None,
         "status": "failed",
@@ -50,10 +62,10 @@ def test_the_history_of_a_delivery():
     delivery = fresh.tried(
         DeliveryAttempt(at=NOW, status_code=500, response="x", error="500")
     ).tried(DeliveryAttempt(at=NOW, status_code=204, response=""))
-    shown = delivery_body(delivery, body_of(one, show)) | {"attempts": attempts_of(delivery)}
+    shown = delivery_body(delivery, body_of(one)) | {"attempts": attempts_of(delivery)}
     bodies.WebhookWithAttempts.model_validate(shown)
 
-    assert shown["request"].encode() == body_of(one, show)
+    assert shown["request"].encode() == body_of(one)
     assert shown["created_at"] == "2026-01-02T03:04:06Z"
     assert [a["status"] for a in shown["attempts"]] == ["FAILED", "SUCCESS"]
     assert [a["status"] for a in attempts_of(fresh)] == ["PENDING"]

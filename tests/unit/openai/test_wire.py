@@ -9,7 +9,7 @@ import pytest
 
 from app.api.errors import BadBody
 from app.dialects.openai import wire
-from app.dialects.openai.routes import NoPicture, answer
+from app.dialects.openai.routes import NoPicture, render_error
 from app.dialects.pictures import Pictures
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
@@ -97,10 +97,10 @@ def test_form_fields_are_numbers():
 )
 def test_errors(exc, status, kind, code, param):
     """Errors are in OpenAI's form, and tell nothing of what nobody foresaw."""
-    told = answer(exc)
-    error = told.body["error"]
+    rendered = render_error(exc)
+    error = rendered.body["error"]
 
-    assert (told.status, error["type"], error["code"], error["param"]) == (
+    assert (rendered.status, error["type"], error["code"], error["param"]) == (
         status,
         kind,
         code,
@@ -121,8 +121,8 @@ def test_errors(exc, status, kind, code, param):
 def test_failures(cause, status, code):
     """A failed prediction is an error that the client does not answer by trying again."""
     running = a_prediction().claim("a", NOW)
-    told = answer(NoPicture(running.fail("a", Failure(cause=cause, message="why"), NOW)))
+    rendered = render_error(NoPicture(running.fail("a", Failure(cause=cause, message="why"), NOW)))
 
-    assert (told.status, told.body["error"]["message"]) == (status, "why")
-    assert told.body["error"]["code"] == code
-    assert told.headers == {"x-should-retry": "false"}
+    assert (rendered.status, rendered.body["error"]["message"]) == (status, "why")
+    assert rendered.body["error"]["code"] == code
+    assert rendered.headers == {"x-should-retry": "false"}

@@ -8,10 +8,10 @@ from typing import Any, get_args
 import pytest
 
 from app.dialects.pictures import Pictures
+from app.dialects.registry import webhook_body
 from app.dialects.replicate import wire
 from app.dialects.replicate.input import Megapixels, Ratio, read_input, show_input
-from app.dialects.replicate.routes import REQUESTS, answer
-from app.dialects.wires import webhook_body
+from app.dialects.replicate.routes import render_error
 from app.predictions.catalog import MODELS
 from app.predictions.errors import InvalidInput, Unavailable, UnknownModel, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output
@@ -166,10 +166,14 @@ def test_wrong_webhooks(webhook):
 )
 def test_errors(exc, status, title):
     """Errors have title, detail and status, and tell nothing of what nobody foresaw."""
-    told = answer(exc)
+    rendered = render_error(exc)
 
-    assert (told.status, told.body["status"], told.body["title"]) == (status, status, title)
-    assert "secret" not in str(told.body)
+    assert (rendered.status, rendered.body["status"], rendered.body["title"]) == (
+        status,
+        status,
+        title,
+    )
+    assert "secret" not in str(rendered.body)
 
 
 @pytest.mark.parametrize(
@@ -192,4 +196,4 @@ def test_errors(exc, status, title):
 )
 def test_whose_request(line, is_theirs):
     """Errors of Replicate's requests are told in its form, and no others."""
-    assert bool(REQUESTS.match(line)) is is_theirs
+    assert bool(wire.REQUESTS.match(line)) is is_theirs

@@ -1,0 +1,16 @@
+"""Collects the routers of the hosted API."""
+
+from app.dialects.eachlabs import events, model_routes, routes, upload_routes, webhook_routes
+from app.dialects.eachlabs.errors import render_error
+from app.dialects.http import HttpDialect
+
+HTTP = HttpDialect(
+    routers=(
+        routes.router,
+        model_routes.router,
+        events.router,
+        webhook_routes.router,
+        upload_routes.router,
+    ),
+    render_error=render_error,
+)
