@@ -9,8 +9,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 
+from app import uploads
 from app.api import health
 from app.api import metrics as api_metrics
 from app.settings import Settings
@@ -20,7 +21,11 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "k8s" / "overlays"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 VERSION = "1.37"
-FOREIGN: dict[str, Any] = {"ScaledObject": ScaledObject, "ServiceMonitor": ServiceMonitor}
+FOREIGN: dict[str, Any] = {
+    "PrometheusRule": PrometheusRule,
+    "ScaledObject": ScaledObject,
+    "ServiceMonitor": ServiceMonitor,
+}
 """Kinds of KEDA and of the Prometheus operator, as made from the schemas that these publish."""
 PARTS = ["api", "worker", "courier"]
 PUBLISH_SHARE = 0.5  # of the grace, on top of it, a worker may take to store what is drawn
@@ -63,7 +68,7 @@ def settings_of(documents: list[Any], part: str) -> Settings:
     return Settings.model_validate(told)
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda", "ingress"])
 def test_every_object_is_what_its_project_publishes(overlay: str) -> None:
     """Each object has all fields that its kind requires, and none that it does not have."""
     documents = rendered(overlay)
@@ -136,6 +141,7 @@ def test_probes_ask_what_is_served(part: str) -> None:
         served = {"/metrics", "/readyz"} if part == "worker" else {"/metrics"}
 
     assert "livenessProbe" in probes
+    assert part != "api" or probes["livenessProbe"]["path"] == "/livez"  # the path that docs name
     assert {p["path"] for p in probes.values()} <= served
     assert {p["port"] for p in probes.values()} <= set(ports)
     image = (ROOT / "Dockerfile").read_text()
@@ -198,8 +204,65 @@ def test_every_service_is_scraped() -> None:
         assert wanted <= service["metadata"]["labels"].items()
 
 
+def test_the_operator_s_alerts_are_those_of_prometheus() -> None:
+    """The PrometheusRule holds the groups of alerts.yml, which promtool tests."""
+    alerts = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+
+    assert named(rendered("gpu"), "PrometheusRule", "klein")["spec"] == alerts
+
+
+def test_scraped_targets_carry_the_labels_that_alerts_select() -> None:
+    """The operator sets `job` to klein, by a label of every Service, and `process` to the part."""
+    documents = rendered("gpu")
+    monitor = named(documents, "ServiceMonitor", "klein")["spec"]
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
+
+    assert 'up{job="klein"}' in alerts
+    assert "{{ $labels.process }}" in alerts
+    for service in (d for d in documents if d["kind"] == "Service"):
+        labels = service["metadata"]["labels"]
+        assert labels[monitor["jobLabel"]] == "klein"
+        assert labels["app.kubernetes.io/component"] == service["metadata"]["name"]
+    for endpoint in monitor["endpoints"]:
+        assert endpoint["relabelings"] == [
+            {
+                "sourceLabels": ["__meta_kubernetes_service_label_app_kubernetes_io_component"],
+                "targetLabel": "process",
+            }
+        ]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_pods_of_a_part_spread_over_nodes(part: str) -> None:
+    """Pods of one part prefer different nodes, and may share one where there are too few."""
+    template = pod(rendered("gpu"), part)
+    constraint = template["spec"]["topologySpreadConstraints"][0]
+    selector = constraint["labelSelector"]["matchLabels"]
+
+    assert constraint["topologyKey"] == "kubernetes.io/hostname"
+    assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert selector.items() <= template["metadata"]["labels"].items()
+    assert selector["app.kubernetes.io/component"] == part
+
+
+def test_the_ingress_lets_pass_what_the_api_takes() -> None:
+    """The ingress example reaches the api's port, takes its largest body and buffers no event stream."""
+    documents = rendered("ingress")
+    ingress = named(documents, "Ingress", "api")
+    annotations = ingress["metadata"]["annotations"]
+    backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    largest_mb = int(annotations["nginx.ingress.kubernetes.io/proxy-body-size"].removesuffix("m"))
+
+    assert largest_mb * 2**20 >= max(Settings().body_max_bytes, uploads.LARGEST_BYTES)
+    assert annotations["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
+    ports = named(documents, "Service", backend["name"])["spec"]["ports"]
+    assert backend["port"]["name"] in {p["name"] for p in ports}
+    host = ingress["spec"]["tls"][0]["hosts"][0]
+    assert settings_of(documents, "api").public_url == f"https://{host}"
+
+
 def test_the_scaler_names_what_there_is() -> None:
-    """KEDA scales the worker's deployment, by metrics that the api serves."""
+    """KEDA scales the worker's deployment, by metrics that the api serves, for every kind of checkpoint."""
     documents = rendered("keda")
     scaler = named(documents, "ScaledObject", "worker")["spec"]
     source = Path(api_metrics.__file__).read_text()
@@ -207,6 +270,7 @@ def test_the_scaler_names_what_there_is() -> None:
     worker = named(documents, "Deployment", scaler["scaleTargetRef"]["name"])
     assert "replicas" not in worker["spec"]
     assert scaler["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
+    assert "checkpoint=" not in scaler["triggers"][0]["metadata"]["query"]
     for metric in ("klein_queue_depth", "klein_predictions_running"):
         assert metric in scaler["triggers"][0]["metadata"]["query"]
         assert f'"{metric}"' in source
