@@ -17,8 +17,10 @@ from app.predictions.redis_keys import OPEN
 from app.predictions.store import Store
 from app.storage import Storage
 from app.storage.errors import StorageError
+from worker.engine_client.process import EngineDied
 from worker.engine_client.request import EngineRequest, Outcome
-from worker.engines import Cancelled, EngineError, OnPreview, Order, Result
+from worker.engines import Cancelled, OnPreview, Order, Result
+from worker.engines.errors import RequestFailed
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DEADLINE_S = 8.0
@@ -105,7 +107,7 @@ class ScriptedEngine:
                         asked.order, asked.on_step, asked.timeout_s, on_preview=asked.on_preview
                     )
                 )
-            except EngineError as exc:
+            except (Cancelled, RequestFailed, EngineDied) as exc:
                 outcomes.append(exc)
         return outcomes
 

@@ -48,6 +48,11 @@ class Cause(StrEnum):
     WORKER_LOST = "worker_lost"
     WITHHELD = "withheld"
 
+    @property
+    def is_caller_error(self) -> bool:
+        """Return whether the request itself must change before it can succeed."""
+        return self in {Cause.INPUT, Cause.WITHHELD}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -59,7 +64,7 @@ class Failure:
     @property
     def is_retryable(self) -> bool:
         """Say whether the same request may succeed when it is sent again."""
-        return self.cause not in {Cause.INPUT, Cause.WITHHELD}
+        return not self.cause.is_caller_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

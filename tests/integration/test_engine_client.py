@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.predictions.prediction import Cause
 from worker.engine_client.client import STOP_S, EngineClient
 from worker.engine_client.environment import engine_environment
 from worker.engine_client.process import EngineDied, EngineHung
@@ -20,14 +21,12 @@ from worker.engine_client.request import EngineRequest
 from worker.engine_client.silence import SilenceLimit
 from worker.engines import (
     Cancelled,
-    EngineFault,
     Order,
-    OutOfMemory,
     Picture,
     TimedOut,
-    UnusableLora,
     WeightsError,
 )
+from worker.engines.errors import RequestFailed
 from worker.engines.tuning import Compile, Quantization, Tuning
 
 pytestmark = pytest.mark.timeout(60)
@@ -127,7 +126,7 @@ def test_a_batch_crosses_the_border(child):
     assert np.array_equal(
         blue.pictures[0], child.generate(order("a blue tree"), carry_on).pictures[0]
     )
-    assert isinstance(fault, EngineFault)
+    assert (type(fault), fault.cause, str(fault)) == (RequestFailed, Cause.ENGINE, "a fault")
     assert [(k, n) for k, n in heard[0].steps[-3:]] == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -220,18 +219,19 @@ def test_error_in_on_step_leaves_the_child_usable(child):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "error", "message"),
+    ("prompt", "cause", "message"),
     [
-        ("out of memory", OutOfMemory, "too little memory"),
-        ("unusable lora", UnusableLora, "LoRA x"),
-        ("fault", EngineFault, "a fault"),
+        ("out of memory", Cause.OUT_OF_MEMORY, "too little memory"),
+        ("unusable lora", Cause.INPUT, "LoRA x"),
+        ("fault", Cause.ENGINE, "a fault"),
     ],
 )
-def test_failed_order_leaves_the_child_usable(child, prompt, error, message):
-    """A failure of one order has its own error, and the next order draws."""
-    with pytest.raises(error, match=message):
+def test_failed_order_leaves_the_child_usable(child, prompt, cause, message):
+    """A failed request has the cause that the engine raised, and the engine serves the next one."""
+    with pytest.raises(RequestFailed, match=message) as failed:
         child.generate(order(prompt), carry_on)
 
+    assert failed.value.cause is cause
     assert child.generate(order(), carry_on).pictures
 
 
@@ -516,7 +516,7 @@ def test_real_engine_draws_behind_the_border(tiny_weights):
         )
         with pytest.raises(Cancelled):
             child.generate(order(steps=50, width=256, height=256), lambda k, n: False)
-        with pytest.raises(EngineFault, match="reference image"):
+        with pytest.raises(RequestFailed, match="reference image"):
             child.generate(order(references=(b"not an image",)), carry_on)
         second = child.generate(order(seeds=(1, 2)), carry_on)
 

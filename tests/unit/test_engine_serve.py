@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.predictions.prediction import Cause
 from tests import fake_child
 from worker.engine_process import protocol
 from worker.engine_process.main import Inbox, serve
@@ -128,7 +129,7 @@ def ends():
         protocol.Step(id="1", k=1, n=4),
         protocol.Preview(id="1", width=1, height=2, pixels=b"\0\1\2\3\4\xff"),
         protocol.Done(id="1", sizes=((64, 96), (1, 1)), notes=("a",), generate_s=0.25),
-        protocol.Failed(id="1", kind=protocol.FailureKind.OUT_OF_MEMORY, message="no"),
+        protocol.Failed(id="1", cause=Cause.OUT_OF_MEMORY, message="no"),
         protocol.Stopped(id="1"),
     ],
 )
@@ -193,21 +194,19 @@ def test_pictures_lie_one_after_the_other(ends):
     [
         (
             OutOfMemory(),
-            protocol.Failed(
-                id="1", kind=protocol.FailureKind.OUT_OF_MEMORY, message=str(OutOfMemory())
-            ),
+            protocol.Failed(id="1", cause=Cause.OUT_OF_MEMORY, message=str(OutOfMemory())),
         ),
         (
             UnusableLora("no"),
-            protocol.Failed(id="1", kind=protocol.FailureKind.INPUT, message="no"),
+            protocol.Failed(id="1", cause=Cause.INPUT, message="no"),
         ),
         (
             EngineFault("flat"),
-            protocol.Failed(id="1", kind=protocol.FailureKind.FAULT, message="flat"),
+            protocol.Failed(id="1", cause=Cause.ENGINE, message="flat"),
         ),
         (
             KeyError("x"),
-            protocol.Failed(id="1", kind=protocol.FailureKind.FAULT, message="KeyError: 'x'"),
+            protocol.Failed(id="1", cause=Cause.ENGINE, message="KeyError: 'x'"),
         ),
         (Cancelled(), protocol.Stopped(id="1")),
     ],

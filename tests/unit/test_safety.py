@@ -91,7 +91,7 @@ def test_the_threshold_decides(tmp_path, score, found):
 
 def test_an_unsafe_picture_is_withheld(checker):
     """Nothing of an order leaves the engine when one of its pictures is unsafe."""
-    with pytest.raises(Withheld, match="withholds the picture"):
+    with pytest.raises(Withheld, match="withholds the image"):
         CheckedEngine(Painter("red"), checker).generate(an_order(), lambda *_: None)
 
 

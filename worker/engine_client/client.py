@@ -16,7 +16,6 @@ from worker.engine_process.protocol import (
     Cancel,
     Done,
     Failed,
-    FailureKind,
     Generate,
     Loading,
     Message,
@@ -29,26 +28,16 @@ from worker.engine_process.protocol import (
 from worker.engines import (
     Cancelled,
     Checkpoint,
-    EngineError,
-    EngineFault,
     OnPreview,
     Order,
-    OutOfMemory,
     Result,
     TimedOut,
     Tuning,
-    UnusableLora,
     WeightsError,
-    Withheld,
 )
+from worker.engines.errors import RequestFailed
 
 STOP_S = 2.0  # how long an order that ran too long may take to stop, before its process is killed
-_FAILURES: dict[FailureKind, type[EngineError]] = {
-    FailureKind.OUT_OF_MEMORY: OutOfMemory,
-    FailureKind.INPUT: UnusableLora,
-    FailureKind.WITHHELD: Withheld,
-    FailureKind.FAULT: EngineFault,
-}
 
 
 class EngineClient:
@@ -146,10 +135,10 @@ class EngineClient:
     ) -> Result:
         """Have the order drawn; `on_step(k, n)` hears each step and returns False to cancel.
 
-        The pictures are read-only views of memory shared with the client. Raises `Cancelled`,
-        `EngineFault`, `UnusableLora`, `Withheld` and `OutOfMemory`, after which the child is usable; `EngineDied` when it died,
-        `EngineHung` when it was silent for longer than its pace allows and was killed; `TimedOut` after
-        `timeout_s` seconds, when it lives on if it obeyed.
+        The images are read-only views of memory shared with the engine process. Raises `Cancelled` and
+        `RequestFailed` with its cause, after which the engine process serves the next request; `EngineDied` when
+        the process ended, `EngineHung` when it was silent for longer than the silence limit and was killed. After
+        `timeout_s` seconds it raises `TimedOut` and kills the process only if it does not stop.
         """
         asked = EngineRequest(
             order=order, on_step=on_step, on_preview=on_preview, timeout_s=timeout_s
@@ -229,8 +218,10 @@ class EngineClient:
                 self._pace.learn(asked.order, result, asked.steps_at, asked.at_once)
                 self.drawn += 1
                 asked.end(result)
-            elif isinstance(message, Stopped | Failed):
-                asked.end(_end_of(message))
+            elif isinstance(message, Failed):
+                asked.end(RequestFailed(message.message, message.cause))
+            elif isinstance(message, Stopped):
+                asked.end(Cancelled())
 
     def _expect(self, step: Step, steps_at: list[float]) -> None:
         if len(steps_at) > 1:
@@ -256,9 +247,3 @@ class EngineClient:
         else:
             first.be_late(STOP_S)
         return None, None
-
-
-def _end_of(message: Stopped | Failed) -> EngineError:
-    if isinstance(message, Stopped):
-        return Cancelled()
-    return _FAILURES[message.kind](message.message)

@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from worker.engine_client.process import EngineDied
 from worker.engines import Cancelled, OnPreview, Order, Result, TimedOut
-from worker.engines.errors import EngineError
+from worker.engines.errors import RequestFailed
 
-Outcome = Result | EngineError
+Outcome = Result | Cancelled | RequestFailed | EngineDied
 
 
 @dataclass(slots=True, kw_only=True)

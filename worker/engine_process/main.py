@@ -22,13 +22,13 @@ from typing import NoReturn
 
 import numpy as np
 
+from app.predictions.prediction import Cause
 from worker.engine_process.protocol import (
     Broken,
     Cancel,
     Done,
     EngineConnection,
     Failed,
-    FailureKind,
     Generate,
     Loading,
     Preview,
@@ -41,24 +41,17 @@ from worker.engines import (
     DeviceLost,
     Engine,
     OnPreview,
-    OutOfMemory,
     Picture,
     Result,
     Say,
     Tuning,
     open_engine,
 )
-from worker.engines.errors import EngineError, UnusableLora, Withheld
+from worker.engines.errors import EngineError, RequestFailed
 
 EXIT_BROKEN = 78
 EXIT_DEVICE_LOST = 86
 _PR_SET_PDEATHSIG = 1
-_KINDS: dict[type[EngineError], FailureKind] = {
-    OutOfMemory: FailureKind.OUT_OF_MEMORY,
-    UnusableLora: FailureKind.INPUT,
-    Withheld: FailureKind.WITHHELD,
-}
-
 
 OpenEngine = Callable[[Path, Path | None, Tuning, Say], Engine]
 
@@ -212,16 +205,21 @@ def _draw_alone(
         result = engine.generate(asked.order, on_step, _preview_sender(connection, asked))
     except Cancelled:
         connection.send(Stopped(id=asked.id))
-    except (OutOfMemory, UnusableLora, Withheld) as exc:
-        connection.send(Failed(id=asked.id, kind=_KINDS[type(exc)], message=str(exc)))
     except DeviceLost:
         _leave()
     except Exception as exc:  # noqa: BLE001  # around a job: recorded, and the engine lives on
-        traceback.print_exc()
-        message = str(exc) if isinstance(exc, EngineError) else f"{type(exc).__name__}: {exc}"
-        connection.send(Failed(id=asked.id, kind=FailureKind.FAULT, message=message))
+        _send_failure(connection, asked.id, exc)
     else:
         _send_result(connection, asked.id, result)
+
+
+def _send_failure(connection: EngineConnection, order_id: str, error: Exception) -> None:
+    cause, message = Cause.ENGINE, f"{type(error).__name__}: {error}"
+    if isinstance(error, RequestFailed):
+        cause, message = error.cause, str(error)
+    if cause is Cause.ENGINE:
+        traceback.print_exc()
+    connection.send(Failed(id=order_id, cause=cause, message=message))
 
 
 def _leave() -> NoReturn:

@@ -13,25 +13,16 @@ import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.prediction import Cause
 from worker.engines import Checkpoint, Lora, Order, Picture, Result
 
 _HEAD = struct.Struct("!II")
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-
-
-class FailureKind(StrEnum):
-    """Why an order failed while the engine lives on."""
-
-    OUT_OF_MEMORY = "out_of_memory"
-    INPUT = "input"
-    WITHHELD = "withheld"
-    FAULT = "fault"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +105,7 @@ class Failed:
     """Engine to worker: this order failed; the next one may come."""
 
     id: str
-    kind: FailureKind
+    cause: Cause
     message: str
 
 
@@ -225,7 +216,7 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
         fields["sizes"] = tuple((width, height) for width, height in fields["sizes"])
         fields["notes"] = tuple(fields["notes"])
     elif kind is Failed:
-        fields["kind"] = FailureKind(fields["kind"])
+        fields["cause"] = Cause(fields["cause"])
     message: Message = kind(**fields)
     return message
 

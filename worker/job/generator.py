@@ -17,16 +17,8 @@ from app.storage.errors import FileMissing, StorageError
 from worker.engine_client.client import EngineClient
 from worker.engine_client.process import EngineDied, EngineGone
 from worker.engine_client.request import EngineRequest, Outcome
-from worker.engines import (
-    Cancelled,
-    EngineError,
-    EngineFault,
-    OutOfMemory,
-    Result,
-    TimedOut,
-    UnusableLora,
-    Withheld,
-)
+from worker.engines import Cancelled, Result
+from worker.engines.errors import RequestFailed
 from worker.job.attempt import Attempt
 from worker.job.encode import Format, encode
 from worker.job.leases import Leases
@@ -151,7 +143,7 @@ class Generator:
         try:
             asked = [self._asked(attempt) for attempt in batch]
         except StorageError as exc:
-            self._settle(batch[0], exc)  # only what is drawn alone has references
+            self._fail(batch[0], read_failure(exc))  # only what is drawn alone has references
             return
         BATCH_SIZE.observe(len(batch))
         outcomes = self._client.draw(asked)
@@ -176,7 +168,7 @@ class Generator:
             timeout_s=prediction.timeouts.run.total_seconds() if prediction.timeouts else None,
         )
 
-    def _settle(self, attempt: Attempt, outcome: Outcome | StorageError) -> bool:
+    def _settle(self, attempt: Attempt, outcome: Outcome) -> bool:
         """End the attempt as it went, and tell whether the publisher has taken over."""
         prediction, owner = attempt.prediction, attempt.owner
         match outcome:
@@ -191,11 +183,10 @@ class Generator:
                 self._release(prediction.id, owner)
             case EngineDied():
                 self._retry(attempt, str(outcome))
-            case TimedOut() if attempt.is_batched:  # the next attempt is drawn alone
-                self._retry(attempt, str(outcome))
-            case _:
-                failure = failure_of(outcome)
-                self._end_attempt(prediction.id, lambda p, now: p.fail(owner, failure, now))
+            case RequestFailed(cause=Cause.TIMEOUT) if attempt.is_batched:
+                self._retry(attempt, str(outcome))  # the next attempt runs alone
+            case RequestFailed():
+                self._fail(attempt, outcome.failure)
         return False
 
     def _advance(self, attempt: Attempt, step: int, steps: int) -> bool:
@@ -223,6 +214,9 @@ class Generator:
     def _retry(self, attempt: Attempt, reason: str) -> None:
         self._end_attempt(attempt.prediction.id, lambda p, now: p.retry(attempt.owner, reason, now))
 
+    def _fail(self, attempt: Attempt, failure: Failure) -> None:
+        self._end_attempt(attempt.prediction.id, lambda p, now: p.fail(attempt.owner, failure, now))
+
     def _release(self, prediction_id: str, owner: str) -> None:
         self._end_attempt(prediction_id, lambda p, now: p.release(owner, now))
 
@@ -235,22 +229,8 @@ class Generator:
             log.info("attempt_ended", prediction=prediction_id, status=ended.status)
 
 
-_CAUSES = (
-    (StorageError, Cause.STORAGE),
-    (UnusableLora, Cause.INPUT),
-    (Withheld, Cause.WITHHELD),
-    (TimedOut, Cause.TIMEOUT),
-    (EngineFault, Cause.ENGINE),
-)
-
-
-def failure_of(error: StorageError | EngineError) -> Failure:
-    """Say to the caller why an attempt failed."""
-    match error:
-        case FileMissing():
-            return Failure(cause=Cause.INPUT, message="an input image has expired; send it again")
-        case OutOfMemory():
-            message = "the device has not enough memory for this; ask for fewer or smaller images"
-            return Failure(cause=Cause.OUT_OF_MEMORY, message=message)
-    cause = next(cause for kind, cause in _CAUSES if isinstance(error, kind))
-    return Failure(cause=cause, message=str(error))
+def read_failure(error: StorageError) -> Failure:
+    """Return the failure of a prediction whose reference images cannot be read."""
+    if isinstance(error, FileMissing):
+        return Failure(cause=Cause.INPUT, message="an input image has expired; send it again")
+    return Failure(cause=Cause.STORAGE, message=str(error))

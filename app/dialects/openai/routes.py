@@ -42,7 +42,7 @@ class NoPicture(KleinError):
     def __init__(self, prediction: Prediction) -> None:
         failure = prediction.failure
         super().__init__(failure.message if failure else "the prediction was cancelled")
-        is_theirs = failure is None or failure.cause in {Cause.INPUT, Cause.WITHHELD}
+        is_theirs = failure is None or failure.cause.is_caller_error
         self.status = 400 if is_theirs else 500
         self.code = _CAUSES.get(failure.cause, failure.cause) if failure else "cancelled"
 

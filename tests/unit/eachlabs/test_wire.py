@@ -123,6 +123,7 @@ def test_a_failure():
         (Cause.ENGINE, "PROVIDER_FAILED", "PROVIDER", True),
         (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", True),
         (Cause.TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", True),
+        (Cause.QUEUE_TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", True),
         (Cause.WITHHELD, "PROVIDER_REJECTED", "PROVIDER", False),
         (Cause.STORAGE, "PROVIDER_SERVER_ERROR", "INTERNAL", True),
         (Cause.WORKER_LOST, "PROVIDER_SERVER_ERROR", "PROVIDER", True),
@@ -138,6 +139,14 @@ def test_each_cause_has_its_words(cause, code, category, retryable):
     assert envelope["retryable"] is retryable
     assert classification_of(prediction)
     assert classification_of(queued) == ""
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_every_cause_is_shown(cause):
+    """No cause of a failure is missing from the table."""
+    envelope = show(running.fail("a", Failure(cause=cause, message="why"), ENDED))["output"]
+
+    assert all((envelope["error_code"], envelope["error_step"], envelope["classification"]))
 
 
 def test_a_cancelled_prediction():

@@ -1,0 +1,32 @@
+"""The errors of an engine and the failure that a prediction records for each."""
+
+import pytest
+
+from app.predictions.prediction import Cause, Failure
+from worker.engines.errors import (
+    EngineFault,
+    InvalidOutput,
+    OutOfMemory,
+    RequestFailed,
+    TimedOut,
+    UnusableLora,
+    Withheld,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "message"),
+    [
+        (EngineFault("a black image"), Cause.ENGINE, "a black image"),
+        (InvalidOutput(), Cause.ENGINE, "not an image"),
+        (UnusableLora("LoRA a.safetensors: no"), Cause.INPUT, "a.safetensors"),
+        (Withheld(), Cause.WITHHELD, "change the prompt"),
+        (OutOfMemory(), Cause.OUT_OF_MEMORY, "fewer or smaller"),
+        (TimedOut(), Cause.TIMEOUT, "fewer steps"),
+        (RequestFailed("no", Cause.STORAGE), Cause.STORAGE, "no"),
+    ],
+)
+def test_each_error_has_a_cause_and_a_message(error, cause, message):
+    """An error becomes the failure of its prediction; without a message it uses its docstring."""
+    assert error.failure == Failure(cause=cause, message=str(error))
+    assert message in error.failure.message
