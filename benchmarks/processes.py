@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.processes import Process, started
+
 KEY = "bench-key"
 
 
@@ -21,15 +23,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(arguments: list[str], **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(arguments: list[str], **environ: str) -> Iterator[Process]:
     """Run a Python process while the body runs; its log goes to a file beside."""
-    with tempfile.TemporaryFile() as log:
-        running = subprocess.Popen(  # noqa: S603 -- our own modules
+    with (
+        tempfile.TemporaryFile() as log,
+        started(
             [sys.executable, *arguments],
             env=os.environ | environ,
             stdout=log,
             stderr=subprocess.STDOUT,
-        )
+        ) as running,
+    ):
         try:
             yield running
         except BaseException:
@@ -41,7 +45,7 @@ def process(arguments: list[str], **environ: str) -> Iterator[subprocess.Popen[b
             running.wait(60)
 
 
-def wait_for_port(port: int, running: subprocess.Popen[bytes]) -> None:
+def wait_for_port(port: int, running: Process) -> None:
     """Wait until a process listens."""
     for _ in range(1200):
         if running.poll() is not None:
@@ -62,7 +66,7 @@ def rss_mb(pid: int) -> float:
 
 
 @contextmanager
-def listening(command: str, **environ: str) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
+def listening(command: str, **environ: str) -> Iterator[tuple[int, Process]]:
     """Run `klein up` or `klein api` with data of its own; give its port, which answers, and its process."""
     port = free_port()
     with (
@@ -73,7 +77,7 @@ def listening(command: str, **environ: str) -> "Iterator[tuple[int, subprocess.P
             KLEIN_PORT=str(port),
             KLEIN_API_KEYS=KEY,
             **environ,
-        ) as started,
+        ) as running,
     ):
-        wait_for_port(port, started)
-        yield port, started
+        wait_for_port(port, running)
+        yield port, running

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import math
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from benchmarks.processes import KEY, free_port, process, wait_for_port
 from benchmarks.report import write_section
 from benchmarks.serving import PROMPT, SLUG
 from tests.redis_server import running_redis
+from tests.support.processes import Process
 
 REPORT = Path("docs/performance.md")
 WORKERS = (1, 2, 4, 8)
@@ -83,7 +83,7 @@ class System:
         """Tell the processor time that each part has used, its children included."""
         return {name: sum(map(_cpu_s, pids)) for name, pids in self._parts.items()}
 
-    def _run(self, arguments: list[str]) -> "subprocess.Popen[bytes]":
+    def _run(self, arguments: list[str]) -> Process:
         return self._stack.enter_context(process(arguments, **self._environ))
 
 

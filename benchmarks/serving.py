@@ -26,6 +26,7 @@ from benchmarks.bare_pipeline import SIDE
 from benchmarks.client import Connection
 from benchmarks.processes import KEY, free_port, listening, process, rss_mb, wait_for_port
 from tests.redis_server import running_redis
+from tests.support import processes
 from worker.engine_client.environment import engine_environment
 
 SLUG = "flux-2-klein-4b-text-to-image"
@@ -47,7 +48,7 @@ def quantile(values: list[float], q: float) -> float:
 @contextmanager
 def bare_loop(weights: str, side: int = SIDE) -> Iterator[Callable[[list[str]], float]]:
     """Load the engine in a process of its own; calling draws the prompts and gives the seconds."""
-    with subprocess.Popen(  # noqa: S603 -- our own module
+    with processes.started(
         [sys.executable, "-m", "benchmarks.bare_pipeline", weights, str(side)],
         env=engine_environment(os.environ),  # the same thread settings as the engine child has
         stdin=subprocess.PIPE,
@@ -68,6 +69,7 @@ def bare_loop(weights: str, side: int = SIDE) -> Iterator[Callable[[list[str]], 
             yield draw
         finally:
             orders.close()
+            running.wait(60)
 
 
 async def predict_once(connection: Connection) -> float:
@@ -119,7 +121,7 @@ def measure_start(weights: str) -> list[str]:
             "engine_loads": "worker",
             "engine_ready": "its engine, imported, loaded and warm,",
         }
-        with subprocess.Popen(
+        with processes.started(
             [sys.executable, "-m", "app.cli", "up"],
             env=os.environ
             | {

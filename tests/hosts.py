@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.chaos.system import ROOT, Part
+from tests.support import processes
 
 NEEDS = "several hosts need network namespaces: root, CAP_NET_ADMIN and iproute2's `ip`"
 
@@ -19,7 +19,7 @@ class NoNamespaces(Exception):
 
 
 def ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
+    done = processes.run(["ip", *arguments])
     if done.returncode:
         raise NoNamespaces(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
 

@@ -8,7 +8,6 @@ import asyncio
 import ipaddress
 import json
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from dnslib import AAAA, CNAME, QTYPE, RR, A
 from dnslib.server import DNSServer
 
 from app.safe_http import SafeHttp, Unreachable
+from tests.support import processes
 
 PUBLIC = "93.184.215.14"
 PRIVATE = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "100.100.100.200")
@@ -103,17 +103,17 @@ def ask_naively(host: str) -> str:
 
 def main() -> None:
     """Set the world up, and play."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    processes.run(["ip", "link", "set", "lo", "up"], check=True)
     for address in (PUBLIC, *INSIDE):
         if address not in {"127.0.0.1", "::1"}:
             length, late = ("128", ["nodad"]) if ":" in address else ("32", [])
             command = ["ip", "address", "add", f"{address}/{length}", "dev", "lo", *late]
-            subprocess.run(command, check=True)
+            processes.run(command, check=True)
     with tempfile.NamedTemporaryFile("w") as resolv:
         resolv.write("nameserver 127.0.0.1\noptions timeout:5 attempts:1\n")
         resolv.flush()
         place = str(Path("/etc/resolv.conf").resolve())
-        subprocess.run(["mount", "--bind", resolv.name, place], check=True)
+        processes.run(["mount", "--bind", resolv.name, place], check=True)
         zone, hosts = Zone(), {address: Host(address) for address in (PUBLIC, *INSIDE)}
         DNSServer(zone, address="127.0.0.1", port=53, logger=Quiet()).start_thread()
         sys.stdout.write(json.dumps(play(zone, hosts)))

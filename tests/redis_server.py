@@ -9,6 +9,7 @@ from pathlib import Path
 import redis
 
 from app.embedded import server_command
+from tests.support import processes
 
 
 class RedisServer:
@@ -18,10 +19,10 @@ class RedisServer:
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
         self._command = server_command(self.socket)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: processes.Process | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        self._process = processes.start(self._command, stdout=subprocess.DEVNULL)
         while True:
             try:
                 with redis.Redis.from_url(self.url, retry=None) as connection:
@@ -33,8 +34,7 @@ class RedisServer:
 
     def kill(self) -> None:
         assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        processes.end(self._process)
 
     def connect(self) -> "redis.Redis":
         return redis.Redis.from_url(self.url)
@@ -45,8 +45,8 @@ def running_redis() -> Iterator[RedisServer]:
     # a short path: a socket's may not be longer than 107 bytes
     with tempfile.TemporaryDirectory(prefix="klein-") as folder:
         server = RedisServer(Path(folder))
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sysconfig
 import tempfile
 import threading
@@ -15,6 +14,8 @@ from pathlib import Path
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
+
+from tests.support import processes
 
 USER, SECRET = "klein", "s3-secret-of-the-tests"
 _PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
@@ -56,7 +57,7 @@ class S3Server:
                 for name, port in ports.items()
             ),
         ]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: processes.Process | None = None
 
     @property
     def is_running(self) -> bool:
@@ -65,7 +66,7 @@ class S3Server:
     def start(self) -> None:
         """Start it, and wait until it takes a file."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = processes.start(
                 self._command, env=os.environ | self.environ, stdout=log, stderr=log
             )
         while not self._answers():  # the test's own time limit ends this
@@ -74,8 +75,7 @@ class S3Server:
     def kill(self) -> None:
         """End it as a crash does."""
         assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        processes.end(self._process)
 
     def pause(self) -> None:
         """Let it take connections and answer nothing."""
@@ -108,8 +108,8 @@ class S3Server:
 def running_s3(volumes: int = 8, volume_mb: int = 64) -> Iterator[S3Server]:
     with tempfile.TemporaryDirectory(prefix="klein-s3-", ignore_cleanup_errors=True) as folder:
         server = S3Server(Path(folder), volumes, volume_mb)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()

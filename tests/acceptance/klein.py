@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import httpx
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
@@ -19,6 +20,7 @@ from fastapi import FastAPI
 from app.main import create_app
 from app.settings import Settings
 from tests.acceptance.asking import until
+from tests.support import processes
 
 STARTED_S = 60
 _TELLING = {
@@ -42,6 +44,7 @@ class Klein:
         self.other_key = "other-key"
         self.folder = folder
         self.log: list[str] = []
+        self._process: processes.Process | None = None
         self.environ = os.environ | {
             "KLEIN_PORT": str(port),
             "KLEIN_DATA": str(folder),
@@ -49,10 +52,16 @@ class Klein:
             **settings,
         }
 
+    @property
+    def process(self) -> processes.Process:
+        """The `klein up` that runs, or ran last."""
+        assert self._process is not None
+        return self._process
+
     def launch(self) -> None:
         """Start the processes, and do not wait for them."""
         self._ready = threading.Event()
-        self.process = subprocess.Popen(
+        self._process = processes.start(
             [sys.executable, "-m", "app.cli", "up"],
             env=self.environ,
             stdout=subprocess.PIPE,
@@ -61,6 +70,19 @@ class Klein:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop what still runs; whatever does not stop in time is killed."""
+        if self._process is None:
+            return
+        try:
+            if self._process.poll() is None:
+                self.stop()
+        finally:
+            processes.end(self._process)
 
     def start(self) -> None:
         self.launch()
@@ -107,14 +129,12 @@ class Klein:
 
 @contextmanager
 def running_klein(weights: Path, **settings: str) -> Iterator[Klein]:
-    with tempfile.TemporaryDirectory(prefix="klein-") as folder:
-        klein = Klein(Path(folder), KLEIN_WEIGHTS=str(weights), **settings)
-        try:
-            klein.start()
-            yield klein
-        finally:
-            if klein.process.poll() is None:
-                klein.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="klein-") as folder,
+        Klein(Path(folder), KLEIN_WEIGHTS=str(weights), **settings) as klein,
+    ):
+        klein.start()
+        yield klein
 
 
 @contextmanager

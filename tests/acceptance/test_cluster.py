@@ -20,6 +20,7 @@ import pytest
 
 from benchmarks.processes import free_port
 from tests.acceptance.asking import LONG, create, ended, fetch, is_ready, is_running, run, until
+from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 KUBECONFIG = "KLEIN_TEST_KUBECONFIG"
@@ -64,9 +65,7 @@ class Cluster:
         """Run kubectl in klein's namespace. Raises CalledProcessError."""
         command = [KUBECTL, "--kubeconfig", os.environ[KUBECONFIG], "-n", self._name, *arguments]
         text = None if given is None else json.dumps(given)
-        return subprocess.run(
-            command, check=True, text=True, input=text, stdout=subprocess.PIPE
-        ).stdout
+        return processes.run(command, check=True, input=text, stderr=None, timeout_s=600).stdout
 
     def up(self) -> None:
         """Do as docs/deploying.md says, with a Redis of the cluster's own."""
@@ -130,13 +129,11 @@ class Cluster:
 
         def keep_forwarding() -> None:
             while not is_over.wait(0.2):
-                running = subprocess.Popen(
+                with processes.started(
                     forward, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                )
-                while running.poll() is None and not is_over.wait(0.2):
-                    pass
-                running.kill()
-                running.wait()
+                ) as running:
+                    while running.poll() is None and not is_over.wait(0.2):
+                        pass
 
         keeper = threading.Thread(target=keep_forwarding)
         keeper.start()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.acceptance.asking import LONG, create, get, until
 from tests.acceptance.klein import Klein
+from tests.support import processes
 from worker.main import BUILT_IN
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -34,13 +35,10 @@ def command(klein: Klein, tmp_path: Path) -> Run:
             "KLEIN_API_KEY": klein.key,
             "KLEIN_DATA": str(klein.folder),
         }
-        return subprocess.run(
+        return processes.run(
             [sys.executable, "-m", "app.cli", *arguments],
             cwd=tmp_path,
             env=environ(**given | settings),
-            capture_output=True,
-            text=True,
-            check=False,
         )
 
     return run
@@ -90,28 +88,28 @@ def test_ctrl_c_cancels(klein: Klein, client: httpx.Client) -> None:
     """Who ends the command ends its prediction."""
     before = {e["id"] for e in client.get("/v1/executions").json()["executions"]}
     asked = ["predict", "a circle", "--size", "square_hd", "--steps", "50", "-n", "4"]
-    running = subprocess.Popen(
+    with processes.started(
         [sys.executable, "-m", "app.cli", *asked],
         env=environ(KLEIN_URL=klein.url, KLEIN_API_KEY=klein.key),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         # as in a terminal: where the tests run in the background, SIGINT is ignored and would stay so
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
-    newest = until(
-        lambda: next(
-            (
-                e["id"]
-                for e in client.get("/v1/executions").json()["executions"]
-                if e["id"] not in before
-            ),
-            None,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:
+        newest = until(
+            lambda: next(
+                (
+                    e["id"]
+                    for e in client.get("/v1/executions").json()["executions"]
+                    if e["id"] not in before
+                ),
+                None,
+            )
         )
-    )
-    until(lambda: get(client, newest)["status"] == "processing")
-    running.send_signal(signal.SIGINT)
+        until(lambda: get(client, newest)["status"] == "processing")
+        running.send_signal(signal.SIGINT)
 
-    assert running.wait(30) != 0
+        assert running.wait(30) != 0
     assert get(client, newest, wait=30)["status"] == "cancelled"
 
 

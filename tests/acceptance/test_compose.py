@@ -21,6 +21,7 @@ import pytest
 
 from benchmarks.processes import free_port
 from tests.acceptance.asking import LONG, create, ended, fetch, is_ready, is_running, run, until
+from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["redis", "api", "courier", "worker-cpu"]
@@ -36,9 +37,7 @@ pytestmark = pytest.mark.timeout(600)
 
 def said(*command: str, **environ: str) -> str:
     """Run a command and give what it says. Raises CalledProcessError."""
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, env=os.environ | environ
-    ).stdout
+    return processes.run(command, check=True, env=os.environ | environ, timeout_s=300).stdout
 
 
 class Compose:
@@ -234,6 +233,6 @@ def test_below_another_command() -> None:
         __file__,
     ]
 
-    done = subprocess.run(command, env=inside, cwd=ROOT, check=False)
+    done = processes.run(command, env=inside, cwd=ROOT, stdout=None, stderr=None, timeout_s=580)
 
     assert done.returncode == 0

@@ -1,7 +1,6 @@
 """The code in docs/dialects.md does what it says."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.klein import Klein
+from tests.support import processes
 
 BLOCKS = re.findall(
     r"^## (.+?)$.*?```python\n(.+?)```",
@@ -21,13 +21,7 @@ BLOCKS = re.findall(
 def test_the_code_draws_a_picture(client, code, klein: Klein, tmp_path: Path) -> None:
     """Each example, run by itself as it stands, leaves a picture that opens."""
     given = f"URL, KEY = {klein.url!r}, {klein.key!r}\n"
-    ran = subprocess.run(
-        [sys.executable, "-c", given + code],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    ran = processes.run([sys.executable, "-c", given + code], cwd=tmp_path)
 
     assert ran.returncode == 0, ran.stderr
     [picture] = tmp_path.iterdir()

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import subprocess
 from pathlib import Path
 
 import fastapi.routing
@@ -14,6 +13,7 @@ from app.api.state import state_of
 from tests.acceptance.asking import Event, create, events, fetch, get, until
 from tests.acceptance.klein import Klein, served
 from tests.redis_server import RedisServer
+from tests.support import processes
 
 
 def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) -> None:
@@ -102,7 +102,7 @@ def test_curl_follows(klein: Klein, client: httpx.Client) -> None:
     url = f"{klein.url}/v1/prediction/{prediction_id}/events"
     command = ["curl", "-sN", "--max-time", "50", url, "-H", f"X-API-Key: {klein.key}"]
 
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = processes.run(command, check=True).stdout
 
     assert printed.count("event: end\n") == 1
     assert '"status": "success"' in printed

@@ -1,6 +1,5 @@
 """klein with its files in S3: readers are sent there, or the api passes the bytes on; the S3 may die."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from tests.acceptance.asking import EDIT, create, get, image_file, order, run, until
 from tests.acceptance.klein import Klein, running_klein
 from tests.s3_server import S3Server, running_s3
+from tests.support import processes
 
 pytestmark = pytest.mark.timeout(180)
 BUCKET = "s3://klein/accepted"
@@ -183,12 +183,9 @@ def test_the_doctor_looks_at_the_s3(
     presigning: Klein, own_s3: S3Server, changed: dict[str, str], words: str
 ) -> None:
     """`klein doctor` says that the S3 takes files, or what it has against it."""
-    told = subprocess.run(
+    told = processes.run(
         [sys.executable, "-m", "app.cli", "doctor"],
         env=presigning.environ | own_s3.environ | changed,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     row = next(line for line in told.stdout.splitlines() if " storage " in line)
 

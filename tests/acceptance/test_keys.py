@@ -1,7 +1,6 @@
 """API keys on the shipped system: made, limited and revoked by `klein keys` while it runs."""
 
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,14 +11,13 @@ import redis
 
 from tests.acceptance.asking import create, order, run
 from tests.acceptance.klein import Klein
+from tests.support import processes
 
 
 def keys(klein: Klein, *words: str) -> str:
     """Run `klein keys` beside the running system, and give what it says."""
     command = [sys.executable, "-m", "app.cli", "keys", *words]
-    done = subprocess.run(
-        command, env=klein.environ, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = processes.run(command, env=klein.environ)
     return done.stdout + done.stderr
 
 
@@ -116,14 +114,7 @@ def test_a_spent_budget_is_refused(klein: Klein) -> None:
 def test_what_cannot_be_done_is_said(klein: Klein) -> None:
     """An unknown id and a Redis that is away each get a sentence, and no traceback."""
     away = {**klein.environ, "REDIS_URL": "redis://:hidden@127.0.0.1:1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "keys", "list"],
-        env=away,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = processes.run([sys.executable, "-m", "app.cli", "keys", "list"], env=away)
 
     assert "there is no key nobody" in keys(klein, "revoke", "nobody")
     assert done.returncode == 1

@@ -1,6 +1,5 @@
 """Schemathesis, an outsider that reads our OpenAPI document and sends what it allows and what not."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from tests.acceptance.asking import EDIT, TEXT
 from tests.acceptance.klein import Klein
+from tests.support import processes
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -29,7 +29,7 @@ def probe(key: str, folder: Path, schema: str, *options: str) -> tuple[int, str]
     command = [sys.executable, "-m", "schemathesis.cli", "run", schema, *options]
     command += ["--seed", "1", "--generation-deterministic"]
     command += ["--header", f"X-API-Key: {key}", "--no-color", "--request-timeout", "30"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = processes.run(command, cwd=folder, timeout_s=230)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from tests.acceptance.asking import LONG, create, fetch, get, run, until
 from tests.acceptance.klein import Klein
+from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()
@@ -30,22 +30,18 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def klein(folder: Path, tiny_weights: Path) -> Iterator[Klein]:
-    klein = Klein(folder / "data", KLEIN_WEIGHTS=str(tiny_weights))
-    klein.start()
-    yield klein
-    if klein.process.poll() is None:
-        klein.stop()
+    with Klein(folder / "data", KLEIN_WEIGHTS=str(tiny_weights)) as klein:
+        klein.start()
+        yield klein
 
 
 def ran(script: str, folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    done = processes.run(
         ["bash", "-c", "set -eu -o pipefail\n" + script],
         cwd=folder,
         env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
+        timeout_s=100,
     )
     assert done.returncode == 0, done.stderr + done.stdout
 
@@ -79,12 +75,10 @@ def test_a_backup_of_a_running_system_is_restored(klein: Klein, folder: Path) ->
 def test_one_more_worker_joins(klein: Klein) -> None:
     """`klein worker` beside `klein up`, on the same folder, takes predictions too."""
     command = [sys.executable, "-m", "app.cli", "worker"]
-    with klein.client() as client, subprocess.Popen(command, env=klein.environ) as worker:
-        try:
-            until(lambda: len(client.get("/v1/status").json()["workers"]) == 2, within_s=60)
-        finally:
-            worker.terminate()
-    assert worker.returncode == 0
+    with klein.client() as client, processes.started(command, env=klein.environ) as worker:
+        until(lambda: len(client.get("/v1/status").json()["workers"]) == 2, within_s=60)
+        worker.terminate()
+        assert worker.wait(60) == 0
 
 
 def test_every_alert_is_explained() -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from tests.acceptance.asking import LONG, create, fetch, image_file, run
 from tests.acceptance.klein import Klein
+from tests.support import processes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -155,13 +155,10 @@ def test_the_code_draws_the_same(tab: Tab, language: str, tmp_path: Path) -> Non
     tab.page.get_by_role("tab", name=language).click()
     tab.page.get_by_role("button", name="Copy").click()
     copied = tab.page.evaluate("navigator.clipboard.readText()")
-    ran = subprocess.run(
+    ran = processes.run(
         [*RUNNERS[language], copied],
         cwd=tmp_path,
         env=os.environ | {"KEY": tab.klein.key, "NO_PROXY": "*"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
 
     assert ran.returncode == 0, ran.stderr
@@ -331,12 +328,7 @@ def test_the_bench_measures_a_visit(tiny_weights: Path, tmp_path: Path) -> None:
     """`make bench-page` counts requests, bytes and the first paint, and takes its three pictures."""
     (tmp_path / "page.md").write_text("# The page\n")
     short = ["--visits", "1", "--docs", str(tmp_path), "--weights", str(tiny_weights)]
-    ran = subprocess.run(
-        [sys.executable, "-m", "benchmarks.page", *short],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = processes.run([sys.executable, "-m", "benchmarks.page", *short], timeout_s=100)
 
     assert ran.returncode == 0, ran.stderr
     row = re.search(

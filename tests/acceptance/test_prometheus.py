@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.acceptance.asking import create, get, order, run, until
 from tests.acceptance.klein import Klein, running_klein
 from tests.acceptance.test_metrics import two_ports
 from tests.receiver import running_receiver
+from tests.support import processes
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "klein.json").read_text())
@@ -66,7 +66,7 @@ def ask(busy_klein: tuple[Klein, int], tmp_path_factory: pytest.TempPathFactory)
     command = [PROMETHEUS, f"--web.listen-address={listens}", "--log.level=error"]
     places = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
     with (
-        subprocess.Popen([*command, *places]) as running,
+        processes.started([*command, *places]),
         httpx.Client(base_url=f"http://{listens}/api/v1", trust_env=False) as client,
     ):
 
@@ -76,11 +76,8 @@ def ask(busy_klein: tuple[Klein, int], tmp_path_factory: pytest.TempPathFactory)
             except (httpx.TransportError, ValueError):  # it does not listen yet, or reads its data
                 return None
 
-        try:
-            until(lambda: asked("/query", query="count(up == 1)"))
-            yield asked
-        finally:
-            running.terminate()
+        until(lambda: asked("/query", query="count(up == 1)"))
+        yield asked
 
 
 def result(ask: Ask, query: str) -> Any:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 
 from tests.acceptance.asking import fetch
 from tests.acceptance.klein import Klein
+from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -43,13 +43,10 @@ def run(klein: Klein, tmp_path: Path) -> Run:
 
     def run(*command: str) -> str:
         *program, script = command
-        done = subprocess.run(
+        done = processes.run(
             [*program, script.replace("http://127.0.0.1:8000", klein.url)],
             cwd=tmp_path,
             env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
         )
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.support import processes
 from worker.engines.device import choose_device
 from worker.engines.precision import choose_compute_dtype
 
@@ -24,19 +25,17 @@ def test_a_recipe_that_was_killed_goes_on(tmp_path):
     ]
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}  # the other tests want the cores too
     done = tmp_path / "state" / "autoencoder.done.pt"
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as first:
-        try:
-            while not done.exists() and first.poll() is None:
-                time.sleep(0.1)
-        finally:  # also when the test runs out of time: leaving Popen waits for the process
-            first.kill()
+    with processes.started(command, env=environ, stdout=subprocess.PIPE) as first:
+        while not done.exists() and first.poll() is None:
+            time.sleep(0.1)
+        first.kill()
         started = first.communicate()[0]
     assert b"for all steps here" in started
     assert f" in {choose_compute_dtype(choose_device())}".replace("torch.", "").encode() in started
     assert first.returncode == -9
     written = done.stat().st_mtime_ns
 
-    second = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    second = processes.run(command, env=environ, timeout_s=200)
 
     assert second.returncode == 0, second.stderr
     assert "going on from" in second.stdout

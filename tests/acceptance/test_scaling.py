@@ -1,9 +1,10 @@
 """The bench of several workers does what docs/performance.md says of it."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.support import processes
 
 
 def test_every_number_of_workers_has_its_row(tmp_path: Path) -> None:
@@ -11,12 +12,7 @@ def test_every_number_of_workers_has_its_row(tmp_path: Path) -> None:
     report = tmp_path / "report.md"
     report.write_text("# Before\n")
     short = ["--workers", "1", "2", "--steps", "1", "--rounds", "2", "--report", str(report)]
-    ran = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scaling", *short],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = processes.run([sys.executable, "-m", "benchmarks.scaling", *short])
 
     assert ran.returncode == 0, ran.stderr
     told = report.read_text()

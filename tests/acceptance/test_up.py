@@ -4,7 +4,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from tests.acceptance.asking import create, fetch, get, run, until
 from tests.acceptance.klein import Klein, running_klein
 from tests.redis_server import running_redis
+from tests.support import processes
 from worker.weights.integrity import write_sums
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,12 +30,9 @@ def short_path() -> Iterator[Path]:
 
 def refusal(klein: Klein) -> str:
     """Start a system that cannot start, and give the one line in which it says so."""
-    klein.launch()
-    try:
+    with klein:
+        klein.launch()
         assert klein.ended() != 0
-    finally:
-        if klein.process.poll() is None:  # it could start after all
-            klein.stop()
     errors = [line for line in klein.log if line.startswith("Error: ")]
     assert len(errors) == 1, klein.log
     assert "Traceback" not in "\n".join(klein.log)
@@ -108,47 +105,49 @@ def test_a_second_tree_on_the_same_folder_is_refused(klein: Klein) -> None:
 
 def test_the_first_start_makes_a_key(short_path: Path, tiny_weights: Path) -> None:
     """The first start prints a key once and keeps its hash alone; later starts keep key and records."""
-    klein = Klein(short_path, KLEIN_API_KEYS="", KLEIN_WEIGHTS=str(tiny_weights))
-    klein.start()
-    key = str(next(found[0] for line in klein.log if (found := re.search(r"klein_\S{20,}", line))))
-    with klein.client(key) as client:
-        made = run(client)
-    parts = klein.parts()
+    with Klein(short_path, KLEIN_API_KEYS="", KLEIN_WEIGHTS=str(tiny_weights)) as klein:
+        klein.start()
+        key = str(
+            next(found[0] for line in klein.log if (found := re.search(r"klein_\S{20,}", line)))
+        )
+        with klein.client(key) as client:
+            made = run(client)
+        parts = klein.parts()
 
-    code = klein.stop(signal.SIGTERM)
+        code = klein.stop(signal.SIGTERM)
 
-    assert code == 0
-    assert [part for part in parts if part.is_running()] == []
-    klein.log.clear()
-    klein.start()
-    with klein.client(key) as client:
-        kept = get(client, made["predictionID"])
-    code = klein.stop(signal.SIGINT)
-    assert (code, kept["status"], kept["output"]) == (0, "success", made["output"])
-    assert key not in "\n".join(klein.log)
-    grep = ["grep", "-rlF", key, str(short_path)]
-    assert subprocess.run(grep, capture_output=True, check=False).stdout == b""
+        assert code == 0
+        assert [part for part in parts if part.is_running()] == []
+        klein.log.clear()
+        klein.start()
+        with klein.client(key) as client:
+            kept = get(client, made["predictionID"])
+        code = klein.stop(signal.SIGINT)
+        assert (code, kept["status"], kept["output"]) == (0, "success", made["output"])
+        assert key not in "\n".join(klein.log)
+        grep = ["grep", "-rlF", key, str(short_path)]
+        assert processes.run(grep).stdout == ""
 
 
 def test_a_stop_leaves_work_to_the_next_start(short_path: Path, tiny_weights: Path) -> None:
     """Ctrl-C while a prediction runs ends in seconds with code 0; the next start finishes the work."""
-    klein = Klein(short_path, KLEIN_WEIGHTS=str(tiny_weights))
-    klein.start()
-    with klein.client() as client:
-        running = create(client, num_inference_steps=50, image_size="square")
-        waiting = create(client)
-        until(lambda: get(client, running)["status"] == "processing")
-    parts = klein.parts()
+    with Klein(short_path, KLEIN_WEIGHTS=str(tiny_weights)) as klein:
+        klein.start()
+        with klein.client() as client:
+            running = create(client, num_inference_steps=50, image_size="square")
+            waiting = create(client)
+            until(lambda: get(client, running)["status"] == "processing")
+        parts = klein.parts()
 
-    code = klein.stop()
+        code = klein.stop()
 
-    assert code == 0
-    assert [part for part in parts if part.is_running()] == []
-    klein.start()
-    with klein.client() as client:
-        states = [get(client, p, wait=50)["status"] for p in (running, waiting)]
-    klein.stop()
-    assert states == ["success", "success"]
+        assert code == 0
+        assert [part for part in parts if part.is_running()] == []
+        klein.start()
+        with klein.client() as client:
+            states = [get(client, p, wait=50)["status"] for p in (running, waiting)]
+        klein.stop()
+        assert states == ["success", "success"]
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +198,7 @@ def test_parts_start_alone(short_path: Path) -> None:
         ]:
             environ = {"KLEIN_DATA": str(short_path), "PATH": "", "REDIS_URL": url}
             command = [sys.executable, "-m", "app.cli", part]
-            done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+            done = processes.run(command, env=environ)
             assert done.returncode != 0
             assert expected in done.stderr
             assert "Traceback" not in done.stderr

@@ -1,6 +1,5 @@
 """Uploads as a client meets them: presign, PUT, use as an input, delete."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from http.client import HTTPConnection
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from tests.acceptance.asking import EDIT, data_uri, fetch, image_file, order, run
+from tests.support import processes
 
 PNG = image_file()
 HUNDRED_MB = 100 * 1024 * 1024
@@ -68,9 +68,7 @@ def test_curl_uploads(client: httpx.Client, tmp_path: Path) -> None:
     file.write_bytes(PNG)
     header = f"x-amz-meta-file-id: {slot['id']}"
 
-    subprocess.run(
-        ["curl", "-sf", "-T", str(file), "-H", header, slot["presigned_url"]], check=True
-    )
+    processes.run(["curl", "-sf", "-T", str(file), "-H", header, slot["presigned_url"]], check=True)
 
     assert fetch(slot["public_url"]) == PNG
 

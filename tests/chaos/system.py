@@ -24,6 +24,7 @@ from app.embedded import server_command
 from app.predictions.prediction import Prediction
 from app.predictions.redis_keys import record_key
 from app.predictions.store import decode
+from tests.support import processes
 
 RESTART_S = 0.3
 STOPPED_S = 30
@@ -72,15 +73,16 @@ class Part:
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         try:
-            self.process.wait(STOPPED_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOPPED_S)
+        finally:
+            processes.end(self.process)
         self._keeper.join(STOPPED_S)
+        processes.end(self.process)  # where the thread has just started another one
 
-    def _start(self) -> "subprocess.Popen[str]":
+    def _start(self) -> processes.Process:
         self.starts += 1
-        process = subprocess.Popen(
+        process = processes.start(
             self._command,
             cwd=ROOT,
             env=self._environ,
@@ -94,7 +96,7 @@ class Part:
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
         return process
 
-    def _read(self, process: "subprocess.Popen[str]") -> None:
+    def _read(self, process: processes.Process) -> None:
         assert process.stdout is not None
         with suppress(ValueError), process.stdout as lines:
             for line in lines:
@@ -116,8 +118,11 @@ class Part:
 class System:
     """Redis, api, workers and courier, each for itself."""
 
-    def __init__(self, folder: Path, workers: int, keys: list[str]) -> None:
+    def __init__(self, folder: Path, keys: list[str]) -> None:
         self.folder = folder
+        self.parts: list[Part] = []
+        self.apis: list[Part] = []
+        self.workers: list[Part] = []
         self.redis_socket = folder / "redis" / "redis.sock"
         self._environ = os.environ | {
             "KLEIN_DATA": str(folder),
@@ -128,18 +133,16 @@ class System:
             "REDIS_URL": f"unix://{self.redis_socket}",
             "PYTHONPATH": str(ROOT),
         }
-        courier = [sys.executable, "-m", "tests.chaos.process", "courier"]
-        self.redis = Part("redis", server_command(self.redis_socket), self._environ)
-        self.await_redis()
-        self.apis: list[Part] = []
-        self.url = self.add_api()
-        self.courier = Part("courier", courier, self._environ)
-        self.workers: list[Part] = []
-        self.add_workers(workers)
 
-    @property
-    def parts(self) -> list[Part]:
-        return [self.redis, *self.apis, self.courier, *self.workers]
+    def start(self, workers: int) -> None:
+        """Start every process, Redis first."""
+        self.redis = self._add("redis", server_command(self.redis_socket))
+        self.await_redis()
+        self.url = self.add_api()
+        self.courier = self._add(
+            "courier", [sys.executable, "-m", "tests.chaos.process", "courier"]
+        )
+        self.add_workers(workers)
 
     @property
     def api(self) -> Part:
@@ -150,15 +153,15 @@ class System:
         """Start one more api, and tell its URL."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        environ = self._environ | {"KLEIN_PORT": str(port)} | settings
-        self.apis.append(Part("api", [sys.executable, "-m", "app.cli", "api"], environ))
+        command = [sys.executable, "-m", "app.cli", "api"]
+        self.apis.append(self._add("api", command, KLEIN_PORT=str(port), **settings))
         return f"http://127.0.0.1:{port}"
 
     def add_workers(self, count: int, **settings: str) -> None:
         command = [sys.executable, "-m", "tests.chaos.process", "worker"]
         for _ in range(count):
             name = f"worker {len(self.workers)}"
-            self.workers.append(Part(name, command, self._environ | settings))
+            self.workers.append(self._add(name, command, **settings))
 
     def connect(self) -> "redis.Redis":
         """Connect to Redis without patience."""
@@ -185,20 +188,27 @@ class System:
                 time.sleep(0.05)
 
     def stop(self) -> None:
+        """Stop every process that was started, Redis last."""
         others = [threading.Thread(target=part.stop) for part in self.parts[1:]]
         for thread in others:
             thread.start()
         for thread in others:
             thread.join()
-        self.redis.stop()
+        for part in self.parts[:1]:
+            part.stop()
+
+    def _add(self, name: str, command: list[str], **settings: str) -> Part:
+        self.parts.append(part := Part(name, command, self._environ | settings))
+        return part
 
 
 @contextmanager
 def running_system(workers: int, keys: list[str]) -> Iterator[System]:
     """Run a system on a folder of its own, and leave nothing of it."""
     with tempfile.TemporaryDirectory(prefix="klein-chaos-") as folder:
-        system = System(Path(folder), workers, keys)
+        system = System(Path(folder), keys)
         try:
+            system.start(workers)
             yield system
         finally:
             system.stop()

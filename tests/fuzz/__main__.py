@@ -6,10 +6,11 @@
 import argparse
 import random
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tests.support import processes
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -19,16 +20,14 @@ _CASES = re.compile(r"(\d+) passing, (\d+) failing")
 
 def play(seed: int) -> str:
     """Run every test once with one seed, and give what pytest said."""
-    done = subprocess.run(
+    done = processes.run(
         [
             *(sys.executable, "-m", "pytest", str(FOLDER), "-q", "-m", "fuzz"),
             *("--hypothesis-profile=long", f"--hypothesis-seed={seed}"),
             "--hypothesis-show-statistics",
         ],
         cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
+        timeout_s=3600,
     )
     if done.returncode not in {0, 1}:
         sys.exit(done.stdout + done.stderr)

@@ -14,22 +14,19 @@ from app.connections import open_readers, open_redis
 from app.embedded import server_binary
 from benchmarks.processes import free_port
 from tests.acceptance.asking import until
+from tests.support import processes
 from tests.tls_front import tls_front, write_certificate
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @contextmanager
-def server(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def server(folder: Path, *options: str) -> Iterator[processes.Process]:
     """Run a server with a folder of its own while the body runs."""
     folder.mkdir()
     command = [server_binary(), *options, "--dir", str(folder), "--save", ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
+    with processes.started(command, stdout=subprocess.DEVNULL) as process:
         yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def answers(connection: "redis.Redis") -> bool:

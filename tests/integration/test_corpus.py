@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from tests.corpus.case import KEY, Case
 from tests.corpus.create import TEXT
 from tests.corpus.requests import REQUESTS
 from tests.corpus.uploads import SECRET, UPLOAD
+from tests.support import processes
 
 pytestmark = pytest.mark.timeout(60)
 LONGEST = 2000  # bytes of an answer: what was sent is not sent back
@@ -60,13 +60,11 @@ def api(redis_server) -> Iterator[Api]:
         redis.set(f"klein:upload:{UPLOAD.id}", TypeAdapter(Upload).dump_json(UPLOAD))
         with log.open("w") as written, httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client:  # fmt: skip
             command = [sys.executable, "-m", "app.cli", "api"]
-            process = subprocess.Popen(
+            with processes.started(
                 command, env=os.environ | settings, stdout=written, stderr=written
-            )
-            try:
+            ) as process:
                 until(lambda: lives(client))
                 yield Api(client, redis, folder, log)
-            finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(20)
 

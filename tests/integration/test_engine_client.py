@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from app.predictions.prediction import Cause
+from tests.support import processes
 from worker.engine_client.client import STOP_S, EngineClient
 from worker.engine_client.environment import engine_environment
 from worker.engine_client.process import EngineDied, EngineHung
@@ -391,7 +392,7 @@ def test_child_outlives_the_thread_that_started_it(child):
 def test_child_ends_with_its_parent(tiny_weights, module, moment):
     """When the parent is killed, the child is gone within two seconds, whatever it was doing."""
     command = [sys.executable, "-c", PARENT, str(tiny_weights), module, moment]
-    with subprocess.Popen(
+    with processes.started(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None

@@ -3,7 +3,6 @@
 import os
 import resource
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from app.predictions.worker_registry import WorkerRegistry
 from app.storage.errors import StorageError
 from app.storage.local import LocalStorage
 from tests.fakes import a_prediction, a_result, a_store
+from tests.support import processes
 from worker.job.leases import Leases
 from worker.job.publisher import Publisher
 
@@ -42,13 +42,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if (
-        not shutil.which("mount")
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
+    if not shutil.which("mount") or processes.run(mount).returncode:
         pytest.skip("no file system can be mounted here; the file size limit stands in below")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    processes.run(["umount", str(folder)], check=True)
 
 
 def files(folder: Path) -> list[str]:
@@ -98,9 +95,7 @@ def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connec
 def test_a_file_that_cannot_grow_leaves_no_half_file(tmp_path: Path) -> None:
     """Where the kernel refuses the write in the middle, the error says so, and nothing is left of it."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    done = processes.run([sys.executable, "-c", LIMITED, str(tmp_path)], check=True)
 
     assert done.stdout.strip() == "could not store p/a/0.png: File too large"
     assert files(tmp_path) == ["p/a/0.png"]

@@ -1,8 +1,9 @@
 """The log of a process, as whoever runs it reads it."""
 
 import json
-import subprocess
 import sys
+
+from tests.support import processes
 
 SCRIPT = """
 import logging
@@ -22,9 +23,7 @@ logging.getLogger("rq.worker").warning("a warning of RQ's")
 
 def test_one_event_is_one_line_of_json():
     """Events go to standard error, one JSON object a line, with process, level, time and fields."""
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=10
-    )
+    run = processes.run([sys.executable, "-c", SCRIPT], check=True, timeout_s=10)
     events = [json.loads(line) for line in run.stderr.splitlines() if line.startswith("{")]
 
     assert run.stdout == ""
@@ -43,9 +42,7 @@ def test_one_event_is_one_line_of_json():
 
 def test_libraries_are_heard_when_they_warn():
     """RQ's warnings reach the log, its chatter does not."""
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=10
-    )
+    run = processes.run([sys.executable, "-c", SCRIPT], check=True, timeout_s=10)
 
     assert "a warning of RQ's" in run.stderr
     assert "chatter" not in run.stderr

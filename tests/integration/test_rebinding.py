@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import pytest
 
 from tests.rebinding import PUBLIC, TRIES, ZONE
+from tests.support import processes
 
 UNSHARED = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
 NEEDS = "a name server of one's own needs Linux namespaces: util-linux's `unshare`, iproute2's `ip`"
@@ -18,11 +18,11 @@ def told():
     """Play in a world of its own, and give what came of each name."""
     if shutil.which("unshare") is None or shutil.which("ip") is None:
         pytest.skip(NEEDS)
-    probe = subprocess.run([*UNSHARED, "true"], check=False, capture_output=True, text=True)
+    probe = processes.run([*UNSHARED, "true"])
     if probe.returncode:
         pytest.skip(f"{NEEDS}; here: {probe.stderr.strip()}")
     command = [*UNSHARED, sys.executable, "-m", "tests.rebinding"]
-    played = subprocess.run(command, check=False, capture_output=True, text=True)
+    played = processes.run(command)
     assert played.returncode == 0, played.stderr
     return json.loads(played.stdout)
 

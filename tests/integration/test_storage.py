@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import subprocess
 import threading
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from app.storage import open_storage
 from app.storage.errors import FileMissing, StorageError
 from app.storage.local import LocalStorage
+from tests.support import processes
 
 BAD_KEYS = [
     "",
@@ -171,10 +171,10 @@ def tiny_disk(tmp_path):
     folder = tmp_path / "tiny"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+    if os.geteuid() != 0 or processes.run(mount).returncode:
         pytest.skip("may not mount a small file system here")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    processes.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_keeps_no_part(tiny_disk):

@@ -5,10 +5,11 @@ fail the command.
 """
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from tests.support import processes
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 
@@ -17,7 +18,7 @@ def audit(lock: Path) -> int:
     """Print the known vulnerabilities of each pinned version. Return 1 if there is one."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--format", "json"]
     command += ["--no-deps", "--disable-pip", "--progress-spinner", "off"]
-    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    completed = processes.run(command, timeout_s=600)
     try:
         dependencies = json.loads(completed.stdout)["dependencies"]
     except (ValueError, KeyError):

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 
 from app.predictions.prediction import Cause
 from tests import fake_child
+from tests.support import processes
 from worker.engine_process import protocol
 from worker.engine_process.main import Inbox, serve
 from worker.engines import (
@@ -296,8 +296,6 @@ def test_the_driving_side_never_loads_torch():
         "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"
     )
     root = Path(__file__).parents[2]
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
+    run = processes.run([sys.executable, "-c", code], cwd=root, check=True)
 
     assert run.stdout.strip() == "set()"

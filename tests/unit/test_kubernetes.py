@@ -1,6 +1,5 @@
 """The manifests of deploy/k8s, as `kubectl kustomize` renders them: against published schemas, and against klein itself."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from app import uploads
 from app.api import health
 from app.api import metrics as api_metrics
 from app.settings import Settings
+from tests.support import processes
 from worker.graceful_shutdown import RESERVE_S
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(60)
 
 def rendered(overlay: str) -> list[Any]:
     command = [str(KUBECTL), "kustomize", str(FOLDER / overlay)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = processes.run(command, check=True).stdout
     return list(yaml.safe_load_all(output))
 
 

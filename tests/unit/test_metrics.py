@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from app.metrics import ENGINE_READY, serve_metrics
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.stats import SystemStats, Waiting
+from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "metrics.md").read_text()
@@ -45,7 +45,7 @@ def count():
 
 
 def promtool(*arguments):
-    ran = subprocess.run(["promtool", *arguments], check=False, capture_output=True, text=True)
+    ran = processes.run(["promtool", *arguments])
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 

@@ -3,12 +3,14 @@
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from app.storage.links import Links, open_links
+from tests.support import processes
 
 EXPIRES = datetime(2126, 1, 1, tzinfo=UTC)
 BEFORE = EXPIRES - timedelta(seconds=1)
@@ -113,18 +115,18 @@ for folder in sys.stdin:
 def test_two_processes_make_one_secret(tmp_path):
     """Processes that ask for the secret of the same new folders in the same moment sign alike."""
     folders = "".join(f"{tmp_path / str(number)}\n" for number in range(100))
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write(folders)
-        racer.stdin.close()
-        racer.stdin = None
-    first, second = (racer.communicate()[0] for racer in racers)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(processes.started([sys.executable, "-c", RACER], **pipes))
+            for _ in range(2)
+        ]
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write(folders)
+            racer.stdin.close()
+            racer.stdin = None
+        first, second = (racer.communicate()[0] for racer in racers)
 
     assert first == second
     assert len(set(first.split())) == 100

@@ -1,0 +1,140 @@
+"""No process outlives its test, and a run that hangs says where; each case is a pytest of its own on a test that hangs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import pytest
+
+from tests.support import deadline, processes
+from tests.support.running_test import FOLDER
+
+pytestmark = pytest.mark.timeout(60)
+ROOT = Path(__file__).parents[2]
+HANGS = """
+import subprocess, sys
+import pytest
+from pathlib import Path
+from tests.support import processes
+
+SLEEPER = "import time; time.sleep(600)"
+PARENT = f"import subprocess, sys; c = subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], start_new_session=True); print(c.pid, flush=True); c.wait()"
+
+@pytest.mark.timeout(2)
+def test_hang():
+    with processes.started([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as process:
+        child = process.stdout.readline().strip()
+        Path("pids").write_text(f"{process.pid} {child}")
+        process.wait()
+"""
+READS_ITSELF = f"""
+import os
+from pathlib import Path
+
+def test_self():
+    [file] = Path(os.environ["{FOLDER}"]).iterdir()
+    assert file.name == str(os.getpid())
+    assert file.read_text() == "test_self.py::test_self"
+"""
+
+
+def pytest_in(folder: Path, workers: str, *options: str, **environ: str) -> processes.Completed:
+    """Run pytest in a folder, without the plugins that it does not need: they take seconds."""
+    plugins = [f"-p{name}" for name in ("pytest_timeout", "xdist.plugin", "no:cacheprovider")]
+    command = [sys.executable, "-m", "pytest", f"-c{os.devnull}", "--rootdir=.", *plugins]
+    environ = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environ
+    return processes.run([*command, "-n", workers, *options], cwd=folder, env=os.environ | environ)
+
+
+def is_running(pid: int) -> bool:
+    """Say whether a process runs: a zombie, which its parent has not waited for yet, does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("workers", ["0", "1"], ids=["pytest alone", "pytest-xdist"])
+def test_timeout_ends_the_processes_of_a_test(tmp_path: Path, workers: str) -> None:
+    """At its time limit a test fails at once, and neither its process nor that one's child is left."""
+    (tmp_path / "test_hanging.py").write_text(HANGS)
+
+    done = pytest_in(tmp_path, workers)
+
+    assert "1 failed" in done.stdout, done.stdout + done.stderr
+    assert "Timeout" in done.stdout
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    assert [pid for pid in pids if is_running(pid)] == []
+
+
+def test_exception_ends_the_process() -> None:
+    """A body that raises ends the process, a stopped one too, and closes its pipes."""
+    with pytest.raises(ZeroDivisionError), processes.started(["cat"], stdin=subprocess.PIPE) as cat:
+        raise ZeroDivisionError
+
+    assert cat.returncode == -9
+    assert cat.stdin is not None
+    assert cat.stdin.closed
+
+
+def test_run_has_a_timeout() -> None:
+    """A command that takes longer than its limit is killed, and the error says which it was."""
+    with pytest.raises(subprocess.TimeoutExpired, match="sleep"):
+        processes.run(["sleep", "600"], timeout_s=0.1)
+
+
+def test_run_checks_the_exit_code() -> None:
+    """The output is text; an exit code other than 0 raises only where it is to be checked."""
+    assert processes.run(["cat"], input="text").stdout == "text"
+    assert processes.run(["false"]).returncode == 1
+    with pytest.raises(subprocess.CalledProcessError):
+        processes.run(["false"], check=True)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"], ids=["pytest alone", "pytest-xdist"])
+def test_the_running_test_is_written_down(tmp_path: Path, workers: str) -> None:
+    """While a test runs a file holds its name; afterwards there is none."""
+    (tmp_path / "test_self.py").write_text(READS_ITSELF)
+    (running := tmp_path / "running").mkdir()
+
+    done = pytest_in(tmp_path, workers, "-ptests.support.running_test", **{FOLDER: str(running)})
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert list(running.iterdir()) == []
+
+
+def test_deadline_names_the_running_tests(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command past its deadline is killed, and what says so names the tests that were running."""
+    script = f'echo test_slow.py::test_one > "${FOLDER}/7"; echo ready; sleep 600'
+    ended = []
+
+    def wait(process: processes.Process, limit_s: float) -> int:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        ended.append(process)
+        raise subprocess.TimeoutExpired("sh", limit_s)
+
+    code = deadline.limited(["sh", "-c", script], 90, wait=wait, stdout=subprocess.PIPE)
+
+    said = capsys.readouterr().out
+    assert code == deadline.LATE
+    assert "Stopped after 1.5 minutes. These tests were running:\n" in said
+    assert "  test_slow.py::test_one" in said
+    assert [process.poll() for process in ended] == [-9]
+
+
+def test_deadline_of_a_command_that_runs_no_test(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that takes too long before its first test is killed too."""
+    assert deadline.limited(["sleep", "600"], 0.1) == deadline.LATE
+    assert "No test was running." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_deadline_passes_the_exit_code_on(code: int) -> None:
+    """A command that ends in time ends the deadline with its own exit code."""
+    limited = [sys.executable, "-m", "tests.support.deadline", "--minutes", "1"]
+
+    assert processes.run([*limited, "sh", "-c", f"exit {code}"], cwd=ROOT).returncode == code

@@ -1,0 +1,54 @@
+"""Conventions of the tests themselves, read from their source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STARTS_PROCESSES = "tests/support/processes.py"
+STARTERS = {
+    "subprocess": {"Popen", "run", "call", "check_call", "check_output", "getoutput"},
+    "os": {"system", "popen", "fork", "posix_spawn", "spawnv"},
+    "asyncio": {"create_subprocess_exec", "create_subprocess_shell"},
+    "multiprocessing": {"Process", "Pool"},
+}
+
+
+def starters(source: str) -> list[str]:
+    """List what starts a process in a source, each with its line."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names} & STARTERS.get(node.module or "", set())
+            found += [f"{node.lineno}: {node.module}.{name}" for name in sorted(names)]
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.attr in STARTERS.get(node.value.id, set())
+        ):
+            found.append(f"{node.lineno}: {node.value.id}.{node.attr}")
+    return found
+
+
+@pytest.mark.parametrize("folder", ["tests", "benchmarks"])
+def test_only_one_module_starts_processes(folder: str) -> None:
+    """Whatever starts a process does so by `tests.support.processes`, which ends it in any case."""
+    files = {str(file.relative_to(ROOT)): file for file in (ROOT / folder).rglob("*.py")}
+    wrong = {name: starters(file.read_text()) for name, file in files.items()}
+
+    assert {
+        name: lines for name, lines in wrong.items() if lines and name != STARTS_PROCESSES
+    } == {}
+
+
+def test_a_process_is_noticed() -> None:
+    """Calls, values passed on and imported names are all found, constants are not."""
+    source = """
+import subprocess
+from os import fork
+subprocess.run(["true"], stdout=subprocess.PIPE)
+pool.submit(subprocess.Popen, ["true"])
+"""
+
+    assert starters(source) == ["3: os.fork", "4: subprocess.run", "5: subprocess.Popen"]
