@@ -58,7 +58,7 @@ soak: .venv/.dev ## ask for mixed predictions and watch the memory, into docs/pe
 	$(BIN)/python -m tests.soak --requests $(or $(REQUESTS),1000)
 
 weights: .venv/.dev ## train the built-in model (2½ hours on two CPU cores)
-	$(BIN)/python -m worker.weights.recipe --out worker/weights/builtin --resume
+	$(BIN)/python -P -m worker.weights.recipe --out worker/weights/builtin --resume
 
 lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
 	$(BIN)/pip-compile --all-extras --strip-extras --quiet --upgrade --no-header --no-annotate \

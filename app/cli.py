@@ -113,7 +113,7 @@ def _become(process: str, module: str) -> None:
         raise click.ClickException(
             f"klein {process}: Redis does not answer at {settings.redis_shown}: {exc}; set REDIS_URL"
         ) from None
-    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def configure_tracing(process: str, endpoint: str | None) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 -- optional
     except ImportError:
         raise ValueError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the SDK is missing: pip install 'klein[telemetry]'"
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the SDK is missing: pip install 'klein-server[telemetry]'"
         ) from None
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # no OTEL_SERVICE_NAME

@@ -167,7 +167,8 @@ async def up(settings: Settings) -> None:
 
 
 def _command(name: str) -> list[str]:
-    return [sys.executable, "-m", "app.cli", name]
+    # -P: a folder app/ of the user's own in the current directory is not this package
+    return [sys.executable, "-P", "-m", "app.cli", name]
 
 
 def _check_port(settings: Settings) -> None:

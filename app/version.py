@@ -1,5 +1,6 @@
-"""Tells the version of this klein, as pyproject.toml declares it."""
+"""Names the distribution and its version, as pyproject.toml declares them."""
 
 from importlib.metadata import version
 
-VERSION = version("klein")
+DISTRIBUTION = "klein-server"
+VERSION = version(DISTRIBUTION)

@@ -22,6 +22,7 @@ from app.predictions.worker_registry import WorkerRegistry
 from app.settings import Settings
 from app.storage import open_storage
 from app.storage.errors import StorageError
+from app.version import DISTRIBUTION
 
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 PROBE = "doctor/probe.txt"  # in the storage, for a moment
@@ -48,7 +49,7 @@ def doctor() -> None:
 
 
 def _versions(_settings: Settings) -> Iterator[Finding]:
-    names = ("klein", "fastapi", "redis", "rq", "torch", "diffusers")
+    names = (DISTRIBUTION, "fastapi", "redis", "rq", "torch", "diffusers")
     found = []
     for name in names:
         with suppress(PackageNotFoundError):

@@ -43,6 +43,7 @@ class Klein:
         self.key = "test-key"
         self.other_key = "other-key"
         self.folder = folder
+        self.working_directory: Path | None = None
         self.log: list[str] = []
         self._process: processes.Process | None = None
         self.environ = os.environ | {
@@ -62,7 +63,8 @@ class Klein:
         """Start the processes, and do not wait for them."""
         self._ready = threading.Event()
         self._process = processes.start(
-            [sys.executable, "-m", "app.cli", "up"],
+            [sys.executable, "-P", "-m", "app.cli", "up"],
+            cwd=self.working_directory,
             env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

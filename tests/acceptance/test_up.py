@@ -150,6 +150,27 @@ def test_a_stop_leaves_work_to_the_next_start(short_path: Path, tiny_weights: Pa
         assert states == ["success", "success"]
 
 
+def test_packages_in_the_current_folder_are_not_run(short_path: Path, tiny_weights: Path) -> None:
+    """`klein up` starts in a folder that has packages named `app` and `worker` of its own."""
+    for name in ("app", "worker"):
+        package = short_path / name
+        package.mkdir()
+        (package / "__init__.py").write_text("raise SystemExit('the wrong package')")
+    klein = Klein(short_path / "data", KLEIN_WEIGHTS=str(tiny_weights))
+    klein.working_directory = short_path
+
+    klein.launch()
+    try:
+        until(lambda: _all_in(klein.log, "api_ready", "courier_ready", "engine_loads"), within_s=60)
+    finally:
+        klein.stop()
+    assert "the wrong package" not in "\n".join(klein.log)
+
+
+def _all_in(log: list[str], *events: str) -> bool:
+    return all(any(event in line for line in log) for event in events)
+
+
 @pytest.fixture(scope="module")
 def harmed(tiny_weights: Path) -> Iterator[Klein]:
     """A running system whose processes this file kills."""
