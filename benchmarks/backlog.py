@@ -154,12 +154,12 @@ def main() -> None:
     load = os.getloadavg()[0]
     write_section(
         REPORT,
-        "Under a backlog",
-        f"Written by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load {load:.1f}: "
-        f"{backlog.waiting} predictions of {SIDE}x{SIDE}, 4 steps, wait at once, each with its own prompt, as PNG; `klein up` "
-        f"and an engine without HTTP, queue or storage take turns, {backlog.rounds} rounds. Pictures per second and ratio: median "
+        "With a backlog",
+        f"Measured by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load {load:.1f}. "
+        f"{backlog.waiting} predictions of {SIDE}x{SIDE} with 4 steps wait at once, each with its own prompt, as PNG. `klein up` "
+        f"and an engine without HTTP, queue or storage alternated for {backlog.rounds} rounds. Figures are the median "
         "(first to third quartile).\n\n"
-        f"| what | pictures/s | ratio |\n|---|---|---|\n{rows}\n",
+        f"| What | images/s | ratio |\n|---|---|---|\n{rows}\n",
     )
 
 

@@ -34,18 +34,21 @@ UNMEASURED = (
     "4B bf16, 512x512, against its limit",
     "4B fp8 against bf16, with PSNR",
     "4B edit with one reference at 1024x1024, against its limit",
-    "GPU busy under a backlog of 50; images per second against the bare loop",
+    "GPU utilisation with a backlog of 50, and images per second against the bare loop",
     "peak memory at 1 and 4 megapixels",
-    "four at once at 1024x1024 and 512x512, against one after the other",
+    "batches of four at 1024x1024 and 512x512, against one at a time",
 )
 
 ON_A_GPU = (
-    "`python -m benchmarks.full_size DIR` writes the 4B's configuration with random weights, and `python -m "
-    "benchmarks.gpu --weights DIR` measures the ceiling, plain diffusers with PNG, the engine at both sizes, an edit "
-    "and the peaks of memory in one run; `--quantization fp8` does so in fp8, with the PSNR against bf16. `python -m benchmarks.backlog "
-    "--weights DIR --side 1024 --waiting 50 --rounds 3` sets the whole system beside the bare loop, and tells how busy the GPU is; "
-    "with `--batch 4` both measure four at once. `pytest -m gpu "
-    "tests/gpu` tests that configuration."
+    "These commands measure the engine on a GPU:\n\n"
+    "| Command | Measures |\n|---|---|\n"
+    "| `python -m benchmarks.full_size DIR` | Nothing. It writes the configuration of the 4B checkpoint with random weights. |\n"
+    "| `python -m benchmarks.gpu --weights DIR` | The limit of the GPU, plain diffusers with PNG, the engine at both sizes, an edit, "
+    "and peak memory. `--quantization fp8` adds the PSNR against bf16. |\n"
+    "| `python -m benchmarks.backlog --weights DIR --side 1024 --waiting 50 --rounds 3` | The whole system against the bare loop, "
+    "and the GPU utilisation. |\n"
+    "| `pytest -m gpu tests/gpu` | Nothing. It tests that configuration. |\n\n"
+    "With `--batch 4` both benchmarks also measure batches of four."
 )
 
 
@@ -111,7 +114,7 @@ def measure(weights: Path, pairs: int) -> list[str]:
         row(
             f"{size}: a new prompt", *compare(call_script, lambda: call_engine(next(fresh)), pairs)
         ),
-        row(f"{size}: a prompt that is kept", *compare(call_script, call_engine, pairs)),
+        row(f"{size}: a repeated prompt", *compare(call_script, call_engine, pairs)),
     ]
     cut = pipeline.from_pretrained(weights, local_files_only=True, dtype=torch.float32)
     cut_text_encoder(cut, max(manifest.text_encoder_out_layers))
@@ -122,9 +125,12 @@ def measure(weights: Path, pairs: int) -> list[str]:
 
     with torch.inference_mode():
         rows += [
-            row("text encoder, cut", *compare(lambda: encode(script), lambda: encode(cut), pairs)),
             row(
-                "text encoder, kept prompt",
+                "text encoder without unused layers",
+                *compare(lambda: encode(script), lambda: encode(cut), pairs),
+            ),
+            row(
+                "text encoder, repeated prompt",
                 *compare(lambda: encode(script), lambda: kept.embed(PROMPT), pairs),
             ),
         ]
@@ -148,15 +154,15 @@ def main() -> None:
     load = os.getloadavg()[0]
     write_head(
         REPORT,
-        "# How fast the engine is\n\n"
-        f"Written by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}: {about}, load {load:.1f}; "
-        f"weights {arguments.weights}, float32, {arguments.pairs} pairs by turns. Milliseconds: median "
-        "(first to third quartile); the last column is the median of the pairs' ratios. The baseline is "
-        "`Flux2KleinPipeline` called from a script; neither side writes an image file.\n\n"
-        "| what | diffusers | engine | times faster |\n|---|---|---|---|\n" + "\n".join(rows),
+        "# Performance\n\n"
+        f"Measured by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}: {about}, load {load:.1f}. "
+        f"The weights were {arguments.weights} in float32. The two sides alternated {arguments.pairs} times.\n\n"
+        "Times are in milliseconds: median (first to third quartile). The last column is the median of the ratios. "
+        "The baseline is `Flux2KleinPipeline` called from a script. Neither side writes an image file.\n\n"
+        "| What | diffusers | engine | times faster |\n|---|---|---|---|\n" + "\n".join(rows),
     )
     unmeasured = "\n".join(f"| {what} | not measured |" for what in UNMEASURED)
-    write_section(REPORT, "On a GPU", f"{ON_A_GPU}\n\n| what | |\n|---|---|\n{unmeasured}")
+    write_section(REPORT, "On a GPU", f"{ON_A_GPU}\n\n| What | Result |\n|---|---|\n{unmeasured}")
     print("\n".join(rows))
     print(f"wrote {REPORT}")
 

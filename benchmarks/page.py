@@ -168,9 +168,9 @@ def main() -> None:
         browser.close()
     write_section(
         arguments.docs / "page.md",
-        "What it costs",
-        f"Written by `make bench-page` on {datetime.now(UTC):%Y-%m-%d}: {about}, over HTTP on the same machine, medians of "
-        f"{arguments.visits} visits by the browser's own Performance API. A second visit costs a 304 for each file.\n\n{table}",
+        "Performance",
+        f"Measured by `make bench-page` on {datetime.now(UTC):%Y-%m-%d}: {about}, over HTTP on the same machine. Medians of "
+        f"{arguments.visits} visits, by the Performance API of the browser. A second visit costs a 304 for each file.\n\n{table}",
     )
 
 

@@ -65,7 +65,7 @@ class System:
         api = self._run(["-m", "app.cli", "api"])
         wait_for_port(self.port, api)
         courier = self._run(["-m", "app.cli", "courier"])
-        self._parts = {"Redis": [redis_pid], "api": [api.pid], "courier": [courier.pid]}
+        self._parts = {"Redis": [redis_pid], "API": [api.pid], "courier": [courier.pid]}
         self._parts["workers"] = []
 
     async def add_workers(self, count: int, connection: Connection) -> None:
@@ -146,25 +146,25 @@ def scaling_table(rows: list[Row], picture_s: float) -> str:
         f"| {row.per_second * picture_s / row.workers:.3f} |"
         for row in rows
     ]
-    head = "| workers | pictures/s | of linear (target 0.95) | of the engines' time |\n|---|---|---|---|\n"
+    head = "| Workers | images/s | of linear (target 0.95) | of engine time |\n|---|---|---|---|\n"
     return head + "\n".join(lines)
 
 
 def feeding_table(row: Row) -> str:
     """Show what a picture costs each part, and how many GPUs one process of it can feed."""
     lines = []
-    for name in ("Redis", "api"):
+    for name in ("Redis", "API"):
         ms = row.cpu_s[name] * 1000
         per_second = (
             FULL / row.cpu_s[name] if ms else math.inf
         )  # a short run may use less than the clock's 10 ms
         lines.append(
-            f"| {name} | {row.share[name]:.1%} | {ms:.2f} ms | {FULL:.0%} / {ms:.2f} ms = {per_second:.0f} pictures/s "
+            f"| {name} | {row.share[name]:.1%} | {ms:.2f} ms | {FULL:.0%} / {ms:.2f} ms = {per_second:.0f} images/s "
             f"| {per_second:.0f} | {per_second * 2:.0f} |"
         )
     head = (
-        f"| one process of | share of a core at {row.workers} workers | a picture | feeds | "
-        "GPUs of 1 s a picture | of 2 s |\n|---|---|---|---|---|---|\n"
+        f"| One process of | share of a core at {row.workers} workers | per image | feeds | "
+        "GPUs at 1 s per image | at 2 s |\n|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(lines)
 
@@ -187,15 +187,15 @@ def main() -> None:
     write_section(
         arguments.report,
         "Several workers",
-        f"Written by `make bench-scaling` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f}: workers as they ship around an engine that sleeps {picture_s:g} s a picture and computes "
-        "nothing, so that eight fit on a small machine; one Redis, every write synced, one api process, one courier. Twice as "
-        f"many clients as workers create, wait and download, {arguments.rounds} pictures a worker. Linear is the first row times "
-        "the workers; the engines' time is what engines that never waited would give.\n\n"
+        f"Measured by `make bench-scaling` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}. The workers are the real ones, around an engine that sleeps {picture_s:g} s per image and computes "
+        "nothing, so that eight fit on a small machine. There are one Redis that syncs every write, one API process and one courier. Twice as "
+        f"many clients as workers create, wait and download, {arguments.rounds} images per worker.\n\n"
+        "Linear is the first row times the number of workers. Engine time is what engines that never waited would reach.\n\n"
         f"{both}\n\n"
-        f"A process is called full at {FULL:.0%} of a core. A picture's share is one create, one long poll, the worker's "
-        "claim, steps and end, and one download through the api; with S3's presigned URLs, downloads do not pass it. Redis also waits for the "
-        "disk: what it must sync is shared by all writes that wait, so a slow disk costs time, not processor.",
+        f"A process counts as full at {FULL:.0%} of a core. Each image costs one create, one long poll, the worker's "
+        "claim, steps and end, and one download through the API. With presigned S3 URLs, downloads do not pass the API. Redis also waits for the "
+        "disk. One sync serves all writes that wait, so a slow disk costs time, not processor.",
     )
     print(both)
 

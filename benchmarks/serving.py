@@ -104,8 +104,8 @@ def measure_overhead(weights: str) -> list[str]:
     overhead = [(s - baseline) * 1000 for s in served]
     return [
         f"| bare pipeline call, {SIDE}x{SIDE}, 4 steps | p50 {baseline * 1000:.1f} ms, p95 {quantile(bare, 0.95) * 1000:.1f} ms | baseline |",
-        f"| POST to long-poll answer, one at a time | p50 {statistics.median(served) * 1000:.1f} ms, p95 {quantile(served, 0.95) * 1000:.1f} ms | {statistics.median(served) / baseline:.2f} x the bare call |",
-        f"| overhead over the bare median | p50 {statistics.median(overhead):.1f} ms, p95 {quantile(overhead, 0.95):.1f} ms | target 15 ms, 30 ms |",
+        f"| create to long-poll response, one at a time | p50 {statistics.median(served) * 1000:.1f} ms, p95 {quantile(served, 0.95) * 1000:.1f} ms | {statistics.median(served) / baseline:.2f} x the bare call |",
+        f"| overhead over the median of the bare call | p50 {statistics.median(overhead):.1f} ms, p95 {quantile(overhead, 0.95):.1f} ms | target 15 ms, 30 ms |",
     ]
 
 
@@ -116,10 +116,10 @@ def measure_start(weights: str) -> list[str]:
         started = time.perf_counter()
         seen: dict[str, float] = {}
         marks = {
-            "api_ready": "api",
+            "api_ready": "API",
             "courier_ready": "courier",
             "engine_loads": "worker",
-            "engine_ready": "its engine, imported, loaded and warm,",
+            "engine_ready": "engine",
         }
         with processes.started(
             [sys.executable, "-m", "app.cli", "up"],
@@ -153,11 +153,11 @@ def measure_wakes(waiters: int, rounds: int) -> list[str]:
     measured = [_wake_round(waiters) for _ in range(rounds)]
     times = [ms for round_times, _ in measured for ms in round_times]
     is_crowd = waiters > WAKES
-    memory = f"; {measured[0][1]:.0f} KB of memory a waiter" if is_crowd else ""
+    memory = f", {measured[0][1]:.0f} KB of memory per waiter" if is_crowd else ""
     target = "p99 50 ms" if is_crowd else "p50 5 ms"
     p50, p99 = statistics.median(times), quantile(times, 0.99)
     return [
-        f"| final write to answer, {waiters} waiters | p50 {p50:.2f} ms, p99 {p99:.2f} ms | target {target}{memory} |"
+        f"| final write to response, {waiters} waiters | p50 {p50:.2f} ms, p99 {p99:.2f} ms | target {target}{memory} |"
     ]
 
 
@@ -243,7 +243,7 @@ def measure_create() -> list[str]:
     create, write = statistics.median(created), statistics.median(written)
     return [
         f"| bare FastAPI route, one Redis SET | {write:.0f} requests/s | baseline |",
-        f"| create, one api process | {create:.0f} requests/s | {create / write:.2f} of the bare route (target 0.5) |",
+        f"| create, one API process | {create:.0f} requests/s | {create / write:.2f} of the bare route (target 0.5) |",
     ]
 
 
@@ -269,10 +269,10 @@ def main() -> None:
     about = f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(
-        "# What serving costs\n\n"
-        f"Written by `make bench-serving` on {datetime.now(UTC):%Y-%m-%d}: {about}; embedded Valkey, "
-        "every write synced to disk. Medians of one run; the load generator shares the machine.\n\n"
-        "| what | measured | beside |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+        "# Serving performance\n\n"
+        f"Measured by `make bench-serving` on {datetime.now(UTC):%Y-%m-%d}: {about}. The embedded Valkey "
+        "synced every write to disk. Medians of one run. The load generator shared the machine.\n\n"
+        "| What | Measured | For comparison |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
     print(f"wrote {REPORT}")
 

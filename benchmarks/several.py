@@ -91,12 +91,12 @@ def main() -> None:
     load = os.getloadavg()[0]
     write_section(
         REPORT,
-        "Several at once",
-        f"Written by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load {load:.1f}: the built-in "
-        f"model, {SIDE}x{SIDE}, {STEPS} steps, one thread, {PICTURES} pictures with so many at once (`KLEIN_BATCH`), by turns, {ROUNDS} "
-        "rounds. Processor time a picture depends less than pictures per second on who else wants the cores. Median (first to "
-        "third quartile), of the ratios too. On a GPU: not measured.\n\n"
-        "| at once | pictures/s | times faster | processor ms a picture | times less |\n|---|---|---|---|---|\n"
+        "Batches",
+        f"Measured by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load {load:.1f}, with the built-in "
+        f"model at {SIDE}x{SIDE}, {STEPS} steps, one thread. Each round generates {PICTURES} images with each batch size (`KLEIN_BATCH`). There were {ROUNDS} "
+        "rounds. Processor time per image depends less than images per second on other load. Figures and ratios are the median (first to "
+        "third quartile). Not measured on a GPU yet.\n\n"
+        "| Batch | images/s | times faster | processor ms per image | times less |\n|---|---|---|---|---|\n"
         f"{rows}",
     )
     print(rows)

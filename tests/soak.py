@@ -102,10 +102,10 @@ def main() -> int:
     write_section(
         REPORT,
         "Memory",
-        f"Written by `make soak` on {datetime.now(UTC):%Y-%m-%d}: {requests} predictions one after the other on a tiny "
-        "checkpoint, of mixed sizes, formats, references and LoRAs, every tenth cancelled. Resident memory in MB over the run, "
-        f"and the last tenth against the most in the first {SETTLED:.0%} (target {GROWTH_MOST}).\n\n"
-        "| process | start | 20 % | 40 % | 60 % | 80 % | end | growth |\n|---|---|---|---|---|---|---|---|\n"
+        f"Measured by `make soak` on {datetime.now(UTC):%Y-%m-%d}: {requests} predictions one after the other on a tiny "
+        "checkpoint, with mixed sizes, formats, reference images and LoRAs. Every tenth was cancelled. The table shows resident memory in MB "
+        f"over the run. Growth compares the last tenth with the peak of the first {SETTLED:.0%} (target {GROWTH_MOST}).\n\n"
+        "| Process | start | 20 % | 40 % | 60 % | 80 % | end | growth |\n|---|---|---|---|---|---|---|---|\n"
         + "\n".join(rows),
     )
     print("\n".join(rows))  # noqa: T201 -- a tool for people

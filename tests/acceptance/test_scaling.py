@@ -18,4 +18,4 @@ def test_every_number_of_workers_has_its_row(tmp_path: Path) -> None:
     told = report.read_text()
     assert told.startswith("# Before\n")
     assert re.findall(r"^\| (\d) \| \d\.\d{3} \| \d\.\d{3} \|", told, re.MULTILINE) == ["1", "2"]
-    assert re.findall(r"^\| (Redis|api) \| \d", told, re.MULTILINE) == ["Redis", "api"]
+    assert re.findall(r"^\| (Redis|API) \| \d", told, re.MULTILINE) == ["Redis", "API"]
