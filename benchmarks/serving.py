@@ -118,7 +118,7 @@ def measure_start(weights: str) -> list[str]:
         marks = {
             "api_ready": "API",
             "courier_ready": "courier",
-            "engine_loads": "worker",
+            "engine_loading": "worker",
             "engine_ready": "engine",
         }
         with processes.started(

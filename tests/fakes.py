@@ -97,7 +97,7 @@ class ScriptedEngine:
             raise Cancelled
         return a_result(len(order.seeds))
 
-    def draw(self, batch: Sequence[EngineRequest]) -> list[Outcome]:
+    def generate_batch(self, batch: Sequence[EngineRequest]) -> list[Outcome]:
         """Draw one after the other; what `_act` raises is that one's outcome."""
         outcomes: list[Outcome] = []
         for asked in batch:

@@ -95,7 +95,7 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
         leases.announce(None if checkpoint is None else _announcement(name, checkpoint))
 
     supervisor = EngineSupervisor(
-        client, announce, leave=lambda: os.kill(os.getpid(), signal.SIGTERM)
+        client, announce, stop_worker=lambda: os.kill(os.getpid(), signal.SIGTERM)
     )
     generator = Generator(
         store,
@@ -116,7 +116,7 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
         client.kill()
 
     shutdown = GracefulShutdown(
-        settings.grace, lambda: client.expected_s, begin_shutdown, give_back
+        settings.grace, lambda: client.remaining_s, begin_shutdown, give_back
     )
     signal.signal(signal.SIGTERM, _leave)
     leases.start()

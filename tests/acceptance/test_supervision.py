@@ -114,7 +114,7 @@ def test_a_worker_that_loads_leaves_at_once(
     system.add_workers(1, KLEIN_WEIGHTS=str(weights))
     loading = system.workers.pop()
     try:
-        until(lambda: any("engine_loads" in line for line in loading.tail))
+        until(lambda: any("engine_loading" in line for line in loading.tail))
         engine = until(loading.engine)
         starts = loading.starts
         for _ in range(signals):

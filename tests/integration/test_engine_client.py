@@ -51,7 +51,7 @@ sys.stdin.read()
 """
 
 
-IMPATIENT = SilenceLimit(unknown_s=0.3)
+IMPATIENT = SilenceLimit(initial_s=0.3)
 
 
 def quiet(_line):
@@ -121,7 +121,7 @@ def test_a_batch_crosses_the_border(child):
         EngineRequest(order=order(prompt, steps=3), on_step=on_step)
         for prompt, on_step in zip(prompts, heard, strict=True)
     ]
-    red, fault, blue = child.draw(batch)
+    red, fault, blue = child.generate_batch(batch)
 
     assert np.array_equal(red.pictures[0], child.generate(order(), carry_on).pictures[0])
     assert np.array_equal(
@@ -135,7 +135,7 @@ def test_previews_of_a_batch_cross_the_border(child):
     """Who looks at one of a batch sees previews of that one, as many as of it alone; who did not ask sees none."""
     seen: list[list[Picture]] = [[], [], []]
     asking = (order("red", previews=True), order("green"), order("blue", previews=True))
-    child.draw(
+    child.generate_batch(
         [
             EngineRequest(order=asked, on_step=carry_on, on_preview=look.append)
             for asked, look in zip(asking, seen, strict=True)
@@ -151,7 +151,7 @@ def test_previews_of_a_batch_cross_the_border(child):
 
 def test_a_batch_dies_as_one(child):
     """A child that dies amid a batch dies for each order that has no picture yet, and starts afresh."""
-    outcomes = child.draw(
+    outcomes = child.generate_batch(
         [EngineRequest(order=order(p), on_step=carry_on) for p in ("die", "fine")]
     )
     child.restart()
@@ -241,7 +241,7 @@ def test_lost_device_ends_the_child(child):
     with pytest.raises(EngineDied, match="exit code 86") as caught:
         child.generate(order("device lost"), carry_on)
 
-    assert "DeviceLost" in caught.value.tail
+    assert "DeviceLost" in caught.value.last_output
 
 
 def test_results_leave_no_descriptors_behind(child):
@@ -267,7 +267,7 @@ def test_death_is_noticed_with_the_last_lines(child):
     with pytest.raises(EngineDied, match="exit code 3") as caught:
         child.generate(order("die"), carry_on)
 
-    assert "last words" in caught.value.tail
+    assert "last words" in caught.value.last_output
     assert not child.alive
 
 
@@ -297,7 +297,7 @@ def test_crash_leaves_its_stack(child):
 
     with pytest.raises(EngineDied, match="SIGSEGV") as caught:
         child.generate(order("slow", steps=100), crash)
-    assert "Fatal Python error" in caught.value.tail
+    assert "Fatal Python error" in caught.value.last_output
 
 
 def test_kill_from_another_thread_ends_the_wait(child):
@@ -314,18 +314,18 @@ def test_kill_from_another_thread_ends_the_wait(child):
 
 def test_hung_child_is_killed_and_says_where(child):
     """A child that is silent for too long is killed, and its stack shows where it hung."""
-    child._pace = IMPATIENT
+    child._silence_limit = IMPATIENT
     with pytest.raises(EngineHung, match="silent") as caught:
         child.generate(order("hang"), carry_on)
 
-    assert "in _act" in caught.value.tail
+    assert "in _act" in caught.value.last_output
     assert not child.alive
 
 
 def test_stopped_process_is_killed(child):
     """Even a process that cannot run at all is killed."""
     os.kill(child.pid, signal.SIGSTOP)
-    child._pace = IMPATIENT
+    child._silence_limit = IMPATIENT
 
     with pytest.raises(EngineHung):
         child.generate(order(), carry_on)

@@ -9,7 +9,7 @@ from tests.fakes import eventually
 from worker.engine_client.client import EngineClient
 from worker.engine_client.process import EngineDied, EngineGone
 from worker.engine_client.recycling import RecyclePolicy
-from worker.engine_client.supervisor import DEATHS, PAUSE_MOST_S, EngineSupervisor
+from worker.engine_client.supervisor import MAX_DEATHS, MAX_PAUSE_S, EngineSupervisor
 from worker.engines import Order
 
 pytestmark = pytest.mark.timeout(60)
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(60)
 class Rig:
     """A supervisor over a real child, and what it told."""
 
-    def __init__(self, folder, growth=None):
+    def __init__(self, folder, recycle_policy=None):
         self.child = EngineClient(folder, module="tests.fake_child", on_line=lambda _: None)
         self.announced: list[bool] = []
         self.left = 0
@@ -27,9 +27,9 @@ class Rig:
             self.child,
             lambda checkpoint: self.announced.append(checkpoint is not None),
             self.leave,
-            load_s=30,
-            wait=self.pauses.append,
-            growth=growth,
+            load_timeout_s=30,
+            sleep=self.pauses.append,
+            recycle_policy=recycle_policy,
         )
 
     def leave(self):
@@ -95,7 +95,7 @@ def test_an_engine_that_died_before_the_order_is_told_apart(rig):
 def test_a_crash_loop_ends_the_worker(rig):
     """The pauses grow, and the fifth death in a row without a picture ends the worker, once."""
     rig.child.wait_ready(30)
-    for _ in range(DEATHS - 1):
+    for _ in range(MAX_DEATHS - 1):
         rig.die()
         rig.supervisor.ensure_running()
     rig.die()
@@ -104,20 +104,20 @@ def test_a_crash_loop_ends_the_worker(rig):
     rig.supervisor.ensure_running()
 
     assert rig.pauses == [0, 1, 3, 7]
-    assert max(rig.pauses) <= PAUSE_MOST_S
-    assert (rig.left, rig.supervisor.has_given_up) == (1, True)
+    assert max(rig.pauses) <= MAX_PAUSE_S
+    assert (rig.left, rig.supervisor.is_in_crash_loop) == (1, True)
     assert rig.announced[-1] is False
 
 
 def test_a_picture_between_deaths_is_a_new_start(rig):
     """Deaths that pictures come between are no loop, however many."""
     rig.child.wait_ready(30)
-    for _ in range(DEATHS + 1):
+    for _ in range(MAX_DEATHS + 1):
         rig.draw()
         rig.die()
         rig.supervisor.ensure_running()
 
-    assert rig.pauses == [0] * (DEATHS + 1)
+    assert rig.pauses == [0] * (MAX_DEATHS + 1)
     assert rig.left == 0
 
 
@@ -133,7 +133,7 @@ def test_a_worker_that_leaves_brings_nothing_back(rig):
 
 def test_an_engine_that_has_drawn_enough_is_renewed(tmp_path):
     """After its last order a fresh process draws, and neither callers nor the count of deaths notice."""
-    rig = Rig(tmp_path, RecyclePolicy(settled=1, most=2))
+    rig = Rig(tmp_path, RecyclePolicy(baseline_orders=1, max_orders=2))
     with rig.child:
         rig.supervisor.start()
         pids = []
@@ -150,7 +150,7 @@ def test_an_engine_that_has_drawn_enough_is_renewed(tmp_path):
 
 def test_a_worker_that_leaves_renews_nothing(tmp_path):
     """Once it is told to stop, an engine stays as it is."""
-    rig = Rig(tmp_path, RecyclePolicy(settled=0, most=1))
+    rig = Rig(tmp_path, RecyclePolicy(baseline_orders=0, max_orders=1))
     with rig.child:
         rig.supervisor.start()
         pid = rig.child.pid

@@ -123,7 +123,7 @@ def ends():
     "message",
     [
         protocol.Cancel(id="1"),
-        protocol.Loading(phase="weights"),
+        protocol.Loading(status="weights"),
         protocol.Ready(checkpoint=fake_child.FakeEngine.checkpoint, load_s=1.5),
         protocol.Broken(message="no"),
         protocol.Step(id="1", k=1, n=4),
@@ -144,7 +144,7 @@ def test_each_message_arrives_as_it_was_sent(ends, message):
 def test_order_arrives_with_its_references(ends):
     """References cross as raw bytes, whatever their size."""
     ours, theirs = ends
-    message = protocol.Generate(id="1", order=ORDER, more=3)
+    message = protocol.Generate(id="1", order=ORDER, batch_remaining=3)
     sender = threading.Thread(target=ours.send, args=(message,))
     sender.start()
     received, _ = theirs.receive(1)

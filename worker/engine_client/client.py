@@ -1,4 +1,4 @@
-"""The worker's handle on its engine: has it load and draw, and notices when it is gone."""
+"""The engine client: loads the model and generates images in the engine process, and detects its death."""
 
 import itertools
 import os
@@ -37,13 +37,14 @@ from worker.engines import (
 )
 from worker.engines.errors import RequestFailed
 
-STOP_S = 2.0  # how long an order that ran too long may take to stop, before its process is killed
+STOP_S = 2.0
+"""How long a request may take to stop after its run timeout, before the process is killed."""
 
 
 class EngineClient:
-    """One engine. One thread drives it; any thread may cancel or kill."""
+    """Drives one engine process. One thread generates, any thread may cancel or kill."""
 
-    def __init__(  # noqa: PLR0913 -- all but the weights by name
+    def __init__(  # noqa: PLR0913 -- keyword-only except the weights
         self,
         weights: Path,
         *,
@@ -52,72 +53,73 @@ class EngineClient:
         on_line: Callable[[str], None] | None = None,
         environ: Mapping[str, str] | None = None,
         module: str = "worker.engine_process.main",
-        pace: SilenceLimit | None = None,
+        silence_limit: SilenceLimit | None = None,
     ) -> None:
         arguments = ["--weights", str(weights.absolute())]
         arguments += ["--tuning", (tuning or Tuning()).to_json()]
         arguments += ["--loras", str(loras.absolute())] if loras else []
         self._process = EngineProcess(module, arguments, environ, on_line)
-        self._pace = pace or SilenceLimit()
+        self._silence_limit = silence_limit or SilenceLimit()
         self._ids = itertools.count(1)
-        self._current: tuple[str, ...] = ()
-        self._driving = threading.Lock()
+        self._running_ids: tuple[str, ...] = ()
+        self._busy = threading.Lock()
         self._is_ready = False
-        self._expected: tuple[float, float] | None = None  # when, and how long from then
-        self.drawn = 0
-        """How many orders it has drawn, by all its processes."""
+        self._remaining: tuple[float, float] | None = None  # estimated at, seconds from then
+        self.completed = 0
+        """How many requests all its processes have completed."""
 
     @property
     def pid(self) -> int | None:
-        """The process id, or None before `start`."""
+        """The process id. None before `start`."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """True while the process runs, ready or not."""
+        """Whether the process runs, ready or not."""
         return self._process.alive
 
     @property
     def is_ready(self) -> bool:
-        """True while it runs and has its weights."""
+        """Whether the process runs and has loaded the weights."""
         return self._is_ready and self.alive
 
     @property
-    def is_driven(self) -> bool:
-        """True while it has an order."""
-        return self._driving.locked()
+    def is_busy(self) -> bool:
+        """Whether a batch is running."""
+        return self._busy.locked()
 
     @property
-    def expected_s(self) -> float | None:
-        """How long what is being drawn will take yet, by its steps so far; None where nothing tells."""
-        if (expected := self._expected) is None:
+    def remaining_s(self) -> float | None:
+        """Estimated time until the running batch ends. None if none runs or it has no two steps yet."""
+        if (remaining := self._remaining) is None:
             return None
-        at, left_s = expected
-        return max(0.0, left_s - (time.monotonic() - at))
+        estimated_at, seconds = remaining
+        return max(0.0, seconds - (time.monotonic() - estimated_at))
 
     @property
-    def tail(self) -> str:
-        """The last lines the process wrote."""
-        return self._process.tail
+    def last_output(self) -> str:
+        """The last lines that the process wrote."""
+        return self._process.last_output
 
     def start(self) -> None:
-        """Start the process and return at once; `wait_ready` waits for the weights."""
+        """Start the process without waiting for it. `wait_ready` waits."""
         self._is_ready = self.is_ready
         self._process.start()
 
     def wait_ready(
-        self, timeout_s: float, on_phase: Callable[[str], None] = lambda _phase: None
+        self, timeout_s: float, on_status: Callable[[str], None] = lambda _status: None
     ) -> Checkpoint:
-        """Wait until it has loaded and drawn its first pictures; `on_phase` hears how far it is.
+        """Wait until the model is loaded and warm. `on_status` is called with each status of the start.
 
-        It may be silent for `timeout_s` between two phases. Raises `WeightsError` when the weights cannot be served, `EngineDied` and `EngineHung`.
+        `timeout_s` limits the time between two statuses. Raises `WeightsError` if the weights cannot be
+        served, `EngineDied` and `EngineHung`.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             message, _ = self._process.receive(deadline - time.monotonic())
             if isinstance(message, Loading):
                 deadline = time.monotonic() + timeout_s
-                on_phase(message.phase)
+                on_status(message.status)
             elif isinstance(message, Ready):
                 self._is_ready = True
                 return message.checkpoint
@@ -133,62 +135,66 @@ class EngineClient:
         timeout_s: float | None = None,
         on_preview: OnPreview | None = None,
     ) -> Result:
-        """Have the order drawn; `on_step(k, n)` hears each step and returns False to cancel.
+        """Run one order. `on_step(k, n)` is called after each step and returns False to cancel.
 
         The images are read-only views of memory shared with the engine process. Raises `Cancelled` and
         `RequestFailed` with its cause, after which the engine process serves the next request; `EngineDied` when
         the process ended, `EngineHung` when it was silent for longer than the silence limit and was killed. After
         `timeout_s` seconds it raises `TimedOut` and kills the process only if it does not stop.
         """
-        asked = EngineRequest(
+        request = EngineRequest(
             order=order, on_step=on_step, on_preview=on_preview, timeout_s=timeout_s
         )
-        outcome = self.draw([asked])[0]
+        outcome = self.generate_batch([request])[0]
         if isinstance(outcome, Result):
             return outcome
         raise outcome
 
-    def draw(self, batch: Sequence[EngineRequest]) -> list[Outcome]:
-        """Have orders that agree drawn at once; give what became of each, as `generate` tells it of one.
+    def generate_batch(self, batch: Sequence[EngineRequest]) -> list[Outcome]:
+        """Run compatible requests in one call of the model and return the outcome of each.
 
-        What one of them does to itself is its own; only a child that dies takes along all that it still draws.
+        A cancel, failure or timeout ends one request. The death of the process ends all that are unfinished.
         """
-        with self._driving:
-            for asked in batch:
-                asked.begin(f"{self.pid}-{next(self._ids)}", len(batch))
-            self._current = tuple(asked.id for asked in batch)
+        with self._busy:
+            for request in batch:
+                request.start(f"{self.pid}-{next(self._ids)}", len(batch))
+            self._running_ids = tuple(request.id for request in batch)
             try:
-                for more, asked in zip(reversed(range(len(batch))), batch, strict=True):
-                    self._process.send(Generate(id=asked.id, order=asked.order, more=more))
-                self._follow(batch)
+                for index, request in enumerate(batch, 1):
+                    self._process.send(
+                        Generate(
+                            id=request.id, order=request.order, batch_remaining=len(batch) - index
+                        )
+                    )
+                self._receive_outcomes(batch)
             except EngineDied as died:
-                for asked in batch:
-                    asked.end(died)
+                for request in batch:
+                    request.finish(died)
             except BaseException:
-                self.cancel()  # on_step raised: nobody waits for the rest
+                self.cancel()  # on_step raised, so nothing uses the results
                 raise
             finally:
-                self._current = ()
-                self._expected = None
-        return [asked.outcome for asked in batch if asked.outcome is not None]
+                self._running_ids = ()
+                self._remaining = None
+        return [request.outcome for request in batch if request.outcome is not None]
 
     def cancel(self) -> None:
-        """Stop what is being drawn, from any thread; `generate` then raises `Cancelled`."""
-        for order_id in self._current:
-            self._process.mention(Cancel(id=order_id))
+        """Cancel the running batch, from any thread. `generate` then raises `Cancelled`."""
+        for request_id in self._running_ids:
+            self._process.try_send(Cancel(id=request_id))
 
     def restart(self) -> None:
-        """Kill what runs and start afresh; `wait_ready` must follow."""
+        """Kill the process and start another one. Call `wait_ready` afterwards."""
         self.kill()
         self.start()
 
     def kill(self) -> None:
-        """End the process now, whatever it does; a second time it does nothing."""
+        """Kill the process. Does nothing if none runs."""
         self._is_ready = False
         self._process.kill()
 
     def close(self) -> None:
-        """End the process and free what this handle holds; it is not to be used again."""
+        """Kill the process and free all resources. This object cannot be used again."""
         self._is_ready = False
         self._process.close()
 
@@ -199,51 +205,53 @@ class EngineClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _follow(self, batch: Sequence[EngineRequest]) -> None:
-        silence_s = self._pace.silence_s(batch[0].order, len(batch))
-        while going := {asked.id: asked for asked in batch if asked.outcome is None}:
-            message, fd = self._receive_in_time(going.values(), silence_s)
-            asked = going.get(getattr(message, "id", ""))
-            if asked is None:
+    def _receive_outcomes(self, batch: Sequence[EngineRequest]) -> None:
+        limit_s = self._silence_limit.limit_s(batch[0].order, len(batch))
+        while unfinished := {request.id: request for request in batch if request.outcome is None}:
+            message, fd = self._receive_or_time_out(unfinished.values(), limit_s)
+            request = unfinished.get(getattr(message, "id", ""))
+            if request is None:
                 if fd is not None:
-                    os.close(fd)  # of what nobody waits for any more
+                    os.close(fd)  # the result of a request that has an outcome already
             elif isinstance(message, Step):
-                if not asked.wants_more(message.k, message.n):
-                    self._process.mention(Cancel(id=asked.id))
-                self._expect(message, asked.steps_at)
-            elif isinstance(message, Preview) and asked.on_preview is not None:
-                asked.on_preview(message.picture)
+                if not request.record_step(message.k, message.n):
+                    self._process.try_send(Cancel(id=request.id))
+                self._estimate_remaining(message, request.step_times)
+            elif isinstance(message, Preview) and request.on_preview is not None:
+                request.on_preview(message.picture)
             elif isinstance(message, Done) and fd is not None:
-                result = map_pictures(fd, message)
-                self._pace.learn(asked.order, result, asked.steps_at, asked.at_once)
-                self.drawn += 1
-                asked.end(result)
+                self._complete(request, map_pictures(fd, message))
             elif isinstance(message, Failed):
-                asked.end(RequestFailed(message.message, message.cause))
+                request.finish(RequestFailed(message.message, message.cause))
             elif isinstance(message, Stopped):
-                asked.end(Cancelled())
+                request.finish(Cancelled())
 
-    def _expect(self, step: Step, steps_at: list[float]) -> None:
-        if len(steps_at) > 1:
-            each_s = (steps_at[-1] - steps_at[0]) / (len(steps_at) - 1)
-            self._expected = steps_at[-1], each_s * (step.n - step.k)
+    def _complete(self, request: EngineRequest, result: Result) -> None:
+        self._silence_limit.record(request.order, result, request.step_times, request.batch_size)
+        self.completed += 1
+        request.finish(result)
 
-    def _receive_in_time(
-        self, going: Collection[EngineRequest], silence_s: float
+    def _estimate_remaining(self, step: Step, step_times: list[float]) -> None:
+        if len(step_times) > 1:
+            step_s = (step_times[-1] - step_times[0]) / (len(step_times) - 1)
+            self._remaining = step_times[-1], step_s * (step.n - step.k)
+
+    def _receive_or_time_out(
+        self, unfinished: Collection[EngineRequest], limit_s: float
     ) -> tuple[Message | None, int | None]:
-        """Give the next message, or None where an order's time is over: that one is told to stop.
+        """Return the next message, or None after telling a request to stop at its run timeout.
 
-        Where others are drawn with it nobody waits for it; alone it stops at a step that comes soon, or with the process.
+        In a batch that request ends at once. Alone it may take STOP_S to reach its next step, then the process is killed.
         """
-        first = min(going, key=lambda asked: asked.ends_at)
-        left_s = first.ends_at - time.monotonic()
-        if left_s > silence_s or (left_s > 0 and self._process.speaks_within(left_s)):
-            return self._process.receive(silence_s)
-        if first.is_late:
-            raise self._process.died()
-        self._process.mention(Cancel(id=first.id))
-        if len(going) > 1:
-            first.end(TimedOut())
+        first = min(unfinished, key=lambda request: request.deadline)
+        left_s = first.deadline - time.monotonic()
+        if left_s > limit_s or (left_s > 0 and self._process.has_message_within(left_s)):
+            return self._process.receive(limit_s)
+        if first.has_timed_out:
+            raise self._process.reap()
+        self._process.try_send(Cancel(id=first.id))
+        if len(unfinished) > 1:
+            first.finish(TimedOut())
         else:
-            first.be_late(STOP_S)
+            first.set_stop_deadline(STOP_S)
         return None, None

@@ -1,4 +1,4 @@
-"""What the engine process gets to know of the worker's environment variables."""
+"""Selects the environment variables that the engine process receives."""
 
 import os
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ _SECRET_ENDINGS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 
 def engine_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Choose what the engine process may know: no address, no key, no token."""
+    """Return the environment of the engine process, without addresses, keys and tokens."""
     passed = {
         name: value
         for name, value in environ.items()
         if (name in _PASSED_NAMES or name.startswith(_PASSED_PREFIXES))
         and not name.endswith(_SECRET_ENDINGS)
     }
-    # Spinning threads starve each other where other processes want the cores too: 2.3 times slower.
-    # One core stays free for the serving: on two cores a picture takes no longer and its answer comes sooner.
+    # Passive waiting: spinning threads are 2.3 times slower when other processes use the same cores.
+    # One core stays free for serving. On two cores an image takes as long and its response is faster.
     chosen = {
         "OMP_WAIT_POLICY": "passive",
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1)),
@@ -33,7 +33,7 @@ def engine_environment(environ: Mapping[str, str]) -> dict[str, str]:
     root = str(Path(worker.__file__).parent.parent)
     fixed = {
         "HF_HUB_OFFLINE": "1",
-        "DIFFUSERS_VERBOSITY": "error",  # it warns of torchao while it is imported
+        "DIFFUSERS_VERBOSITY": "error",  # its import warns about torchao
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": root,
     }

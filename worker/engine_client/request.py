@@ -1,4 +1,4 @@
-"""One order that the engine process was asked for, on its way to its outcome; the supervisor carries the messages."""
+"""An engine request: one order in progress, with its callbacks, deadline and outcome."""
 
 import time
 from collections.abc import Callable
@@ -13,57 +13,57 @@ Outcome = Result | Cancelled | RequestFailed | EngineDied
 
 @dataclass(slots=True, kw_only=True)
 class EngineRequest:
-    """An order, who hears of it, and how it stands."""
+    """Holds an order and its state. The engine client feeds it the messages of the engine process."""
 
     order: Order
     on_step: Callable[[int, int], bool]
-    """Hears each step as (k, n), and returns False to cancel."""
+    """Called with (k, n) after each step. Returns False to cancel."""
     on_preview: OnPreview | None = None
     timeout_s: float | None = None
     id: str = ""
-    at_once: int = 1
-    ends_at: float = float("inf")
-    steps_at: list[float] = field(default_factory=list)
+    batch_size: int = 1
+    deadline: float = float("inf")
+    step_times: list[float] = field(default_factory=list)
     outcome: Outcome | None = None
     _step: int = 0
-    _is_given_up: bool = False
-    _is_late: bool = False
+    _is_cancelled: bool = False
+    _has_timed_out: bool = False
 
-    def begin(self, order_id: str, at_once: int) -> None:
-        """Start its time, drawn at once with others or alone."""
-        self.id = order_id
-        self.at_once = at_once
+    def start(self, request_id: str, batch_size: int) -> None:
+        """Set the id and the batch size, and start the run timeout."""
+        self.id = request_id
+        self.batch_size = batch_size
         if self.timeout_s is not None:
-            self.ends_at = time.monotonic() + self.timeout_s
+            self.deadline = time.monotonic() + self.timeout_s
 
     @property
-    def is_late(self) -> bool:
-        """Say whether it ran too long and was told to stop."""
-        return self._is_late
+    def has_timed_out(self) -> bool:
+        """Whether the run timeout has passed and the engine was told to stop."""
+        return self._has_timed_out
 
-    def wants_more(self, k: int, n: int) -> bool:
-        """Tell of a step; False once, where the engine must be told to stop."""
-        if k <= self._step and self.at_once > 1:  # its batch failed: it is drawn once more, alone
-            self.at_once = 1
-            self.steps_at.clear()
-        self.steps_at.append(time.monotonic())
-        self._step = max(self._step, k)  # does not count backwards
-        if self._is_given_up or self.on_step(self._step, n):
+    def record_step(self, k: int, n: int) -> bool:
+        """Record that step k of n is done. Returns False once, when the engine must be told to cancel."""
+        if k <= self._step and self.batch_size > 1:  # the batch failed and the order runs alone now
+            self.batch_size = 1
+            self.step_times.clear()
+        self.step_times.append(time.monotonic())
+        self._step = max(self._step, k)  # progress never goes backwards
+        if self._is_cancelled or self.on_step(self._step, n):
             return True
-        self._is_given_up = True
+        self._is_cancelled = True
         return False
 
-    def be_late(self, stop_s: float) -> None:
-        """Give it so long to stop."""
-        self._is_late = self._is_given_up = True
-        self.ends_at = time.monotonic() + stop_s
+    def set_stop_deadline(self, stop_s: float) -> None:
+        """Mark the request as timed out and give the engine this long to stop."""
+        self._has_timed_out = self._is_cancelled = True
+        self.deadline = time.monotonic() + stop_s
 
-    def end(self, outcome: Outcome) -> None:
-        """Take what the engine says of it, unless nobody wants that any more; the first word stands."""
+    def finish(self, outcome: Outcome) -> None:
+        """Set the outcome, unless there is one. A request that timed out or was cancelled keeps no result."""
         if self.outcome is not None:
             return
-        if self._is_late:
+        if self._has_timed_out:
             outcome = TimedOut()
-        elif self._is_given_up and isinstance(outcome, Result):
+        elif self._is_cancelled and isinstance(outcome, Result):
             outcome = Cancelled()
         self.outcome = outcome

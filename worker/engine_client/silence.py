@@ -1,4 +1,7 @@
-"""How long an engine may be silent: ten times what a step has taken, for pictures of this size; pure."""
+"""Computes how long an engine may be silent before it counts as hung. Pure.
+
+The limit is ten times the median duration of a step, scaled by the size of the images.
+"""
 
 import statistics
 from collections import deque
@@ -8,42 +11,44 @@ from itertools import pairwise
 from worker.engines import Order, Result
 
 MEGA = 1e6
-UNKNOWN_SIZE_MP = 4.0  # the largest that a caller may ask for
-REFERENCE_MP = 1.0  # what an input image is scaled to, at most
-KEPT = 50  # orders
+UNKNOWN_SIZE_MP = 4.0  # the largest output that a caller can request
+REFERENCE_MP = 1.0  # reference images are scaled down to this size
+HISTORY_ORDERS = 50
 
 
 class SilenceLimit:
-    """What the latest orders took for each step and megapixel; it outlives the engine's process."""
+    """Keeps the step durations of the latest orders, across engine processes."""
 
-    def __init__(self, least_s: float = 20.0, unknown_s: float = 600.0) -> None:
-        self._least_s = least_s
-        self._unknown_s = unknown_s  # before the first order has been drawn
-        self._step_s_per_mp: deque[float] = deque(maxlen=KEPT)
+    def __init__(self, min_s: float = 20.0, initial_s: float = 600.0) -> None:
+        self._min_s = min_s
+        self._initial_s = initial_s  # before the first measurement
+        self._step_s_per_mp: deque[float] = deque(maxlen=HISTORY_ORDERS)
 
-    def silence_s(self, order: Order, count: int = 1) -> float:
-        """Tell after how many seconds without a step the engine must be taken for hung, with so many such orders at once."""
-        expected = self.step_s(order)
-        return self._unknown_s if expected is None else max(self._least_s, 10 * expected * count)
+    def limit_s(self, order: Order, batch_size: int = 1) -> float:
+        """Return how long the engine may send nothing while it runs a batch of such orders."""
+        expected = self.expected_step_s(order)
+        if expected is None:
+            return self._initial_s
+        return max(self._min_s, 10 * expected * batch_size)
 
-    def step_s(self, order: Order) -> float | None:
-        """Expect so many seconds for one step of this order; None before there is any experience."""
+    def expected_step_s(self, order: Order) -> float | None:
+        """Estimate the duration of one step of this order. None before the first measurement."""
         if not self._step_s_per_mp:
             return None
         width_height = (order.width or 0) * (order.height or 0)
         size_mp = width_height / MEGA or UNKNOWN_SIZE_MP
-        return statistics.median(self._step_s_per_mp) * _work(order, size_mp)
+        return statistics.median(self._step_s_per_mp) * _work_mp(order, size_mp)
 
-    def learn(
-        self, order: Order, result: Result, steps_at: Sequence[float], count: int = 1
+    def record(
+        self, order: Order, result: Result, step_times: Sequence[float], batch_size: int = 1
     ) -> None:
-        """Take in when each step of a drawn order was done, of so many that were drawn at once."""
-        gaps = [later - earlier for earlier, later in pairwise(steps_at)]
-        if gaps:
+        """Record when each step of a finished order ended, in a batch of this size."""
+        durations_s = [later - earlier for earlier, later in pairwise(step_times)]
+        if durations_s:
             height, width, _ = result.pictures[0].shape
-            work = _work(order, width * height / MEGA) * count
-            self._step_s_per_mp.append(statistics.median(gaps) / work)
+            work_mp = _work_mp(order, width * height / MEGA) * batch_size
+            self._step_s_per_mp.append(statistics.median(durations_s) / work_mp)
 
 
-def _work(order: Order, size_mp: float) -> float:
+def _work_mp(order: Order, size_mp: float) -> float:
     return size_mp + REFERENCE_MP * len(order.references)

@@ -1,6 +1,6 @@
-"""The engine's own process: loads the weights, then draws what comes over the socket.
+"""The engine process: loads the weights, then runs the requests that it receives over the socket.
 
-It holds no credentials, opens no network, and ends with the worker that started it.
+It has no credentials, opens no network connection, and ends with the worker that started it.
 """
 
 import argparse
@@ -57,26 +57,26 @@ OpenEngine = Callable[[Path, Path | None, Tuning, Say], Engine]
 
 
 def main(open_engine: OpenEngine = open_engine) -> int:
-    """Serve one worker until it hangs up; a test may bring an engine of its own."""
+    """Serve one worker until it closes the socket. Tests pass their own `open_engine`."""
     arguments = _parse_arguments()
-    _die_with(arguments.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when this process ends
+    _exit_with_parent(arguments.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker ends this process
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable(all_threads=False)
-    faulthandler.register(signal.SIGUSR1)  # the worker asks where a hung engine hangs
+    faulthandler.register(signal.SIGUSR1)  # writes the stack trace of a hung engine
 
     connection = EngineConnection(socket.socket(fileno=arguments.fd))
     inbox = Inbox(connection)
     inbox.start()
     started = time.perf_counter()
 
-    def say(line: str) -> None:
-        connection.send(Loading(phase=line))
+    def on_status(line: str) -> None:
+        connection.send(Loading(status=line))
 
     try:
-        say("weights")
-        engine = open_engine(arguments.weights, arguments.loras, arguments.tuning, say)
-        say("warm-up")
+        on_status("weights")
+        engine = open_engine(arguments.weights, arguments.loras, arguments.tuning, on_status)
+        on_status("warm-up")
         engine.warm_up()
     except EngineError as exc:
         connection.send(Broken(message=str(exc)))
@@ -87,166 +87,171 @@ def main(open_engine: OpenEngine = open_engine) -> int:
 
 
 class Inbox:
-    """Reads the socket beside the work, so that a cancel or a hang-up is seen at once."""
+    """Reads the socket in its own thread, so that it sees a cancel or a closed socket at once."""
 
     def __init__(self, connection: EngineConnection) -> None:
         self._connection = connection
-        self._orders: queue.SimpleQueue[Generate] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Generate] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
 
     def start(self) -> None:
-        """Read from now on, until the worker hangs up, which ends this process."""
+        """Start to read. The process ends when the worker closes the socket."""
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def next(self) -> tuple[Generate, ...]:
-        """Wait for orders to be drawn at once; those before have ended, and so have the cancels that name them."""
-        first = self._orders.get()
-        batch = (first, *(self._orders.get() for _ in range(first.more)))
-        self._cancelled &= {asked.id for asked in batch}
+        """Wait for the next batch, and forget the cancels of earlier batches."""
+        first = self._requests.get()
+        batch = (first, *(self._requests.get() for _ in range(first.batch_remaining)))
+        self._cancelled &= {request.id for request in batch}
         return batch
 
-    def is_cancelled(self, order_id: str) -> bool:
-        """Tell whether the worker gave that order up."""
-        return order_id in self._cancelled
+    def is_cancelled(self, request_id: str) -> bool:
+        """Return whether the worker cancelled this request."""
+        return request_id in self._cancelled
 
     def _read(self) -> None:
         try:
             while True:
                 message, _fd = self._connection.receive()
                 if isinstance(message, Generate):
-                    self._orders.put(message)
+                    self._requests.put(message)
                 elif isinstance(message, Cancel):
                     self._cancelled.add(message.id)
         except (EOFError, OSError):
             pass
-        except BaseException:  # a thread that ends in silence would leave a deaf process
+        except (
+            BaseException
+        ):  # if only this thread ended, the process would never see a message again
             traceback.print_exc()
             raise
         finally:
-            os._exit(0)  # nobody is left to draw for, and the main thread may be inside a kernel
+            os._exit(0)  # the worker is gone, and the main thread may be inside a kernel
 
 
 def serve(engine: Engine, connection: EngineConnection, inbox: Inbox) -> None:
-    """Draw the next orders and send what became of each."""
+    """Run the next batch and send the outcome of each request."""
     batch = inbox.next()
     if len(batch) > 1:
-        batch = _draw_together(engine, connection, inbox, batch)
-    for asked in batch:
-        _draw_alone(engine, connection, inbox, asked)
+        batch = _run_batch(engine, connection, inbox, batch)
+    for request in batch:
+        _run_alone(engine, connection, inbox, request)
 
 
-class _Wanted:
-    """Those orders of a batch that nobody has cancelled; the others' pictures are drawn along, and thrown away."""
+class _ActiveRequests:
+    """The requests of a batch that are not cancelled. The model finishes cancelled ones too, and they are discarded."""
 
     def __init__(
         self, connection: EngineConnection, inbox: Inbox, batch: tuple[Generate, ...]
     ) -> None:
         self._connection = connection
         self._inbox = inbox
-        self.orders = batch
+        self.requests = batch
 
     def drop_cancelled(self) -> None:
-        """Say of each that was cancelled that it stopped. Raises Cancelled where none is left."""
-        for asked in self.orders:
-            if self._inbox.is_cancelled(asked.id):
-                self.orders = tuple(other for other in self.orders if other is not asked)
-                self._connection.send(Stopped(id=asked.id))
-        if not self.orders:
+        """Remove each cancelled request and send that it stopped. Raises Cancelled if none is left."""
+        for request in self.requests:
+            if self._inbox.is_cancelled(request.id):
+                self.requests = tuple(other for other in self.requests if other is not request)
+                self._connection.send(Stopped(id=request.id))
+        if not self.requests:
             raise Cancelled
 
     def on_step(self, k: int, n: int) -> None:
-        for asked in self.orders:
-            self._connection.send(Step(id=asked.id, k=k, n=n))
+        """Send a step of each request, then remove the cancelled ones."""
+        for request in self.requests:
+            self._connection.send(Step(id=request.id, k=k, n=n))
         self.drop_cancelled()
 
 
-def _draw_together(
+def _run_batch(
     engine: Engine, connection: EngineConnection, inbox: Inbox, batch: tuple[Generate, ...]
 ) -> tuple[Generate, ...]:
-    """Draw them at once; give those that must be drawn alone, because that failed.
+    """Run a batch in one call of the model, and return the requests that must run alone.
 
-    So what is one order's fault falls on that one, and too little memory for all is no failure.
+    After an error all of them run alone, so that only the request that caused it fails.
     """
-    wanted = _Wanted(connection, inbox, batch)
+    active = _ActiveRequests(connection, inbox, batch)
     try:
-        wanted.drop_cancelled()
-        orders = [asked.order for asked in batch]
-        lookers = [_preview_sender(connection, asked) for asked in batch]
-        results = engine.draw_together(orders, wanted.on_step, lookers)
+        active.drop_cancelled()
+        orders = [request.order for request in batch]
+        on_previews = [_preview_sender(connection, request) for request in batch]
+        results = engine.draw_together(orders, active.on_step, on_previews)
     except Cancelled:
         return ()
     except DeviceLost:
-        _leave()
-    except Exception:  # noqa: BLE001  # around a job: what failed is seen when each is drawn alone
+        _exit_device_lost()
+    except Exception:  # noqa: BLE001  # around a job: each request runs alone and shows its own error
         traceback.print_exc()
-        return wanted.orders
+        return active.requests
     alone = []
-    for asked, result in zip(batch, results, strict=True):
-        if asked not in wanted.orders:
+    for request, result in zip(batch, results, strict=True):
+        if request not in active.requests:
             continue
         if result is None:
-            alone.append(asked)
+            alone.append(request)
         else:
-            _send_result(connection, asked.id, result)
+            _send_result(connection, request.id, result)
     return tuple(alone)
 
 
-def _draw_alone(
-    engine: Engine, connection: EngineConnection, inbox: Inbox, asked: Generate
+def _run_alone(
+    engine: Engine, connection: EngineConnection, inbox: Inbox, request: Generate
 ) -> None:
     def on_step(k: int, n: int) -> None:
-        connection.send(Step(id=asked.id, k=k, n=n))
-        if inbox.is_cancelled(asked.id):
+        connection.send(Step(id=request.id, k=k, n=n))
+        if inbox.is_cancelled(request.id):
             raise Cancelled
 
     try:
-        if inbox.is_cancelled(asked.id):
-            raise Cancelled  # noqa: TRY301  # the same end as a cancel at a step
-        result = engine.generate(asked.order, on_step, _preview_sender(connection, asked))
+        if inbox.is_cancelled(request.id):
+            raise Cancelled  # noqa: TRY301 -- handled like a cancel at a step
+        result = engine.generate(request.order, on_step, _preview_sender(connection, request))
     except Cancelled:
-        connection.send(Stopped(id=asked.id))
+        connection.send(Stopped(id=request.id))
     except DeviceLost:
-        _leave()
-    except Exception as exc:  # noqa: BLE001  # around a job: recorded, and the engine lives on
-        _send_failure(connection, asked.id, exc)
+        _exit_device_lost()
+    except Exception as exc:  # noqa: BLE001  # around a job: it is sent to the worker
+        _send_failure(connection, request.id, exc)
     else:
-        _send_result(connection, asked.id, result)
+        _send_result(connection, request.id, result)
 
 
-def _send_failure(connection: EngineConnection, order_id: str, error: Exception) -> None:
+def _send_failure(connection: EngineConnection, request_id: str, error: Exception) -> None:
     cause, message = Cause.ENGINE, f"{type(error).__name__}: {error}"
     if isinstance(error, RequestFailed):
         cause, message = error.cause, str(error)
     if cause is Cause.ENGINE:
         traceback.print_exc()
-    connection.send(Failed(id=order_id, cause=cause, message=message))
+    connection.send(Failed(id=request_id, cause=cause, message=message))
 
 
-def _leave() -> NoReturn:
-    """End with the exception at hand, without clean-up: it would call into the broken device."""
+def _exit_device_lost() -> NoReturn:
+    """Print the current exception and exit without clean-up, which would call into the broken device."""
     traceback.print_exc()
     sys.stderr.flush()
     os._exit(EXIT_DEVICE_LOST)
 
 
-def _preview_sender(connection: EngineConnection, asked: Generate) -> OnPreview | None:
-    if not asked.order.previews:
+def _preview_sender(connection: EngineConnection, request: Generate) -> OnPreview | None:
+    if not request.order.previews:
         return None
 
     def send(picture: Picture) -> None:
         height, width, _ = picture.shape
-        connection.send(Preview(id=asked.id, width=width, height=height, pixels=picture.tobytes()))
+        connection.send(
+            Preview(id=request.id, width=width, height=height, pixels=picture.tobytes())
+        )
 
     return send
 
 
-def _send_result(connection: EngineConnection, order_id: str, result: Result) -> None:
+def _send_result(connection: EngineConnection, request_id: str, result: Result) -> None:
     fd = _anonymous_file()
     try:
         with open(fd, "wb", closefd=False) as file:
             file.writelines(np.ascontiguousarray(picture).data for picture in result.pictures)
         done = Done(
-            id=order_id,
+            id=request_id,
             sizes=tuple((picture.shape[1], picture.shape[0]) for picture in result.pictures),
             notes=result.notes,
             generate_s=result.generate_s,
@@ -257,20 +262,20 @@ def _send_result(connection: EngineConnection, order_id: str, result: Result) ->
 
 
 def _anonymous_file() -> int:
-    """Open memory that only a descriptor names; off Linux, a file that has no name any more."""
+    """Open an anonymous memory file. On other systems than Linux, open a file that is already deleted."""
     if sys.platform == "linux":
         return os.memfd_create("pictures")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
 
-def _die_with(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the worker ends; the inbox sees it too, but not inside C."""
+def _exit_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when the worker ends. The inbox cannot do that while C code runs."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        sys.exit(0)  # it ended before the kernel was asked
+        sys.exit(0)  # the worker ended before the call of prctl
 
 
 def _parse_arguments() -> argparse.Namespace:

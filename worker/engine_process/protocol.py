@@ -1,7 +1,7 @@
-"""Every message that crosses the border between the worker and its engine process, and the framing.
+"""The engine protocol: all messages between the worker and its engine process, and their framing.
 
-A frame is two lengths, a JSON text and raw blobs, with at most one file descriptor beside it.
-Nothing is ever pickled.
+A frame consists of two lengths, a JSON text and raw blobs. It can carry one file descriptor.
+Nothing is pickled.
 """
 
 import json
@@ -27,31 +27,31 @@ _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Worker to engine: draw this."""
+    """Worker to engine: generate the images of one order."""
 
     id: str
     order: Order
-    more: int = 0
-    """So many orders follow that agree with this one, to be drawn at once with it."""
+    batch_remaining: int = 0
+    """How many more messages of the same batch follow this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """Worker to engine: stop that order at its next step, if it still runs."""
+    """Worker to engine: stop this request at its next step, if it still runs."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """Engine to worker: the process lives; what it does now, or decided, in a line for the log."""
+    """Engine to worker: what the process does or decides while it starts, as a line for the log."""
 
-    phase: str
+    status: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """Engine to worker: loaded and warm."""
+    """Engine to worker: the model is loaded and warm."""
 
     checkpoint: Checkpoint
     load_s: float
@@ -59,7 +59,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """Engine to worker: these weights cannot be served; the process ends."""
+    """Engine to worker: these weights cannot be served, and the process ends."""
 
     message: str
 
@@ -75,34 +75,34 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """Engine to worker: what the picture looks like after the step that is told next."""
+    """Engine to worker: the unfinished image after the step of the next `Step` message."""
 
     id: str
     width: int
     height: int
     pixels: bytes
-    """Three bytes each."""
+    """RGB, three bytes a pixel."""
 
     @property
     def picture(self) -> Picture:
-        """The pixels as a picture."""
+        """The pixels as an array."""
         return np.frombuffer(self.pixels, np.uint8).reshape(self.height, self.width, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """Engine to worker: the pictures lie one after the other in the file that comes with it."""
+    """Engine to worker: the request is complete. The file of this message contains the images, one after the other."""
 
     id: str
     sizes: tuple[tuple[int, int], ...]
-    """Width and height of each; three bytes a pixel."""
+    """Width and height of each image. The file has three bytes a pixel."""
     notes: tuple[str, ...]
     generate_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Engine to worker: this order failed; the next one may come."""
+    """Engine to worker: the request failed, and the engine is ready for the next one."""
 
     id: str
     cause: Cause
@@ -111,7 +111,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """Engine to worker: the order was cancelled; the next one may come."""
+    """Engine to worker: the request was cancelled, and the engine is ready for the next one."""
 
     id: str
 
@@ -124,17 +124,17 @@ _TYPES: dict[str, type[Any]] = {
 
 
 class EngineConnection:
-    """One end of the socket; any thread may send, one thread receives."""
+    """Sends and receives messages on one end of the socket. Any thread may send, one thread receives."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._sending = threading.Lock()
+        self._send_lock = threading.Lock()
 
     def send(self, message: Message, *, fd: int | None = None) -> None:
-        """Send one message; raises OSError when the other end is gone."""
+        """Send one message. Raises OSError if the other end is closed."""
         text, blobs = _to_frame(message)
         head = _HEAD.pack(len(text), 0 if fd is None else 1)
-        with self._sending:
+        with self._send_lock:
             if fd is None:
                 self._socket.sendall(head + text)
             else:
@@ -144,9 +144,9 @@ class EngineConnection:
                 self._socket.sendall(blob)
 
     def receive(self, timeout_s: float | None = None) -> tuple[Message, int | None]:
-        """Give the next message and the descriptor that came with it, which is the caller's to close.
+        """Return the next message and its file descriptor, which the caller must close.
 
-        Raises TimeoutError, and EOFError when the other end is gone.
+        Raises TimeoutError, and EOFError if the other end is closed.
         """
         self._socket.settimeout(timeout_s)
         head, fds, _flags, _address = socket.recv_fds(self._socket, _HEAD.size, 1, _CLOEXEC)
@@ -163,11 +163,11 @@ class EngineConnection:
             raise
 
     def is_readable(self, timeout_s: float) -> bool:
-        """Say whether the other end has sent something or is gone, after at most so many seconds."""
+        """Wait up to this long and return whether there is a message or the end of the stream to receive."""
         return bool(select.select([self._socket], [], [], timeout_s)[0])
 
     def close(self) -> None:
-        """Hang up; the other end sees the end of the stream."""
+        """Close this end. The other end sees the end of the stream."""
         self._socket.close()
 
     def _read(self, size: int) -> bytearray:
@@ -222,7 +222,7 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
 
 
 def map_pictures(fd: int, done: Done) -> Result:
-    """Give read-only views of the pictures in a file that came with `done`, and close it."""
+    """Map the file of a `Done` message, close it, and return read-only views of its images."""
     size_bytes = sum(width * height * 3 for width, height in done.sizes)
     try:
         memory = mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ)

@@ -146,12 +146,12 @@ class Generator:
             self._fail(batch[0], read_failure(exc))  # only what is drawn alone has references
             return
         BATCH_SIZE.observe(len(batch))
-        outcomes = self._client.draw(asked)
+        outcomes = self._client.generate_batch(asked)
         died = next((outcome for outcome in outcomes if isinstance(outcome, EngineDied)), None)
         if died is not None and not self._is_leaving:
             ENGINE_DEATHS.inc()
             ids = [attempt.prediction.id for attempt in batch]
-            log.error("engine_died", predictions=ids, error=str(died), tail=died.tail)
+            log.error("engine_died", predictions=ids, error=str(died), last_output=died.last_output)
         for attempt, outcome in zip(batch, outcomes, strict=True):
             if self._settle(attempt, outcome):
                 handed_on.add(attempt.owner)
