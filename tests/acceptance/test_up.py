@@ -161,7 +161,9 @@ def test_packages_in_the_current_folder_are_not_run(short_path: Path, tiny_weigh
 
     klein.launch()
     try:
-        until(lambda: _all_in(klein.log, "api_ready", "courier_ready", "engine_loads"), within_s=60)
+        until(
+            lambda: _all_in(klein.log, "api_ready", "courier_ready", "engine_loading"), within_s=60
+        )
     finally:
         klein.stop()
     assert "the wrong package" not in "\n".join(klein.log)
