@@ -22,7 +22,7 @@ from diffusers import Flux2KleinPipeline
 from benchmarks.report import write_head, write_section
 from worker.engines import Order, open_engine
 from worker.engines.folder import inspect_folder
-from worker.engines.text_encoder import TextEncoder, cut_text_encoder
+from worker.engines.prompt_encoder import PromptEncoder, truncate_text_encoder
 
 REPORT = Path("docs/performance.md")
 BUILT_IN = Path("worker/weights/builtin")
@@ -117,8 +117,8 @@ def measure(weights: Path, pairs: int) -> list[str]:
         row(f"{size}: a repeated prompt", *compare(call_script, call_engine, pairs)),
     ]
     cut = pipeline.from_pretrained(weights, local_files_only=True, dtype=torch.float32)
-    cut_text_encoder(cut, max(manifest.text_encoder_out_layers))
-    kept = TextEncoder(cut, manifest)
+    truncate_text_encoder(cut, max(manifest.text_encoder_out_layers))
+    encoder = PromptEncoder(cut, manifest)
 
     def encode(pipe: Any) -> None:
         pipe.encode_prompt(prompt=PROMPT, **text)
@@ -131,7 +131,7 @@ def measure(weights: Path, pairs: int) -> list[str]:
             ),
             row(
                 "text encoder, repeated prompt",
-                *compare(lambda: encode(script), lambda: kept.embed(PROMPT), pairs),
+                *compare(lambda: encode(script), lambda: encoder.encode(PROMPT), pairs),
             ),
         ]
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.fake_child import FakeEngine
 from worker.engine_process.main import main
-from worker.engines import OnPreview, OnStep, Order, Result, Say, Tuning
+from worker.engines import OnPreview, OnStatus, OnStep, Order, Result, Tuning
 
 STEP_S = 0.25
 
@@ -44,7 +44,7 @@ class FixedEngine:
             generate_s=time.perf_counter() - started,
         )
 
-    def draw_together(
+    def generate_batch(
         self,
         orders: Sequence[Order],
         on_step: OnStep,
@@ -55,7 +55,9 @@ class FixedEngine:
         return (None,) * len(orders)
 
 
-def open_fixed(_weights: Path, _loras: Path | None, _tuning: Tuning, _say: Say) -> FixedEngine:
+def open_fixed(
+    _weights: Path, _loras: Path | None, _tuning: Tuning, _on_status: OnStatus
+) -> FixedEngine:
     """Give the engine; there are no weights to read."""
     return FixedEngine()
 

@@ -23,7 +23,7 @@ from diffusers import Flux2KleinPipeline
 from PIL import Image
 
 from worker.engines import Engine, Order, Tuning, open_engine
-from worker.engines.device import free_cached
+from worker.engines.device import release_cached_memory
 from worker.engines.errors import EngineError
 from worker.engines.folder import inspect_folder
 from worker.engines.tuning import Compile, Quantization
@@ -83,7 +83,7 @@ def measure_batch(engine: Engine, sides: list[int], times: int) -> None:
             Order(prompt="a house", width=side, height=side, steps=STEPS, guidance=1.0, seeds=(k,))
             for k in range(count)
         ]
-        taken = median_ms(lambda o=orders: engine.draw_together(o, lambda _k, _n: None), times)  # type: ignore[misc]  # a default
+        taken = median_ms(lambda o=orders: engine.generate_batch(o, lambda _k, _n: None), times)  # type: ignore[misc]  # a default
         show(f"engine, {side}x{side}, {count} at once, all together", taken)
 
 
@@ -160,13 +160,13 @@ def main() -> None:
             show(f"limit of the 4B, {side}x{side}", f"{work / tflops * 1000:.1f} ms")
         show("limit of the 4B, edit 1024x1024", f"{EDIT_TERAFLOP / tflops * 1000:.1f} ms")
     measure_script(arguments.weights, device, sides, arguments.times)
-    free_cached()
+    release_cached_memory()
     exact = None
     if arguments.quantization is not Quantization.NONE:
         plain = open_engine(arguments.weights, None, Tuning(compile=Compile.OFF))
         exact = draw(plain, sides[-1]).astype(float)
         del plain
-        free_cached()
+        release_cached_memory()
     tuning = Tuning(
         quantization=arguments.quantization, compile=arguments.compile, batch=arguments.batch
     )

@@ -48,7 +48,7 @@ def draw(engine: Engine, batch: int) -> Round:
         if batch == 1:
             engine.generate(orders[first], lambda _k, _n: None)
         else:
-            engine.draw_together(orders[first : first + batch], lambda _k, _n: None)
+            engine.generate_batch(orders[first : first + batch], lambda _k, _n: None)
     return Round(wall_s=time.perf_counter() - started, processor_s=time.process_time() - spent)
 
 

@@ -22,12 +22,12 @@ from worker.engines import (
     DeviceLost,
     EngineFault,
     OnPreview,
+    OnStatus,
     OnStep,
     Order,
     OutOfMemory,
     Picture,
     Result,
-    Say,
     Tuning,
     UnusableLora,
 )
@@ -69,7 +69,7 @@ class FakeEngine:
             pictures.append(_paint(order, seed, order.height or 64, order.width or 64))
         return Result(pictures=tuple(pictures), notes=(), generate_s=time.perf_counter() - started)
 
-    def draw_together(
+    def generate_batch(
         self,
         orders: Sequence[Order],
         on_step: OnStep,
@@ -115,9 +115,9 @@ def _paint(order: Order, seed: int, height: int, width: int) -> Picture:
     return picture
 
 
-def open_fake(weights: Path, loras: Path | None, tuning: Tuning, say: Say) -> FakeEngine:
+def open_fake(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnStatus) -> FakeEngine:
     """Give the fake; a folder named "broken" cannot be served, "endless" loads for ever. It says how it was tuned."""
-    say(tuning.to_json())
+    on_status(tuning.to_json())
     if weights.name == "endless":
         threading.Event().wait()
     if weights.name == "broken":

@@ -39,8 +39,8 @@ from worker.job.generator import Generator
 from worker.job.leases import Leases
 from worker.job.publisher import BACKLOG, Publisher
 from worker.job.token import install
-from worker.weights.integrity import verify
-from worker.weights.locate import find_weights
+from worker.weights.integrity import verify_checksums
+from worker.weights.locate import locate_weights
 
 BUILT_IN = Path(__file__).parent / "weights" / "builtin"
 RETRY_S = 1.0
@@ -79,7 +79,7 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
     storage = open_storage(settings.storage)
-    weights = find_weights(settings.weights) if settings.weights else BUILT_IN
+    weights = locate_weights(settings.weights) if settings.weights else BUILT_IN
     client = EngineClient(
         weights,
         loras=settings.loras,
@@ -122,7 +122,9 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
     leases.start()
     with client:
         try:
-            verify(weights)  # while the engine loads; what it loads is not announced before
+            verify_checksums(
+                weights
+            )  # while the engine loads; what it loads is not announced before
             checkpoint = supervisor.start()
             kind = checkpoint.kind
             batches = BatchFinder(store, queues, checkpoint)

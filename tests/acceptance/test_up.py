@@ -16,7 +16,7 @@ from tests.acceptance.asking import create, fetch, get, run, until
 from tests.acceptance.klein import Klein, running_klein
 from tests.redis_server import running_redis
 from tests.support import processes
-from worker.weights.integrity import write_sums
+from worker.weights.integrity import write_checksums
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -70,7 +70,7 @@ def test_unreadable_weights_are_said(short_path: Path, weights: str) -> None:
 def test_a_flipped_byte_of_the_weights_is_said(short_path: Path, tiny_weights: Path) -> None:
     """Where a byte of the weights is not what SHA256SUMS says, no worker serves them, and one line names the file."""
     weights = Path(shutil.copytree(tiny_weights, short_path / "weights"))
-    write_sums(weights)
+    write_checksums(weights)
     file = weights / "transformer" / "diffusion_pytorch_model.safetensors"
     data = bytearray(file.read_bytes())
     data[-100] ^= 1

@@ -14,7 +14,7 @@ from PIL import Image
 from app.images.check import check_image
 from app.images.errors import ImageRejected
 from tests.fuzz.mutation import mutated
-from worker.engines.references import open_reference
+from worker.engines.references import decode_reference
 
 CPU_S = 10.0  # far more than 50 megapixels take
 
@@ -78,7 +78,7 @@ def look(data):
     """Check a file, and let the engine open what passes."""
     with bounded(), suppress(ImageRejected):
         info = check_image(data, largest_pixels=10_000_000)
-        opened = open_reference(data)
+        opened = decode_reference(data)
         assert (opened.mode, opened.size) == ("RGB", (info.width, info.height))
 
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from tests.fuzz.mutation import mutated
 from tests.lora_files import TINY_TARGETS, write_lora
 from worker.engines import Lora, UnusableLora, open_engine
-from worker.engines.loras import LoraShelf
+from worker.engines.flux2_klein import Flux2KleinEngine
+from worker.engines.lora_manager import LoraManager
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAME = "a.safetensors"
@@ -46,16 +47,16 @@ def good(folder):
 
 @pytest.fixture(scope="module")
 def pipe(tiny_weights):
-    return cast("Any", open_engine(tiny_weights))._pipe
+    return cast("Flux2KleinEngine", open_engine(tiny_weights)).model.pipe
 
 
 def try_on(pipe, folder, data, is_worn=None):
     """Wear a file, and look that the model is bare again afterwards; `is_worn` says whether it must be."""
-    shelf = LoraShelf(pipe, folder)
+    manager = LoraManager(pipe, folder)
     before = {name: weight.clone() for name, weight in pipe.transformer.named_parameters()}
     (folder / NAME).write_bytes(data)
     try:
-        shelf.wear([Lora(path=NAME, scale=1.0)])
+        manager.apply([Lora(path=NAME, scale=1.0)])
     except UnusableLora as refused:
         told = str(refused)
         right = told.startswith(f"LoRA {NAME}: ") and "\n" not in told and len(told) < LONGEST
@@ -63,7 +64,7 @@ def try_on(pipe, folder, data, is_worn=None):
     else:
         right = all(bool(weight.isfinite().all()) for weight in pipe.transformer.parameters())
         right = right and is_worn is not False
-    shelf.forget()
+    manager.clear()
 
     assert right
     after = dict(pipe.transformer.named_parameters())

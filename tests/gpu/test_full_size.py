@@ -63,7 +63,7 @@ def test_compiled_it_draws_a_megapixel_and_four(weights):
     large = draw(engine, 2048)
     large_peak = torch.cuda.max_memory_allocated() / 1e9
 
-    assert not any(line.startswith("not compiled") for line in lines)
+    assert not any(line.startswith("compilation failed") for line in lines)
     assert np.array_equal(draw(engine, 1024), picture)
     assert large.shape == (2048, 2048, 3)
     assert (peak < 24, large_peak < 40) == (True, True), (peak, large_peak)
@@ -84,7 +84,7 @@ def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
-    assert result.notes == ("the device's free memory holds 2048x2048 only in tiles",)
+    assert "2048x2048 was decoded in tiles" in result.notes[0]
     assert result.pictures[0].shape == (2048, 2048, 3)
 
 
@@ -95,10 +95,10 @@ def test_four_at_once_are_the_four_alone(weights):
     orders = [
         Order(prompt=p, width=512, height=512, steps=4, guidance=1.0, seeds=(7,)) for p in "abcd"
     ]
-    batch = engine.draw_together(orders, lambda k, n: None)
+    batch = engine.generate_batch(orders, lambda k, n: None)
     alone = [engine.generate(order, lambda k, n: None) for order in orders]
 
-    assert "at most 4 pictures at once" in lines
+    assert "batch size 4" in lines
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
     for one, other in zip(batch, alone, strict=True):
         error = np.mean((one.pictures[0].astype(float) - other.pictures[0]) ** 2)

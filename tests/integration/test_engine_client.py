@@ -523,5 +523,5 @@ def test_real_engine_draws_behind_the_border(tiny_weights):
 
     assert checkpoint.name == "tiny-klein"
     assert edit.pictures[0].shape == (480, 640, 3)
-    assert "cut to 512" in edit.notes[0]
+    assert "truncated to 512" in edit.notes[0]
     assert all(map(np.array_equal, first.pictures, second.pictures))

@@ -7,7 +7,7 @@ import pytest
 from tests.hub import COMMIT, REPO, serving_hub
 from worker.engines.errors import WeightsError
 from worker.engines.folder import inspect_folder
-from worker.weights.locate import find_weights
+from worker.weights.locate import locate_weights
 
 pytestmark = pytest.mark.timeout(60)
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -26,7 +26,7 @@ def hub(tmp_path, tiny_weights):
 
 
 def find(hub, tmp_path):
-    return find_weights(REPO, endpoint=hub.url, cache=tmp_path / "cache")
+    return locate_weights(REPO, endpoint=hub.url, cache=tmp_path / "cache")
 
 
 def test_a_checkpoint_is_downloaded_whole(hub, tmp_path):
@@ -66,14 +66,14 @@ def test_a_broken_download_goes_on(hub, tmp_path):
 def test_an_unknown_checkpoint_is_one_line(hub, tmp_path):
     """A hub id that the hub does not know is said with its name."""
     with pytest.raises(WeightsError, match="owner/other") as failed:
-        find_weights("owner/other", endpoint=hub.url, cache=tmp_path)
+        locate_weights("owner/other", endpoint=hub.url, cache=tmp_path)
 
     assert "\n" not in str(failed.value)
 
 
 def test_a_folder_is_itself(tiny_weights):
     """A folder is taken as it is."""
-    assert find_weights(str(tiny_weights)) == tiny_weights
+    assert locate_weights(str(tiny_weights)) == tiny_weights
 
 
 @pytest.mark.parametrize("setting", ["/nonexistent", "a/b/c", "../x", "klein", "https://x/y"])
@@ -81,6 +81,6 @@ def test_what_is_neither_is_said(setting, tmp_path, monkeypatch):
     """Anything else is refused by name before any request."""
     monkeypatch.chdir(tmp_path)  # where no such folder lies
     with pytest.raises(WeightsError, match="not a hub id") as failed:
-        find_weights(setting)
+        locate_weights(setting)
 
     assert setting in str(failed.value)

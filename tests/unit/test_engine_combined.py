@@ -7,7 +7,7 @@ import pytest
 
 from tests.lora_files import write_lora
 from worker.engines import Lora, Order, Tuning
-from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
 from worker.engines.placement import Placement
 from worker.engines.quantization import RECIPES
@@ -21,7 +21,7 @@ def fp8():
     from torchao.quantization import Float8WeightOnlyConfig
 
     return dataclasses.replace(
-        RECIPES[Quantization.FP8], make_config=Float8WeightOnlyConfig, lowest_capability=None
+        RECIPES[Quantization.FP8], make_config=Float8WeightOnlyConfig, min_capability=None
     )
 
 
@@ -32,7 +32,7 @@ def open_engine(tiny_weights, tmp_path_factory):
 
     def opened(recipe, placement):
         folder = inspect_folder(tiny_weights)
-        return Flux2Klein(
+        return Flux2KleinEngine(
             folder, loras, Tuning(), lambda _line: None, recipe=recipe, placement=placement
         )
 
@@ -44,7 +44,7 @@ def draw(engine, loras=()):
     return engine.generate(order, lambda k, n: None).pictures[0]
 
 
-@pytest.mark.parametrize("placement", [Placement.TEXT_VISITS, Placement.ONE_AT_A_TIME])
+@pytest.mark.parametrize("placement", [Placement.TEXT_ENCODER_OFFLOAD, Placement.MODEL_OFFLOAD])
 def test_a_lora_on_visiting_quantised_parts(open_engine, placement):
     """It draws what a resident quantised model does, near the exact one, and comes off to the byte."""
     visiting, resident = open_engine(fp8(), placement), open_engine(fp8(), Placement.RESIDENT)

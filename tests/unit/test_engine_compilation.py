@@ -12,12 +12,17 @@ from tests.lora_files import write_lora
 from tests.tiny_weights import make_tiny_weights
 from tests.unit.test_engine_quantization import fp8, psnr
 from worker.engines import Lora, Order, UnusableSetting
-from worker.engines.attention import NATIVE, Shape, fastest, measure_attention
-from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.attention import (
+    NATIVE,
+    AttentionShape,
+    fastest_backend,
+    time_attention_backends,
+)
+from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
 from worker.engines.manifest import Manifest
 from worker.engines.tuning import Compile, Quantization, Tuning
-from worker.engines.warm_up import plan_warm_up
+from worker.engines.warm_up_images import choose_warm_up_images
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
@@ -47,14 +52,14 @@ def lines():
 
 @pytest.fixture(scope="module")
 def compiled(weights, loras, lines):
-    engine = Flux2Klein(inspect_folder(weights), loras, replace(ON, batch=4), lines.append)
+    engine = Flux2KleinEngine(inspect_folder(weights), loras, replace(ON, batch=4), lines.append)
     engine.warm_up()
     return engine
 
 
 @pytest.fixture(scope="module")
 def plain(weights, loras):
-    return Flux2Klein(inspect_folder(weights), loras, Tuning(), lambda _: None)
+    return Flux2KleinEngine(inspect_folder(weights), loras, Tuning(), lambda _: None)
 
 
 def reference():
@@ -104,7 +109,7 @@ def test_after_the_warm_up_no_batch_is_compiled(compiled):
     before = graphs()
     for count, size in ((2, (128, 128)), (3, (640, 256)), (4, (128, 96))):
         orders = [order_of(*size, seeds=(seed,)) for seed in range(count)]
-        batch = compiled.draw_together(orders, lambda _k, _n: None)
+        batch = compiled.generate_batch(orders, lambda _k, _n: None)
         last = draw(compiled, *size, seeds=(count - 1,))
 
         assert psnr(batch[-1].pictures[0].astype(float), last) > 45
@@ -130,7 +135,7 @@ def test_the_start_says_what_it_does(compiled, lines):
         "warm-up 1 of 3: 128x128",
         "warm-up 2 of 3: 128x96",
         "warm-up 3 of 3: an edit of 128x128",
-        "at most 4 pictures at once",
+        "batch size 4",
     ]
 
 
@@ -138,7 +143,7 @@ def test_the_start_says_what_it_does(compiled, lines):
 def test_a_quantised_model_compiles(weights, loras):
     """Judged after it was compiled; a LoRA that is fused into it compiles nothing anew."""
     lines: list[str] = []
-    engine = Flux2Klein(inspect_folder(weights), loras, ON, lines.append, recipe=fp8())
+    engine = Flux2KleinEngine(inspect_folder(weights), loras, ON, lines.append, recipe=fp8())
     engine.warm_up()
     before, bare = graphs(), draw(engine, 128, 128)
     worn = draw(engine, 128, 128, loras=(Lora(path="a.safetensors", scale=1),))
@@ -163,7 +168,7 @@ def no_compiler():
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_on_is_refused(weights):
     """One line that says what to set."""
-    engine = Flux2Klein(inspect_folder(weights), None, ON, lambda _: None)
+    engine = Flux2KleinEngine(inspect_folder(weights), None, ON, lambda _: None)
 
     with pytest.raises(UnusableSetting, match=r"KLEIN_COMPILE=on.*Set KLEIN_COMPILE=off$"):
         engine.warm_up()
@@ -171,14 +176,14 @@ def test_without_a_compiler_on_is_refused(weights):
 
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("no_compiler")
-def test_without_a_compiler_auto_goes_on(weights, plain):
+def test_without_a_compiler_auto_goes_on(weights, plain, monkeypatch):
     """It says so in the log, and draws as the plain model."""
     lines: list[str] = []
-    engine = Flux2Klein(inspect_folder(weights), None, Tuning(), lines.append)
-    engine._is_compiled = True  # as auto chooses on a GPU
+    monkeypatch.setattr(Compile, "is_enabled_on", lambda *_: True)  # as auto is on a GPU
+    engine = Flux2KleinEngine(inspect_folder(weights), None, Tuning(), lines.append)
     engine.warm_up()
 
-    assert any(line.startswith("not compiled") for line in lines)
+    assert any(line.startswith("compilation failed") for line in lines)
     assert np.array_equal(draw(engine, 128, 128), draw(plain, 128, 128))
 
 
@@ -188,7 +193,7 @@ def test_without_a_compiler_auto_goes_on(weights, plain):
 )
 def test_when_to_compile(choice, device, wanted):
     """By itself on a GPU, else as it is set."""
-    assert Compile(choice).is_wanted_on(device) is wanted
+    assert Compile(choice).is_enabled_on(device) is wanted
 
 
 def test_tuning_crosses_as_text():
@@ -214,15 +219,15 @@ def test_tuning_crosses_as_text():
 def test_what_is_warmed_up(sizes, is_compiled, is_slow, names):
     """The declared sizes, else the model's own; compiled, also another size and an edit."""
     tuning = Tuning(warm_sizes=sizes)
-    plan = plan_warm_up(tuning, Manifest(), is_compiled=is_compiled, is_slow=is_slow)
+    plan = choose_warm_up_images(tuning, Manifest(), is_compiled=is_compiled, is_slow=is_slow)
 
     assert [warm.name for warm in plan] == names
 
 
 def test_attention_is_measured():
     """Each kernel that this device has is timed; the one that is not exact would be left out."""
-    shape = Shape(tokens=128, heads=2, head_width=16)
-    seconds = measure_attention(shape, torch.device("cpu"), torch.float32)
+    shape = AttentionShape(tokens=128, heads=2, head_dim=16)
+    seconds = time_attention_backends(shape, torch.device("cpu"), torch.float32)
 
     assert {NATIVE, "_native_math"} <= seconds.keys()
     assert all(value > 0 for value in seconds.values())
@@ -240,4 +245,4 @@ def test_attention_is_measured():
 )
 def test_attention_that_is_clearly_faster_is_chosen(seconds, chosen):
     """A twentieth at least; the same seed gives the same bytes as long as it is native."""
-    assert fastest(seconds) == chosen
+    assert fastest_backend(seconds) == chosen

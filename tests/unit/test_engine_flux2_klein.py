@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,11 +19,18 @@ from worker.engines import (
     WeightsError,
     open_engine,
 )
-from worker.engines.device import translated_errors
+from worker.engines.device import translate_device_errors
 from worker.engines.errors import InvalidOutput
 from worker.engines.pixels import to_picture
+from worker.engines.warm_up import WarmUp
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+
+
+@pytest.fixture
+def replace_in_model(engine, monkeypatch):
+    """Replace parts of the engine's model for one test."""
+    return lambda **parts: monkeypatch.setattr(engine, "model", replace(engine.model, **parts))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +112,7 @@ def test_picture_k_is_the_single_picture_of_its_seed(engine):
 
 def test_pictures_match_a_batched_pipeline_call(engine):
     """Attempt one by one is what the pipeline's own batch draws, at 40 dB or better."""
-    batch = engine._pipe(
+    batch = engine.model.pipe(
         prompt="a red house",
         width=64,
         height=96,
@@ -128,7 +136,7 @@ BATCH = (
 
 
 def together(engine, batch=BATCH, on_step=lambda _k, _n: None, on_previews=(), **shared):
-    return engine.draw_together([order(**one, **shared) for one in batch], on_step, on_previews)
+    return engine.generate_batch([order(**one, **shared) for one in batch], on_step, on_previews)
 
 
 def test_each_of_a_batch_is_the_picture_that_it_is_alone(engine):
@@ -159,7 +167,7 @@ def test_a_batch_is_scaled_and_noted_like_one(engine, scaled_engine):
     floored = together(engine, width=70, height=99)
 
     assert [result.pictures[0].shape for result in scaled] == [(120, 200, 3)] * 3
-    assert all("drawn as 64x96" in result.notes[0] for result in floored)
+    assert all("reduced to 64x96" in result.notes[0] for result in floored)
 
 
 def test_a_batch_tells_its_steps_and_is_cancelled(engine):
@@ -209,19 +217,19 @@ def test_cancel_leaves_the_engine_usable(engine):
     assert np.array_equal(draw(engine).pictures[0], before)
 
 
-class Done:
-    """A mark of a device that is always done, but is asked like one that is not."""
+class DoneEvent:
+    """An event of a device that has always finished its work."""
 
     def synchronize(self):
         pass
 
 
 @pytest.mark.parametrize("is_batch", [False, True])
-def test_a_device_with_a_queue_has_one_step_ahead(engine, monkeypatch, is_batch):
+def test_a_device_with_a_queue_has_one_step_ahead(engine, replace_in_model, is_batch):
     """Steps are told one behind what is queued, the last with the picture; a cancel leaves one step to do."""
     heard, passes = [], []
-    monkeypatch.setattr(engine, "_mark", Done)
-    hook = engine._pipe.transformer.register_forward_pre_hook(lambda *_: passes.append(1))
+    replace_in_model(record_event=DoneEvent)
+    hook = engine.model.pipe.transformer.register_forward_pre_hook(lambda *_: passes.append(1))
 
     def stop(k, n):
         heard.append((k, len(passes)))
@@ -288,13 +296,13 @@ def test_odd_size_is_floored_with_a_note(engine):
     result = draw(engine, width=100, height=64)
 
     assert result.pictures[0].shape == (64, 96, 3)
-    assert "drawn as 96x64" in result.notes[0]
+    assert "reduced to 96x64" in result.notes[0]
 
 
 def test_cut_prompt_is_noted(engine):
     """A prompt that does not fit is cut, and the caller is told; one that fits is not."""
     assert draw(engine).notes == ()
-    assert "cut to 512" in draw(engine, prompt="word " * 600).notes[0]
+    assert "truncated to 512" in draw(engine, prompt="word " * 600).notes[0]
 
 
 def test_distilled_ignores_guidance(engine):
@@ -362,7 +370,7 @@ def test_unusable_output_is_a_fault(pixels, message):
 )
 def test_errors_of_torch_get_our_names(raised, expected):
     """Memory and device errors are told apart from each other and from bugs."""
-    with pytest.raises(expected), translated_errors():
+    with pytest.raises(expected), translate_device_errors():
         raise raised
 
 
@@ -388,27 +396,27 @@ class Blank(Failing):
         return drawn
 
 
-def test_invalid_output_is_drawn_again(engine, monkeypatch):
+def test_invalid_output_is_drawn_again(engine, replace_in_model):
     """Output that is no picture once is drawn once more, to the bytes it should have been."""
     expected = draw(engine).pictures[0]
-    monkeypatch.setattr(engine, "_pipe", Blank(engine._pipe, 1))
+    replace_in_model(pipe=Blank(engine.model.pipe, 1))
 
     assert np.array_equal(draw(engine).pictures[0], expected)
 
 
-def test_invalid_output_twice_fails_the_order_alone(engine, monkeypatch):
+def test_invalid_output_twice_fails_the_order_alone(engine, replace_in_model):
     """The second time the order fails and says why, and the next one is drawn."""
     expected = draw(engine).pictures[0]
-    monkeypatch.setattr(engine, "_pipe", Blank(engine._pipe, 2))
+    replace_in_model(pipe=Blank(engine.model.pipe, 2))
     with pytest.raises(InvalidOutput, match=r"^invalid output: "):
         draw(engine)
 
     assert np.array_equal(draw(engine).pictures[0], expected)
 
 
-def test_invalid_output_of_a_batch_is_no_picture(engine, monkeypatch):
+def test_invalid_output_of_a_batch_is_no_picture(engine, replace_in_model):
     """What is no picture comes back as none, to be drawn alone; the others are pictures."""
-    pipe = engine._pipe
+    pipe = engine.model.pipe
 
     class OneBlank(Blank):
         def __call__(self, **options):
@@ -416,21 +424,28 @@ def test_invalid_output_of_a_batch_is_no_picture(engine, monkeypatch):
             drawn.images[1] = math.nan
             return drawn
 
-    monkeypatch.setattr(engine, "_pipe", OneBlank(pipe, 1))
+    replace_in_model(pipe=OneBlank(pipe, 1))
 
     assert [result is None for result in together(engine)] == [False, True, False]
 
 
-def test_warm_up_finds_how_many_fit(engine, starve, monkeypatch):
-    """Of eight at once that need too much memory twice, two are announced; the log says so."""
-    said: list[str] = []
-    monkeypatch.setattr(engine, "_tuning", Tuning(batch=8))
-    monkeypatch.setattr(engine, "_say", said.append)
+def test_warm_up_halves_the_batch_size_until_it_fits(engine, starve):
+    """A batch of eight runs out of memory twice, so the batch size is two. The log says so."""
+    lines: list[str] = []
+    warm_up = WarmUp(engine.model, Tuning(batch=8), lines.append)
     starve(2)
-    engine._first_batches()
 
-    assert engine.checkpoint.batch == 2
-    assert said == ["at most 2 pictures at once"]
+    assert warm_up.find_batch_size(engine) == 2
+    assert lines == ["batch size 2"]
+
+
+def test_warm_up_announces_the_batch_size(tiny_weights):
+    """The checkpoint has the largest batch size after the warm-up, not before."""
+    engine = open_engine(tiny_weights, None, Tuning(batch=2))
+    before = engine.checkpoint.batch
+    engine.warm_up()
+
+    assert (before, engine.checkpoint.batch) == (1, 2)
 
 
 class Starved(Failing):
@@ -445,9 +460,9 @@ class Starved(Failing):
 
 
 @pytest.fixture
-def starve(engine, monkeypatch):
+def starve(engine, replace_in_model):
     """Let the engine's next calls of its pipeline run out of memory."""
-    return lambda failures: monkeypatch.setattr(engine, "_pipe", Starved(engine._pipe, failures))
+    return lambda failures: replace_in_model(pipe=Starved(engine.model.pipe, failures))
 
 
 def test_memory_that_ran_out_is_tried_again(engine, starve):
@@ -467,7 +482,7 @@ def test_what_is_tried_again_is_decoded_in_tiles(engine, starve):
     starve(1)
     result = draw(engine, width=128, height=128)
 
-    assert result.notes == ("the device's free memory holds 128x128 only in tiles",)
+    assert "128x128 was decoded in tiles" in result.notes[0]
     assert 15 < psnr(result.pictures[0], expected) < math.inf
 
 
@@ -497,5 +512,5 @@ def test_too_few_layers_are_named(tmp_path):
     """A text encoder with fewer layers than are read is named at start."""
     folder = make_tiny_weights(tmp_path / "w", text_encoder_out_layers=[9, 18, 40])
 
-    with pytest.raises(WeightsError, match="27 layers, 40 are read"):
+    with pytest.raises(WeightsError, match=r"27 layers, .* needs 40"):
         open_engine(folder)

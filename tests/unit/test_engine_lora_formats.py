@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 
 from tests.unit.test_engine_quantization import fp8, nvfp4, psnr
 from worker.engines import Lora, Order, Tuning, UnusableLora
-from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
@@ -113,7 +112,9 @@ def engine(folder):
 
 
 def open_engine(folder, recipe=None):
-    return Flux2Klein(inspect_folder(BUILT_IN), folder, Tuning(), lambda _: None, recipe=recipe)
+    return Flux2KleinEngine(
+        inspect_folder(BUILT_IN), folder, Tuning(), lambda _: None, recipe=recipe
+    )
 
 
 def draw(engine, *names, scale=1.0):
@@ -142,7 +143,7 @@ def test_a_lora_is_what_peft_makes_of_it(engine, folder):
     """The fused picture is that of diffusers' own way, adapters beside the weights."""
     ours = draw(engine, "diffusers", scale=0.5)
     beside = open_engine(None)
-    pipe = cast("Any", beside)._pipe
+    pipe = beside.model.pipe
     pipe.load_lora_weights(str(folder), weight_name="diffusers.safetensors", adapter_name="one")
     pipe.set_adapters(["one"], [0.5])
 

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from tests.lora_files import write_lora
 from worker.engines import Lora, Order, UnusableLora, open_engine
-from worker.engines.loras import KEPT, LoraShelf
+from worker.engines.flux2_klein import Flux2KleinEngine
+from worker.engines.lora_manager import CACHE_SIZE, LoraManager
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 
@@ -146,21 +147,21 @@ def test_an_exchanged_file_is_read_anew(engine, folder):
 
 def test_few_loras_stay_resident(tiny_weights, folder, tmp_path):
     """The latest stay on the device, the oldest leave it, and what stays is not loaded twice."""
-    for k in range(KEPT + 2):
+    for k in range(CACHE_SIZE + 2):
         write_lora(tmp_path / f"{k}.safetensors", k)
-    pipe = cast("Any", open_engine(tiny_weights))._pipe
+    pipe = cast("Flux2KleinEngine", open_engine(tiny_weights)).model.pipe
     before = {name: weight.clone() for name, weight in pipe.transformer.named_parameters()}
-    shelf = LoraShelf(pipe, tmp_path)
-    for k in range(KEPT + 2):
-        shelf.wear([Lora(path=f"{k}.safetensors", scale=1)])
-    resident = shelf.names
+    manager = LoraManager(pipe, tmp_path)
+    for k in range(CACHE_SIZE + 2):
+        manager.apply([Lora(path=f"{k}.safetensors", scale=1)])
+    resident = manager.cached_files
     (tmp_path / "2.safetensors").rename(tmp_path / "moved")
     (tmp_path / "moved").rename(tmp_path / "2.safetensors")
-    shelf.wear([Lora(path="2.safetensors", scale=1)])
+    manager.apply([Lora(path="2.safetensors", scale=1)])
 
-    assert resident == [f"{k}.safetensors" for k in range(2, KEPT + 2)]
-    assert shelf.names == [*resident[1:], resident[0]]
-    shelf.forget()
-    assert shelf.names == []
+    assert resident == [f"{k}.safetensors" for k in range(2, CACHE_SIZE + 2)]
+    assert manager.cached_files == [*resident[1:], resident[0]]
+    manager.clear()
+    assert manager.cached_files == []
     after = dict(pipe.transformer.named_parameters())
     assert all(torch.equal(before[name], after[name]) for name in before)

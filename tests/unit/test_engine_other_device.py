@@ -10,7 +10,8 @@ from tests.other_device import OTHER, OtherDevice
 from tests.tiny_checker import make_checker
 from tests.unit.test_engine_flux2_klein import order, reference
 from tests.unit.test_engine_quantization import fp8
-from worker.engines import Lora, Picture, Tuning, flux2_klein, safety
+from worker.engines import Lora, Picture, Tuning, model, safety
+from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
 from worker.engines.placement import Placement
 
@@ -32,7 +33,7 @@ ORDERS = {
 
 @pytest.fixture
 def device(monkeypatch):
-    monkeypatch.setattr(flux2_klein, "choose_device", lambda: OTHER)
+    monkeypatch.setattr(model, "choose_device", lambda: OTHER)
     monkeypatch.setattr(safety, "choose_device", lambda: OTHER)
     with OtherDevice() as device:
         yield device
@@ -52,7 +53,7 @@ def weights(request):
 
 def opened(weights, loras, placement):
     folder = inspect_folder(weights)
-    return flux2_klein.Flux2Klein(folder, loras, Tuning(), lambda _: None, placement=placement)
+    return Flux2KleinEngine(folder, loras, Tuning(), lambda _: None, placement=placement)
 
 
 def draw_all(engine):
@@ -63,7 +64,7 @@ def draw_all(engine):
         drawn = engine.generate(asked, lambda k, n: None, previews.append)
         pictures.extend(drawn.pictures)
     orders = [ORDERS["a text"], an_order(prompt="b", seeds=(9,))]
-    together = engine.draw_together(orders, lambda k, n: None, [None, previews.append])
+    together = engine.generate_batch(orders, lambda k, n: None, [None, previews.append])
     return [*pictures, *(one.pictures[0] for one in together)], previews
 
 
@@ -88,7 +89,7 @@ def test_it_draws_what_the_cpu_draws(device, weights, loras, from_the_cpu, place
         assert are_the_same(previews, from_the_cpu[1])
 
 
-@pytest.mark.parametrize("placement", [Placement.RESIDENT, Placement.TEXT_VISITS])
+@pytest.mark.parametrize("placement", [Placement.RESIDENT, Placement.TEXT_ENCODER_OFFLOAD])
 def test_nothing_waits_amid_the_steps(device, weights, loras, placement):
     """From the first step to the picture the host only queues: a number or a copy would let the device run dry."""
     engine = opened(weights, loras, placement)
@@ -104,7 +105,7 @@ def test_nothing_waits_amid_the_steps(device, weights, loras, placement):
 def test_quantised_weights_and_their_loras_lie_there(device, tiny_weights, loras):
     """Quantised it draws, and a LoRA, which is fused with what the host has kept, changes the picture for that order."""
     folder = inspect_folder(tiny_weights)
-    engine = flux2_klein.Flux2Klein(folder, loras, Tuning(), lambda _: None, recipe=fp8())
+    engine = Flux2KleinEngine(folder, loras, Tuning(), lambda _: None, recipe=fp8())
     orders = [ORDERS["a text"], ORDERS["a LoRA"], ORDERS["a text"]]
     bare, worn, again = (engine.generate(one, lambda k, n: None).pictures[0] for one in orders)
 
@@ -117,8 +118,8 @@ def test_the_safety_checker_judges_there(device, tmp_path):
     checker = safety.SafetyChecker(make_checker(tmp_path / "checker"))
     images = [Image.new("RGB", (96, 64), colour) for colour in ("blue", "red")]
 
-    assert checker.finds_unsafe(images)
-    assert not checker.finds_unsafe(images[:1])
+    assert checker.is_any_unsafe(images)
+    assert not checker.is_any_unsafe(images[:1])
 
 
 def test_it_is_a_device_of_its_own(device):

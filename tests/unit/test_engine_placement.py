@@ -1,22 +1,26 @@
 """Devices that are too small for everything: what is chosen, and that each choice draws the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.lora_files import write_lora
 from worker.engines import Cancelled, Lora, Order, Tuning, UnusableSetting
-from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.decode_memory import max_batch_size
+from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
+from worker.engines.offloading import Offloader
 from worker.engines.pipeline import load_pipeline
-from worker.engines.placement import Placement, Sizes, choose_placement, pictures_at_once, sizes_of
+from worker.engines.placement import ComponentSizes, Placement, choose_placement, component_sizes
 from worker.engines.tuning import Quantization
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 GB = 10**9
 # FLUX.2 [klein] 4B in bfloat16, and with an fp8 transformer.
-BF16 = Sizes(text_encoder=int(6.23 * GB), transformer=int(7.75 * GB), vae=int(0.17 * GB))
-FP8 = Sizes(text_encoder=int(6.23 * GB), transformer=int(4.1 * GB), vae=int(0.17 * GB))
+BF16 = ComponentSizes(text_encoder=int(6.23 * GB), transformer=int(7.75 * GB), vae=int(0.17 * GB))
+FP8 = ComponentSizes(text_encoder=int(6.23 * GB), transformer=int(4.1 * GB), vae=int(0.17 * GB))
 
 
 @pytest.mark.parametrize(
@@ -24,11 +28,11 @@ FP8 = Sizes(text_encoder=int(6.23 * GB), transformer=int(4.1 * GB), vae=int(0.17
     [
         (BF16, 139, Placement.RESIDENT),
         (BF16, 23, Placement.RESIDENT),
-        (BF16, 15.5, Placement.TEXT_VISITS),
-        (BF16, 11.5, Placement.ONE_AT_A_TIME),
+        (BF16, 15.5, Placement.TEXT_ENCODER_OFFLOAD),
+        (BF16, 11.5, Placement.MODEL_OFFLOAD),
         (FP8, 15.5, Placement.RESIDENT),
-        (FP8, 11.5, Placement.TEXT_VISITS),
-        (FP8, 7.5, Placement.ONE_AT_A_TIME),
+        (FP8, 11.5, Placement.TEXT_ENCODER_OFFLOAD),
+        (FP8, 7.5, Placement.MODEL_OFFLOAD),
     ],
 )
 def test_the_fastest_that_fits_is_chosen(sizes, free_gib, chosen):
@@ -48,14 +52,14 @@ def test_a_device_that_is_too_small_is_refused():
 )
 def test_the_free_memory_limits_a_batch(free, side, count):
     """Each picture that is drawn at once needs memory of its own; one is always drawn."""
-    assert pictures_at_once(free, side) == count
+    assert max_batch_size(free, side) == count
 
 
 def test_sizes_are_those_of_the_weights(tiny_weights):
     """A quantised transformer counts as small as it will be."""
     pipe = load_pipeline(inspect_folder(tiny_weights), torch.bfloat16)
-    whole = sizes_of(pipe, Quantization.NONE)
-    quantised = sizes_of(pipe, Quantization.FP8)
+    whole = component_sizes(pipe, Quantization.NONE)
+    quantised = component_sizes(pipe, Quantization.FP8)
 
     assert whole.transformer == sum(2 * p.numel() for p in pipe.transformer.parameters())
     assert quantised.transformer < 0.6 * whole.transformer
@@ -71,7 +75,7 @@ def loras(tmp_path_factory):
 
 def open_engine(weights, loras, placement, lines):
     folder = inspect_folder(weights)
-    return Flux2Klein(folder, loras, Tuning(), lines.append, placement=placement)
+    return Flux2KleinEngine(folder, loras, Tuning(), lines.append, placement=placement)
 
 
 def draw(engine, on_step=lambda k, n: None, **changes):
@@ -79,7 +83,7 @@ def draw(engine, on_step=lambda k, n: None, **changes):
     return engine.generate(Order(**{**values, **changes}), on_step).pictures[0]
 
 
-@pytest.mark.parametrize("placement", [Placement.TEXT_VISITS, Placement.ONE_AT_A_TIME])
+@pytest.mark.parametrize("placement", [Placement.TEXT_ENCODER_OFFLOAD, Placement.MODEL_OFFLOAD])
 def test_every_placement_draws_the_same(tiny_weights, loras, placement):
     """To the byte, with a LoRA too, and after a cancel; the log says what it costs."""
     lines: list[str] = []
@@ -95,25 +99,25 @@ def test_every_placement_draws_the_same(tiny_weights, loras, placement):
     for changes in ({}, {"loras": worn}, {"prompt": "b"}):
         assert np.array_equal(draw(engine, **changes), draw(resident, **changes))
     assert lines[0].startswith(f"{placement}: ")
-    assert "there and back in" in lines[0]
+    assert "there and back takes" in lines[0]
 
 
-class Visitor:
-    """Records who is on the device, in place of accelerate's hook."""
+class CountingOffloader(Offloader):
+    """Counts how often the components are offloaded."""
 
     def __init__(self):
-        self.sent_home = 0
+        self.calls = 0
 
-    def offload(self):
-        self.sent_home += 1
+    def offload_all(self):
+        self.calls += 1
 
 
-def test_visitors_go_home_before_and_after_the_prompt(tiny_weights, loras, monkeypatch):
-    """What a cancelled order left makes room, and the text encoder does before the first step."""
+def test_components_are_offloaded_before_and_after_the_prompt(tiny_weights, loras):
+    """What a cancelled order left on the device makes room, and so does the text encoder before the first step."""
     engine = open_engine(tiny_weights, loras, Placement.RESIDENT, [])
-    visitor = Visitor()
-    monkeypatch.setattr(engine._preparation._offload, "_hooks", [visitor])
-    sent = []
-    draw(engine, lambda k, n: sent.append(visitor.sent_home))
+    offloader = CountingOffloader()
+    engine.model = replace(engine.model, offloader=offloader)
+    calls: list[int] = []
+    draw(engine, lambda k, n: calls.append(offloader.calls))
 
-    assert sent == [2, 2]
+    assert calls == [2, 2]

@@ -1,12 +1,14 @@
 """The picture as it comes: near the end it is the picture, and looking at it changes nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.unit.test_engine_flux2_klein import BATCH, draw, order, psnr, together
 from worker.engines import Picture, open_engine
-from worker.engines.previews import SIDE_MAX, draw_preview
+from worker.engines.previews import MAX_SIDE, decode_preview
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -60,16 +62,16 @@ def test_large_pictures_have_small_previews(engine):
     """No side of a preview is longer than 256 pixels, and the shape stays."""
     _, heard = watched(engine, width=512, height=384)
 
-    assert heard[0] == (SIDE_MAX * 3 // 4, SIDE_MAX, 3)
+    assert heard[0] == (MAX_SIDE * 3 // 4, MAX_SIDE, 3)
 
 
-def test_the_preview_is_where_the_steps_lead(engine):
+def test_the_preview_is_where_the_steps_lead(engine, monkeypatch):
     """After the last step no noise is left, and what a preview would show is the picture itself."""
     seen = []
-    original = engine._pipe
+    original = engine.model.pipe
 
     def hear(_pipe, step, _t, tensors):
-        seen.append(draw_preview(original, step, tensors, (64, 96)))
+        seen.append(decode_preview(original, step, tensors, (64, 96)))
         return {}
 
     class Overheard:
@@ -83,11 +85,8 @@ def test_the_preview_is_where_the_steps_lead(engine):
         def __getattr__(self, name):
             return getattr(original, name)
 
-    engine._pipe = Overheard()
-    try:
-        picture = draw(engine, steps=4).pictures[0]
-    finally:
-        engine._pipe = original
+    monkeypatch.setattr(engine, "model", replace(engine.model, pipe=Overheard()))
+    picture = draw(engine, steps=4).pictures[0]
     quality = [psnr(preview, picture) for preview in seen]
 
     assert quality[-1] > 45
@@ -96,14 +95,14 @@ def test_the_preview_is_where_the_steps_lead(engine):
 
 def test_the_expected_end_is_found_exactly(engine):
     """From x = (1 - sigma) x0 + sigma noise and its velocity, x0 is found at any sigma."""
-    pipe = engine._pipe
+    pipe = engine.model.pipe
     pipe.scheduler.set_timesteps(sigmas=[1.0, 0.5], mu=1.0)
     sigma = float(pipe.scheduler.sigmas[1])
     x0, noise = torch.randn(2, 1, 24, pipe.transformer.config.in_channels).unbind(0)
     tensors = {"latents": (1 - sigma) * x0 + sigma * noise, "noise_pred": noise - x0}
     known = {"latents": x0, "noise_pred": torch.zeros_like(x0)}
     with torch.inference_mode():
-        pictures = [draw_preview(pipe, 0, given, (64, 96)) for given in (tensors, known)]
+        pictures = [decode_preview(pipe, 0, given, (64, 96)) for given in (tensors, known)]
 
     assert 0 < sigma < 1
     assert psnr(*pictures) > 45

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from worker.engines import Order, Tuning, UnusableSetting
-from worker.engines.flux2_klein import Flux2Klein
+from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
 from worker.engines.pipeline import load_pipeline
 from worker.engines.quantization import (
     RECIPES,
-    Recipe,
+    QuantizationRecipe,
     block_linears,
-    check_chip,
-    judge,
+    check_capability,
+    check_quantized_output,
     quantize,
     signal_to_noise_db,
 )
@@ -30,7 +30,7 @@ BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
 
 def on_any_device(name, make_config):
     """Give the shipped recipe with a configuration that a CPU has: the same numbers, for weights alone."""
-    return dataclasses.replace(RECIPES[name], make_config=make_config, lowest_capability=None)
+    return dataclasses.replace(RECIPES[name], make_config=make_config, min_capability=None)
 
 
 def fp8():
@@ -57,7 +57,7 @@ def nvfp4():
 def test_a_chip_without_the_arithmetic_is_named(name, device, capability, message):
     """The one line names the setting, what it needs, what is here, and what to set instead."""
     with pytest.raises(UnusableSetting, match=message):
-        check_chip(RECIPES[name], device, capability)
+        check_capability(RECIPES[name], device, capability)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_chip_without_the_arithmetic_is_named(name, device, capability, messag
 )
 def test_a_chip_with_the_arithmetic_passes(name, capability):
     """Ada and later have fp8, Blackwell has both."""
-    check_chip(RECIPES[name], "a GPU", capability)
+    check_capability(RECIPES[name], "a GPU", capability)
 
 
 def test_fp8_on_a_cpu_is_refused_before_the_weights_load(tiny_weights):
@@ -85,7 +85,9 @@ def test_fp8_on_a_cpu_is_refused_before_the_weights_load(tiny_weights):
 
 def open_quantised(weights, recipe=None, *, tuning=None, lines=None):
     said = lines if lines is not None else []
-    return Flux2Klein(inspect_folder(weights), None, tuning or Tuning(), said.append, recipe=recipe)
+    return Flux2KleinEngine(
+        inspect_folder(weights), None, tuning or Tuning(), said.append, recipe=recipe
+    )
 
 
 def draw(engine, seed=7):
@@ -107,7 +109,7 @@ def psnr(one, other):
 
 @pytest.mark.parametrize(("make_recipe", "least_db"), [(fp8, 35), (nvfp4, 25)])
 def test_a_quantised_model_draws_nearly_the_same(make_recipe, least_db):
-    """The built-in model in the format's numbers passes its judge and draws the same picture."""
+    """The built-in model in the format's numbers passes the check and draws the same picture."""
     lines: list[str] = []
     quantised = open_quantised(BUILT_IN, make_recipe(), lines=lines)
     quantised.warm_up()
@@ -136,8 +138,8 @@ def broken_recipe(spoil):
     ("spoil", "message"),
     [
         (lambda weight: weight * math.nan, "not finite"),
-        (lambda weight: weight.flip(0), r"dB from the exact model, 15 dB are needed"),
-        (lambda weight: weight * 2, r"dB from the exact model, 15 dB are needed"),
+        (lambda weight: weight.flip(0), r"dB against the unquantised model, and 15 dB are needed"),
+        (lambda weight: weight * 2, r"dB against the unquantised model, and 15 dB are needed"),
     ],
     ids=["nan", "swapped", "scaled"],
 )
@@ -155,7 +157,7 @@ def test_a_flat_result_is_refused():
     exact = torch.randn(1, 4, 8, 8)
 
     with pytest.raises(UnusableSetting, match="one flat value"):
-        judge(RECIPES[Quantization.FP8], exact, torch.ones_like(exact))
+        check_quantized_output(RECIPES[Quantization.FP8], exact, torch.ones_like(exact))
 
 
 def test_the_judge_gives_decibels():
@@ -164,7 +166,9 @@ def test_the_judge_gives_decibels():
     noise = torch.where(torch.arange(1000) % 2 == 0, 0.1, -0.1)
 
     assert signal_to_noise_db(exact, exact + noise) == pytest.approx(20)
-    assert judge(RECIPES[Quantization.FP8], exact, exact + noise) == pytest.approx(20)
+    assert check_quantized_output(RECIPES[Quantization.FP8], exact, exact + noise) == pytest.approx(
+        20
+    )
     assert signal_to_noise_db(exact, exact) == math.inf
 
 
@@ -173,7 +177,7 @@ def test_only_the_blocks_are_quantised():
     transformer = load_pipeline(inspect_folder(BUILT_IN), torch.bfloat16).transformer
     before = copy.deepcopy(dict(transformer.named_parameters()))
     chosen = {f"{name}.weight" for name in block_linears(transformer)}
-    recipe: Recipe = fp8()
+    recipe: QuantizationRecipe = fp8()
     quantize(transformer, recipe)
     after = dict(transformer.named_parameters())
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.images.check import check_image
 from worker.engines import EngineFault
-from worker.engines.references import open_reference
+from worker.engines.references import decode_reference
 
 
 def save(image, file_format="PNG", **options):
@@ -39,8 +39,8 @@ def centre(image):
 
 def test_transparency_becomes_white():
     """What is transparent is white, what is half transparent is half white."""
-    clear = open_reference(save(Image.new("RGBA", (64, 64), (255, 0, 0, 0))))
-    half = open_reference(save(Image.new("RGBA", (64, 64), (255, 0, 0, 128))))
+    clear = decode_reference(save(Image.new("RGBA", (64, 64), (255, 0, 0, 0))))
+    half = decode_reference(save(Image.new("RGBA", (64, 64), (255, 0, 0, 128))))
 
     assert centre(clear) == (255, 255, 255)
     assert centre(half) == (255, 127, 127)
@@ -51,20 +51,20 @@ def test_transparent_palette_becomes_white():
     image = Image.new("P", (64, 64), 1)
     image.putpalette([0, 0, 0, 200, 10, 10] + [0] * 750)
 
-    assert centre(open_reference(save(image, transparency=1))) == (255, 255, 255)
-    assert centre(open_reference(save(image))) == (200, 10, 10)
+    assert centre(decode_reference(save(image, transparency=1))) == (255, 255, 255)
+    assert centre(decode_reference(save(image))) == (200, 10, 10)
 
 
 def test_sixteen_bit_colour_keeps_its_range():
     """A colour of 16 bits a channel is the same of 8."""
-    assert centre(open_reference(deep_png(64, 64, (0x8000, 0x10FF, 0xFF00)))) == (128, 16, 255)
+    assert centre(decode_reference(deep_png(64, 64, (0x8000, 0x10FF, 0xFF00)))) == (128, 16, 255)
 
 
 def test_sixteen_bit_grey_keeps_its_range():
     """Mid grey of 16 bits is mid grey of 8."""
     image = Image.fromarray(np.full((64, 64), 0x8000, np.uint16))
 
-    assert centre(open_reference(save(image))) == (128, 128, 128)
+    assert centre(decode_reference(save(image))) == (128, 128, 128)
 
 
 # as EXIF 2.32 words them: where row 0 and column 0 of what is stored belong
@@ -90,7 +90,7 @@ def test_exif_turns_the_picture(orientation, file_format):
     lossless = {"lossless": True} if file_format == "WEBP" else {}
     data = save(Image.fromarray(stored), file_format, exif=exif, **lossless)
 
-    upright = open_reference(data)
+    upright = decode_reference(data)
 
     assert np.array_equal(np.asarray(upright), UPRIGHT[orientation](stored))
     assert upright.size == (check_image(data).width, check_image(data).height)
@@ -103,13 +103,13 @@ def test_exif_that_cannot_be_written_again(tag, kind):
     mistyped = struct.pack("<HHII", tag, kind, 9, 40)
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + sideways + mistyped + bytes(range(1, 99))
 
-    assert open_reference(save(Image.new("RGB", (96, 64)), exif=exif)).size == (64, 96)
+    assert decode_reference(save(Image.new("RGB", (96, 64)), exif=exif)).size == (64, 96)
 
 
 def test_cmyk_is_converted():
     """A CMYK photo becomes RGB."""
     image = Image.new("CMYK", (64, 64), (0, 255, 255, 0))
-    red = centre(open_reference(save(image, "JPEG")))
+    red = centre(decode_reference(save(image, "JPEG")))
 
     assert red[0] > 200
     assert max(red[1:]) < 60
@@ -120,4 +120,4 @@ def test_truncated_file_is_a_fault():
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
 
     with pytest.raises(EngineFault, match="could not be decoded"):
-        open_reference(save(noise)[:-2000])
+        decode_reference(save(noise)[:-2000])

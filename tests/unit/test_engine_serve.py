@@ -91,7 +91,7 @@ class FakeEngine:
         pictures = (np.full((2, 3, 3), 7, np.uint8), np.full((1, 1, 3), 9, np.uint8)[::-1])
         return Result(pictures=pictures, notes=("a note",), generate_s=0.5)
 
-    def draw_together(self, orders, on_step, on_previews=()):
+    def generate_batch(self, orders, on_step, on_previews=()):
         """Draw all but what is called "poor", after two steps; raise what it was given at the second."""
         for hear in on_previews:
             if hear is not None:

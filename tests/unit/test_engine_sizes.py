@@ -2,7 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engines.sizes import cap_reference, edit_size, floor_size, native_size
+from worker.engines.sizes import (
+    cap_reference_size,
+    edit_output_size,
+    floor_size,
+    native_render_size,
+)
 
 sides = st.integers(64, 8000)
 
@@ -20,7 +25,7 @@ sides = st.integers(64, 8000)
 )
 def test_edit_takes_the_reference_grid(size, expected):
     """An edit is as large as its first reference at one megapixel, floored to 16."""
-    assert edit_size(*size) == expected
+    assert edit_output_size(*size) == expected
 
 
 @given(sides, sides)
@@ -28,7 +33,7 @@ def test_edit_size_is_what_the_pipeline_renders(width, height):
     """Whatever the reference, the size is in steps of 16, at least 64 and near one megapixel."""
     if max(width, height) > 8 * min(width, height):
         return
-    out = edit_size(width, height)
+    out = edit_output_size(width, height)
 
     assert all(side % 16 == 0 and side >= 64 for side in out)
     assert out[0] * out[1] <= 1024 * 1024
@@ -37,7 +42,7 @@ def test_edit_size_is_what_the_pipeline_renders(width, height):
 @given(sides, sides)
 def test_capped_reference_keeps_its_aspect(width, height):
     """Capping changes the aspect by less than one pixel's rounding."""
-    capped = cap_reference(width, height)
+    capped = cap_reference_size(width, height)
 
     assert capped[0] * capped[1] <= 1024 * 1024
     assert abs(capped[0] / capped[1] - width / height) <= 2 * width / height / min(capped)
@@ -55,7 +60,7 @@ def test_capped_reference_keeps_its_aspect(width, height):
 )
 def test_native_size_keeps_the_aspect(size, expected):
     """A small model renders near its native area, in the aspect that was asked for."""
-    assert native_size(*size, native=128, multiple=16) == expected
+    assert native_render_size(*size, native=128, multiple=16) == expected
 
 
 def test_floor_never_goes_below_64():

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from worker.engines import Cancelled
-from worker.engines.steps import Steps
+from worker.engines.step_reporter import StepReporter
 
 
 class Device:
@@ -46,10 +46,10 @@ def device():
 
 def test_one_step_is_queued_ahead(device):
     """Each step is told once the next one is queued, in order; the last one at the end."""
-    with Steps(device.tell, device.mark) as steps:
+    with StepReporter(device.tell, device.mark) as steps:
         for step in (1, 2, 3):
             device.queue_step(step)
-            steps.queued(step)
+            steps.step_queued(step)
         device.heard.append("picture")
 
     assert device.heard == [
@@ -59,9 +59,9 @@ def test_one_step_is_queued_ahead(device):
 
 def test_a_device_that_is_done_is_told_at_once(device):
     """Without marks each step is told before the next one, the last one before the picture."""
-    with Steps(device.heard.append, None) as steps:
+    with StepReporter(device.heard.append, None) as steps:
         for step in (1, 2):
-            steps.queued(step)
+            steps.step_queued(step)
         device.heard.append("picture")
 
     assert device.heard == [1, 2, "picture"]
@@ -75,10 +75,10 @@ def test_a_cancel_acts_within_one_step(device):
         raise Cancelled
 
     def draw():
-        with Steps(cancel, device.mark) as steps:
+        with StepReporter(cancel, device.mark) as steps:
             for step in (1, 2, 3):
                 device.queue_step(step)
-                steps.queued(step)
+                steps.step_queued(step)
 
     with pytest.raises(Cancelled):
         draw()
@@ -93,17 +93,17 @@ def test_a_cancel_at_the_last_step_ends_the_order(device):
         raise Cancelled
 
     device.queue_step(1)
-    with pytest.raises(Cancelled), Steps(cancel, device.mark) as steps:
-        steps.queued(1)
+    with pytest.raises(Cancelled), StepReporter(cancel, device.mark) as steps:
+        steps.step_queued(1)
 
 
 def test_after_a_failure_nothing_is_told(device):
     """A step that was queued when the drawing failed is not told as done."""
 
     def fail():
-        with Steps(device.tell, device.mark) as steps:
+        with StepReporter(device.tell, device.mark) as steps:
             device.queue_step(1)
-            steps.queued(1)
+            steps.step_queued(1)
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
@@ -120,10 +120,10 @@ def test_a_device_that_fails_is_heard(device):
             raise RuntimeError("CUDA error")
 
     device.queue_step(1)
-    with pytest.raises(RuntimeError, match="CUDA error"), Steps(
+    with pytest.raises(RuntimeError, match="CUDA error"), StepReporter(
         device.tell, lambda: Lost(device, 1)
     ) as steps:  # fmt: skip
-        steps.queued(1)
+        steps.step_queued(1)
 
     assert device.heard == ["queued 1"]
 
@@ -135,10 +135,10 @@ def test_a_preview_belongs_to_its_step(device):
         device.work_until(step)
         device.heard.append(f"preview {step}")
 
-    with Steps(device.tell, device.mark) as steps:
+    with StepReporter(device.tell, device.mark) as steps:
         for step, is_shown in ((1, False), (2, True), (3, False)):
             device.queue_step(step)
-            steps.queued(step, partial(show, step) if is_shown else None)
+            steps.step_queued(step, partial(show, step) if is_shown else None)
 
     assert device.heard == [
         "queued 1", "queued 2", "told 1", "preview 2", "told 2", "queued 3", "told 3",

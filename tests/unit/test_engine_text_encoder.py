@@ -6,7 +6,7 @@ from diffusers import Flux2KleinPipeline
 
 from tests.tiny_weights import make_tiny_weights
 from worker.engines.manifest import read_manifest
-from worker.engines.text_encoder import TextEncoder, cut_text_encoder
+from worker.engines.prompt_encoder import PromptEncoder, truncate_text_encoder
 from worker.main import BUILT_IN
 
 pytestmark = pytest.mark.timeout(60)
@@ -40,7 +40,7 @@ def test_cut_encoder_gives_the_same_bits(weights, dtype, request):
     folder = BUILT_IN if weights == "built-in" else request.getfixturevalue(weights)
     manifest = read_manifest(folder)
     whole, cut = open_pipe(folder, dtype), open_pipe(folder, dtype)
-    cut_text_encoder(cut, max(manifest.text_encoder_out_layers))
+    truncate_text_encoder(cut, max(manifest.text_encoder_out_layers))
     with torch.inference_mode():
         pairs = [(encode(whole, manifest, t), encode(cut, manifest, t)) for t in PROMPTS]
 
@@ -50,7 +50,7 @@ def test_cut_encoder_gives_the_same_bits(weights, dtype, request):
 def test_cut_encoder_holds_nothing_unread(shallow_weights):
     """The layers above and the head are gone, not merely skipped."""
     pipe = open_pipe(shallow_weights)
-    cut_text_encoder(pipe, 9)
+    truncate_text_encoder(pipe, 9)
     names = {name for name, _ in pipe.text_encoder.named_parameters()}
 
     assert len(pipe.text_encoder.layers) == 9
@@ -61,7 +61,7 @@ def test_cut_encoder_holds_nothing_unread(shallow_weights):
 def counted(tiny_weights):
     """Give a pipeline, and the list of texts that it was really asked to encode."""
     pipe = open_pipe(tiny_weights)
-    cut_text_encoder(pipe, 27)
+    truncate_text_encoder(pipe, 27)
     encoded = []
     encode_prompt = pipe.encode_prompt
 
@@ -77,13 +77,13 @@ def counted(tiny_weights):
 def test_a_hit_gives_the_bytes_of_a_miss(counted, tiny_weights):
     """The second time a text is not encoded, and its embeddings are those of a fresh encoder."""
     pipe, encoded = counted
-    texts = TextEncoder(pipe, read_manifest(tiny_weights))
-    first, second = texts.embed("a cat"), texts.embed("a cat")
-    other = texts.embed("a cat ")
+    texts = PromptEncoder(pipe, read_manifest(tiny_weights))
+    first, second = texts.encode("a cat"), texts.encode("a cat")
+    other = texts.encode("a cat ")
 
     assert encoded == ["a cat", "a cat "]
     assert torch.equal(
-        second.embeds, TextEncoder(pipe, read_manifest(tiny_weights)).embed("a cat").embeds
+        second.embeds, PromptEncoder(pipe, read_manifest(tiny_weights)).encode("a cat").embeds
     )
     assert first.token_count == second.token_count
     assert not torch.equal(first.embeds, other.embeds)
@@ -92,9 +92,9 @@ def test_a_hit_gives_the_bytes_of_a_miss(counted, tiny_weights):
 def test_the_least_recently_used_goes_first(counted, tiny_weights):
     """Two texts fit: the one that was read longest ago makes room for the third."""
     pipe, encoded = counted
-    texts = TextEncoder(pipe, read_manifest(tiny_weights), kept=2)
+    texts = PromptEncoder(pipe, read_manifest(tiny_weights), cache_size=2)
     for text in ("a", "b", "a", "c", "a", "b"):
-        texts.embed(text)
+        texts.encode(text)
 
     assert encoded == ["a", "b", "c", "b"]
 
@@ -102,9 +102,9 @@ def test_the_least_recently_used_goes_first(counted, tiny_weights):
 def test_what_is_forgotten_is_encoded_anew(counted, tiny_weights):
     """Forgetting frees everything that was kept."""
     pipe, encoded = counted
-    texts = TextEncoder(pipe, read_manifest(tiny_weights))
+    texts = PromptEncoder(pipe, read_manifest(tiny_weights))
     for text in ("a", "a"):
-        texts.embed(text)
-        texts.forget()
+        texts.encode(text)
+        texts.clear_cache()
 
     assert encoded == ["a", "a"]

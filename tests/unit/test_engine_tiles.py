@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.unit.test_engine_flux2_klein import BATCH, draw, psnr, reference, together
-from worker.engines import open_engine, placement
+from worker.engines import decode_memory, open_engine
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 
@@ -13,13 +13,15 @@ def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):
     """The free memory is asked before: alone or at once, what does not fit whole comes in tiles."""
     engine = open_engine(tiny_weights)
     monkeypatch.setattr(
-        placement, "free_bytes", lambda _device: placement.decoding_bytes(128, 128) - 1
+        decode_memory,
+        "free_memory_bytes",
+        lambda _device: decode_memory.decode_bytes(128, 128) - 1,
     )
     alone = [draw(engine, **one, width=128, height=128) for one in BATCH]
     at_once = together(engine, width=128, height=128)
 
     for one, other in zip(alone, at_once, strict=True):
-        assert "only in tiles" in one.notes[0]
+        assert "decoded in tiles" in one.notes[0]
         assert one.notes == other.notes
         assert psnr(one.pictures[0], other.pictures[0]) >= 40
 
@@ -29,7 +31,7 @@ def test_what_fits_is_decoded_whole(tiny_weights, monkeypatch):
     engine = open_engine(tiny_weights)
     edit = {"width": 64, "height": 64, "references": (reference(256, 256),)}
     expected = draw(engine, **edit)
-    monkeypatch.setattr(placement, "free_bytes", lambda _device: 0)
+    monkeypatch.setattr(decode_memory, "free_memory_bytes", lambda _device: 0)
     draw(engine, width=128, height=128)
     result = draw(engine, **edit)
 

@@ -4,7 +4,7 @@ import pynvml
 import pytest
 import torch
 
-from worker.engines.device import free_bytes
+from worker.engines.device import free_memory_bytes
 from worker.gpu_metrics import GpuCollector
 
 
@@ -50,5 +50,5 @@ def test_what_torch_keeps_for_later_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 50)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 30)
 
-    assert free_bytes(torch.device("cuda")) == 30
-    assert free_bytes(torch.device("cpu")) is None
+    assert free_memory_bytes(torch.device("cuda")) == 30
+    assert free_memory_bytes(torch.device("cpu")) is None

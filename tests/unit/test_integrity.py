@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker.engines import WeightsError
-from worker.weights.integrity import SUMS, verify, write_sums
+from worker.weights.integrity import CHECKSUM_FILE, verify_checksums, write_checksums
 
 DATA = bytes(range(256)) * 64
 
@@ -15,7 +15,7 @@ def _folder_with_sums(folder: Path) -> Path:
     file = folder / "vae" / "model.safetensors"
     file.parent.mkdir()
     file.write_bytes(DATA)
-    write_sums(folder)
+    write_checksums(folder)
     return folder
 
 
@@ -41,20 +41,20 @@ def _flip_a_byte(weights: Path) -> Path:
 def test_a_flipped_byte_is_refused(tmp_path, make):
     """Whole weights pass; with one bit changed the file is named, and what to do."""
     weights = make(tmp_path)
-    verify(weights)
+    verify_checksums(weights)
     file = _flip_a_byte(weights)
 
     with pytest.raises(WeightsError, match=f"{file} is damaged.*again"):
-        verify(weights)
+        verify_checksums(weights)
 
 
 def test_weights_that_nobody_described_pass(tmp_path):
     """Without sums there is nothing to compare with."""
     weights = _folder_with_sums(tmp_path)
-    (weights / SUMS).unlink()
+    (weights / CHECKSUM_FILE).unlink()
     _flip_a_byte(weights)
 
-    verify(weights)
+    verify_checksums(weights)
 
 
 def test_a_listed_file_must_be_there(tmp_path):
@@ -63,12 +63,12 @@ def test_a_listed_file_must_be_there(tmp_path):
     (weights / "vae" / "model.safetensors").unlink()
 
     with pytest.raises(WeightsError, match=r"vae/model\.safetensors: No such file"):
-        verify(weights)
+        verify_checksums(weights)
 
 
 def test_sums_of_another_form_are_refused(tmp_path):
     """A line that is not of sha256sum is shown, and not passed over."""
-    (tmp_path / SUMS).write_text("MD5 (x) = 0\n")
+    (tmp_path / CHECKSUM_FILE).write_text("MD5 (x) = 0\n")
 
     with pytest.raises(WeightsError, match="not a line of sha256sum"):
-        verify(tmp_path)
+        verify_checksums(tmp_path)

@@ -11,7 +11,7 @@ from tests.fake_child import FakeEngine
 from tests.fakes import a_result
 from tests.tiny_checker import make_checker
 from worker.engines import Order, UnusableSetting, Withheld
-from worker.engines.safety import CheckedEngine, SafetyChecker
+from worker.engines.safety import SafetyCheckedEngine, SafetyChecker
 from worker.engines.tuning import Tuning
 
 
@@ -40,7 +40,7 @@ class Painter:
         result.pictures[0][:] = np.asarray(plain(self.colour, (1, 1)))
         return result
 
-    def draw_together(self, orders, on_step, on_previews=()):
+    def generate_batch(self, orders, on_step, on_previews=()):
         """Draw red where the prompt says so, else its own colour."""
         return tuple(
             Painter("red" if order.prompt == "red" else self.colour).generate(order, on_step, hear)
@@ -72,13 +72,13 @@ def an_order(*references):
 @pytest.mark.parametrize("colour", ["red", "darkred"])
 def test_what_is_unsafe_is_found(checker, colour):
     """One unsafe picture among others is found."""
-    assert checker.finds_unsafe([plain("blue"), plain(colour, (640, 100)), plain("teal")])
+    assert checker.is_any_unsafe([plain("blue"), plain(colour, (640, 100)), plain("teal")])
 
 
 @pytest.mark.parametrize("colour", ["blue", "white", "teal"])
 def test_what_is_safe_passes(checker, colour):
     """A safe picture passes."""
-    assert not checker.finds_unsafe([plain(colour)])
+    assert not checker.is_any_unsafe([plain(colour)])
 
 
 @pytest.mark.parametrize(("score", "found"), [(0.8, False), (0.95, True), (math.nan, True)])
@@ -86,21 +86,21 @@ def test_the_threshold_decides(tmp_path, score, found):
     """Up to 0.85 passes; a score that is not a number does not."""
     checker = SafetyChecker(make_checker(tmp_path / "checker", score=score))
 
-    assert checker.finds_unsafe([plain("red")]) is found
+    assert checker.is_any_unsafe([plain("red")]) is found
 
 
 def test_an_unsafe_picture_is_withheld(checker):
     """Nothing of an order leaves the engine when one of its pictures is unsafe."""
     with pytest.raises(Withheld, match="withholds the image"):
-        CheckedEngine(Painter("red"), checker).generate(an_order(), lambda *_: None)
+        SafetyCheckedEngine(Painter("red"), checker).generate(an_order(), lambda *_: None)
 
 
 def test_nothing_is_shown_on_the_way(checker):
     """Under a checker there are no previews: what may be withheld at the end is not seen before it."""
     seen: list[object] = []
-    engine = CheckedEngine(Painter("blue"), checker)
+    engine = SafetyCheckedEngine(Painter("blue"), checker)
     engine.generate(an_order(), lambda *_: None, seen.append)
-    engine.draw_together([an_order()], lambda *_: None, [seen.append])
+    engine.generate_batch([an_order()], lambda *_: None, [seen.append])
 
     assert seen == []
 
@@ -109,23 +109,23 @@ def test_an_unsafe_input_is_not_drawn_from(checker):
     """One unsafe input image among others ends the order before anything is drawn."""
     painter = Painter("blue")
     with pytest.raises(Withheld, match="input image"):
-        CheckedEngine(painter, checker).generate(an_order("teal", "red"), lambda *_: None)
+        SafetyCheckedEngine(painter, checker).generate(an_order("teal", "red"), lambda *_: None)
 
     assert painter.orders == []
 
 
 def test_an_unsafe_picture_of_a_batch_is_withheld_alone(checker):
     """Of orders that are drawn at once the unsafe one gives nothing, and the others their pictures."""
-    engine = CheckedEngine(Painter("blue"), checker)
+    engine = SafetyCheckedEngine(Painter("blue"), checker)
     orders = [replace(an_order(), prompt=prompt) for prompt in ("fine", "red", "fine")]
-    found = engine.draw_together(orders, lambda *_: None)
+    found = engine.generate_batch(orders, lambda *_: None)
 
     assert [result is None for result in found] == [False, True, False]
 
 
 def test_safe_orders_are_drawn(checker):
     """What is safe passes as it is."""
-    engine = CheckedEngine(Painter("blue"), checker)
+    engine = SafetyCheckedEngine(Painter("blue"), checker)
     engine.warm_up()
 
     assert len(engine.generate(an_order("teal"), lambda *_: None).pictures) == 2

@@ -41,9 +41,9 @@ from worker.engines import (
     DeviceLost,
     Engine,
     OnPreview,
+    OnStatus,
     Picture,
     Result,
-    Say,
     Tuning,
     open_engine,
 )
@@ -53,7 +53,7 @@ EXIT_BROKEN = 78
 EXIT_DEVICE_LOST = 86
 _PR_SET_PDEATHSIG = 1
 
-OpenEngine = Callable[[Path, Path | None, Tuning, Say], Engine]
+OpenEngine = Callable[[Path, Path | None, Tuning, OnStatus], Engine]
 
 
 def main(open_engine: OpenEngine = open_engine) -> int:
@@ -175,7 +175,7 @@ def _run_batch(
         active.drop_cancelled()
         orders = [request.order for request in batch]
         on_previews = [_preview_sender(connection, request) for request in batch]
-        results = engine.draw_together(orders, active.on_step, on_previews)
+        results = engine.generate_batch(orders, active.on_step, on_previews)
     except Cancelled:
         return ()
     except DeviceLost:

@@ -1,6 +1,6 @@
-"""What an engine is: the order it takes, the pictures it returns, and how one is opened.
+"""Defines the engine interface: orders, results, callbacks, and `open_engine`.
 
-No torch here: the process that only drives an engine imports this module too.
+This module imports no torch, because the worker process imports it too.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,12 +35,12 @@ __all__ = [
     "EngineFault",
     "Lora",
     "OnPreview",
+    "OnStatus",
     "OnStep",
     "Order",
     "OutOfMemory",
     "Picture",
     "Result",
-    "Say",
     "TimedOut",
     "Tuning",
     "UnusableLora",
@@ -54,110 +54,114 @@ Picture = npt.NDArray[np.uint8]
 """RGB pixels, height x width x 3."""
 
 OnStep = Callable[[int, int], None]
-"""Hears (k, n) after step k of the order's n steps over all its images; raises `Cancelled` to stop."""
+"""Called with (k, n) after step k of the order's n steps over all its images. Raises `Cancelled` to stop."""
 
 OnPreview = Callable[[Picture], None]
-"""Hears what the picture looks like after a step, small, before that step is told."""
+"""Called with a preview of a step, before `OnStep` is called for that step."""
 
-Say = Callable[[str], None]
-"""Hears what the engine does and decides while it starts, one line each."""
+OnStatus = Callable[[str], None]
+"""Called with one line of text for each thing that the engine does or decides while it starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
-    """One LoRA that an order draws with."""
+    """Names a LoRA file and its strength."""
 
     path: str
-    """The name of a file in the worker's folder of LoRAs."""
+    """The name of a file in the worker's LoRA folder."""
     scale: float
+    """Multiplies the LoRA's weight changes. 0 changes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to draw; everything in it was checked before."""
+    """Describes the images to generate. All values were validated before."""
 
     prompt: str
     width: int | None
-    """Pixels; None (then height too): the first reference's own size."""
+    """Pixels. None, for both sides, means the size of the first reference image."""
     height: int | None
     steps: int
     guidance: float
-    """1.0 without guidance, as for every order of a distilled checkpoint."""
+    """Scale of classifier-free guidance. 1.0 turns it off, as for every order of a distilled checkpoint."""
     seeds: tuple[int, ...]
-    """One per image; any int64 or uint64."""
+    """One per image, any int64 or uint64."""
     references: tuple[bytes, ...] = ()
-    """PNG, JPEG or WebP files."""
+    """Reference images, as PNG, JPEG or WebP files."""
     negative_prompt: str = ""
-    """Only a base checkpoint with guidance above 1 reads it."""
+    """Used only by a base checkpoint with guidance above 1."""
     loras: tuple[Lora, ...] = ()
-    """Each file once."""
+    """No file twice."""
     previews: bool = False
-    """Show the picture as it comes."""
+    """Whether to send previews."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The pictures of one order, in the order of its seeds."""
+    """Holds the images of one order, in the order of its seeds."""
 
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
-    """Sentences for the caller, such as that the prompt was cut."""
+    """Sentences for the caller, for example that the prompt was truncated."""
     generate_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Which weights are being served; plain JSON values only."""
+    """Describes the loaded weights. All values can be sent as JSON."""
 
     name: str
     description: str
     licence: str
     revision: str
-    """Changes whenever the weights do; the same seed means the same picture only within one revision."""
+    """Changes whenever the weights change. A seed gives the same image only within one revision."""
     kind: CheckpointKind
     dtype: str
     device: str
     max_sequence_length: int
+    """Tokens of a prompt, chat template included."""
     native_size: int
+    """Side in pixels of the square image that the model generates best."""
     largest_size: int
-    """Pixels per side."""
+    """Longest side in pixels."""
     render_scaled: bool
-    """True: pictures are drawn near native_size² pixels and scaled to the size that was asked for."""
+    """Whether images are generated at about native_size² pixels and resized to the requested size."""
     batch: int = 1
-    """So many pictures of the native size may be drawn at once."""
+    """Largest number of images of the native size that one call generates. Known after `warm_up`."""
 
 
 class Engine(Protocol):
-    """A model that is loaded and draws one order at a time."""
+    """Generates images with a loaded model, one call at a time."""
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """What it serves; `batch` is known once it is warm."""
+        """Return the loaded weights' description. Its `batch` is final after `warm_up`."""
 
     def warm_up(self) -> None:
-        """Draw once and throw it away, so that the first caller does not pay for it."""
+        """Generate and discard test images, so that the first request does not wait for compilation."""
 
     def generate(
         self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
     ) -> Result:
-        """Draw the order; previews are drawn where somebody hears them.
+        """Generate the images of one order. Previews are computed only if `on_preview` is set.
 
-        The same order gives the same pixels on the same device and number of threads, and the picture of seed s does not depend on
-        the other seeds. Raises what `worker.engines.errors` names; after all of it but `DeviceLost`
-        the engine stays usable.
+        The same order gives the same pixels on the same device and number of threads. The image of a seed
+        does not depend on the other seeds. Raises the errors of `worker.engines.errors`. The engine stays
+        usable after all of them except `DeviceLost`.
         """
 
-    def draw_together(
+    def generate_batch(
         self,
         orders: Sequence[Order],
         on_step: OnStep,
         on_previews: Sequence[OnPreview | None] = (),
     ) -> tuple[Result | None, ...]:
-        """Draw orders that agree (see `worker.job.batching`) in one call; None is one that must be drawn alone.
+        """Generate one image for each order in one call. None means: call `generate` for that order.
 
-        Each picture is what `generate` draws, within float noise. `on_step` hears each step of all, and who
-        looks at an order hears the previews of that one; empty means that nobody does. Raises what `generate`
-        raises, without a second attempt: then each is to be drawn alone.
+        The orders must be compatible (see `worker.job.batching`). Each image equals that of `generate`
+        within floating-point noise. `on_step` is called for each step of the whole batch. `on_previews` has
+        an entry for each order, or none at all. Raises what `generate` raises, but never retries: after an error
+        the caller generates each order alone.
         """
 
 
@@ -165,28 +169,30 @@ def open_engine(
     weights: Path,
     loras: Path | None = None,
     tuning: Tuning | None = None,
-    say: Say = lambda _line: None,
+    on_status: OnStatus = lambda _line: None,
 ) -> Engine:
-    """Load the weights folder onto the best device of this machine.
+    """Load a weights folder onto the best device of this machine.
 
-    `loras` is the folder whose files an order's LoRAs name. Raises `WeightsError` and
-    `UnusableSetting`.
+    `loras` is the folder that contains the LoRA files. Raises `WeightsError` and `UnusableSetting`.
     """
     from worker.engines.folder import inspect_folder
 
     tuning = tuning or Tuning()
     checker = tuning.safety_checker
     if checker is not None and not (checker / "config.json").is_file():
-        raise UnusableSetting(f"KLEIN_SAFETY_CHECKER: {checker} has no config.json")
-    folder = inspect_folder(weights)  # before torch: what is wrong with a folder shows at once
+        raise UnusableSetting(
+            f"KLEIN_SAFETY_CHECKER: {checker} has no config.json. "
+            "Set it to the folder of a transformers image classifier"
+        )
+    folder = inspect_folder(weights)  # before torch is imported, so that a bad folder fails fast
 
-    from worker.engines.flux2_klein import Flux2Klein
+    from worker.engines.flux2_klein import Flux2KleinEngine
 
-    engine = Flux2Klein(folder, loras, tuning, say)
+    engine = Flux2KleinEngine(folder, loras, tuning, on_status)
     if checker is None:
         return engine
 
-    from worker.engines.safety import CheckedEngine, SafetyChecker
+    from worker.engines.safety import SafetyCheckedEngine, SafetyChecker
 
-    say("safety checker")
-    return CheckedEngine(engine, SafetyChecker(checker))
+    on_status("safety checker")
+    return SafetyCheckedEngine(engine, SafetyChecker(checker))

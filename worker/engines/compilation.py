@@ -1,25 +1,26 @@
-"""Compiles the parts of a pipeline that take the time: each repeated block once, and the autoencoder."""
+"""Compiles the transformer blocks and the VAE decoder of a pipeline with torch.compile."""
 
 from typing import Any
 
 import torch
 
-_RECOMPILES = 64  # sizes beyond it would end in an error in the middle of an order
+_RECOMPILE_LIMIT = 64  # beyond it torch raises an error in the middle of a generation
 
 
-def compile_model(pipe: Any) -> None:
-    """Have the parts compiled when they are first called.
+def compile_pipeline(pipe: Any) -> None:
+    """Compile the modules at their first call.
 
-    The first size gets code of its own; the second one code for any size, which later ones use too.
+    torch compiles a static graph for the first size. The second size triggers one dynamic graph, which all later
+    sizes use.
     """
-    torch._dynamo.config.recompile_limit = _RECOMPILES  # noqa: SLF001 -- its documented place
+    torch._dynamo.config.recompile_limit = _RECOMPILE_LIMIT  # noqa: SLF001 -- its documented place
     pipe.transformer.compile_repeated_blocks(fullgraph=True)
     pipe.vae.decoder.compile()
 
 
-def uncompile_model(pipe: Any) -> None:
-    """Go back to the code as it was written."""
+def reset_compilation(pipe: Any) -> None:
+    """Remove all compiled code, so that the modules run eagerly."""
     for model in (pipe.transformer, pipe.vae):
         for module in model.modules():
-            module._compiled_call_impl = None  # noqa: SLF001 -- Module.compile has no opposite
+            module._compiled_call_impl = None  # noqa: SLF001 -- Module.compile has no inverse
     torch.compiler.reset()

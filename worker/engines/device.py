@@ -1,4 +1,4 @@
-"""The device that an engine runs on: which one, what it is called, and what its errors mean."""
+"""Selects the device of an engine, reads its memory, and translates torch's device errors."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -8,71 +8,76 @@ import torch
 
 from worker.engines.errors import DeviceLost, OutOfMemory
 
-# What else is said than by a class of torch's: by the allocators of the host, cuBLAS, cuDNN, and Triton's kernels.
-_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
-_LOST = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "Triton Error [CUDA]")
+# Message parts of RuntimeErrors without a class of their own: host allocators, cuBLAS, cuDNN, Triton.
+_OUT_OF_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+)
+_DEVICE_LOST = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "Triton Error [CUDA]")
 
 
 def choose_device() -> torch.device:
-    """Give the first GPU that is visible, else the CPU."""
+    """Return the first visible GPU, or the CPU if there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_name(device: torch.device) -> str:
-    """Say what it is called."""
+    """Return the name of the GPU model, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def capability_of(device: torch.device) -> tuple[int, int] | None:
-    """Give CUDA's compute capability, None for a CPU."""
+def compute_capability(device: torch.device) -> tuple[int, int] | None:
+    """Return the CUDA compute capability, or None for a CPU."""
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else None
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Tell how much memory the device has left for us; None where that is the host's own."""
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Return the free device memory, including torch's cached blocks. None for a CPU."""
     if device.type != "cuda":
         return None
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + cached  # what torch holds for later counts as used
+    return torch.cuda.mem_get_info(device)[0] + cached
 
 
-def marker(device: torch.device) -> Callable[[], torch.cuda.Event] | None:
-    """Give what marks a place in the device's queue; None where calls return when their work is done."""
+def event_recorder(device: torch.device) -> Callable[[], torch.cuda.Event] | None:
+    """Return a function that records an event in the device's queue. None for a CPU, which has no queue."""
     if device.type != "cuda":
         return None
 
-    def mark() -> torch.cuda.Event:
-        # blocking: else a core spins while it waits
+    def record_event() -> torch.cuda.Event:
+        # blocking: otherwise a CPU core spins while it waits
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch's own
         event.record()
         return event
 
-    return mark
+    return record_event
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
-    """Give the errors of torch the names of `worker.engines.errors`."""
-    out_of_memory = False
+def translate_device_errors() -> Iterator[None]:
+    """Raise torch's memory and device errors as `OutOfMemory` and `DeviceLost`."""
+    is_out_of_memory = False
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError):
-        out_of_memory = True
-    except RuntimeError as exc:  # torch.AcceleratorError too
-        if any(sign in str(exc) for sign in _MEMORY):
-            out_of_memory = True
-        elif isinstance(exc, torch.AcceleratorError) or any(sign in str(exc) for sign in _LOST):
+        is_out_of_memory = True
+    except RuntimeError as exc:  # torch.AcceleratorError is a subclass
+        if any(part in str(exc) for part in _OUT_OF_MEMORY):
+            is_out_of_memory = True
+        elif isinstance(exc, torch.AcceleratorError) or any(p in str(exc) for p in _DEVICE_LOST):
             raise DeviceLost(f"the device failed: {_first_line(exc)}") from exc
         else:
             raise
-    if out_of_memory:
-        # Outside the except block: a traceback would keep the tensors of its frames alive.
-        free_cached()
+    if is_out_of_memory:
+        # Outside the except block, because the traceback keeps the tensors of its frames alive.
+        release_cached_memory()
         raise OutOfMemory
 
 
-def free_cached() -> None:
-    """Give back what nothing refers to any more."""
+def release_cached_memory() -> None:
+    """Collect garbage and return torch's cached blocks to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Looks at a weights folder without loading it: is it a klein pipeline, is it whole, which revision."""
+"""Inspects a weights folder without torch: checks its files and determines its revision."""
 
 import hashlib
 import json
@@ -15,48 +15,53 @@ PIPELINE_CLASS = "Flux2KleinPipeline"
 _COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 _WITH_WEIGHTS = ("text_encoder", "transformer", "vae")
 _SAMPLE_BYTES = 1 << 20
-# How the hub's cache names what it downloaded: models--OWNER--NAME/snapshots/COMMIT.
+# A folder in the cache of the Hugging Face hub: models--OWNER--NAME/snapshots/COMMIT.
 _HUB_SNAPSHOT = re.compile(r"/models--[^/]+--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
-_LARGEST_HEADER_BYTES = 100 << 20
+_MAX_HEADER_BYTES = 100 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFolder:
-    """A folder that passed every check that needs no torch."""
+    """Describes a weights folder that passed all checks."""
 
     path: Path
     manifest: Manifest
     kind: CheckpointKind
     revision: str
+    """The commit of a hub snapshot, or a hash of the content."""
     size_bytes: int
-    """Of the safetensors files together."""
+    """Total size of the safetensors files."""
 
 
 def inspect_folder(path: Path) -> WeightsFolder:
-    """Check the folder file by file; raises `WeightsError` with one line that names the file."""
+    """Check that a folder holds a complete Flux2KleinPipeline. Raises `WeightsError`, which names the file."""
     if not path.is_dir():
-        raise WeightsError(f"weights folder {path} does not exist or is not a folder")
+        raise WeightsError(
+            f"weights folder {path} does not exist or is not a folder; correct KLEIN_WEIGHTS"
+        )
     index = _read_index(path)
     for name in _COMPONENTS:
         if not (path / name).is_dir():
-            raise WeightsError(f"weights folder {path} lacks its {name} folder")
+            raise WeightsError(
+                f"weights folder {path} has no {name} folder; copy or download the checkpoint again"
+            )
     _check_chat_template(path / "tokenizer")
 
     files: list[Path] = []
     for name in _WITH_WEIGHTS:
-        found = sorted((path / name).glob("*.safetensors"))
-        if not found:
-            raise WeightsError(f"{path / name} holds no .safetensors file; pickles are not loaded")
-        files.extend(found)
+        safetensors = sorted((path / name).glob("*.safetensors"))
+        if not safetensors:
+            raise WeightsError(f"{path / name} has no .safetensors file; pickles are not loaded")
+        files.extend(safetensors)
     for file in files:
-        _check_whole(file)
+        _check_not_truncated(file)
 
     snapshot = _HUB_SNAPSHOT.search(path.as_posix())
     return WeightsFolder(
         path=path,
         manifest=read_manifest(path, name=snapshot["name"] if snapshot else path.name),
-        kind=_kind(index),
-        revision=snapshot["commit"] if snapshot else _revision(path, files),
+        kind=_read_kind(index),
+        revision=snapshot["commit"] if snapshot else _content_revision(path, files),
         size_bytes=sum(file.stat().st_size for file in files),
     )
 
@@ -71,13 +76,15 @@ def _read_index(path: Path) -> dict[str, object]:
         ) from None
     except (OSError, ValueError) as exc:
         raise WeightsError(f"{file} is not readable JSON: {exc}") from exc
-    found = index.get("_class_name") if isinstance(index, dict) else None
-    if found != PIPELINE_CLASS:
-        raise WeightsError(f"{path} holds a {found or 'nameless pipeline'}, not a {PIPELINE_CLASS}")
+    class_name = index.get("_class_name") if isinstance(index, dict) else None
+    if class_name != PIPELINE_CLASS:
+        raise WeightsError(
+            f"{path} holds a {class_name or 'pipeline without a class name'}, not a {PIPELINE_CLASS}"
+        )
     return dict(index)
 
 
-def _kind(index: dict[str, object]) -> CheckpointKind:
+def _read_kind(index: dict[str, object]) -> CheckpointKind:
     is_distilled = index.get("is_distilled") is True
     return CheckpointKind.DISTILLED if is_distilled else CheckpointKind.BASE
 
@@ -90,36 +97,43 @@ def _check_chat_template(tokenizer: Path) -> None:
     except (OSError, ValueError) as exc:
         raise WeightsError(f"{tokenizer}/tokenizer_config.json is not readable: {exc}") from exc
     if not config.get("chat_template"):
-        raise WeightsError(f"{tokenizer} has no chat template; copy chat_template.jinja beside it")
+        raise WeightsError(f"{tokenizer} has no chat template; add its chat_template.jinja")
 
 
-def _check_whole(file: Path) -> None:
-    """Compare the file's size with what its header promises (safetensors README, "Format")."""
-    size = file.stat().st_size
+def _check_not_truncated(file: Path) -> None:
+    """Compare the file's size with its header (safetensors README, "Format")."""
+    size_bytes = file.stat().st_size
     try:
         with file.open("rb") as stream:
             (header_bytes,) = struct.unpack("<Q", stream.read(8))
-            if header_bytes > min(size, _LARGEST_HEADER_BYTES):
-                raise WeightsError(f"{file} is not a whole safetensors file: its header is cut off")
+            if header_bytes > min(size_bytes, _MAX_HEADER_BYTES):
+                raise WeightsError(
+                    f"{file} is not a complete safetensors file: its header is cut off. "
+                    "Copy or download it again (a Git LFS pointer needs `git lfs pull`)"
+                )
             header = json.loads(stream.read(header_bytes))
         ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
     except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as exc:
-        raise WeightsError(f"{file} is not a safetensors file (a Git LFS pointer?)") from exc
-    promised = 8 + header_bytes + max(ends, default=0)
-    if size < promised:
-        raise WeightsError(f"{file} is truncated: {size} of {promised} bytes")
+        raise WeightsError(
+            f"{file} is not a safetensors file (a Git LFS pointer needs `git lfs pull`)"
+        ) from exc
+    expected_bytes = 8 + header_bytes + max(ends, default=0)
+    if size_bytes < expected_bytes:
+        raise WeightsError(
+            f"{file} is truncated: {size_bytes} of {expected_bytes} bytes; copy or download it again"
+        )
 
 
-def _revision(path: Path, files: list[Path]) -> str:
-    """Hash names, sizes, and the first and last MiB of each file: milliseconds for 16 GB."""
+def _content_revision(path: Path, files: list[Path]) -> str:
+    """Hash the name, size, first and last MiB of each file. This takes milliseconds for 16 GB."""
     digest = hashlib.sha256()
     configs = [path / FILE_NAME, *(path / name / "config.json" for name in _WITH_WEIGHTS)]
     for file in [*files, *(config for config in configs if config.exists())]:
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(path).as_posix()} {size}\n".encode())
+        size_bytes = file.stat().st_size
+        digest.update(f"{file.relative_to(path).as_posix()} {size_bytes}\n".encode())
         with file.open("rb") as stream:
             digest.update(stream.read(_SAMPLE_BYTES))
-            if size > _SAMPLE_BYTES:
+            if size_bytes > _SAMPLE_BYTES:
                 stream.seek(-_SAMPLE_BYTES, 2)
                 digest.update(stream.read(_SAMPLE_BYTES))
     return digest.hexdigest()

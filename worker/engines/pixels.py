@@ -1,4 +1,4 @@
-"""From the model's output to the bytes of a picture; what is no picture is refused."""
+"""Converts model output to RGB images and rejects invalid output."""
 
 import numpy as np
 import torch
@@ -9,18 +9,22 @@ from worker.engines.errors import InvalidOutput
 
 
 def to_picture(pixels: torch.Tensor) -> Picture:
-    """Turn 3 x height x width in 0…1 into bytes on the device, and copy only those."""
+    """Convert a float tensor of 3 x height x width in 0 to 1 into uint8 pixels on the host.
+
+    The conversion runs on the device, so that only the bytes are copied. Raises `InvalidOutput` if the
+    tensor is not finite or has one value only.
+    """
     if not bool(torch.isfinite(pixels).all()):
         raise InvalidOutput("invalid output: the model's output is not a number")
-    coloured = pixels.float().mul(255).round().clamp(0, 255).to(torch.uint8)
-    if bool(coloured.min() == coloured.max()):
+    rgb = pixels.float().mul(255).round().clamp(0, 255).to(torch.uint8)
+    if bool(rgb.min() == rgb.max()):
         raise InvalidOutput("invalid output: the model's output is one flat colour")
-    picture: Picture = coloured.permute(1, 2, 0).contiguous().cpu().numpy()
+    picture: Picture = rgb.permute(1, 2, 0).contiguous().cpu().numpy()
     return picture
 
 
-def scale(picture: Picture, width: int, height: int) -> Picture:
-    """Give the picture at that size."""
+def resize(picture: Picture, width: int, height: int) -> Picture:
+    """Resize an image with Lanczos resampling."""
     if picture.shape[:2] == (height, width):
         return picture
     image = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)

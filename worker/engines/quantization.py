@@ -1,4 +1,4 @@
-"""Quantises the transformer's blocks with torchao: what the chip must have, and whether it came out right."""
+"""Quantises the transformer blocks with torchao, and checks the result against the unquantised model."""
 
 import importlib.util
 import logging
@@ -12,36 +12,36 @@ import torch
 from worker.engines.errors import UnusableSetting
 from worker.engines.tuning import Quantization
 
-_BLOCKS = ("transformer_blocks.", "single_transformer_blocks.")
+_BLOCK_PREFIXES = ("transformer_blocks.", "single_transformer_blocks.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """One way to quantise."""
+class QuantizationRecipe:
+    """Describes one quantisation format and what it requires."""
 
     name: Quantization
     make_config: Callable[[], Any]
-    """torchao's configuration of it; torchao is imported by this call alone."""
-    lowest_capability: tuple[int, int] | None
-    """CUDA's compute capability that has the arithmetic; None: any device."""
-    chips: str
-    floor_db: float
-    """Signal to noise below which the result counts as broken."""
+    """Returns the configuration for torchao, which is imported only by this call."""
+    min_capability: tuple[int, int] | None
+    """CUDA compute capability with hardware support. None: any device."""
+    gpu_generations: str
+    min_snr_db: float
+    """A result with a lower signal-to-noise ratio counts as broken."""
 
 
-def _fp8() -> Any:
-    from torchao.quantization import (  # noqa: PLC0415 -- takes seconds, and few need it
+def _fp8_config() -> Any:
+    from torchao.quantization import (  # noqa: PLC0415 -- takes seconds, and is rarely needed
         Float8DynamicActivationFloat8WeightConfig,
         PerRow,
     )
 
     return Float8DynamicActivationFloat8WeightConfig(
         granularity=PerRow(),
-        set_inductor_config=False,  # it would turn on a search that makes the warm-up minutes longer
+        set_inductor_config=False,  # it enables an autotuning that adds minutes to the warm-up
     )
 
 
-def _nvfp4() -> Any:
+def _nvfp4_config() -> Any:
     from torchao.prototype.mx_formats import (  # noqa: PLC0415 -- as above
         NVFP4DynamicActivationNVFP4WeightConfig,
     )
@@ -51,96 +51,104 @@ def _nvfp4() -> Any:
 
 
 RECIPES = {
-    Quantization.FP8: Recipe(
+    Quantization.FP8: QuantizationRecipe(
         name=Quantization.FP8,
-        make_config=_fp8,
-        lowest_capability=(8, 9),
-        chips="Ada, Hopper, Blackwell",
-        floor_db=15.0,
+        make_config=_fp8_config,
+        min_capability=(8, 9),
+        gpu_generations="Ada, Hopper, Blackwell",
+        min_snr_db=15.0,
     ),
-    Quantization.NVFP4: Recipe(
+    Quantization.NVFP4: QuantizationRecipe(
         name=Quantization.NVFP4,
-        make_config=_nvfp4,
-        lowest_capability=(10, 0),
-        chips="Blackwell",
-        floor_db=8.0,
+        make_config=_nvfp4_config,
+        min_capability=(10, 0),
+        gpu_generations="Blackwell",
+        min_snr_db=8.0,
     ),
 }
 
 
-def check_chip(recipe: Recipe, device: str, capability: tuple[int, int] | None) -> None:
-    """Raise `UnusableSetting` where the chip lacks the arithmetic; no capability: not a CUDA device."""
-    lowest = recipe.lowest_capability
-    if lowest is None or (capability is not None and capability >= lowest):
+def check_capability(
+    recipe: QuantizationRecipe, device_name: str, capability: tuple[int, int] | None
+) -> None:
+    """Raise `UnusableSetting` if the device does not support the format. A CPU has no capability."""
+    minimum = recipe.min_capability
+    if minimum is None or (capability is not None and capability >= minimum):
         return
-    has = "no CUDA" if capability is None else f"{capability[0]}.{capability[1]}"
+    actual = "no CUDA" if capability is None else f"{capability[0]}.{capability[1]}"
     raise UnusableSetting(
         f"KLEIN_QUANTIZATION={recipe.name} needs an NVIDIA GPU of compute capability "
-        f"{lowest[0]}.{lowest[1]} or newer ({recipe.chips}); this machine has {device} ({has}). "
-        f"Set KLEIN_QUANTIZATION=none{_lesser(recipe, capability)}"
+        f"{minimum[0]}.{minimum[1]} or newer ({recipe.gpu_generations}); this machine has {device_name} ({actual}). "
+        f"Set KLEIN_QUANTIZATION=none{_fp8_alternative(recipe, capability)}"
     )
 
 
-def _lesser(recipe: Recipe, capability: tuple[int, int] | None) -> str:
-    fp8 = RECIPES[Quantization.FP8].lowest_capability
-    able = capability is not None and fp8 is not None and capability >= fp8
-    return " or fp8" if recipe.name is Quantization.NVFP4 and able else ""
+def _fp8_alternative(recipe: QuantizationRecipe, capability: tuple[int, int] | None) -> str:
+    minimum = RECIPES[Quantization.FP8].min_capability
+    supports_fp8 = capability is not None and minimum is not None and capability >= minimum
+    return " or fp8" if recipe.name is Quantization.NVFP4 and supports_fp8 else ""
 
 
 def block_linears(transformer: Any) -> dict[str, torch.nn.Linear]:
-    """Give what is quantised: the linears of the repeated blocks; embedders and modulations stay."""
+    """Return the linear layers to quantise: those of the repeated blocks, without embedders and modulations."""
     return {
         name: module
         for name, module in transformer.named_modules()
-        if isinstance(module, torch.nn.Linear) and name.startswith(_BLOCKS)
+        if isinstance(module, torch.nn.Linear) and name.startswith(_BLOCK_PREFIXES)
     }
 
 
-def quantize(transformer: Any, recipe: Recipe) -> None:
-    """Exchange the weights of the block linears for quantised ones, where they lie."""
-    chosen = set(map(id, block_linears(transformer).values()))
-    _quantize(transformer, recipe, lambda module, _name: id(module) in chosen)
+def quantize(transformer: Any, recipe: QuantizationRecipe) -> None:
+    """Replace the weights of the block linears with quantised ones, in place and on their device."""
+    selected = set(map(id, block_linears(transformer).values()))
+    _quantize(transformer, recipe, lambda module, _name: id(module) in selected)
 
 
-def _quantize(model: Any, recipe: Recipe, is_chosen: Callable[[Any, str], bool]) -> None:
+def _quantize(
+    model: Any, recipe: QuantizationRecipe, is_selected: Callable[[Any, str], bool]
+) -> None:
     logging.getLogger("torchao").setLevel(logging.ERROR)
     from torchao.quantization import quantize_  # noqa: PLC0415 -- as above
 
-    quantize_(model, recipe.make_config(), filter_fn=is_chosen)
+    quantize_(model, recipe.make_config(), filter_fn=is_selected)
 
 
-def quantised_weight(weight: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """Give the quantised form of one linear's weight."""
+def quantize_weight(weight: torch.Tensor, recipe: QuantizationRecipe) -> torch.Tensor:
+    """Return the quantised form of one linear layer's weight."""
     rows, columns = weight.shape
-    holder = torch.nn.Linear(columns, rows, bias=False, device="meta")
-    holder.weight = torch.nn.Parameter(weight, requires_grad=False)
-    _quantize(holder, recipe, lambda _module, _name: True)
-    return holder.weight
+    linear = torch.nn.Linear(columns, rows, bias=False, device="meta")
+    linear.weight = torch.nn.Parameter(weight, requires_grad=False)
+    _quantize(linear, recipe, lambda _module, _name: True)
+    return linear.weight
 
 
-def signal_to_noise_db(exact: torch.Tensor, quantised: torch.Tensor) -> float:
-    """Tell how far the quantised output lies from the exact one; infinite where they are equal."""
-    exact, quantised = exact.double(), quantised.double()
-    noise = float((exact - quantised).square().mean())
-    return math.inf if noise == 0 else 10 * math.log10(float(exact.square().mean()) / noise)
+def signal_to_noise_db(reference: torch.Tensor, output: torch.Tensor) -> float:
+    """Return the signal-to-noise ratio of an output in dB. Infinite if it equals the reference."""
+    reference, output = reference.double(), output.double()
+    noise = float((reference - output).square().mean())
+    return math.inf if noise == 0 else 10 * math.log10(float(reference.square().mean()) / noise)
 
 
-def judge(recipe: Recipe, exact: torch.Tensor, quantised: torch.Tensor) -> float:
-    """Give the signal to noise in dB, or raise `UnusableSetting` for a result that is broken."""
-    if not bool(torch.isfinite(quantised).all()):
-        raise _broken(recipe, "gives numbers that are not finite")
-    if bool(quantised.min() == quantised.max()):
+def check_quantized_output(
+    recipe: QuantizationRecipe, reference: torch.Tensor, output: torch.Tensor
+) -> float:
+    """Return the signal-to-noise ratio in dB. Raises `UnusableSetting` if the output is broken."""
+    if not bool(torch.isfinite(output).all()):
+        raise _broken(recipe, "gives values that are not finite")
+    if bool(output.min() == output.max()):
         raise _broken(recipe, "gives one flat value")
-    found = signal_to_noise_db(exact, quantised)
-    if found < recipe.floor_db:
+    snr_db = signal_to_noise_db(reference, output)
+    if snr_db < recipe.min_snr_db:
         raise _broken(
-            recipe, f"is {found:.1f} dB from the exact model, {recipe.floor_db:.0f} dB are needed"
+            recipe,
+            f"has a signal-to-noise ratio of {snr_db:.1f} dB against the unquantised model, "
+            f"and {recipe.min_snr_db:.0f} dB are needed",
         )
-    return found
+    return snr_db
 
 
-def _broken(recipe: Recipe, what: str) -> UnusableSetting:
+def _broken(recipe: QuantizationRecipe, problem: str) -> UnusableSetting:
     return UnusableSetting(
-        f"KLEIN_QUANTIZATION={recipe.name}: on this machine the quantised model {what}. "
+        f"KLEIN_QUANTIZATION={recipe.name}: on this machine the quantised model {problem}. "
         "Set KLEIN_QUANTIZATION=none"
     )

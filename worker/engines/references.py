@@ -1,4 +1,4 @@
-"""Turns the bytes of a reference image into the upright RGB picture the model sees."""
+"""Decodes reference images into upright RGB images."""
 
 import io
 import warnings
@@ -9,7 +9,7 @@ from PIL.Image import Transpose
 from worker.engines.errors import EngineFault
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
-_UPRIGHT: dict[int | None, Transpose] = {
+_TRANSPOSE_BY_ORIENTATION: dict[int | None, Transpose] = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
     4: Transpose.FLIP_TOP_BOTTOM,
@@ -18,27 +18,32 @@ _UPRIGHT: dict[int | None, Transpose] = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation."""
+"""The operation that makes an image of each EXIF orientation upright."""
 
 
-def open_reference(data: bytes) -> Image.Image:
-    """Decode, turn upright by EXIF, and put what is transparent on white."""
+def decode_reference(data: bytes) -> Image.Image:
+    """Decode an image file to RGB, apply its EXIF orientation, and blend transparency with white.
+
+    Raises `EngineFault` if the file cannot be decoded.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the API judged the file; here it only has to load
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
-                # not by ImageOps.exif_transpose: it writes all EXIF anew, and fails on what others wrote wrongly
-                turn = _UPRIGHT.get(opened.getexif().get(ExifTags.Base.Orientation))
-                return _flatten(opened if turn is None else opened.transpose(turn))
+            warnings.simplefilter("ignore")  # the API has validated the file already
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                # ImageOps.exif_transpose rewrites all EXIF data, and so fails on malformed tags.
+                transpose = _TRANSPOSE_BY_ORIENTATION.get(
+                    image.getexif().get(ExifTags.Base.Orientation)
+                )
+                return _to_rgb(image if transpose is None else image.transpose(transpose))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise EngineFault(f"a reference image could not be decoded: {exc}") from exc
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        image = image.point(lambda value: value / 256).convert("L")  # convert() alone would clip
+        image = image.point(lambda value: value / 256).convert("L")  # convert() alone clips 16 bits
     if not image.has_transparency_data:
         return image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, layer).convert("RGB")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")

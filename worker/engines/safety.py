@@ -1,8 +1,8 @@
-"""The optional safety checker: an engine that withholds what an image classifier calls unsafe.
+"""Checks reference images and output images with an optional image classifier.
 
-Weights are a folder of any transformers image classifier with a label `nsfw`, such as
-Falconsai/nsfw_image_detection, which BFL's own tool runs on what FLUX.2 draws (scripts/cli.py); its
-threshold is theirs. diffusers' StableDiffusionSafetyChecker knows Stable Diffusion 1's concepts only.
+The classifier is any transformers image classifier with a label `nsfw`, such as
+Falconsai/nsfw_image_detection, which BFL's own tool uses for FLUX.2 (scripts/cli.py). The threshold is
+theirs. diffusers' StableDiffusionSafetyChecker only knows the concepts of Stable Diffusion 1.
 """
 
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from worker.engines import Checkpoint, Engine, OnPreview, OnStep, Order, Result
-from worker.engines.device import choose_device, translated_errors
+from worker.engines import Checkpoint, Engine, OnPreview, OnStep, Order, Picture, Result
+from worker.engines.device import choose_device, translate_device_errors
 from worker.engines.errors import UnusableSetting, Withheld
-from worker.engines.references import open_reference
+from worker.engines.references import decode_reference
 
 LABEL = "nsfw"
 THRESHOLD = 0.85
 
 
 class SafetyChecker:
-    """An image classifier that calls pictures unsafe or not."""
+    """Classifies images as safe or unsafe."""
 
     def __init__(self, folder: Path) -> None:
-        """Load it. Raises UnusableSetting where it cannot judge: then nothing may be drawn."""
+        """Load the classifier. Raises `UnusableSetting` if it does not load or has no label `nsfw`."""
         self._device = choose_device()
         # Any: transformers' automatic classes have no useful types
         processor: Any = AutoImageProcessor
@@ -38,29 +38,29 @@ class SafetyChecker:
             self._model = model.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True
             ).to(self._device)
-        except Exception as exc:  # loaders raise whatever they like about bad files
+        except Exception as exc:  # transformers raises any type for bad files
             reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
             raise UnusableSetting(
                 f"KLEIN_SAFETY_CHECKER: {folder} does not load: {reason}"
             ) from exc
-        labels = {str(name).lower(): k for k, name in self._model.config.id2label.items()}
-        if LABEL not in labels:
+        label_ids = {str(name).lower(): k for k, name in self._model.config.id2label.items()}
+        if LABEL not in label_ids:
             raise UnusableSetting(
-                f"KLEIN_SAFETY_CHECKER: {folder} has no label {LABEL!r}, but {', '.join(labels)}"
+                f"KLEIN_SAFETY_CHECKER: {folder} has no label {LABEL!r}, only {', '.join(label_ids)}"
             )
-        self._unsafe = labels[LABEL]
+        self._unsafe_id = label_ids[LABEL]
         self._model.eval()
 
-    def finds_unsafe(self, images: Sequence[Image.Image]) -> bool:
-        """Tell whether any of the pictures is unsafe; one that gets no score is."""
-        with translated_errors(), torch.inference_mode():
+    def is_any_unsafe(self, images: Sequence[Image.Image]) -> bool:
+        """Return whether any image is unsafe. An image whose score is NaN is unsafe."""
+        with translate_device_errors(), torch.inference_mode():
             inputs = self._processor(images=list(images), return_tensors="pt").to(self._device)
-            scores = self._model(**inputs).logits.float().softmax(-1)[:, self._unsafe]
-            return not bool((scores <= THRESHOLD).all())  # so that what is not a number is unsafe
+            scores = self._model(**inputs).logits.float().softmax(-1)[:, self._unsafe_id]
+            return not bool((scores <= THRESHOLD).all())  # a comparison with NaN is false
 
 
-class CheckedEngine:
-    """An engine whose input images and pictures pass a safety checker."""
+class SafetyCheckedEngine:
+    """Wraps an engine and withholds unsafe images. It never sends previews."""
 
     def __init__(self, engine: Engine, checker: SafetyChecker) -> None:
         self._engine = engine
@@ -68,40 +68,38 @@ class CheckedEngine:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """What the engine serves, as it knows once it is warm."""
+        """Return the description of the wrapped engine's weights."""
         return self._engine.checkpoint
 
     def warm_up(self) -> None:
-        """Warm the engine and the checker up."""
+        """Warm up the engine and the checker."""
         self._engine.warm_up()
-        self._checker.finds_unsafe([Image.new("RGB", (64, 64))])
+        self._checker.is_any_unsafe([Image.new("RGB", (64, 64))])
 
     def generate(
         self, order: Order, on_step: OnStep, _on_preview: OnPreview | None = None
     ) -> Result:
-        """Draw the order, without previews: what may be withheld is not shown on the way.
-
-        Raises Withheld where an input image or a picture is unsafe.
-        """
-        references = [open_reference(data) for data in order.references]
-        if references and self._checker.finds_unsafe(references):
+        """Generate the images of one order. Raises `Withheld` if a reference or output image is unsafe."""
+        references = [decode_reference(data) for data in order.references]
+        if references and self._checker.is_any_unsafe(references):
             raise Withheld("the safety checker does not accept an input image")
         result = self._engine.generate(order, on_step)
-        if self._checker.finds_unsafe([Image.fromarray(picture) for picture in result.pictures]):
+        if self._is_unsafe(result.pictures):
             raise Withheld
         return result
 
-    def draw_together(
+    def generate_batch(
         self,
         orders: Sequence[Order],
         on_step: OnStep,
         _on_previews: Sequence[OnPreview | None] = (),
     ) -> tuple[Result | None, ...]:
-        """Draw them at once, without previews; what is unsafe comes back as None, and is withheld when it is drawn alone."""
+        """Generate a batch. An unsafe result becomes None: `generate` then raises `Withheld` for that order."""
+        results = self._engine.generate_batch(orders, on_step)
         return tuple(
-            None
-            if result is None
-            or self._checker.finds_unsafe([Image.fromarray(p) for p in result.pictures])
-            else result
-            for result in self._engine.draw_together(orders, on_step)
+            None if result is None or self._is_unsafe(result.pictures) else result
+            for result in results
         )
+
+    def _is_unsafe(self, pictures: Sequence[Picture]) -> bool:
+        return self._checker.is_any_unsafe([Image.fromarray(picture) for picture in pictures])

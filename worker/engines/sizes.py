@@ -1,43 +1,47 @@
-"""Pure arithmetic of picture sizes: of references, of edits, and of what a small model renders."""
+"""Computes image sizes: of reference images, of edits, and of a model with a small native size."""
 
 import math
 
-MULTIPLE = 16
-SMALLEST_SIDE = 64
-REFERENCE_AREA = 1024 * 1024
-"""Larger references are scaled down to it, as BFL's code and diffusers do."""
+SIZE_MULTIPLE = 16
+"""Pixels that one latent token covers on each side: 8 by the VAE times a patch of 2."""
+MIN_SIDE = 64
+MAX_REFERENCE_PIXELS = 1024 * 1024
+"""Larger reference images are scaled down, as in BFL's code and diffusers."""
 
 
-def cap_reference(width: int, height: int) -> tuple[int, int]:
-    """Scale a reference down to one megapixel; the rounding is diffusers' own."""
-    if width * height <= REFERENCE_AREA:
+def cap_reference_size(width: int, height: int) -> tuple[int, int]:
+    """Scale a size down to one megapixel, rounding as pipeline_flux2_klein.py does."""
+    if width * height <= MAX_REFERENCE_PIXELS:
         return width, height
-    scale = math.sqrt(REFERENCE_AREA / (width * height))
+    scale = math.sqrt(MAX_REFERENCE_PIXELS / (width * height))
     return int(width * scale), int(height * scale)
 
 
-def floor_size(width: int, height: int, multiple: int = MULTIPLE) -> tuple[int, int]:
-    """Floor both sides to the multiple, but not below 64."""
+def floor_size(width: int, height: int, multiple: int = SIZE_MULTIPLE) -> tuple[int, int]:
+    """Round both sides down to the multiple, but not below 64 pixels."""
     return (
-        max(SMALLEST_SIDE, width // multiple * multiple),
-        max(SMALLEST_SIDE, height // multiple * multiple),
+        max(MIN_SIDE, width // multiple * multiple),
+        max(MIN_SIDE, height // multiple * multiple),
     )
 
 
-def edit_size(width: int, height: int) -> tuple[int, int]:
-    """Tell the size of an edit's output from its first reference's size.
+def edit_output_size(width: int, height: int) -> tuple[int, int]:
+    """Return the output size of an edit whose first reference image has this size.
 
-    The output grid equals the reference grid: positions in the model are absolute, and edits whose
-    grids differ come out shifted (InvokeAI issue 9507).
+    The output has the same token grid as the reference image. The model's positions are absolute, so
+    an edit with a different grid comes out shifted (InvokeAI issue 9507).
     """
-    return floor_size(*cap_reference(width, height))
+    return floor_size(*cap_reference_size(width, height))
 
 
-def native_size(width: int, height: int, *, native: int, multiple: int) -> tuple[int, int]:
-    """Keep the aspect at about native² pixels, sides multiples of `multiple` and at least 64."""
+def native_render_size(width: int, height: int, *, native: int, multiple: int) -> tuple[int, int]:
+    """Return a size of about native² pixels with the same aspect ratio.
+
+    Both sides are multiples of `multiple` and at least 64 pixels.
+    """
     scale = native / math.sqrt(width * height)
-    least = math.ceil(SMALLEST_SIDE / multiple)
+    min_multiples = math.ceil(MIN_SIDE / multiple)
     return (
-        max(least, round(width * scale / multiple)) * multiple,
-        max(least, round(height * scale / multiple)) * multiple,
+        max(min_multiples, round(width * scale / multiple)) * multiple,
+        max(min_multiples, round(height * scale / multiple)) * multiple,
     )

@@ -1,4 +1,4 @@
-"""How the operator wants the engine to run on this machine: precision, compiling, what is warmed up."""
+"""Holds the operator's choices for an engine: quantisation, compilation, warm-up, batch size."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Quantization(StrEnum):
-    """In which numbers the transformer's blocks multiply."""
+    """Names the number format of the transformer blocks' weights and matrix products."""
 
     NONE = "none"
     FP8 = "fp8"
@@ -16,40 +16,41 @@ class Quantization(StrEnum):
 
 
 class Compile(StrEnum):
-    """Whether the model is compiled before it serves."""
+    """Says whether to compile the model with torch.compile."""
 
     AUTO = "auto"
-    """On a GPU; where it fails there, the engine serves without."""
+    """On a GPU. If compilation fails, the engine runs eagerly."""
     ON = "on"
+    """Always. If compilation fails, the engine does not start."""
     OFF = "off"
 
-    def is_wanted_on(self, device_type: str) -> bool:
-        """Tell whether a device of torch's type gets a compiled model."""
+    def is_enabled_on(self, device_type: str) -> bool:
+        """Return whether to compile on a device of this torch type, such as `cuda`."""
         return self is Compile.ON or (self is Compile.AUTO and device_type == "cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """One operator's choices; the defaults suit every machine."""
+    """Holds one operator's choices. The defaults work on every machine."""
 
     quantization: Quantization = Quantization.NONE
     compile: Compile = Compile.AUTO
     warm_sizes: tuple[tuple[int, int], ...] = ()
-    """Width and height of what is drawn before the engine is ready; none: the checkpoint's own."""
+    """Width and height of the warm-up images. Empty: the checkpoint's native size."""
 
     safety_checker: Path | None = None
-    """Folder of the image classifier that what is drawn must pass."""
+    """Folder of an image classifier that checks reference images and output images."""
 
     batch: int = 1
-    """Most pictures that are drawn at once, where the memory holds so many."""
+    """Largest number of images in one call, if the memory holds so many."""
 
     def to_json(self) -> str:
-        """Give the text that crosses to the engine process."""
+        """Serialise the options for the engine process."""
         return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote."""
+        """Parse what `to_json` returned."""
         raw = json.loads(text)
         return cls(
             quantization=Quantization(raw["quantization"]),

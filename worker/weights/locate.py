@@ -1,4 +1,4 @@
-"""Where KLEIN_WEIGHTS lies: a folder, or a checkpoint of the Hugging Face hub, which is downloaded once."""
+"""Resolves KLEIN_WEIGHTS to a folder, and downloads a checkpoint from the Hugging Face hub if needed."""
 
 import re
 from pathlib import Path
@@ -7,15 +7,15 @@ from app.logs import log
 from worker.engines.errors import WeightsError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# The folders of a pipeline; neither pickles nor the same weights again as one file at the root.
+# The files of a diffusers pipeline: no pickles, and no second copy of the weights as one file in the root.
 FILES = ("*.json", "*/*.safetensors", "*/*.txt", "*/*.jinja")
 
 
-def find_weights(setting: str, *, endpoint: str | None = None, cache: Path | None = None) -> Path:
-    """Give the folder of a checkpoint; the hub is asked only for what this machine lacks.
+def locate_weights(setting: str, *, endpoint: str | None = None, cache: Path | None = None) -> Path:
+    """Return the folder of a checkpoint. The hub is contacted only if files are missing locally.
 
-    `endpoint` and `cache` are the hub's and its cache's own defaults unless given. Raises
-    `WeightsError`.
+    `setting` is a folder or a hub id (owner/name). `endpoint` and `cache` default to those of huggingface_hub.
+    Raises `WeightsError`.
     """
     folder = Path(setting)
     if folder.exists():
@@ -25,27 +25,27 @@ def find_weights(setting: str, *, endpoint: str | None = None, cache: Path | Non
             f"KLEIN_WEIGHTS={setting}: no such folder, and not a hub id (owner/name)"
         )
 
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 -- for hub ids alone
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 -- needed for hub ids only
     from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
 
-    def fetch(*, is_local: bool) -> Path:
-        found = snapshot_download(
+    def download(*, local_files_only: bool) -> Path:
+        snapshot = snapshot_download(
             setting,
             allow_patterns=list(FILES),
             cache_dir=cache,
             endpoint=endpoint,
-            local_files_only=is_local,
+            local_files_only=local_files_only,
         )
-        return Path(found)
+        return Path(snapshot)
 
     try:
-        return fetch(is_local=True)
+        return download(local_files_only=True)
     except LocalEntryNotFoundError:
-        log.info("weights_download", checkpoint=setting)  # nothing here, or not all of it
+        log.info("weights_download", checkpoint=setting)  # all or some files are missing
     try:
-        return fetch(is_local=False)
-    except Exception as exc:  # the hub's client raises its transport's errors and its own
+        return download(local_files_only=False)
+    except Exception as exc:  # huggingface_hub raises its own errors and those of its HTTP client
         reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
         raise WeightsError(
-            f"KLEIN_WEIGHTS={setting}: no such folder, and the hub did not give it: {reason}"
+            f"KLEIN_WEIGHTS={setting}: no such folder, and the hub download failed: {reason}"
         ) from exc

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worker.weights.integrity import SUMS, verify
+from worker.weights.integrity import CHECKSUM_FILE, verify_checksums
 from worker.weights.recipe.evaluate import Evaluation, open_pipeline
 from worker.weights.recipe.ship import KLEIN
 from worker.weights.recipe.world import Canvas
@@ -21,16 +21,16 @@ def test_the_folder_is_small_and_holds_no_pickle():
 
     assert sum(file.stat().st_size for file in files) <= LARGEST_BYTES
     assert {".json", ".jinja", ".safetensors"} >= {
-        f.suffix for f in files if f.suffix not in {".md", ".png"} and f.name != SUMS
+        f.suffix for f in files if f.suffix not in {".md", ".png"} and f.name != CHECKSUM_FILE
     }
 
 
 def test_the_folder_is_what_its_sums_say():
-    """Each file of weights has its line in SHA256SUMS, as `worker.weights.integrity.write_sums` writes it."""
-    listed = {line.split()[1] for line in (BUILTIN / SUMS).read_text().splitlines()}
+    """Each file of weights has its line in SHA256SUMS, as `worker.weights.integrity.write_checksums` writes it."""
+    listed = {line.split()[1] for line in (BUILTIN / CHECKSUM_FILE).read_text().splitlines()}
 
     assert listed == {f.relative_to(BUILTIN).as_posix() for f in BUILTIN.rglob("*.safetensors")}
-    verify(BUILTIN)
+    verify_checksums(BUILTIN)
 
 
 def test_klein_json_says_what_the_recipe_means():

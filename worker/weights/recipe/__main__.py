@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import Qwen2Tokenizer
 
 from worker.engines.device import choose_device
-from worker.engines.pipeline import quiet_libraries
+from worker.engines.pipeline import silence_libraries
 from worker.engines.precision import choose_compute_dtype
 from worker.weights.recipe import checkpoint
 from worker.weights.recipe.autoencoder import AutoencoderPhase, set_statistics
@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--facts", nargs="*", default=[], metavar="NAME=VALUE", help="for the card")
     parser.add_argument("--no-compile", action="store_true", help="there is no C++ compiler")
     args = parser.parse_args()
-    quiet_libraries()
+    silence_libraries()
     device = choose_device()
     precision = choose_compute_dtype(device)
     if args.evaluate:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from worker.weights.integrity import write_sums
+from worker.weights.integrity import write_checksums
 from worker.weights.recipe.model import (
     TEXT_LAYERS,
     TEXT_LENGTH,
@@ -61,7 +61,7 @@ def write_folder(
             shutil.copy(folder / kept, draft / kept)
     for file in draft.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors writes them for the owner alone
-    write_sums(draft)
+    write_checksums(draft)
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
 

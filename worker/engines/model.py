@@ -1,0 +1,98 @@
+"""Loads a model onto a device: pipeline, precision, placement, prompt encoder and LoRAs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worker.engines import OnStatus, Tuning
+from worker.engines.decode_memory import DecodeMemory
+from worker.engines.device import (
+    choose_device,
+    compute_capability,
+    device_name,
+    event_recorder,
+    free_memory_bytes,
+)
+from worker.engines.folder import WeightsFolder
+from worker.engines.lora_manager import LoraManager
+from worker.engines.manifest import Manifest
+from worker.engines.offloading import Offloader
+from worker.engines.pipeline import load_pipeline
+from worker.engines.placement import Placement, choose_placement, component_sizes
+from worker.engines.precision import choose_weights_dtype
+from worker.engines.previews import enable_preview_callback
+from worker.engines.prompt_encoder import PromptEncoder
+from worker.engines.quantization import QuantizationRecipe, check_capability
+from worker.engines.step_reporter import DeviceEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """Holds a pipeline and what all its calls share. Only one call may use it at a time."""
+
+    pipe: Any
+    """A Flux2KleinPipeline. Any: diffusers has no types."""
+    manifest: Manifest
+    device: torch.device
+    dtype: torch.dtype
+    placement: Placement
+    offloader: Offloader
+    prompt_encoder: PromptEncoder
+    loras: LoraManager
+    decode_memory: DecodeMemory
+    record_event: Callable[[], DeviceEvent] | None
+    """Records an event in the device's queue. None for a CPU, whose calls return when they are done."""
+
+    def disable_gradients(self) -> torch.inference_mode | torch.no_grad:
+        """Return a context without gradients: inference mode, unless weights move.
+
+        Weights that move in inference mode become inference tensors, which cannot move again.
+        """
+        is_resident = self.placement is Placement.RESIDENT
+        return torch.inference_mode() if is_resident else torch.no_grad()
+
+    def clear_caches(self) -> None:
+        """Release cached embeddings and LoRAs."""
+        self.prompt_encoder.clear_cache()
+        self.loras.clear()
+
+
+def load_model(  # noqa: PLR0913 -- the last two are for tests
+    folder: WeightsFolder,
+    loras: Path | None,
+    tuning: Tuning,
+    on_status: OnStatus,
+    *,
+    recipe: QuantizationRecipe | None = None,
+    placement: Placement | None = None,
+) -> LoadedModel:
+    """Load an inspected folder onto the best device. `recipe` is only checked here, not applied.
+
+    `placement` overrides the choice by free memory. Raises `WeightsError` and `UnusableSetting`.
+    """
+    device = choose_device()
+    if recipe is not None:
+        check_capability(recipe, device_name(device), compute_capability(device))
+    dtype = choose_weights_dtype(device, folder.size_bytes)
+    pipe = load_pipeline(folder, dtype)
+    free_bytes = free_memory_bytes(device)
+    if placement is None and free_bytes is not None:
+        placement = choose_placement(free_bytes, component_sizes(pipe, tuning.quantization))
+    placement = placement or Placement.RESIDENT
+    offloader = Offloader(pipe, placement, device, on_status)
+    enable_preview_callback(pipe)
+    return LoadedModel(
+        pipe=pipe,
+        manifest=folder.manifest,
+        device=device,
+        dtype=dtype,
+        placement=placement,
+        offloader=offloader,
+        prompt_encoder=PromptEncoder(pipe, folder.manifest),
+        loras=LoraManager(pipe, loras),
+        decode_memory=DecodeMemory(device=device, tile_side=pipe.vae.tile_sample_min_size),
+        record_event=event_recorder(device),
+    )

@@ -1,0 +1,65 @@
+"""Chooses the output, render and reference image sizes for one checkpoint."""
+
+from PIL import Image
+
+from worker.engines import Order
+from worker.engines.errors import EngineFault
+from worker.engines.manifest import Manifest
+from worker.engines.sizes import (
+    SIZE_MULTIPLE,
+    cap_reference_size,
+    edit_output_size,
+    floor_size,
+    native_render_size,
+)
+
+
+class SizePolicy:
+    """Applies the size rules of a checkpoint's manifest. All sizes are (width, height) in pixels."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    def output_size(
+        self, order: Order, references: list[Image.Image]
+    ) -> tuple[tuple[int, int], list[str]]:
+        """Return the size of the order's images, and a note if it differs from the requested size.
+
+        Raises `EngineFault` if the order has neither a size nor a reference image.
+        """
+        if order.width is None or order.height is None:
+            if not references:
+                raise EngineFault("an order without reference images needs a width and height")
+            return edit_output_size(*references[0].size), []
+        requested = (order.width, order.height)
+        if self._manifest.render_scaled:
+            return requested, []
+        size = floor_size(*requested)
+        if size == requested:
+            return size, []
+        note = (
+            f"the size {requested[0]}x{requested[1]} was reduced to {size[0]}x{size[1]}: "
+            f"width and height must be multiples of {SIZE_MULTIPLE}"
+        )
+        return size, [note]
+
+    def render_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size at which the model generates an image of this output size."""
+        if not self._manifest.render_scaled:
+            return width, height
+        return native_render_size(
+            width,
+            height,
+            native=self._manifest.native_size,
+            multiple=self._manifest.native_multiple,
+        )
+
+    def resize_reference(self, reference: Image.Image) -> Image.Image:
+        """Resize a reference image for the model. The pipeline crops it to a multiple of 16."""
+        if self._manifest.render_scaled:
+            size = self.render_size(*reference.size)
+        else:
+            size = cap_reference_size(*reference.size)
+        if size == reference.size:
+            return reference
+        return reference.resize(size, Image.Resampling.LANCZOS)
