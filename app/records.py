@@ -20,14 +20,14 @@ class Records(Generic[T]):
 
     def write(self, value: T, over: bytes | None = None) -> bytes:
         """Write a value; what the record `over` that it replaces says beyond this version stays in it."""
-        written = self._adapter.dump_json(value)
+        written = self._adapter.dump_json(value, by_alias=True)
         if over is None:
             return written
-        known = self._adapter.dump_json(self.read(over))
+        known = self._adapter.dump_json(self.read(over), by_alias=True)
         if known == over:  # as nearly always: another version wrote nothing into it
             return written
-        told = _beside(json.loads(over), json.loads(known), json.loads(written))
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        merged = _beside(json.loads(over), json.loads(known), json.loads(written))
+        return json.dumps(merged, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _beside(over: Any, known: Any, new: Any) -> Any:

@@ -70,7 +70,7 @@ def draw(engine: Engine, side: int, prompt: str = "a house", reference: bytes = 
         steps=STEPS,
         guidance=1.0,
         seeds=(7,),
-        references=(reference,) if reference else (),
+        reference_files=(reference,) if reference else (),
     )
     return engine.generate(order, lambda _k, _n: None).pictures[0]
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import redis
 
+from app.predictions.catalog import parameters_of
 from app.predictions.prediction import Prediction
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import OPEN
@@ -27,14 +28,17 @@ DEADLINE_S = 8.0
 
 
 def a_prediction(prediction_id: str = "p", **values: Any) -> Prediction:
-    """Make a queued prediction of the plainest kind."""
-    given: dict[str, Any] = {
+    """Make a queued prediction of the plainest kind, its parameters settled as the service does."""
+    plain: dict[str, Any] = {
         "key_id": "key",
         "model": "flux-2-klein-4b-text-to-image",
         "input": {"prompt": "a red house", "seed": 7, "image_size": "square"},
         "created_at": NOW,
     }
-    return Prediction(id=prediction_id, **given | values)
+    prediction = Prediction(id=prediction_id, **plain | values)
+    if "parameters" in values:
+        return prediction
+    return replace(prediction, parameters=parameters_of(prediction))
 
 
 def a_store(connection: "redis.Redis", retention: timedelta = timedelta(days=7)) -> Store:

@@ -49,11 +49,14 @@ class Rig:
 
     def work(self):
         """Take tokens until the queue is empty, as RQ does."""
-        queues = Queues(self.connection)
         while self.connection.lpop(QUEUE):
-            if prediction_id := queues.take(CheckpointKind.DISTILLED):
-                self.generator.work(prediction_id, self.batches.find_batch_mates)
+            self.work_next()
         self.generator.finish()
+
+    def work_next(self):
+        """Claim the next prediction and its batch mates, as one token does."""
+        if prediction_id := Queues(self.connection).take(CheckpointKind.DISTILLED):
+            self.generator.work(prediction_id, self.batches.find_batch_mates)
 
     def close(self):
         self.generator.give_back()

@@ -27,15 +27,15 @@ class Pictures:
 
     def input(self, prediction: Prediction) -> dict[str, Any]:
         """Show the input, with links to those images that we keep."""
-        sent = prediction.input.get("image_urls")
-        if not prediction.references or not isinstance(sent, list):
+        image_urls = prediction.input.get("image_urls")
+        if not prediction.reference_keys or not isinstance(image_urls, list):
             return prediction.input
         expires = prediction.created_at + self.retention
-        kept = [
+        links = [
             self.link(url, expires) if url == key else url
-            for url, key in zip(sent, prediction.references, strict=True)
+            for url, key in zip(image_urls, prediction.reference_keys, strict=True)
         ]
-        return prediction.input | {"image_urls": kept}
+        return prediction.input | {"image_urls": links}
 
 
 def data_uri(output: Output, data: bytes) -> str:

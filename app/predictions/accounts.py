@@ -13,7 +13,8 @@ from typing import Self
 
 from app.predictions.catalog import price
 from app.predictions.errors import BudgetSpent, KleinError, TooManyRequests
-from app.predictions.inputs import PIXELS_MAX, ModelInput
+from app.predictions.inputs import PIXELS_MAX
+from app.predictions.parameters import Parameters
 from app.predictions.prediction import Prediction
 
 NANODOLLARS = 1_000_000_000
@@ -112,10 +113,15 @@ def cost_of(prediction: Prediction) -> float:
     return price([(output.width, output.height) for output in prediction.outputs])
 
 
-def most_cost(checked: ModelInput, reference: tuple[int, int] | None) -> float:
-    """Price what a request may cost in dollars; an edit without a size gets that of its first picture (px)."""
-    width, height = checked.size or reference or (0, 0)
-    return price([(min(width * height, PIXELS_MAX), 1)] * checked.num_images)
+def most_cost(parameters: Parameters, reference_size: tuple[int, int] | None) -> float:
+    """Return the most that a request can cost, in dollars.
+
+    `reference_size` is that of the first reference image in pixels, which an edit without a size follows.
+    """
+    width, height = parameters.width, parameters.height
+    if width is None or height is None:
+        width, height = reference_size or (0, 0)
+    return price([(min(width * height, PIXELS_MAX), 1)] * len(parameters.seeds))
 
 
 def error_of(refusal: Refusal, limits: Limits, now: datetime, per_second: float) -> KleinError:

@@ -6,10 +6,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.checkpoint_kind import UNGUIDED, CheckpointKind
 from app.predictions.errors import InvalidInput, UnknownModel
-from app.predictions.inputs import BaseEditInput, EditInput, ModelInput, TextToImageInput
+from app.predictions.inputs import (
+    NAMED_SIZES,
+    BaseEditInput,
+    EditInput,
+    ModelInput,
+    TextToImageInput,
+)
 from app.predictions.lora import LORAS_SCHEMA
+from app.predictions.parameters import (
+    DEFAULT_QUALITY,
+    AppliedLora,
+    OutputFormat,
+    Parameters,
+)
+from app.predictions.prediction import Prediction
 from app.predictions.problems import problems_of
 
 PRICE_PER_MEGAPIXEL = 0.001  # dollars, the hosted price
@@ -24,13 +37,33 @@ class Model:
     title: str
     checkpoint: CheckpointKind
     input: type[ModelInput]
+    default_size: str | None = None  # a named size; None: the size of the first reference image
 
-    def parse(self, given: dict[str, Any]) -> ModelInput:
-        """Check an input. Raises InvalidInput naming every field that does not fit."""
+    def parse(self, sent: dict[str, Any]) -> ModelInput:
+        """Check an input as a caller sent it. Raises InvalidInput that names every wrong field."""
         try:
-            return self.input.model_validate(given)
+            return self.input.model_validate(sent)
         except ValidationError as exc:
             raise InvalidInput(*problems_of(exc)) from None
+
+    def settle(self, checked: ModelInput, drawn_seed: int) -> Parameters:
+        """Decide what a checked input generates. `drawn_seed` counts if the caller named none."""
+        default_size = NAMED_SIZES[self.default_size] if self.default_size else (None, None)
+        width, height = checked.size or default_size
+        seed = drawn_seed if checked.seed is None else checked.seed
+        is_guided = self.checkpoint.is_guided
+        return Parameters(
+            width=width,
+            height=height,
+            steps=checked.num_inference_steps or self.checkpoint.default_steps,
+            guidance=checked.guidance if is_guided else UNGUIDED,
+            seeds=tuple(seed + k for k in range(checked.num_images)),
+            negative_prompt=checked.negative if is_guided else "",
+            loras=tuple(AppliedLora(path=lora.path, scale=lora.scale) for lora in checked.loras),
+            previews=checked.previews,
+            output_format=OutputFormat(checked.output_format),
+            output_quality=checked.output_quality or DEFAULT_QUALITY,
+        )
 
     @property
     def request_schema(self) -> dict[str, Any]:
@@ -43,8 +76,8 @@ class Model:
         properties["loras"] = LORAS_SCHEMA
         steps = properties["num_inference_steps"]
         steps["default"] = self.checkpoint.default_steps
-        if not self.input.__name__.endswith("EditInput"):
-            properties["image_size"]["default"] = "landscape_4_3"
+        if self.default_size is not None:
+            properties["image_size"]["default"] = self.default_size
         return {"type": "object", "required": schema["required"], "properties": properties}
 
 
@@ -56,6 +89,7 @@ MODELS = {
             title="FLUX.2 [klein] 4B Text to Image",
             checkpoint=CheckpointKind.DISTILLED,
             input=TextToImageInput,
+            default_size="landscape_4_3",
         ),
         Model(
             slug="flux-2-klein-4b-edit",
@@ -68,6 +102,7 @@ MODELS = {
             title="FLUX.2 [klein] 4B Base Text to Image",
             checkpoint=CheckpointKind.BASE,
             input=TextToImageInput,
+            default_size="landscape_4_3",
         ),
         Model(
             slug="flux-2-klein-4b-base-edit",
@@ -85,6 +120,14 @@ def find_model(slug: str, served: frozenset[CheckpointKind]) -> Model:
     if model is None or model.checkpoint not in served:
         raise UnknownModel(slug)
     return model
+
+
+def parameters_of(prediction: Prediction) -> Parameters:
+    """Return what a prediction generates; records of klein 0.1 say it in their input alone."""
+    if prediction.parameters is not None:
+        return prediction.parameters
+    model = MODELS[prediction.model]
+    return model.settle(model.parse(prediction.input), drawn_seed=0)  # their input has a seed
 
 
 def draw_seed() -> int:

@@ -124,13 +124,13 @@ class ModelInput(BaseModel):
         return prompt
 
     @property
-    def references(self) -> tuple[str, ...]:
-        """The input images as the caller named them."""
+    def reference_urls(self) -> tuple[str, ...]:
+        """The reference images, as URLs or data URIs."""
         return ()
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height in pixels; None follows the first reference."""
+        """Width and height in pixels; None if the caller named no size."""
         match self.image_size:
             case None:
                 return None
@@ -167,38 +167,28 @@ class TextToImageInput(ModelInput):
     )
 
     @property
-    def size(self) -> tuple[int, int] | None:
-        """Width and height in pixels."""
-        return super().size or NAMED_SIZES["landscape_4_3"]
-
-    @property
     def guidance(self) -> float:
-        """What the caller asked for."""
+        """The guidance scale of the caller."""
         return self.guidance_scale
 
     @property
     def negative(self) -> str:
-        """What the caller asked to avoid."""
+        """The negative prompt of the caller."""
         return self.negative_prompt
 
 
 class EditInput(ModelInput):
-    """A prompt and the images that it speaks of."""
+    """A prompt and its reference images."""
 
     image_urls: list[str] = Field(
         min_length=1, max_length=REFERENCES_MAX, description="1 to 4 images: URLs or data URIs."
     )
 
     @property
-    def references(self) -> tuple[str, ...]:
-        """The input images as the caller named them."""
+    def reference_urls(self) -> tuple[str, ...]:
+        """The reference images, as URLs or data URIs."""
         return tuple(self.image_urls)
 
 
 class BaseEditInput(EditInput, TextToImageInput):
     """An edit by a base checkpoint, which honours guidance and a negative prompt."""
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Width and height in pixels; None follows the first reference."""
-        return ModelInput.size.fget(self)  # type: ignore[attr-defined, no-any-return]  # a property

@@ -8,9 +8,12 @@ command whose reply was lost may be sent again. `store.change` applies them.
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from app.predictions.errors import AlreadyFinal, Lost
+from app.predictions.parameters import Parameters
 
 MAX_ATTEMPTS = 3
 LEASE = timedelta(seconds=10)
@@ -118,7 +121,9 @@ class Prediction:
     queued_at: datetime | None = None  # where it was given back to the queue
     not_before: datetime | None = None  # an attempt failed: when the next one may begin
     timeouts: Timeouts | None = None
-    references: tuple[str, ...] = ()  # storage keys of the input images
+    reference_keys: Annotated[tuple[str, ...], Field(alias="references")] = ()
+    """Storage keys of the reference images; records keep the name of klein 0.1."""
+    parameters: Parameters | None = None  # None in records of klein 0.1; see `parameters_of`
     status: Status = Status.QUEUED
     attempt: int = 0
     token: int = 1  # how many queue tokens have been issued
@@ -217,6 +222,11 @@ class Prediction:
     def reissue(self) -> "Prediction":
         """Count a new queue token, for one that was lost."""
         return self if self.status.is_final else replace(self, token=self.token + 1)
+
+    @property
+    def prompt(self) -> str:
+        """The prompt, which every model checks and leaves as it was sent."""
+        return str(self.input["prompt"])
 
     @property
     def token_id(self) -> str:

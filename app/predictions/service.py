@@ -24,7 +24,6 @@ from app.predictions.errors import (
     Refused,
     UnknownPrediction,
 )
-from app.predictions.inputs import ModelInput
 from app.predictions.prediction import Idempotency, Output, Prediction, Timeouts, Webhook
 from app.predictions.store import Page, Store
 from app.predictions.wait_limiter import WaitLimiter
@@ -67,7 +66,7 @@ class Service:
         self,
         key_id: str,
         slug: str,
-        given: dict[str, Any],
+        sent: dict[str, Any],
         webhook: Webhook | None = None,
         idempotency: Idempotency | None = None,
         timeouts: Timeouts | None = None,
@@ -81,39 +80,41 @@ class Service:
             return first
         self._admission.count(key_id)
         model = self.find_model(slug)
-        checked = model.parse(given)
+        checked = model.parse(sent)
         if self._strict_inputs:
-            _refuse_unknown(model, given)
+            _refuse_unknown(model, sent)
+        parameters = model.settle(checked, draw_seed())
         now = self._clock.now()
-        self._store.check(key_id, self._admission.terms(key_id, most_cost(checked, None)), now)
+        self._store.check(key_id, self._admission.terms(key_id, most_cost(parameters, None)), now)
         prediction_id = str(uuid.uuid4())
-        images = self._read_references(checked)
-        references = tuple(
+        images = self._read_images(checked.reference_urls)
+        reference_keys = tuple(
             f"{prediction_id}/in-{k}.{info.format}" for k, (info, _) in enumerate(images)
         )
         prediction = Prediction(
             id=prediction_id,
             key_id=key_id,
             model=slug,
-            input=_kept_input(given, checked, references),
+            input=_stored_input(sent, parameters.seeds[0], checked.reference_urls, reference_keys),
             created_at=now,
             timeouts=timeouts or self.timeouts,
-            references=references,
+            reference_keys=reference_keys,
+            parameters=parameters,
             webhook=webhook,
             traceparent=traceparent(),
             idempotency=idempotency,
         )
-        for key, (_, data) in zip(references, images, strict=True):
+        for key, (_, data) in zip(reference_keys, images, strict=True):
             self._storage.put(key, data)
         try:
-            size = (images[0][0].width, images[0][0].height) if images else None
-            terms = self._admission.terms(key_id, most_cost(checked, size))
+            first_size = (images[0][0].width, images[0][0].height) if images else None
+            terms = self._admission.terms(key_id, most_cost(parameters, first_size))
             accepted = self._store.add(prediction, terms)
         except (KeyReused, Refused):
-            self._forget_references(prediction)
+            self._delete_references(prediction)
             raise
         if accepted.id != prediction.id:
-            self._forget_references(prediction)
+            self._delete_references(prediction)
         return accepted
 
     async def get(self, key_id: str, prediction_id: str) -> Prediction:
@@ -203,21 +204,21 @@ class Service:
         """Release all waiters: timed waits return now, event streams close, others have `within_s`."""
         self._watch.leave(within_s)
 
-    def _forget_references(self, prediction: Prediction) -> None:
+    def _delete_references(self, prediction: Prediction) -> None:
         """Delete the input images of a request that its twin overtook."""
-        if not prediction.references:
+        if not prediction.reference_keys:
             return
         try:
             self._storage.delete(prediction.id)
         except StorageError as exc:
             log.warning("files_not_deleted", prediction=prediction.id, error=str(exc))
 
-    def _read_references(self, checked: ModelInput) -> list[tuple[ImageInfo, bytes]]:
+    def _read_images(self, urls: tuple[str, ...]) -> list[tuple[ImageInfo, bytes]]:
         images = []
         problems = []
-        for k, reference in enumerate(checked.references):
+        for k, url in enumerate(urls):
             try:
-                data = self._images.read(reference)
+                data = self._images.read(url)
                 images.append((check_image(data), data))
             except ImageRejected as exc:
                 problems.append(FieldProblem(field=f"image_urls[{k}]", message=str(exc)))
@@ -226,17 +227,16 @@ class Service:
         return images
 
 
-def _kept_input(
-    given: dict[str, Any], checked: ModelInput, references: tuple[str, ...]
+def _stored_input(
+    sent: dict[str, Any], seed: int, urls: tuple[str, ...], reference_keys: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Keep the input as it was sent, with the seed that was drawn and data URIs as their files."""
-    kept = given | {"seed": draw_seed() if checked.seed is None else checked.seed}
-    if references:
-        kept["image_urls"] = [
-            key if is_data_uri(sent) else sent
-            for key, sent in zip(references, checked.references, strict=True)
+    """Return the input as it was sent, with its seed, and storage keys in place of data URIs."""
+    stored = sent | {"seed": seed}
+    if urls:
+        stored["image_urls"] = [
+            key if is_data_uri(url) else url for url, key in zip(urls, reference_keys, strict=True)
         ]
-    return kept
+    return stored
 
 
 def _own(key_id: str, prediction: Prediction) -> Prediction:
@@ -245,8 +245,8 @@ def _own(key_id: str, prediction: Prediction) -> Prediction:
     return prediction
 
 
-def _refuse_unknown(model: Model, given: dict[str, Any]) -> None:
-    unknown = sorted(set(given) - set(model.input.model_fields))
+def _refuse_unknown(model: Model, sent: dict[str, Any]) -> None:
+    unknown = sorted(set(sent) - set(model.input.model_fields))
     if unknown:
         raise InvalidInput(
             *(FieldProblem(field=name, message="this model has no such field") for name in unknown)

@@ -40,7 +40,7 @@ def draw(engine, side, references=()):
         steps=4,
         guidance=1.0,
         seeds=(7,),
-        references=references,
+        reference_files=references,
     )
     return engine.generate(order, lambda k, n: None).pictures[0]
 

@@ -102,7 +102,7 @@ def test_edits_are_drawn_alone(connection):
             "q",
             model="flux-2-klein-4b-edit",
             input={"prompt": "x", "image_urls": ["q/in-0.png"], "seed": 1, "image_size": SIZE},
-            references=("q/in-0.png",),
+            reference_keys=("q/in-0.png",),
         )
     )
 
@@ -331,7 +331,7 @@ def test_a_batch_is_given_back_whole(scripted):
     scripted.engine._act = wait
     for name in FOUR:
         scripted.add(name)
-    working = threading.Thread(target=scripted.work)
+    working = threading.Thread(target=scripted.work_next)
     working.start()
     assert is_drawing.wait(5)
     held = set(scripted.leases._held)

@@ -513,12 +513,12 @@ def test_real_engine_draws_behind_the_border(tiny_weights):
         checkpoint = child.wait_ready(60)
         first = child.generate(order(seeds=(1, 2)), carry_on)
         edit = child.generate(
-            order("word " * 600, width=None, height=None, references=references), carry_on
+            order("word " * 600, width=None, height=None, reference_files=references), carry_on
         )
         with pytest.raises(Cancelled):
             child.generate(order(steps=50, width=256, height=256), lambda k, n: False)
         with pytest.raises(RequestFailed, match="reference image"):
-            child.generate(order(references=(b"not an image",)), carry_on)
+            child.generate(order(reference_files=(b"not an image",)), carry_on)
         second = child.generate(order(seeds=(1, 2)), carry_on)
 
     assert checkpoint.name == "tiny-klein"

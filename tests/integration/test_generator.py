@@ -181,12 +181,12 @@ def test_references_reach_the_engine(scripted):
         a_prediction(
             model="flux-2-klein-4b-edit",
             input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
-            references=("p/in-0.png",),
+            reference_keys=("p/in-0.png",),
         )
     )
     scripted.work()
 
-    assert scripted.engine.orders[0].references == (b"png",)
+    assert scripted.engine.orders[0].reference_files == (b"png",)
     assert scripted.ended().notes == ("a note",)
 
 
@@ -196,7 +196,7 @@ def test_a_lost_reference_fails_its_prediction(scripted):
         a_prediction(
             model="flux-2-klein-4b-edit",
             input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
-            references=("p/in-0.png",),
+            reference_keys=("p/in-0.png",),
         )
     )
     scripted.work()

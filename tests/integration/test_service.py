@@ -136,9 +136,9 @@ def test_input_images_become_files(counter):
     own = LINKS.link("https://klein.test", "earlier/0.png", datetime(2126, 1, 1, tzinfo=UTC))
     submitted = counter.service.submit("key", EDIT, {"prompt": "x", "image_urls": [DATA_URI, own]})
 
-    assert submitted.references == (f"{submitted.id}/in-0.png", f"{submitted.id}/in-1.png")
-    assert submitted.input["image_urls"] == [submitted.references[0], own]
-    assert [counter.storage.get(key) for key in submitted.references] == [PNG, PNG]
+    assert submitted.reference_keys == (f"{submitted.id}/in-0.png", f"{submitted.id}/in-1.png")
+    assert submitted.input["image_urls"] == [submitted.reference_keys[0], own]
+    assert [counter.storage.get(key) for key in submitted.reference_keys] == [PNG, PNG]
 
 
 def test_every_bad_image_is_named(counter):

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.predictions.errors import AlreadyFinal, KleinError, Lost, Unavailable, UnknownPrediction
+from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Output, Prediction, Status
 from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from tests.fakes import NOW, a_prediction, a_store, lapse, make_due
@@ -74,12 +75,28 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+PARAMETERS = Parameters(
+    width=None,
+    height=None,
+    steps=4,
+    guidance=1.5,
+    seeds=(7, -(2**63)),
+    negative_prompt="fog",
+    loras=(AppliedLora(path="a.safetensors", scale=-0.5),),
+    previews=True,
+    output_format=OutputFormat.WEBP,
+    output_quality=80,
+)
+
+
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(given_input=st.dictionaries(st.text("abc", max_size=3), JSON, max_size=4))
 def test_a_record_reads_as_it_was_written(redis_server, given_input):
     """Whatever JSON the input holds, and every field set, the record comes back equal."""
     written = replace(
-        a_prediction(input=given_input, references=("p/in-0.png",)).claim("a", NOW),
+        a_prediction(
+            input=given_input, reference_keys=("p/in-0.png",), parameters=PARAMETERS
+        ).claim("a", NOW),
         step=2,
         steps=4,
         notes=("a note",),

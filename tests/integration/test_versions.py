@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 
+from app.predictions.catalog import parameters_of
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Output, Prediction, Status, Webhook
 from app.predictions.redis_keys import record_key
@@ -36,7 +37,7 @@ class OlderPrediction:
 def test_an_older_version_keeps_what_it_does_not_know():
     """What an older version's classes lack is there again, at every depth, after it changed the record."""
     newer, older = Records(Prediction), Records(OlderPrediction)
-    before = a_prediction(webhook=WEBHOOK, references=("p/in/0.png",), step=3)
+    before = a_prediction(webhook=WEBHOOK, reference_keys=("p/in/0.png",), step=3)
     record = newer.write(before)
     known = older.read(record)
     record = older.write(replace(known, status=Status.RUNNING, outputs=OUTPUTS), over=record)
@@ -87,3 +88,27 @@ def test_a_newer_workers_announcement_is_read(connection):
     connection.hset(WORKERS, "w", json.dumps(told))
 
     assert WorkerRegistry(connection).present() == [worker]
+
+
+def test_a_record_of_klein_0_1_is_read(connection):
+    """A record without parameters, its reference keys under their old name, is read and generates the same."""
+    store = a_store(connection)
+    prediction = store.add(a_prediction(reference_keys=("p/in-0.png",)))
+    record = json.loads(connection.get(record_key("p")))
+    del record["parameters"]
+    connection.set(record_key("p"), json.dumps(record))
+    older = store.get("p")
+
+    assert record["references"] == ["p/in-0.png"]
+    assert older == replace(prediction, parameters=None)
+    assert parameters_of(older) == prediction.parameters
+
+
+def test_a_record_keeps_its_parameters_through_klein_0_1():
+    """Parameters that an older version does not know are there again after it changed the record."""
+    newer, older = Records(Prediction), Records(OlderPrediction)
+    before = a_prediction()
+    record = newer.write(before)
+    record = older.write(replace(older.read(record), status=Status.RUNNING), over=record)
+
+    assert newer.read(record) == replace(before, status=Status.RUNNING)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.predictions.parameters import DEFAULT_QUALITY
 from worker.job.encode import DIGITAL_SOURCE_TYPE, SOFTWARE, encode
 
 FORMATS = ["png", "jpeg", "webp"]
@@ -83,7 +84,7 @@ def test_lossy_formats_stay_close(picture, output_format):
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
 def test_quality_decides_the_size(picture, output_format):
     """A lower quality gives a smaller file."""
-    sizes = [len(encode(picture, output_format, quality)) for quality in (20, 60, None)]
+    sizes = [len(encode(picture, output_format, quality)) for quality in (20, 60, DEFAULT_QUALITY)]
 
     assert sizes == sorted(sizes)
 

@@ -87,7 +87,7 @@ def test_compiled_draws_what_the_plain_model_draws(compiled, plain):
     """At the size with code of its own, at another, and with references."""
     for width, height in ((128, 128), (512, 288)):
         assert psnr(draw(compiled, width, height), draw(plain, width, height)) > 45
-    edits = [draw(e, 128, 128, references=(reference(),)) for e in (compiled, plain)]
+    edits = [draw(e, 128, 128, reference_files=(reference(),)) for e in (compiled, plain)]
     assert psnr(*edits) > 45
 
 
@@ -96,7 +96,7 @@ def test_after_the_warm_up_nothing_is_compiled(compiled):
     """Sizes, steps, references and LoRAs that were never drawn use the code that is there."""
     before = graphs()
     draw(compiled, 640, 256, steps=3, seeds=(1, 2))
-    draw(compiled, 256, 768, references=(reference(), reference()))
+    draw(compiled, 256, 768, reference_files=(reference(), reference()))
     draw(compiled, 128, 128, loras=(Lora(path="a.safetensors", scale=1),))
 
     assert before > 0

@@ -252,7 +252,7 @@ def test_a_device_with_a_queue_has_one_step_ahead(engine, replace_in_model, is_b
 def test_kept_prompts_draw_what_fresh_ones_draw(engine, tiny_weights):
     """Attempt again after other prompts and edits gives the bytes of a new engine's first picture."""
     draw(engine)
-    draw(engine, prompt="a blue tree", references=(reference(),))
+    draw(engine, prompt="a blue tree", reference_files=(reference(),))
     again = draw(engine).pictures[0]
 
     assert np.array_equal(again, draw(open_engine(tiny_weights)).pictures[0])
@@ -263,7 +263,7 @@ def test_edit_takes_one_to_four_references(engine, count):
     """Each number of references draws, and the references change the picture."""
     references = tuple(reference(colour=(40 * i, 90, 200)) for i in range(count))
     plain = draw(engine, width=96, height=64).pictures[0]
-    edited = draw(engine, width=96, height=64, references=references).pictures[0]
+    edited = draw(engine, width=96, height=64, reference_files=references).pictures[0]
 
     assert edited.shape == (64, 96, 3)
     assert not np.array_equal(plain, edited)
@@ -272,7 +272,7 @@ def test_edit_takes_one_to_four_references(engine, count):
 @pytest.mark.parametrize(("size", "expected"), [((100, 75), (96, 64)), ((2048, 1024), (1440, 720))])
 def test_edit_is_as_large_as_its_first_reference(engine, size, expected):
     """Without a size an edit takes its first reference's own, at one megapixel and in 16s."""
-    result = draw(engine, width=None, height=None, steps=1, references=(reference(*size),))
+    result = draw(engine, width=None, height=None, steps=1, reference_files=(reference(*size),))
 
     assert result.pictures[0].shape == (expected[1], expected[0], 3)
 
@@ -285,8 +285,8 @@ def test_reference_is_turned_upright(engine):
     file = io.BytesIO()
     upright.transpose(Image.Transpose.ROTATE_90).save(file, "PNG", exif=exif)
 
-    turned = draw(engine, width=None, height=None, references=(file.getvalue(),)).pictures[0]
-    plain = draw(engine, width=None, height=None, references=(reference(96, 64),)).pictures[0]
+    turned = draw(engine, width=None, height=None, reference_files=(file.getvalue(),)).pictures[0]
+    plain = draw(engine, width=None, height=None, reference_files=(reference(96, 64),)).pictures[0]
 
     assert np.array_equal(turned, plain)
 
@@ -336,7 +336,7 @@ def test_small_model_gives_the_exact_size(scaled_engine, size):
 def test_small_model_edits_large_references(scaled_engine):
     """A small model scales references down to its own area and the result up to theirs."""
     references = (reference(1600, 1200), reference(300, 900))
-    picture = draw(scaled_engine, width=None, height=None, references=references).pictures[0]
+    picture = draw(scaled_engine, width=None, height=None, reference_files=references).pictures[0]
 
     assert picture.shape == (880, 1168, 3)
 
@@ -499,7 +499,7 @@ def test_memory_that_runs_out_twice_fails_the_order_alone(engine, starve):
 def test_broken_reference_is_a_fault(engine):
     """Bytes that do not decode are a fault that names the reference."""
     with pytest.raises(EngineFault, match="reference image"):
-        draw(engine, references=(b"not an image",))
+        draw(engine, reference_files=(b"not an image",))
 
 
 def test_order_without_size_and_reference_is_a_fault(engine):

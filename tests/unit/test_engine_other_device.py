@@ -25,7 +25,7 @@ def an_order(**changes):
 ORDERS = {
     "a text": an_order(),
     "two pictures": an_order(seeds=(1, 2)),
-    "an edit": an_order(references=(reference(96, 64), reference(64, 80))),
+    "an edit": an_order(reference_files=(reference(96, 64), reference(64, 80))),
     "a LoRA": an_order(loras=(Lora(path="a.safetensors", scale=1.0),)),
     "a negative prompt": an_order(negative_prompt="b"),
 }

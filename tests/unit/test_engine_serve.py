@@ -32,7 +32,7 @@ ORDER = Order(
     steps=4,
     guidance=1.5,
     seeds=(-(2**63), 2**64 - 1),
-    references=(b"\0one", b"", b"three" * 100_000),
+    reference_files=(b"\0one", b"", b"three" * 100_000),
     negative_prompt="no",
     loras=(Lora(path="a.safetensors", scale=-0.5), Lora(path="b.safetensors", scale=4)),
 )

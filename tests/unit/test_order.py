@@ -1,7 +1,10 @@
-"""What the engine is told of a prediction."""
+"""The order that the engine gets for a prediction."""
+
+from dataclasses import fields, replace
 
 import pytest
 
+from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Cause, Failure
 from app.storage.errors import FileMissing, StorageError
 from tests.fakes import a_prediction
@@ -10,16 +13,33 @@ from worker.job.generator import read_failure
 from worker.job.order import order_of
 from worker.job.token import run_next
 
-BASE = "flux-2-klein-4b-base-text-to-image"
+READ_BY_THE_PUBLISHER = {"output_format", "output_quality"}
+OTHER = Parameters(
+    width=64,
+    height=64,
+    steps=9,
+    guidance=3.0,
+    seeds=(8, 9),
+    negative_prompt="fog",
+    loras=(AppliedLora(path="a.safetensors", scale=1.0),),
+    previews=True,
+    output_format=OutputFormat.WEBP,
+    output_quality=50,
+)
+"""Values that differ from those of `a_prediction`, each of them."""
 
 
-def order(model="flux-2-klein-4b-text-to-image", references=(), **values):
-    given = {"prompt": "a house", "seed": 7} | values
-    return order_of(a_prediction(model=model, input=given), references)
+def order(model="flux-2-klein-4b-text-to-image", reference_files=(), **values):
+    sent = {"prompt": "a house", "seed": 7} | values
+    return order_of(a_prediction(model=model, input=sent), reference_files)
+
+
+def with_other(settled, name):
+    return replace(settled, **{name: getattr(OTHER, name)})
 
 
 def test_the_plainest_order():
-    """A prompt and a seed become four steps of one landscape picture, without guidance."""
+    """A prompt and a seed become four steps of one landscape image, without guidance."""
     assert order() == Order(
         prompt="a house",
         width=1024,
@@ -27,38 +47,33 @@ def test_the_plainest_order():
         steps=4,
         guidance=1.0,
         seeds=(7,),
-        references=(),
+        reference_files=(),
         negative_prompt="",
     )
 
 
-def test_pictures_have_consecutive_seeds():
-    """Picture k of seed s is drawn with seed s + k."""
-    assert order(num_images=3).seeds == (7, 8, 9)
-    assert order(seed=-1, num_images=2).seeds == (-1, 0)
+def test_every_parameter_reaches_the_order():
+    """Each settled parameter changes the order, but for those that the publisher reads."""
+    settled = a_prediction().parameters
+    without_effect = {
+        field.name
+        for field in fields(Parameters)
+        if order_of(a_prediction(parameters=with_other(settled, field.name)), ())
+        == order_of(a_prediction(parameters=settled), ())
+    }
 
-
-def test_only_a_base_checkpoint_honours_guidance():
-    """A distilled checkpoint always gets 1.0, a base checkpoint what was asked."""
-    assert order(guidance_scale=3).guidance == 1.0
-    assert order(BASE, guidance_scale=3, negative_prompt="fog").guidance == 3
-    assert order(BASE, negative_prompt="fog").negative_prompt == "fog"
-
-
-def test_the_checkpoint_decides_the_steps_that_nobody_names():
-    """4 steps distilled, 28 base, else what was asked."""
-    assert [order().steps, order(BASE).steps, order(num_inference_steps=9).steps] == [4, 28, 9]
+    assert without_effect == READ_BY_THE_PUBLISHER
 
 
 def test_an_edit_carries_its_images_and_follows_their_size():
-    """References go along as bytes, and without a size the engine decides."""
+    """An order has its reference images as bytes, and without a size the engine decides."""
     edit = order("flux-2-klein-4b-edit", (b"png",), image_urls=["p/in-0.png"])
 
-    assert (edit.references, edit.width, edit.height) == ((b"png",), None, None)
+    assert (edit.reference_files, edit.width, edit.height) == ((b"png",), None, None)
 
 
-def test_loras_go_along_by_name():
-    """Each LoRA keeps its name, its place and its scale, which is 1 unless given."""
+def test_loras_are_passed_by_name():
+    """Each LoRA keeps its name, its place and its scale."""
     drawn = order(loras=[{"path": "b.safetensors"}, {"path": "a.safetensors", "scale": -2}])
 
     assert drawn.loras == (

@@ -65,7 +65,7 @@ def an_order(*references):
         steps=1,
         guidance=1.0,
         seeds=(1, 2),
-        references=tuple(files),
+        reference_files=tuple(files),
     )
 
 

@@ -15,7 +15,7 @@ def an_order(width=1000, height=1000, references=0):
         steps=4,
         guidance=1.0,
         seeds=(1,),
-        references=(b"",) * references,
+        reference_files=(b"",) * references,
     )
 
 

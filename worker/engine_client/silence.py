@@ -51,4 +51,4 @@ class SilenceLimit:
 
 
 def _work_mp(order: Order, size_mp: float) -> float:
-    return size_mp + REFERENCE_MP * len(order.references)
+    return size_mp + REFERENCE_MP * len(order.reference_files)

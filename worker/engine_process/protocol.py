@@ -184,8 +184,8 @@ class EngineConnection:
 def _to_frame(message: Message) -> tuple[bytes, Sequence[bytes]]:
     blobs: Sequence[bytes] = ()
     if isinstance(message, Generate):
-        blobs = message.order.references
-        message = replace(message, order=replace(message.order, references=()))
+        blobs = message.order.reference_files
+        message = replace(message, order=replace(message.order, reference_files=()))
     elif isinstance(message, Preview):
         blobs = (message.pixels,)
         message = replace(message, pixels=b"")
@@ -204,7 +204,7 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
     if kind is Generate:
         order = fields["order"]
         loras = tuple(Lora(**lora) for lora in order["loras"])
-        order |= {"seeds": tuple(order["seeds"]), "references": blobs, "loras": loras}
+        order |= {"seeds": tuple(order["seeds"]), "reference_files": blobs, "loras": loras}
         fields["order"] = Order(**order)
     elif kind is Preview:
         fields["pixels"] = blobs[0]

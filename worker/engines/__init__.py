@@ -86,7 +86,7 @@ class Order:
     """Scale of classifier-free guidance. 1.0 turns it off, as for every order of a distilled checkpoint."""
     seeds: tuple[int, ...]
     """One per image, any int64 or uint64."""
-    references: tuple[bytes, ...] = ()
+    reference_files: tuple[bytes, ...] = ()
     """Reference images, as PNG, JPEG or WebP files."""
     negative_prompt: str = ""
     """Used only by a base checkpoint with guidance above 1."""

@@ -131,8 +131,8 @@ class Flux2KleinEngine:
         model = self.model
         started = time.perf_counter()
         with translate_device_errors(), model.disable_gradients():
-            references = [decode_reference(data) for data in order.references]
-            inputs = prepare_inputs(model, [order], references, force_tiling=force_tiling)
+            reference_images = [decode_reference(data) for data in order.reference_files]
+            inputs = prepare_inputs(model, [order], reference_images, force_tiling=force_tiling)
 
             pictures = []
             total_steps = order.steps * len(order.seeds)

@@ -32,7 +32,7 @@ class PipelineInputs:
 def prepare_inputs(
     model: LoadedModel,
     orders: Sequence[Order],
-    references: Sequence[Image.Image] = (),
+    reference_images: Sequence[Image.Image] = (),
     *,
     force_tiling: bool = False,
 ) -> PipelineInputs:
@@ -44,9 +44,9 @@ def prepare_inputs(
     first = orders[0]
     manifest = model.manifest
     sizes = SizePolicy(manifest)
-    output_size, notes = sizes.output_size(first, list(references))
+    output_size, notes = sizes.output_size(first, list(reference_images))
     width, height = sizes.render_size(*output_size)
-    resized_references = [sizes.resize_reference(reference) for reference in references]
+    resized_references = [sizes.resize_reference(reference) for reference in reference_images]
     model.offloader.offload_all()
     model.loras.apply(first.loras)
     prompts = [model.prompt_encoder.encode(order.prompt) for order in orders]

@@ -80,8 +80,8 @@ class SafetyCheckedEngine:
         self, order: Order, on_step: OnStep, _on_preview: OnPreview | None = None
     ) -> Result:
         """Generate the images of one order. Raises `Withheld` if a reference or output image is unsafe."""
-        references = [decode_reference(data) for data in order.references]
-        if references and self._checker.is_any_unsafe(references):
+        reference_images = [decode_reference(data) for data in order.reference_files]
+        if reference_images and self._checker.is_any_unsafe(reference_images):
             raise Withheld("the safety checker does not accept an input image")
         result = self._engine.generate(order, on_step)
         if self._is_unsafe(result.pictures):

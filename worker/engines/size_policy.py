@@ -21,16 +21,16 @@ class SizePolicy:
         self._manifest = manifest
 
     def output_size(
-        self, order: Order, references: list[Image.Image]
+        self, order: Order, reference_images: list[Image.Image]
     ) -> tuple[tuple[int, int], list[str]]:
         """Return the size of the order's images, and a note if it differs from the requested size.
 
         Raises `EngineFault` if the order has neither a size nor a reference image.
         """
         if order.width is None or order.height is None:
-            if not references:
+            if not reference_images:
                 raise EngineFault("an order without reference images needs a width and height")
-            return edit_output_size(*references[0].size), []
+            return edit_output_size(*reference_images[0].size), []
         requested = (order.width, order.height)
         if self._manifest.render_scaled:
             return requested, []

@@ -80,7 +80,7 @@ class WarmUp:
             free_bytes = free_memory_bytes(self._model.device)
             limit = max_batch_size(free_bytes, self._model.manifest.native_size)
         batch_size = min(self._tuning.batch, limit)
-        orders = [image.order for image in self._images() if not image.order.references]
+        orders = [image.order for image in self._images() if not image.order.reference_files]
         while batch_size > 1:
             try:
                 for order in orders:

@@ -40,12 +40,12 @@ def choose_warm_up_images(
     ]
     if is_compiled:
         width, height = sizes[0]
-        edit = _order(width, height, references=(_gradient_png(width, height),))
+        edit = _order(width, height, reference_files=(_gradient_png(width, height),))
         images.append(WarmUpImage(name=f"an edit of {width}x{height}", order=edit))
     return tuple(images)
 
 
-def _order(width: int, height: int, references: tuple[bytes, ...] = ()) -> Order:
+def _order(width: int, height: int, reference_files: tuple[bytes, ...] = ()) -> Order:
     return Order(
         prompt=PROMPT,
         width=width,
@@ -53,7 +53,7 @@ def _order(width: int, height: int, references: tuple[bytes, ...] = ()) -> Order
         steps=1,
         guidance=1.0,
         seeds=(0,),
-        references=references,
+        reference_files=reference_files,
     )
 
 

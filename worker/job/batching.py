@@ -1,4 +1,4 @@
-"""Which waiting predictions are drawn at once: those that agree in all but their words, their noise and who looks on."""
+"""Chooses the waiting predictions of a batch: their orders differ in prompts, seed and previews alone."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ LOOKED_AT = 4  # times as many as there is room for
 
 
 class BatchFinder:
-    """Finds company for what is drawn next."""
+    """Finds batch mates for a claimed prediction."""
 
     def __init__(self, store: Store, queues: Queues, checkpoint: Checkpoint) -> None:
         self._store = store
@@ -24,28 +24,28 @@ class BatchFinder:
         self._checkpoint = checkpoint
 
     def find_batch_mates(self, first: Prediction) -> Iterator[str]:
-        """Take ids out of their lines that can be drawn at once with a claimed one. Raises Unavailable.
+        """Take predictions out of their lines that fit into one batch with `first`, and yield their ids.
 
-        They come in turns, as they would come alone. A key whose next prediction does not agree keeps it at the
-        head of its line, and its turn.
+        API keys take turns as without batches. A key whose next prediction does not fit keeps its place in
+        the line and its turn. Raises Unavailable.
         """
-        if first.attempt > 1 or (wanted := _kind_of_order(first)) is None:
+        if first.attempt > 1 or (batch_key := _batch_key(first)) is None:
             return
-        room = most_at_once(self._checkpoint, wanted) - 1
+        room = most_at_once(self._checkpoint, batch_key) - 1
         if room < 1:
             return
         with redis_errors():
-            ids = self._queues.following(_kind(first), room * LOOKED_AT)
+            ids = self._queues.following(_checkpoint_kind(first), room * LOOKED_AT)
         closed: set[str] = set()
         for waiting in self._store.read_all(ids):
             if waiting.key_id in closed:
                 continue
-            if not _is_fresh(waiting) or _kind_of_order(waiting) != wanted:
+            if not _is_fresh(waiting) or _batch_key(waiting) != batch_key:
                 closed.add(waiting.key_id)
                 continue
             with redis_errors():
-                is_ours = self._queues.pick(waiting)
-            if is_ours:
+                is_taken = self._queues.pick(waiting)
+            if is_taken:
                 yield waiting.id
                 room -= 1
             if not room:
@@ -53,7 +53,7 @@ class BatchFinder:
 
 
 def most_at_once(checkpoint: Checkpoint, order: Order) -> int:
-    """Tell how many such orders may be drawn at once: fewer where they are larger than the native size."""
+    """Return the largest batch of such orders. Larger images than the native size make it smaller."""
     if checkpoint.render_scaled or order.width is None or order.height is None:
         return checkpoint.batch
     size = max(order.width * order.height, checkpoint.native_size**2)
@@ -61,17 +61,17 @@ def most_at_once(checkpoint: Checkpoint, order: Order) -> int:
 
 
 def _is_fresh(prediction: Prediction) -> bool:
-    """Say whether it waits and has never been tried: what may have killed an engine is drawn alone."""
+    """Check that it is queued and was never attempted. What may have killed an engine runs alone."""
     return prediction.status is Status.QUEUED and prediction.attempt == 0
 
 
-def _kind_of_order(prediction: Prediction) -> Order | None:
-    """Give what must agree; None for what is always drawn alone."""
+def _batch_key(prediction: Prediction) -> Order | None:
+    """Return the order without what may differ in a batch. None means that it always runs alone."""
     order = order_of(prediction, ())
-    if prediction.references or len(order.seeds) > 1:
+    if prediction.reference_keys or len(order.seeds) > 1:
         return None
     return replace(order, prompt="", negative_prompt="", seeds=(0,), previews=False)
 
 
-def _kind(prediction: Prediction) -> CheckpointKind:
+def _checkpoint_kind(prediction: Prediction) -> CheckpointKind:
     return MODELS[prediction.model].checkpoint

@@ -3,11 +3,11 @@
 import io
 import struct
 import zlib
-from enum import StrEnum
 
 import numpy as np
 from PIL import Image
 
+from app.predictions.parameters import DEFAULT_QUALITY, OutputFormat
 from worker.engines import Picture
 
 SOFTWARE = "AI generated; klein"
@@ -22,7 +22,6 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>""".encode()
 """Written into every file beside EXIF's Software."""
-DEFAULT_QUALITY = 95
 _EXIF_SOFTWARE = 0x0131
 _EXIF_PREFIX = b"Exif\0\0"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -30,30 +29,21 @@ _UP = 2
 """PNG's filter type that stores the difference to the row above."""
 
 
-class Format(StrEnum):
-    """The output formats of the contract."""
-
-    PNG = "png"
-    JPEG = "jpeg"
-    WEBP = "webp"
-
-
-def encode(picture: Picture, output_format: str, quality: int | None = None) -> bytes:
+def encode(picture: Picture, output_format: str, quality: int = DEFAULT_QUALITY) -> bytes:
     """Encode height x width x 3 pixels; the same pixels always give the same bytes.
 
-    `quality` is 1 to 100 and means nothing to PNG. JPEG keeps full colour resolution (4:4:4).
+    `quality` is 1 to 100. PNG ignores it. JPEG keeps full colour resolution (4:4:4).
     """
-    quality = DEFAULT_QUALITY if quality is None else quality
     exif = Image.Exif()
     exif[_EXIF_SOFTWARE] = SOFTWARE
     file = io.BytesIO()
-    match Format(output_format):
-        case Format.PNG:
+    match OutputFormat(output_format):
+        case OutputFormat.PNG:
             return _encode_png(picture, exif.tobytes().removeprefix(_EXIF_PREFIX))
-        case Format.JPEG:
+        case OutputFormat.JPEG:
             image = Image.fromarray(picture)
             image.save(file, "JPEG", quality=quality, subsampling=0, exif=exif, xmp=XMP)
-        case Format.WEBP:
+        case OutputFormat.WEBP:
             image = Image.fromarray(picture)
             image.save(file, "WEBP", quality=quality, method=0, exif=exif, xmp=XMP)
     return file.getvalue()

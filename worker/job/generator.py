@@ -10,6 +10,7 @@ from threading import Event
 from app.logs import log
 from app.metrics import BATCH_SIZE, ENGINE_DEATHS
 from app.predictions.errors import Lost, Unavailable, UnknownPrediction
+from app.predictions.parameters import OutputFormat
 from app.predictions.prediction import Cause, Failure, Prediction
 from app.predictions.store import Store
 from app.storage import Storage
@@ -20,7 +21,7 @@ from worker.engine_client.request import EngineRequest, Outcome
 from worker.engines import Cancelled, Result
 from worker.engines.errors import RequestFailed
 from worker.job.attempt import Attempt
-from worker.job.encode import Format, encode
+from worker.job.encode import encode
 from worker.job.leases import Leases
 from worker.job.order import order_of
 from worker.job.publisher import Publisher
@@ -160,9 +161,9 @@ class Generator:
 
     def _asked(self, attempt: Attempt) -> EngineRequest:
         prediction = attempt.prediction
-        references = tuple(self._storage.get(key) for key in prediction.references)
+        reference_files = tuple(self._storage.get(key) for key in prediction.reference_keys)
         return EngineRequest(
-            order=order_of(prediction, references),
+            order=order_of(prediction, reference_files),
             on_step=lambda step, steps: self._advance(attempt, step, steps),
             on_preview=attempt.keep_preview,
             timeout_s=prediction.timeouts.run.total_seconds() if prediction.timeouts else None,
@@ -199,7 +200,7 @@ class Generator:
         attempt.recorded_s = now_s
         try:
             if attempt.preview is not None:
-                preview = encode(attempt.preview, Format.WEBP, PREVIEW_QUALITY)
+                preview = encode(attempt.preview, OutputFormat.WEBP, PREVIEW_QUALITY)
                 self._store.show(attempt.prediction.id, preview)
                 attempt.preview = None
             self._store.change(

@@ -1,26 +1,22 @@
-"""What the engine is told of a prediction; pure."""
+"""Translates a prediction into the order of the engine; pure."""
 
-from app.predictions.catalog import MODELS
-from app.predictions.checkpoint_kind import UNGUIDED
+from app.predictions.catalog import parameters_of
 from app.predictions.prediction import Prediction
 from worker.engines import Lora, Order
 
 
-def order_of(prediction: Prediction, references: tuple[bytes, ...]) -> Order:
-    """Say to the engine what the prediction asks for."""
-    model = MODELS[prediction.model]
-    checked = model.parse(prediction.input)
-    width, height = checked.size or (None, None)
-    seed = checked.seed or 0
+def order_of(prediction: Prediction, reference_files: tuple[bytes, ...]) -> Order:
+    """Build the order of a prediction. `reference_files` holds the bytes of its reference images."""
+    parameters = parameters_of(prediction)
     return Order(
-        prompt=checked.prompt,
-        width=width,
-        height=height,
-        steps=checked.num_inference_steps or model.checkpoint.default_steps,
-        guidance=checked.guidance if model.checkpoint.is_guided else UNGUIDED,
-        seeds=tuple(seed + k for k in range(checked.num_images)),
-        references=references,
-        negative_prompt=checked.negative,
-        loras=tuple(Lora(path=lora.path, scale=lora.scale) for lora in checked.loras),
-        previews=checked.previews,
+        prompt=prediction.prompt,
+        width=parameters.width,
+        height=parameters.height,
+        steps=parameters.steps,
+        guidance=parameters.guidance,
+        seeds=parameters.seeds,
+        reference_files=reference_files,
+        negative_prompt=parameters.negative_prompt,
+        loras=tuple(Lora(path=lora.path, scale=lora.scale) for lora in parameters.loras),
+        previews=parameters.previews,
     )

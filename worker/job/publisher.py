@@ -7,7 +7,7 @@ from threading import BoundedSemaphore
 
 from app.logs import log
 from app.metrics import STAGE_SECONDS, STORAGE_ERRORS, Stage
-from app.predictions.catalog import MODELS
+from app.predictions.catalog import parameters_of
 from app.predictions.errors import Lost, Unavailable, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Prediction
 from app.predictions.store import Store, Transition
@@ -110,14 +110,14 @@ class Publisher:
         return lambda p, now: p.succeed(owner, outputs, result.notes, now)
 
     def _put(self, prediction: Prediction, folder: str, result: Result) -> tuple[Output, ...]:
-        checked = MODELS[prediction.model].parse(prediction.input)
-        suffix = "jpg" if checked.output_format == "jpeg" else checked.output_format
+        parameters = parameters_of(prediction)
+        output_format = parameters.output_format
         outputs = []
         for k, picture in enumerate(result.pictures):
-            key = f"{folder}/{k}.{suffix}"
-            data = encode(picture, checked.output_format, checked.output_quality)
+            key = f"{folder}/{k}.{output_format.suffix}"
+            data = encode(picture, output_format, parameters.output_quality)
             if self._credentials is not None:
-                data = self._credentials.sign(data, f"image/{checked.output_format}")
+                data = self._credentials.sign(data, output_format.media_type)
             self._put_one(key, data)
             height, width, _ = picture.shape
             outputs.append(Output(key=key, width=width, height=height))

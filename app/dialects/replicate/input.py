@@ -115,12 +115,15 @@ _RATIOS = {
 }
 
 
-def show_input(kept: dict[str, Any]) -> dict[str, Any]:
-    """Show an input in Replicate's names, whoever's names it came in."""
-    shown: dict[str, Any] = {"prompt": kept["prompt"]}
-    if kept.get("image_urls"):
-        shown["images"] = kept["image_urls"]
-    size = kept.get("image_size") or (None if "image_urls" in kept else "landscape_4_3")
+def show_input(stored: dict[str, Any], default_size: str | None) -> dict[str, Any]:
+    """Render a stored input with Replicate's names, whichever dialect it came from.
+
+    `default_size` is the named size that the model takes where the input has none.
+    """
+    shown: dict[str, Any] = {"prompt": stored["prompt"]}
+    if stored.get("image_urls"):
+        shown["images"] = stored["image_urls"]
+    size = stored.get("image_size") or default_size
     pair = NAMED_SIZES[size] if isinstance(size, str) else size and (size["width"], size["height"])
     if pair is None:
         shown["aspect_ratio"] = _MATCH
@@ -128,12 +131,12 @@ def show_input(kept: dict[str, Any]) -> dict[str, Any]:
         shown["aspect_ratio"], shown["output_megapixels"] = _RATIOS[pair]
     else:
         shown |= {"aspect_ratio": "custom", "width": pair[0], "height": pair[1]}
-    shown["seed"] = kept.get("seed")
-    shown["go_fast"] = kept.get("acceleration") == "high"
-    shown["output_format"] = str(kept.get("output_format") or "png").replace("jpeg", "jpg")
-    if kept.get("output_quality") is not None:
-        shown["output_quality"] = kept["output_quality"]
-    if "guidance_scale" in kept:
-        shown["guidance"] = kept["guidance_scale"]
-    shown["disable_safety_checker"] = kept.get("enable_safety_checker") is False
+    shown["seed"] = stored.get("seed")
+    shown["go_fast"] = stored.get("acceleration") == "high"
+    shown["output_format"] = str(stored.get("output_format") or "png").replace("jpeg", "jpg")
+    if stored.get("output_quality") is not None:
+        shown["output_quality"] = stored["output_quality"]
+    if "guidance_scale" in stored:
+        shown["guidance"] = stored["guidance_scale"]
+    shown["disable_safety_checker"] = stored.get("enable_safety_checker") is False
     return shown

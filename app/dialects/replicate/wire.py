@@ -109,7 +109,7 @@ def prediction_body(prediction: Prediction, pictures: Pictures, show: Show) -> d
         "id": prediction.id,
         "model": f"{OWNER}/{name_of(prediction.model)}",
         "version": "hidden",  # as for every official model
-        "input": show_input(pictures.input(prediction)),
+        "input": show_input(pictures.input(prediction), MODELS[prediction.model].default_size),
         "logs": _logs(prediction),
         "output": [show(output) for output in prediction.outputs] or None,
         "data_removed": False,

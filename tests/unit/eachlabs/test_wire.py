@@ -208,7 +208,7 @@ def test_kept_input_images_are_shown_as_links():
     """A data URI that became a file is shown as its link, a URL as it was sent."""
     keys = ("p/in-0.png", "p/in-1.png")
     sent = ["p/in-0.png", "https://elsewhere.test/x.png"]
-    prediction = replace(queued, references=keys, input={"prompt": "x", "image_urls": sent})
+    prediction = replace(queued, reference_keys=keys, input={"prompt": "x", "image_urls": sent})
 
     assert show(prediction)["input"]["image_urls"] == [
         "https://klein.test/files/p/in-0.png?expires=03030405",

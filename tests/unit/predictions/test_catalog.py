@@ -193,7 +193,7 @@ def test_what_is_wrong_with_a_size(size, words):
 def test_an_edit_takes_one_to_four_images(model, urls):
     """No list of 1 to 4 strings: refused by the field's name."""
     assert list(refusal(model, image_urls=urls)) == ["image_urls"]
-    assert parse(model, image_urls=["x"] * 4).references == ("x",) * 4
+    assert parse(model, image_urls=["x"] * 4).reference_urls == ("x",) * 4
 
 
 @pytest.mark.parametrize("model", [TEXT, BASE_EDIT], ids=lambda model: model.slug)
@@ -211,13 +211,6 @@ def test_a_negative_prompt_has_the_same_limit():
     assert parse(TEXT).negative == parse(EDIT).negative == ""
 
 
-def test_where_no_size_is_given():
-    """Text to image draws landscape_4_3; an edit follows its first image."""
-    assert parse(TEXT).size == (1024, 768)
-    assert parse(EDIT).size is None
-    assert parse(BASE_EDIT).size is None
-
-
 @EVERY
 def test_a_size_is_width_then_height(model):
     """Named or given as numbers, a size is its pixels."""
@@ -227,7 +220,7 @@ def test_a_size_is_width_then_height(model):
 
 def test_a_text_to_image_model_has_no_references():
     """Images sent to a model that takes none are not looked at."""
-    assert parse(TEXT).references == ()
+    assert parse(TEXT).reference_urls == ()
 
 
 @EVERY

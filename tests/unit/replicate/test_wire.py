@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from app.dialects.model_names import slug_of
 from app.dialects.pictures import Pictures
 from app.dialects.registry import webhook_body
 from app.dialects.replicate import wire
@@ -66,7 +67,7 @@ def test_every_size_fits_the_model(ratio, megapixels):
     across, down = (1, 1) if ratio == "match_input_image" else map(int, ratio.split(":"))
     assert width / height == pytest.approx(across / down, rel=0.06)
     assert width * height == pytest.approx(float(megapixels) * 2**20, rel=0.11)
-    back = show_input(given)
+    back = show_input(given, MODELS[slug].default_size)
     assert (back["aspect_ratio"], back["output_megapixels"]) == (
         ratio.replace("match_input_image", "1:1"),
         megapixels,
@@ -74,7 +75,7 @@ def test_every_size_fits_the_model(ratio, megapixels):
 
 
 @pytest.mark.parametrize(
-    ("kept", "shown"),
+    ("stored", "shown"),
     [
         ({}, {"aspect_ratio": "custom", "width": 1024, "height": 768}),
         ({"image_size": "square_hd"}, {"aspect_ratio": "1:1", "output_megapixels": "1"}),
@@ -85,9 +86,10 @@ def test_every_size_fits_the_model(ratio, megapixels):
         ({"image_urls": ["https://a"]}, {"aspect_ratio": "match_input_image"}),
     ],
 )
-def test_sizes_of_others(kept, shown):
+def test_sizes_of_others(stored, shown):
     """A size that came in another dialect is shown by its ratio, or else in pixels."""
-    body = show_input({"prompt": "x", "seed": 1} | kept)
+    model = MODELS[slug_of("flux-2-klein-4b", is_edit="image_urls" in stored)]
+    body = show_input({"prompt": "x", "seed": 1} | stored, model.default_size)
 
     assert {k: body.get(k) for k in shown} == shown
 
