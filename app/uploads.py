@@ -14,6 +14,7 @@ import redis
 
 from app.images.media_type import SUFFIXES
 from app.logs import log
+from app.lua.script import load_script
 from app.predictions.clock import Clock
 from app.predictions.errors import KleinError
 from app.predictions.redis_errors import redis_errors
@@ -30,18 +31,8 @@ KEPT_MOST = timedelta(days=365)
 KEPT = timedelta(days=180)
 SWEEP = 100  # at a time
 _READ_BYTES = 1024 * 1024
-# KEYS record; ARGV what it was, what it becomes
-_CHANGE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2])
-return 1
-"""
-# KEYS record, of; ARGV record, id, age (s)
-_CAME = """
-if not redis.call('SET', KEYS[1], ARGV[1], 'XX') then return 0 end
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[2])
-return 1
-"""
+_CHANGE = load_script("change_upload")
+_COMPLETE = load_script("complete_upload")
 
 
 class UnknownUpload(KleinError):
@@ -164,14 +155,13 @@ class Uploads:
         file.seek(0)
         self._storage.put(upload.key, file)
         with redis_errors():
-            is_wanted = self._redis.eval(
-                _CAME,
-                2,
-                _record_key(upload.id),
-                _of_key(upload.key_id),
-                _RECORDS.write(came, over=record),
-                upload.id,
-                upload.opened_at.timestamp(),
+            is_wanted = _COMPLETE(
+                self._redis,
+                record=_record_key(upload.id),
+                uploads=_of_key(upload.key_id),
+                value=_RECORDS.write(came, over=record),
+                id=upload.id,
+                opened_s=upload.opened_at.timestamp(),
             )
         if not is_wanted:
             self._storage.delete(_folder(upload.id))
@@ -217,8 +207,11 @@ class Uploads:
                 return upload
             claimed = replace(upload, sha256=sha256)
             with redis_errors():
-                if self._redis.eval(
-                    _CHANGE, 1, _record_key(upload_id), record, _RECORDS.write(claimed, over=record)
+                if _CHANGE(
+                    self._redis,
+                    record=_record_key(upload_id),
+                    old=record,
+                    new=_RECORDS.write(claimed, over=record),
                 ):
                     return claimed
 

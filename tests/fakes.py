@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import redis
 
+from app.lua.script import LuaScript
 from app.predictions.catalog import parameters_of
 from app.predictions.prediction import Prediction
 from app.predictions.queue import Queues
@@ -44,6 +45,12 @@ def a_prediction(prediction_id: str = "p", **values: Any) -> Prediction:
 def a_store(connection: "redis.Redis", retention: timedelta = timedelta(days=7)) -> Store:
     """Open a store on a real Redis."""
     return Store(connection, Queues(connection), retention)
+
+
+def edited(script: LuaScript, old: str, new: str) -> LuaScript:
+    """Copy a script with one place of its text replaced, to see that tests notice."""
+    assert old in script.text
+    return LuaScript(script.text.replace(old, new, 1))
 
 
 def lapse(store: Store, prediction_id: str) -> None:

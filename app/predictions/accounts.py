@@ -44,19 +44,6 @@ class Refusal(StrEnum):
     BUDGET = "budget"
 
 
-# refusal(open, held, spent, month, cost, queue limit, in flight, budget): a limit of '' is none
-REFUSAL = """
-local function refusal(open, held, spent, month, cost, queue, in_flight, budget)
-  if queue ~= '' and redis.call('ZCARD', open) >= tonumber(queue) then return 'queue' end
-  if in_flight ~= '' and redis.call('HLEN', held) >= tonumber(in_flight) then return 'in_flight' end
-  if budget == '' then return '' end
-  local sum = tonumber(redis.call('HGET', spent, month) or 0) + tonumber(cost)
-  for _, each in ipairs(redis.call('HVALS', held)) do sum = sum + tonumber(each) end
-  return sum > tonumber(budget) and 'budget' or ''
-end
-"""
-
-
 def held_key(key_id: str) -> str:
     """Name the Redis key of what a key has under way."""
     return f"klein:held:{key_id}"
@@ -85,16 +72,16 @@ class Terms:
     queue_limit: int | None = None
     cost: float = 0.0  # dollars that it may cost
 
-    def script_arguments(self, now: datetime) -> tuple[str, ...]:
-        """Return the arguments that the `refusal` function of the Lua scripts takes, month first."""
-        numbers = (self.queue_limit, self.limits.in_flight)
+    def script_arguments(self, now: datetime) -> dict[str, str | int | None]:
+        """Return the arguments of the Lua function `refusal`, by name."""
         budget = self.limits.dollars_per_month
-        return (
-            month_of(now),
-            str(nanodollars(self.cost)),
-            *("" if number is None else str(number) for number in numbers),
-            "" if budget is None else str(nanodollars(budget)),
-        )
+        return {
+            "month": month_of(now),
+            "cost": nanodollars(self.cost),
+            "queue_limit": self.queue_limit,
+            "in_flight_limit": self.limits.in_flight,
+            "budget": None if budget is None else nanodollars(budget),
+        }
 
 
 UNLIMITED = Terms()

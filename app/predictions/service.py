@@ -24,8 +24,9 @@ from app.predictions.errors import (
     Refused,
     UnknownPrediction,
 )
+from app.predictions.page import Page
 from app.predictions.prediction import Idempotency, Output, Prediction, Timeouts, Webhook
-from app.predictions.store import Page, Store
+from app.predictions.store import Store
 from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
 from app.predictions.worker_registry import Worker, WorkerRegistry

@@ -4,12 +4,12 @@ All times that decide anything are Redis's own. A queue token is pushed in the t
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import redis
 
+from app.lua.script import execute
 from app.metrics import ACCEPTED
 from app.predictions import scripts
 from app.predictions.accounts import (
@@ -25,6 +25,7 @@ from app.predictions.accounts import (
 )
 from app.predictions.clock import of_ms, to_ms
 from app.predictions.errors import KeyReused, KleinError, UnknownPrediction
+from app.predictions.page import Page
 from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
 from app.predictions.redis_errors import redis_errors
@@ -60,15 +61,6 @@ def decode(record: bytes | None, prediction_id: str) -> Prediction:
     return _RECORDS.read(record)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """A stretch of a key's history, newest first."""
-
-    predictions: list[Prediction]
-    total: int
-    is_capped: bool  # more may match than `total` says
-
-
 class Store:
     """The records, for any number of threads and processes."""
 
@@ -84,28 +76,30 @@ class Store:
         TooManyRequests or BudgetSpent.
         """
         idempotency, created_at = prediction.idempotency, prediction.created_at
-        keys = [record_key(prediction.id), OPEN, history_key(prediction.key_id)]
-        keys += [held_key(prediction.key_id), spent_key(prediction.key_id)]
-        if idempotency is not None:
-            keys.append(idempotency_key(prediction.key_id, idempotency.key))
+        key_id = prediction.key_id
+        repeat_key = idempotency_key(key_id, idempotency.key) if idempotency else None
         pipe = self._redis.pipeline()
         with redis_errors():
             self._queues.push(prediction, pipe)
-            pipe.eval(
-                scripts.ADD,
-                len(keys),
-                *keys,
-                _RECORDS.write(prediction),
-                prediction.id,
-                to_ms(created_at),
-                to_ms(prediction.due_at(created_at) or created_at) - to_ms(created_at),
-                round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
-                *terms.script_arguments(created_at),
+            scripts.ADD(
+                pipe,
+                record=record_key(prediction.id),
+                open=OPEN,
+                history=history_key(key_id),
+                held=held_key(key_id),
+                spent=spent_key(key_id),
+                idempotency=repeat_key,
+                value=_RECORDS.write(prediction),
+                id=prediction.id,
+                created_ms=to_ms(created_at),
+                due_in_ms=to_ms(prediction.due_at(created_at) or created_at) - to_ms(created_at),
+                idempotency_kept_ms=round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
+                **terms.script_arguments(created_at),
             )
-            accepted, refused = (part.decode() for part in pipe.execute()[-1])
+            accepted, refused = (part.decode() for part in execute(pipe)[-1])
             if accepted != prediction.id:
                 self._queues.remove(prediction, pipe)  # where this is not reached it leads nowhere
-                pipe.execute()
+                execute(pipe)
         if refused:
             raise self._error(Refusal(refused), terms, created_at)
         if idempotency is None or accepted == prediction.id:
@@ -115,10 +109,13 @@ class Store:
 
     def check(self, key_id: str, terms: Terms, now: datetime) -> None:
         """Refuse early what `add` would refuse. Raises TooManyRequests or BudgetSpent."""
-        keys = (OPEN, held_key(key_id), spent_key(key_id))
         with redis_errors():
-            refused = self._redis.eval(
-                scripts.CHECK, len(keys), *keys, *terms.script_arguments(now)
+            refused = scripts.CHECK(
+                self._redis,
+                open=OPEN,
+                held=held_key(key_id),
+                spent=spent_key(key_id),
+                **terms.script_arguments(now),
             )
         if refused:
             raise self._error(Refusal(cast("bytes", refused).decode()), terms, now)
@@ -146,7 +143,7 @@ class Store:
         while True:
             with redis_errors():
                 now_ms, record = cast(
-                    "tuple[int, bytes | None]", self._redis.eval(scripts.READ, 1, key)
+                    "tuple[int, bytes | None]", scripts.READ(self._redis, record=key)
                 )
             now = of_ms(now_ms)
             before = decode(record, prediction_id)
@@ -161,28 +158,27 @@ class Store:
                     self._queues.remove(before, pipe)
                 elif after.token != before.token:
                     self._queues.push(after, pipe)  # harmless where the change loses its race
-                pipe.eval(
-                    scripts.CHANGE,
-                    8,
-                    key,
-                    OPEN,
-                    EXPIRY,
-                    WEBHOOKS_DUE,
-                    deliveries_key(after.key_id),
-                    held_key(after.key_id),
-                    spent_key(after.key_id),
-                    preview_key(prediction_id),
-                    cast("bytes", record),
-                    _RECORDS.write(after, over=cast("bytes", record)),
-                    prediction_id,
-                    "" if due is None else to_ms(due),
-                    to_ms(now + self._retention),
-                    FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
-                    to_ms(now) if after.owes_webhook else "",
-                    month_of(now),
-                    nanodollars(cost_of(after)),
+                scripts.CHANGE(
+                    pipe,
+                    record=key,
+                    open=OPEN,
+                    expiry=EXPIRY,
+                    webhooks_due=WEBHOOKS_DUE,
+                    deliveries=deliveries_key(after.key_id),
+                    held=held_key(after.key_id),
+                    spent=spent_key(after.key_id),
+                    preview=preview_key(prediction_id),
+                    old=record,
+                    new=_RECORDS.write(after, over=record),
+                    id=prediction_id,
+                    due_ms=None if due is None else to_ms(due),
+                    expires_ms=to_ms(now + self._retention),
+                    channel=FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
+                    webhook_due_ms=to_ms(now) if after.owes_webhook else None,
+                    month=month_of(now),
+                    cost=nanodollars(cost_of(after)),
                 )
-                if not pipe.execute()[-1]:
+                if not execute(pipe)[-1]:
                     continue
             record_transition(before, after)
             return after
@@ -191,10 +187,15 @@ class Store:
         """Keep how a picture looks by now, beside its record, until the end and no longer than PREVIEW_KEPT."""
         if len(preview) > PREVIEW_MAX_BYTES:
             return
-        keys = (OPEN, preview_key(prediction_id))
-        kept_s = round(PREVIEW_KEPT.total_seconds())
         with redis_errors():
-            self._redis.eval(scripts.SHOW, len(keys), *keys, prediction_id, preview, kept_s)
+            scripts.STORE_PREVIEW(
+                self._redis,
+                open=OPEN,
+                preview=preview_key(prediction_id),
+                id=prediction_id,
+                image=preview,
+                kept_s=round(PREVIEW_KEPT.total_seconds()),
+            )
 
     def claim_due(self, most: int = 1000) -> list[Prediction]:
         """Claim the open predictions whose next check is due. Each is due again after QUEUE_CHECK."""
@@ -273,8 +274,8 @@ class Store:
 
     def _claim(self, key: str, most: int) -> list[Prediction]:
         with redis_errors():
-            ids = self._redis.eval(
-                scripts.CLAIM_DUE, 1, key, most, round(QUEUE_CHECK.total_seconds() * 1000)
+            ids = scripts.CLAIM_DUE(
+                self._redis, due=key, most=most, lease_ms=round(QUEUE_CHECK.total_seconds() * 1000)
             )
         return list(self.read_all([i.decode() for i in cast("list[bytes]", ids)]))
 

@@ -11,34 +11,20 @@ from typing import cast
 
 import redis
 
+from app.lua.script import load_script
 from app.predictions.errors import KleinError
 from app.predictions.prediction import Prediction
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import WEBHOOKS_DUE, deliveries_key, delivery_key, record_key
-from app.predictions.scripts import NOW_MS
 from app.predictions.store import Store
 from app.records import Records
 from app.webhooks.delivery import Delivery, DeliveryAttempt, first_delivery
 
 LEASE = timedelta(seconds=60)  # longer than one attempt can take
 _RECORDS = Records(Delivery)
-# KEYS due; ARGV most, lease (ms)
-_TAKE = f"""{NOW_MS}
-local ids = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
-for _, id in ipairs(ids) do redis.call('ZADD', KEYS[1], now + ARGV[2], id) end
-return ids
-"""
-# KEYS due; ARGV id, pause (ms)
-_POSTPONE = f"{NOW_MS} redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])"
-# KEYS delivery, due, prediction; ARGV old ('' for none yet), new, id, pause (ms; '' for ever)
-_CHANGE = f"""{NOW_MS}
-if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('ZREM', KEYS[2], ARGV[3]) return 1 end
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2])
-if ARGV[4] == '' then redis.call('ZREM', KEYS[2], ARGV[3])
-else redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[3]) end
-return 1
-"""
+_CLAIM_DUE = load_script("claim_due")
+_POSTPONE = load_script("postpone_delivery")
+_CHANGE = load_script("change_delivery")
 
 
 class UnknownWebhook(KleinError):
@@ -66,13 +52,13 @@ class Outbox:
     def take(self, most: int) -> list[str]:
         """Lease ids that are due; whoever gets one has LEASE to deal with it."""
         with redis_errors():
-            ids = self._redis.eval(_TAKE, 1, WEBHOOKS_DUE, most, _ms(LEASE))
+            ids = _CLAIM_DUE(self._redis, due=WEBHOOKS_DUE, most=most, lease_ms=_ms(LEASE))
         return [i.decode() for i in cast("list[bytes]", ids)]
 
     def postpone(self, prediction_id: str, pause: timedelta) -> None:
         """Give a lease back, to be taken again after a pause."""
         with redis_errors():
-            self._redis.eval(_POSTPONE, 1, WEBHOOKS_DUE, prediction_id, _ms(pause))
+            _POSTPONE(self._redis, due=WEBHOOKS_DUE, id=prediction_id, pause_ms=_ms(pause))
 
     def drop(self, prediction_id: str) -> None:
         """Forget an id whose prediction is gone."""
@@ -121,16 +107,15 @@ class Outbox:
                 record = cast("bytes | None", self._redis.get(key))
                 after = change(_decode(prediction, record))
                 pause = after.pause(self._pauses)
-                changed = self._redis.eval(
-                    _CHANGE,
-                    3,
-                    key,
-                    WEBHOOKS_DUE,
-                    record_key(prediction.id),
-                    record or b"",
-                    _RECORDS.write(after, over=record),
-                    prediction.id,
-                    "" if pause is None else _ms(pause),
+                changed = _CHANGE(
+                    self._redis,
+                    delivery=key,
+                    due=WEBHOOKS_DUE,
+                    prediction=record_key(prediction.id),
+                    old=record,
+                    new=_RECORDS.write(after, over=record),
+                    id=prediction.id,
+                    pause_ms=None if pause is None else _ms(pause),
                 )
             if changed:
                 return after

@@ -130,6 +130,9 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
         "GET other",
         "PUBLISH other 1",
         "EVAL return(redis.call('GET','other')) 0",
+        "SCRIPT FLUSH",
+        "SCRIPT KILL",
+        "FUNCTION FLUSH",
     ],
 )
 def test_they_can_do_nothing_else(server, user, command):

@@ -7,7 +7,7 @@ import pytest
 from app.predictions import queue as queue_module
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import Queues
-from tests.fakes import a_prediction, a_store
+from tests.fakes import a_prediction, a_store, edited
 
 KIND = CheckpointKind.DISTILLED
 BACKLOG = 1000
@@ -52,7 +52,7 @@ def test_without_turns_it_would(connection, queues, monkeypatch):
     """One line for all is not fair: the test above can fail."""
     one_line = queue_module._line
     monkeypatch.setattr(queue_module, "_line", lambda kind, key: one_line(kind, key and "all"))
-    unfair = queue_module._JOIN.replace("number, ARGV[2])", "number, 'all')")
+    unfair = edited(queue_module._JOIN, "number, key_id)", "number, 'all')")
     monkeypatch.setattr(queue_module, "_JOIN", unfair)  # a mutant is what patching is for
     add(connection, "a", 50)
     add(connection, "b", 1)

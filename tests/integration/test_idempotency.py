@@ -14,7 +14,7 @@ from app.predictions.errors import KeyReused
 from app.predictions.prediction import Idempotency
 from app.predictions.redis_keys import OPEN
 from app.predictions.store import IDEMPOTENCY_KEPT
-from tests.fakes import a_prediction, a_store
+from tests.fakes import a_prediction, a_store, edited
 from tests.network import lossy_network
 from tests.redis_server import running_redis
 
@@ -48,8 +48,7 @@ def test_twins_make_one_prediction(connection):
 
 def test_without_the_look_twins_make_many(connection, monkeypatch):
     """A script that does not look for the key accepts each twin: the test above can fail."""
-    blind = scripts.ADD.replace("if first and", "if false and")
-    assert blind != scripts.ADD
+    blind = edited(scripts.ADD, "if first and", "if false and")
     monkeypatch.setattr(scripts, "ADD", blind)  # a mutant is what patching is for
 
     assert len(add_twins(connection)) == TWINS

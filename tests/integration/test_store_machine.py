@@ -30,7 +30,7 @@ from app.predictions.queue import Queues
 from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.store import Store
 from app.storage.local import LocalStorage
-from tests.fakes import a_prediction, end_gap, lapse, make_due
+from tests.fakes import a_prediction, edited, end_gap, lapse, make_due
 
 QUEUE = "rq:queue:klein-distilled"
 FAILURE = Failure(cause=Cause.ENGINE, message="no picture")
@@ -305,8 +305,8 @@ def test_no_order_of_calls_breaks_the_store(machine):
 MUTANTS = {
     "no fence": (Prediction, "_require", lambda _self, _owner: None),
     "no reconciler": (Maintenance, "reconcile", lambda _self: 0),
-    "no compare": (scripts, "CHANGE", scripts.CHANGE.replace("return 0", "local lost = 0", 1)),
-    "an accept that overwrites": (scripts, "ADD", scripts.ADD.replace(", 'NX')", ")")),
+    "no compare": (scripts, "CHANGE", edited(scripts.CHANGE, "return 0", "local lost = 0")),
+    "an accept that overwrites": (scripts, "ADD", edited(scripts.ADD, ", 'NX')", ")")),
     "no lease": (Prediction, "due_at", lambda _self, _now: None),
 }
 
