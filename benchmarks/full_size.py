@@ -3,6 +3,7 @@
 `python -m benchmarks.full_size FOLDER` needs a GPU or patience, 16 GB of disk, and no network.
 """
 
+import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ def write_random_weights(folder: Path, device: str, dimensions: Dimensions) -> P
         torch.set_default_dtype(default)
     pipe.save_pretrained(folder)
     shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
+    (folder / "klein.json").write_text(json.dumps({"name": folder.name, "random_weights": True}))
     return folder
 
 

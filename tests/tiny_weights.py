@@ -75,7 +75,13 @@ def make_tiny_weights(folder: Path, *, distilled: bool = True, **manifest: Any) 
         is_distilled=distilled,
     )
     pipe.save_pretrained(folder)
-    described = {"name": "tiny-klein", "native_size": 64, "largest_size": 2048, **manifest}
+    described = {
+        "name": "tiny-klein",
+        "native_size": 64,
+        "largest_size": 2048,
+        "random_weights": True,
+        **manifest,
+    }
     (folder / "klein.json").write_text(json.dumps(described))
     return folder
 

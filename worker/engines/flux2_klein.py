@@ -23,6 +23,7 @@ from worker.engines.errors import InvalidOutput, OutOfMemory
 from worker.engines.folder import WeightsFolder
 from worker.engines.inference import generate_pixels
 from worker.engines.model import LoadedModel, load_model
+from worker.engines.output_check import check_output
 from worker.engines.pipeline_inputs import prepare_inputs
 from worker.engines.pixels import resize, to_picture
 from worker.engines.placement import Placement
@@ -47,11 +48,14 @@ class Flux2KleinEngine:
         recipe: QuantizationRecipe | None = None,
         placement: Placement | None = None,
     ) -> None:
-        """Load and quantise the model. Raises `WeightsError` and `UnusableSetting`."""
+        """Load, check and quantise the model. Raises `WeightsError` and `UnusableSetting`."""
         recipe = recipe or RECIPES.get(tuning.quantization)
         self.model = load_model(
             folder, loras, tuning, on_status, recipe=recipe, placement=placement
         )
+        check_output(
+            self.model, PROMPT, on_status
+        )  # before quantisation, which has a check of its own
         self.checkpoint = _describe(folder, self.model)
         self._lock = threading.Lock()
         check = None

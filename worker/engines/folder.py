@@ -3,13 +3,13 @@
 import hashlib
 import json
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from worker.engines.errors import WeightsError
 from worker.engines.manifest import FILE_NAME, Manifest, read_manifest
+from worker.engines.safetensors_header import read_header
 
 PIPELINE_CLASS = "Flux2KleinPipeline"
 _COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
@@ -17,7 +17,6 @@ _WITH_WEIGHTS = ("text_encoder", "transformer", "vae")
 _SAMPLE_BYTES = 1 << 20
 # A folder in the cache of the Hugging Face hub: models--OWNER--NAME/snapshots/COMMIT.
 _HUB_SNAPSHOT = re.compile(r"/models--[^/]+--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
-_MAX_HEADER_BYTES = 100 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ def inspect_folder(path: Path) -> WeightsFolder:
         raise WeightsError(
             f"weights folder {path} does not exist or is not a folder; correct KLEIN_WEIGHTS"
         )
-    index = _read_index(path)
+    index = read_index(path)
     for name in _COMPONENTS:
         if not (path / name).is_dir():
             raise WeightsError(
@@ -54,7 +53,7 @@ def inspect_folder(path: Path) -> WeightsFolder:
             raise WeightsError(f"{path / name} has no .safetensors file; pickles are not loaded")
         files.extend(safetensors)
     for file in files:
-        _check_not_truncated(file)
+        read_header(file)
 
     snapshot = _HUB_SNAPSHOT.search(path.as_posix())
     return WeightsFolder(
@@ -66,7 +65,8 @@ def inspect_folder(path: Path) -> WeightsFolder:
     )
 
 
-def _read_index(path: Path) -> dict[str, object]:
+def read_index(path: Path) -> dict[str, object]:
+    """Read model_index.json. Raises WeightsError if it names another pipeline."""
     file = path / "model_index.json"
     try:
         index = json.loads(file.read_bytes())
@@ -98,30 +98,6 @@ def _check_chat_template(tokenizer: Path) -> None:
         raise WeightsError(f"{tokenizer}/tokenizer_config.json is not readable: {exc}") from exc
     if not config.get("chat_template"):
         raise WeightsError(f"{tokenizer} has no chat template; add its chat_template.jinja")
-
-
-def _check_not_truncated(file: Path) -> None:
-    """Compare the file's size with its header (safetensors README, "Format")."""
-    size_bytes = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (header_bytes,) = struct.unpack("<Q", stream.read(8))
-            if header_bytes > min(size_bytes, _MAX_HEADER_BYTES):
-                raise WeightsError(
-                    f"{file} is not a complete safetensors file: its header is cut off. "
-                    "Copy or download it again (a Git LFS pointer needs `git lfs pull`)"
-                )
-            header = json.loads(stream.read(header_bytes))
-        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as exc:
-        raise WeightsError(
-            f"{file} is not a safetensors file (a Git LFS pointer needs `git lfs pull`)"
-        ) from exc
-    expected_bytes = 8 + header_bytes + max(ends, default=0)
-    if size_bytes < expected_bytes:
-        raise WeightsError(
-            f"{file} is truncated: {size_bytes} of {expected_bytes} bytes; copy or download it again"
-        )
 
 
 def _content_revision(path: Path, files: list[Path]) -> str:

@@ -28,6 +28,8 @@ class Manifest:
     render_scaled: bool = False
     """Whether to generate about native_size² pixels and resize them to the requested size."""
     licence: str = "Apache-2.0"
+    random_weights: bool = False
+    """Whether the weights are untrained, for tests and benchmarks. Then the output is not checked."""
 
 
 def read_manifest(weights: Path, *, name: str = "") -> Manifest:

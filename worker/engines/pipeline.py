@@ -16,6 +16,7 @@ from diffusers import Flux2KleinPipeline  # noqa: E402
 from worker.engines.errors import WeightsError  # noqa: E402
 from worker.engines.folder import WeightsFolder  # noqa: E402
 from worker.engines.prompt_encoder import truncate_text_encoder  # noqa: E402
+from worker.engines.tensor_check import check_tensors  # noqa: E402
 
 
 def silence_libraries() -> None:
@@ -29,9 +30,10 @@ def silence_libraries() -> None:
 def load_pipeline(folder: WeightsFolder, dtype: torch.dtype) -> Any:
     """Return the pipeline in host memory with a truncated text encoder. Any: diffusers has no types.
 
-    Raises `WeightsError` if the files do not load, or the text encoder has too few layers.
+    Raises `WeightsError` if the files hold other tensors than the model classes need or do not load, or the text encoder has too few layers.
     """
     silence_libraries()
+    check_tensors(folder.path)
     pipeline_class: Any = Flux2KleinPipeline
     try:
         pipe = pipeline_class.from_pretrained(
