@@ -51,7 +51,7 @@ class Rig:
         """Take tokens until the queue is empty, as RQ does."""
         while self.connection.lpop(QUEUE):
             self.work_next()
-        self.generator.finish()
+        self.generator.wait()
 
     def work_next(self):
         """Claim the next prediction and its batch mates, as one token does."""
@@ -59,7 +59,7 @@ class Rig:
             self.generator.work(prediction_id, self.batches.find_batch_mates)
 
     def close(self):
-        self.generator.give_back()
+        self.generator.release_all()
         self.publisher.close()
 
     def reconcile(self):

@@ -1,6 +1,6 @@
-"""Wires the courier process, which needs no engine: `python -m worker.courier`.
+"""Wires the courier process: `python -m worker.courier`. It needs no engine.
 
-It heals lost tokens, deletes what has expired, and delivers webhooks.
+The courier reissues lost tokens, deletes expired predictions and uploads, and delivers webhooks.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def run_courier(settings: Settings) -> None:
     links = open_links(settings.url_secret, settings.data)
 
     def pictures(prediction: Prediction) -> Pictures:
-        assert prediction.webhook is not None  # noqa: S101 -- only such are delivered
+        assert prediction.webhook is not None  # noqa: S101 -- only predictions with a webhook are delivered
         base = (settings.public_url or prediction.webhook.base).rstrip("/")
         return Pictures(
             base=base,
@@ -70,7 +70,7 @@ def run_courier(settings: Settings) -> None:
         try:
             asyncio.run(deliverer.run(stopping))
         finally:
-            stopping.set()  # whatever ended it, the process is started anew as a whole
+            stopping.set()  # after an error the whole process ends and is restarted
 
     delivering = threading.Thread(target=deliver, name="webhooks")
     delivering.start()
@@ -84,7 +84,7 @@ def run_maintenance(
     stopping: threading.Event,
     every_s: float = RECONCILE_S,
 ) -> None:
-    """Keep house until told to stop; outages of Redis or the storage are waited out."""
+    """Run maintenance until told to stop. Outages of Redis or the storage only delay it."""
     log.info("courier_ready")
     rounds = 0
     while not stopping.wait(every_s):
@@ -99,7 +99,7 @@ def run_maintenance(
 
 
 def main() -> None:
-    """Run the courier as the environment says."""
+    """Run the courier with the settings of the environment."""
     configure_logs("courier")
     try:
         settings = Settings()

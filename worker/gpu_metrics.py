@@ -1,4 +1,4 @@
-"""What the GPUs report of themselves, for `/metrics`; by NVML, so that this process needs no torch."""
+"""Exports GPU metrics. They come from NVML, so that this process needs no torch."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,10 +10,10 @@ from prometheus_client.registry import Collector
 
 
 class GpuCollector(Collector):
-    """The GPUs of this host; which of them a worker uses is CUDA_VISIBLE_DEVICES's to say."""
+    """Collects the metrics of all GPUs of this host, whichever of them the worker uses."""
 
     def collect(self) -> Iterable[Metric]:
-        """Give memory and utilisation of each GPU."""
+        """Return the memory and utilisation of each GPU."""
         memory = GaugeMetricFamily(
             "klein_gpu_memory_bytes", "Memory of the GPU", labels=("gpu", "state")
         )
@@ -22,11 +22,11 @@ class GpuCollector(Collector):
         )
         for index in range(pynvml.nvmlDeviceGetCount()):
             device = pynvml.nvmlDeviceGetHandleByIndex(index)
-            # one that is split (MIG) or shares the host's memory does not tell all of it
+            # a GPU that is split (MIG) or shares the host's memory does not report all values
             with suppress(pynvml.NVMLError):
-                told = pynvml.nvmlDeviceGetMemoryInfo(device)
-                memory.add_metric((str(index), "used"), told.used)
-                memory.add_metric((str(index), "free"), told.free)
+                info = pynvml.nvmlDeviceGetMemoryInfo(device)
+                memory.add_metric((str(index), "used"), info.used)
+                memory.add_metric((str(index), "free"), info.free)
             with suppress(pynvml.NVMLError):
                 rates = pynvml.nvmlDeviceGetUtilizationRates(device)
                 busy.add_metric((str(index),), rates.gpu / 100)
@@ -34,9 +34,9 @@ class GpuCollector(Collector):
 
 
 def register_gpu_metrics() -> None:
-    """Add the GPUs to this process's metrics, where there are any."""
+    """Add GPU metrics to this process, if the host has a GPU."""
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:  # no driver, no GPU
+    except pynvml.NVMLError:  # no driver or no GPU
         return
     REGISTRY.register(GpuCollector())

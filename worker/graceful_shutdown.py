@@ -1,4 +1,4 @@
-"""The end of a worker: what runs may finish if it can within the grace, and goes back to the queue if it cannot."""
+"""Graceful shutdown of a worker: running attempts finish within the grace period or go back to the queue."""
 
 import threading
 import time
@@ -7,47 +7,48 @@ from datetime import timedelta
 
 from app.logs import log
 
-RESERVE_S = 5.0  # of the grace is kept for storing and for giving back
-LOOK_S = 0.05
+RESERVE_S = 5.0
+"""Part of the grace period that is reserved for storing results and releasing attempts."""
+POLL_S = 0.05
 
 
 class GracefulShutdown:
-    """Told to stop once, it waits as long as that makes sense; told twice, it stops at once."""
+    """Waits for running attempts after the first stop request. A second request releases them at once."""
 
     def __init__(
         self,
         grace: timedelta,
-        expected_s: Callable[[], float | None],
-        begin: Callable[[], None],
-        give_back: Callable[[], None],
+        remaining_s: Callable[[], float | None],
+        on_start: Callable[[], None],
+        release_all: Callable[[], None],
     ) -> None:
         grace_s = grace.total_seconds()
         self._wait_s = grace_s - min(RESERVE_S, grace_s / 2)
-        self._expected_s = expected_s  # until what runs is drawn, where there is an estimate
-        self._begin = begin
-        self._give_back = give_back
-        self._begun = threading.Event()
+        self._remaining_s = remaining_s  # estimated time until the running batch ends
+        self._on_start = on_start
+        self._release_all = release_all
+        self._requested = threading.Event()
         self._hurried = threading.Event()
         self._thread = threading.Thread(target=self._run, name="graceful-shutdown", daemon=True)
         self._thread.start()
 
     @property
     def is_requested(self) -> bool:
-        """Say whether this worker takes no more work."""
-        return self._begun.is_set()
+        """Whether this worker takes no more tokens."""
+        return self._requested.is_set()
 
     def request(self) -> None:
-        """Begin, or hurry; safe in a signal handler."""
-        (self._hurried if self._begun.is_set() else self._begun).set()
+        """Start the shutdown, or end its wait if it has started. Safe in a signal handler."""
+        (self._hurried if self._requested.is_set() else self._requested).set()
 
     def _run(self) -> None:
-        self._begun.wait()
-        log.info("worker_drains", wait_s=self._wait_s)
-        ends_at = time.monotonic() + self._wait_s
-        self._begin()
-        while not self._hurried.wait(LOOK_S):
-            left_s = ends_at - time.monotonic()
-            expected_s = self._expected_s()
-            if left_s <= 0 or (expected_s is not None and expected_s > left_s):
+        self._requested.wait()
+        log.info("shutdown_started", wait_s=self._wait_s)
+        deadline = time.monotonic() + self._wait_s
+        self._on_start()
+        while not self._hurried.wait(POLL_S):
+            left_s = deadline - time.monotonic()
+            remaining_s = self._remaining_s()
+            if left_s <= 0 or (remaining_s is not None and remaining_s > left_s):
                 break
-        self._give_back()
+        self._release_all()

@@ -43,13 +43,13 @@ from worker.weights.integrity import verify_checksums
 from worker.weights.locate import locate_weights
 
 BUILT_IN = Path(__file__).parent / "weights" / "builtin"
-RETRY_S = 1.0
+RECONNECT_S = 1.0
 WORKER_TTL_S = 30
 HEARTBEAT = timedelta(seconds=1)
 
 
 class QueueWorker(SimpleWorker):
-    """RQ's in-process worker; its signals are handled by `GracefulShutdown`."""
+    """Runs RQ jobs in this process. `GracefulShutdown` handles its signals."""
 
     graceful_shutdown: GracefulShutdown
 
@@ -58,21 +58,21 @@ class QueueWorker(SimpleWorker):
         signal.signal(signal.SIGINT, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """Take no more tokens; `GracefulShutdown` decides what happens to running attempts."""
+        """Take no more tokens. `GracefulShutdown` decides what happens to running attempts."""
         self.graceful_shutdown.request()
         self._stop_requested = True
         if self.get_state() != WorkerStatus.BUSY:
-            raise StopRequested  # out of the wait for a token
+            raise StopRequested  # ends the wait for a token
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Say to RQ that this worker lives, but not three times a job: each is three synced writes."""
-        seen = self.last_heartbeat
-        if pipeline is not None or seen is None or datetime.now(UTC) - seen > HEARTBEAT:
+        """Send RQ's heartbeat at most once a second. RQ sends three a job, with three synced writes each."""
+        last = self.last_heartbeat
+        if pipeline is not None or last is None or datetime.now(UTC) - last > HEARTBEAT:
             super().heartbeat(timeout, pipeline)
 
 
 def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -> None:
-    """Load the model, then work until told to stop; `engine` is the module of the engine process."""
+    """Load the model, then run predictions until told to stop. `engine` is the module of the engine process."""
     register_gpu_metrics()
     credentials = open_credentials(settings.c2pa_cert, settings.c2pa_key)
     connection = open_redis(settings.redis)
@@ -111,29 +111,28 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
         supervisor.stop()
         leases.announce(None)
 
-    def give_back() -> None:
-        generator.give_back()
+    def release_all() -> None:
+        generator.release_all()
         client.kill()
 
     shutdown = GracefulShutdown(
-        settings.grace, lambda: client.remaining_s, begin_shutdown, give_back
+        settings.grace, lambda: client.remaining_s, begin_shutdown, release_all
     )
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     leases.start()
     with client:
         try:
-            verify_checksums(
-                weights
-            )  # while the engine loads; what it loads is not announced before
+            # while the engine loads, and before the worker registers
+            verify_checksums(weights)
             checkpoint = supervisor.start()
             kind = checkpoint.kind
             batches = BatchFinder(store, queues, checkpoint)
             install(generator, lambda: queues.take(kind), batches.find_batch_mates)
             _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, shutdown)
-            generator.finish()
+            generator.wait()
         finally:
             supervisor.stop()
-            generator.give_back()
+            generator.release_all()
             publisher.close(within_s=settings.grace.total_seconds() / 2)
             leases.close()
 
@@ -141,12 +140,12 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
 def _work(
     connection: "redis.Redis", name: str, kind: CheckpointKind, shutdown: GracefulShutdown
 ) -> None:
-    """Take tokens until told to stop; where RQ gives up because Redis went away, begin again."""
+    """Take tokens until told to stop. Start RQ's worker again when an outage of Redis ended it."""
     while not shutdown.is_requested:
         try:
             worker = QueueWorker(
                 [open_queue(kind, connection)],
-                name=f"{name}-{secrets.token_hex(2)}",  # RQ remembers dead names
+                name=f"{name}-{secrets.token_hex(2)}",  # RQ refuses the name of a worker that died
                 connection=connection,
                 job_class=Token,
                 serializer=JSONSerializer,
@@ -156,16 +155,16 @@ def _work(
             worker.graceful_shutdown = shutdown
             worker.work(logging_level="WARNING")
             if not shutdown.is_requested:
-                time.sleep(RETRY_S)
+                time.sleep(RECONNECT_S)
         except redis.RedisError as exc:
-            log.warning("redis_away", error=str(exc))
-            time.sleep(RETRY_S)
-        except StopRequested:  # the signal came between two workers
+            log.warning("redis_unavailable", error=str(exc))
+            time.sleep(RECONNECT_S)
+        except StopRequested:  # the signal came between two RQ workers
             return
 
 
 def main() -> None:
-    """Run the worker as the environment says."""
+    """Run the worker with the settings of the environment."""
     configure_logs("worker")
     try:
         settings = Settings()
@@ -190,7 +189,7 @@ def _tuning(settings: Settings) -> Tuning:
 
 
 def _engine_environ(settings: Settings) -> dict[str, str]:
-    """Add the folder where compiled code outlives the process, unless the operator named another."""
+    """Add a cache folder for compiled code, unless the environment names one."""
     return {"TORCHINDUCTOR_CACHE_DIR": str(settings.data.resolve() / "compiled"), **os.environ}
 
 
@@ -200,11 +199,11 @@ def _announcement(name: str, checkpoint: Checkpoint) -> Worker:
         checkpoint=checkpoint.kind,
         weights=checkpoint.description,
         revision=checkpoint.revision,
-        seen_at=0,  # dated when it is announced
+        seen_at=0,  # set when it is announced
     )
 
 
-def _leave(*_: object) -> None:
+def _exit(*_: object) -> None:
     raise SystemExit(0)
 
 

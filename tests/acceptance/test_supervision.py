@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_given_back(
     prediction_id = running(client, **long)
     for _ in range(signals):
         worker.signal(signal.SIGTERM)
-        until(lambda: any("worker_drains" in line for line in worker.tail))
+        until(lambda: any("shutdown_started" in line for line in worker.tail))
 
     assert ended(worker, starts) == 0
     assert get(client, prediction_id, wait=60)["status"] == "success"

@@ -335,7 +335,7 @@ def test_a_batch_is_given_back_whole(scripted):
     working.start()
     assert is_drawing.wait(5)
     held = set(scripted.leases._held)
-    scripted.generator.give_back()
+    scripted.generator.release_all()
     gate.set()
     working.join(5)
 

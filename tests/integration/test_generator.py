@@ -297,7 +297,7 @@ def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, st
     scripted.add("q")
     with pytest.raises(stop):
         scripted.work()
-    scripted.generator.give_back()
+    scripted.generator.release_all()
     gate.set()
     scripted.generator._engine.shutdown()
     scripted.publisher.close()
@@ -321,12 +321,12 @@ def test_a_drain_ends_the_wait_for_the_engine(scripted):
     waiting.start()
     eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
     eventually(lambda: len(scripted.generator._in_hand) == 2)
-    scripted.generator.give_back()
+    scripted.generator.release_all()
     waiting.join(5)
     scripted.generator.work("r")
     is_over = not waiting.is_alive()
     gate.set()
-    scripted.generator.finish()
+    scripted.generator.wait()
 
     assert is_over
     for name in ("p", "q", "r"):
@@ -402,7 +402,7 @@ def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
     scripted.generator.work("p")
 
     with pytest.raises(SystemExit, match="no engine"):
-        scripted.generator.finish()
+        scripted.generator.wait()
     eventually(lambda: scripted.store.get("p").status is Status.QUEUED)
     assert scripted.store.get("p").attempt == 1
 

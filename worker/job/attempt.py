@@ -1,4 +1,4 @@
-"""One claimed run of a prediction through the engine."""
+"""An attempt: one claimed run of a prediction through the engine."""
 
 from dataclasses import dataclass, field
 from threading import Event
@@ -7,25 +7,25 @@ from app.predictions.prediction import Prediction
 from worker.engines import Picture
 
 AHEAD_S = 0.1
-"""How long before the estimated end of an attempt the next prediction is claimed, so that the engine does not wait."""
+"""The next prediction is claimed this long before the estimated end of an attempt, so that the engine is never idle."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """A claimed prediction, its owner token, and how far the engine has got."""
+    """Holds a claimed prediction, the owner of its lease, and the progress of the engine."""
 
     prediction: Prediction
     owner: str
     is_nearly_done: Event = field(default_factory=Event)
-    is_batched: bool = False  # drawn in one call with others
+    is_batched: bool = False  # in one call of the model with others
     started_s: float = 0.0
-    recorded_s: float = 0.0  # when its progress was last written
-    preview: Picture | None = None  # not yet written
+    recorded_s: float = 0.0  # when its progress was last stored
+    preview: Picture | None = None  # not stored yet
 
     def is_near_end(self, step: int, steps: int, now_s: float) -> bool:
-        """Estimate from the steps so far whether at most AHEAD_S is left."""
+        """Estimate from the steps so far whether the rest takes at most AHEAD_S."""
         return (now_s - self.started_s) / step * (steps - step) <= AHEAD_S
 
     def keep_preview(self, preview: Picture) -> None:
-        """Keep the newest preview until a step is recorded."""
+        """Keep the latest preview until the next step is stored."""
         self.preview = preview

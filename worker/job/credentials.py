@@ -1,4 +1,4 @@
-"""C2PA content credentials: a signed statement in each file that a model made it."""
+"""Signs image files with C2PA content credentials, which state that a model generated the image."""
 
 import io
 import json
@@ -28,52 +28,52 @@ _CLAIM = json.dumps({
         }
     ],
 })  # fmt: skip
-# a thumbnail of the picture inside the picture tells nobody anything
+# a thumbnail of the image inside its own file has no use
 _SETTINGS = {"builder": {"thumbnail": {"enabled": False}}}
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
 class UnusableCredentials(ValueError):
-    """The certificate and key of KLEIN_C2PA_CERT and KLEIN_C2PA_KEY cannot sign pictures."""
+    """The certificate and key of KLEIN_C2PA_CERT and KLEIN_C2PA_KEY cannot sign images."""
 
 
 class ContentCredentials:
-    """Signs files with one certificate; one thread at a time."""
+    """Signs files with one certificate. Not thread-safe."""
 
     def __init__(self, certificates: bytes, key: bytes) -> None:
-        """Take PEM: the signing certificate with its chain below it, and its private key."""
+        """Load the signing certificate with its chain, and its private key, both in PEM. Raises UnusableCredentials."""
         algorithm = _algorithm_of(certificates, key)
         try:
             self._signer = Signer.from_info(C2paSignerInfo(algorithm, certificates, key, None))
         except (C2paError, ValueError) as exc:
-            raise UnusableCredentials(f"KLEIN_C2PA_CERT cannot sign pictures: {exc}") from None
+            raise UnusableCredentials(f"KLEIN_C2PA_CERT cannot sign images: {exc}") from None
         self._context = Context.from_dict(_SETTINGS)
-        self._prove()
+        self._verify_signature()
 
     def sign(self, data: bytes, media_type: str) -> bytes:
-        """Give the file with the signed statement in it. Raises UnusableCredentials."""
+        """Return the file with a signed statement in it. Raises UnusableCredentials."""
         signed = io.BytesIO()
         try:
             with Builder(_CLAIM, context=self._context) as builder:
                 builder.sign(self._signer, media_type, io.BytesIO(data), signed)
         except C2paError as exc:
-            raise UnusableCredentials(f"KLEIN_C2PA_CERT cannot sign pictures: {exc}") from None
+            raise UnusableCredentials(f"KLEIN_C2PA_CERT cannot sign images: {exc}") from None
         return signed.getvalue()
 
-    def _prove(self) -> None:
-        """Sign a small picture and have it judged: a certificate that has ended signs all the same."""
+    def _verify_signature(self) -> None:
+        """Sign a small image and validate it, because signing succeeds with an expired certificate too."""
         signed = self.sign(encode(np.zeros((8, 8, 3), np.uint8), "png"), "image/png")
         with Reader("image/png", io.BytesIO(signed)) as reader:
-            judged = json.loads(reader.json())
-        if judged["validation_state"] not in {"Valid", "Trusted"}:
-            reasons = {status["code"] for status in judged.get("validation_status", ())}
+            report = json.loads(reader.json())
+        if report["validation_state"] not in {"Valid", "Trusted"}:
+            reasons = {status["code"] for status in report.get("validation_status", ())}
             raise UnusableCredentials(
-                f"KLEIN_C2PA_CERT signs, but not validly: {', '.join(sorted(reasons))}"
+                f"KLEIN_C2PA_CERT signs, but the signature is not valid: {', '.join(sorted(reasons))}"
             )
 
 
 def open_credentials(certificate: Path | None, key: Path | None) -> ContentCredentials | None:
-    """Load what the settings name; None where they name nothing. Raises UnusableCredentials."""
+    """Load the credentials of the settings. None if there are none. Raises UnusableCredentials."""
     match certificate, key:
         case None, None:
             return None
@@ -94,7 +94,7 @@ def _read(setting: str, path: Path) -> bytes:
 
 
 def _algorithm_of(certificates: bytes, key: bytes) -> str:
-    """Name the signature algorithm in C2PA's words, where key and certificate belong together."""
+    """Return the C2PA name of the signature algorithm. Raises UnusableCredentials if key and certificate do not match."""
     try:
         chain = load_pem_x509_certificates(certificates)
     except ValueError:
@@ -120,4 +120,4 @@ def _name_algorithm(private: PrivateKeyTypes) -> str:
             return "ed25519"
         case rsa.RSAPrivateKey():
             return "ps256"
-    raise UnusableCredentials("KLEIN_C2PA_KEY is of a kind that C2PA does not know; use ES256")
+    raise UnusableCredentials("KLEIN_C2PA_KEY is of a type that C2PA does not support; use ES256")

@@ -1,4 +1,4 @@
-"""The job: look at a prediction, and if it is due, claim it, draw it, and hand the pixels on."""
+"""Runs predictions: claims each one, has the engine generate its images, and passes them to the publisher."""
 
 import secrets
 import time
@@ -28,20 +28,20 @@ from worker.job.publisher import Publisher
 
 PREVIEW_QUALITY = 70
 PROGRESS_S = 0.03
-"""Steps that follow each other faster are not recorded one by one."""
+"""Shortest time between two stored steps."""
 
 
 FindBatchMates = Callable[[Prediction], Iterable[str]]
-"""Takes out of line the ids of whom a claimed prediction can be drawn at once with."""
+"""Takes the ids of compatible predictions out of their lines, to form a batch with a claimed one."""
 
 
 def no_batch_mates(_first: Prediction) -> tuple[str, ...]:
-    """Have each prediction drawn alone."""
+    """Run each prediction alone."""
     return ()
 
 
 class Generator:
-    """Claims predictions and drives the engine, which has a thread of its own."""
+    """Claims predictions and drives the engine in a thread of its own."""
 
     def __init__(  # noqa: PLR0913 -- main wires each part by name
         self,
@@ -58,17 +58,17 @@ class Generator:
         self._client = client
         self._leases = leases
         self._publisher = publisher
-        self._ensure_running = ensure_running  # bring a dead engine back; returns once it is ready
-        self._recycle_if_due = recycle_if_due  # runs between two attempts
+        self._ensure_running = ensure_running  # restarts a dead engine and returns once it is ready
+        self._recycle_if_due = recycle_if_due  # called between two batches
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._last: Future[None] | None = None
+        self._last_batch: Future[None] | None = None
         self._in_hand: dict[str, Attempt] = {}
-        self._is_leaving = False
+        self._is_stopping = False
 
     def work(self, prediction_id: str, find_batch_mates: FindBatchMates = no_batch_mates) -> None:
-        """Have a prediction drawn, at once with its company, unless it is final or somebody else's.
+        """Claim a prediction and its batch mates and run them, unless it is final or has another owner.
 
-        Returns shortly before its end: the next one is claimed meanwhile, and waits for the engine.
+        Returns shortly before the batch ends, so that the next prediction is claimed while the engine works.
         """
         is_nearly_done = Event()
         first = self._claim(prediction_id, is_nearly_done)
@@ -76,16 +76,16 @@ class Generator:
             return
         batch = [first]
         try:
-            others = (self._claim(i, is_nearly_done) for i in find_batch_mates(first.prediction))
-            batch.extend(attempt for attempt in others if attempt is not None)
-        except Exception as exc:  # noqa: BLE001  # around a job: it needs no company; who is out of line comes again
+            mates = (self._claim(i, is_nearly_done) for i in find_batch_mates(first.prediction))
+            batch.extend(attempt for attempt in mates if attempt is not None)
+        except Exception as exc:  # noqa: BLE001  # around a job: it runs without them, and they get new tokens
             log.warning("batch_not_filled", prediction=prediction_id, error=str(exc))
         for attempt in batch:
             attempt.is_batched = len(batch) > 1
         try:
-            self._last = self._engine.submit(self._carry_out, batch)
-        except RuntimeError:  # told to leave meanwhile
-            self.give_back()
+            self._last_batch = self._engine.submit(self._run_batch, batch)
+        except RuntimeError:  # the worker is stopping
+            self.release_all()
         is_nearly_done.wait()
 
     def _claim(self, prediction_id: str, is_nearly_done: Event) -> Attempt | None:
@@ -102,64 +102,65 @@ class Generator:
         self._leases.hold(prediction_id, owner)
         return attempt
 
-    def finish(self) -> None:
-        """Wait until what was claimed is drawn. Raises SystemExit where the engine is gone for good."""
-        with suppress(CancelledError):  # given back before its turn
-            if self._last is not None:
-                self._last.result()
+    def wait(self) -> None:
+        """Wait until all claimed predictions have run. Raises SystemExit if the engine is in a crash loop."""
+        with suppress(CancelledError):  # released before it ran
+            if self._last_batch is not None:
+                self._last_batch.result()
 
-    def give_back(self) -> None:
-        """Release what is still in hand; no attempt is lost by it."""
-        self._is_leaving = True
+    def release_all(self) -> None:
+        """Release all unfinished attempts. They do not count as attempts of their predictions."""
+        self._is_stopping = True
         for owner, attempt in list(self._in_hand.items()):
             self._leases.drop(attempt.prediction.id)
             self._release(attempt.prediction.id, owner)
-            attempt.is_nearly_done.set()  # releases `work` where the attempt never begins
+            attempt.is_nearly_done.set()  # ends `work` if the attempt never starts
         self._engine.shutdown(wait=False, cancel_futures=True)
 
-    def _carry_out(self, batch: Sequence[Attempt]) -> None:
-        """Draw, on the engine's thread; then each lease is dropped, or is the publisher's."""
-        handed_on: set[str] = set()
+    def _run_batch(self, batch: Sequence[Attempt]) -> None:
+        """Run a batch on the engine's thread, then drop each lease that the publisher does not need."""
+        publishing: set[str] = set()
         try:
-            self._draw(batch, handed_on)
-            if not self._is_leaving:
+            self._generate(batch, publishing)
+            if not self._is_stopping:
                 self._recycle_if_due()
-        except Exception:  # noqa: BLE001  # around a job: recorded, and the lease's end brings it back
+        except Exception:  # noqa: BLE001  # around a job: logged, and the reconciler retries it after the lease
             log.exception(
                 "attempt_failed", predictions=[attempt.prediction.id for attempt in batch]
             )
         finally:
             for attempt in batch:
-                if attempt.owner not in handed_on:
+                if attempt.owner not in publishing:
                     self._leases.drop(attempt.prediction.id)
                 self._in_hand.pop(attempt.owner, None)
                 attempt.is_nearly_done.set()
 
-    def _draw(self, batch: Sequence[Attempt], handed_on: set[str]) -> None:
-        """Draw, and note whose pixels went to the publisher, who then holds the lease."""
+    def _generate(self, batch: Sequence[Attempt], publishing: set[str]) -> None:
+        """Generate the images of a batch, and add the owners whose results the publisher took to `publishing`."""
         for attempt in batch:
             attempt.started_s = attempt.recorded_s = time.monotonic()
         if not self._client.is_ready:
             self._ensure_running()
         try:
-            asked = [self._asked(attempt) for attempt in batch]
+            requests = [self._engine_request(attempt) for attempt in batch]
         except StorageError as exc:
-            self._fail(batch[0], read_failure(exc))  # only what is drawn alone has references
+            # a prediction with references has no batch mates
+            self._fail(batch[0], read_failure(exc))
             return
         BATCH_SIZE.observe(len(batch))
-        outcomes = self._client.generate_batch(asked)
+        outcomes = self._client.generate_batch(requests)
         died = next((outcome for outcome in outcomes if isinstance(outcome, EngineDied)), None)
-        if died is not None and not self._is_leaving:
+        if died is not None and not self._is_stopping:
             ENGINE_DEATHS.inc()
             ids = [attempt.prediction.id for attempt in batch]
             log.error("engine_died", predictions=ids, error=str(died), last_output=died.last_output)
         for attempt, outcome in zip(batch, outcomes, strict=True):
-            if self._settle(attempt, outcome):
-                handed_on.add(attempt.owner)
-        if not self._is_leaving and (died is not None or not self._client.alive):
+            if self._handle_outcome(attempt, outcome):
+                publishing.add(attempt.owner)
+        if not self._is_stopping and (died is not None or not self._client.alive):
             self._ensure_running()
 
-    def _asked(self, attempt: Attempt) -> EngineRequest:
+    def _engine_request(self, attempt: Attempt) -> EngineRequest:
         prediction = attempt.prediction
         reference_files = tuple(self._storage.get(key) for key in prediction.reference_keys)
         return EngineRequest(
@@ -169,14 +170,14 @@ class Generator:
             timeout_s=prediction.timeouts.run.total_seconds() if prediction.timeouts else None,
         )
 
-    def _settle(self, attempt: Attempt, outcome: Outcome) -> bool:
-        """End the attempt as it went, and tell whether the publisher has taken over."""
+    def _handle_outcome(self, attempt: Attempt, outcome: Outcome) -> bool:
+        """End the attempt by its outcome. Returns whether the publisher ends it instead."""
         prediction, owner = attempt.prediction, attempt.owner
         match outcome:
             case Cancelled():
-                log.info("prediction_stopped", prediction=prediction.id)
-            case Result() | EngineDied() if self._is_leaving:
-                pass  # it was given back
+                log.info("attempt_cancelled", prediction=prediction.id)
+            case Result() | EngineDied() if self._is_stopping:
+                pass  # `release_all` has released it
             case Result():
                 self._publisher.publish(prediction, owner, outcome)
                 return True
@@ -191,12 +192,12 @@ class Generator:
         return False
 
     def _advance(self, attempt: Attempt, step: int, steps: int) -> bool:
-        """Record a step; False where the prediction is no longer ours to draw."""
+        """Store the progress. Returns False if the attempt has lost its lease."""
         now_s = time.monotonic()
         if attempt.is_near_end(step, steps, now_s):
             attempt.is_nearly_done.set()
         if step == steps or now_s - attempt.recorded_s < PROGRESS_S:
-            return True  # the pixels, or the next step, are so near that they say it
+            return True  # the result or the next step follows soon
         attempt.recorded_s = now_s
         try:
             if attempt.preview is not None:
@@ -224,7 +225,7 @@ class Generator:
     def _end_attempt(self, prediction_id: str, transition: Callable[..., Prediction]) -> None:
         try:
             ended = self._store.change(prediction_id, transition)
-        except (Lost, Unavailable) as exc:  # the lease runs out and the reconciler goes on
+        except (Lost, Unavailable) as exc:  # the lease expires and the reconciler continues
             log.warning("attempt_not_ended", prediction=prediction_id, error=str(exc))
         else:
             log.info("attempt_ended", prediction=prediction_id, status=ended.status)

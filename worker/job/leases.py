@@ -1,4 +1,4 @@
-"""The worker's heartbeat: renews the leases of what it works on, and says that the worker is ready."""
+"""Sends the worker's heartbeats: renews its leases and its entry in the worker registry."""
 
 import threading
 from dataclasses import replace
@@ -14,7 +14,7 @@ BEAT_S = LEASE.total_seconds() / 4
 
 
 class Leases:
-    """One thread beside the work; the work itself may take as long as it must."""
+    """Renews leases in a thread of its own, so that an attempt may take any time."""
 
     def __init__(self, store: Store, registry: WorkerRegistry, beat_s: float = BEAT_S) -> None:
         self._store = store
@@ -26,35 +26,35 @@ class Leases:
         self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the heartbeats."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop beating and leave the registry."""
+        """Stop the heartbeats and leave the worker registry."""
         self._stopping.set()
-        if self._thread.is_alive():  # it never started where the weights were refused
+        if self._thread.is_alive():  # not started if the weights were refused
             self._thread.join()
         self.announce(None)
 
     def hold(self, prediction_id: str, owner: str) -> None:
-        """Renew this prediction's lease from now on."""
+        """Renew the lease of this prediction from now on."""
         self._held[prediction_id] = owner
 
     def drop(self, prediction_id: str) -> None:
-        """Renew it no more."""
+        """Stop renewing the lease of this prediction."""
         self._held.pop(prediction_id, None)
 
     def announce(self, worker: Worker | None) -> None:
-        """Say from now on that the worker is ready, or with None that it is not."""
-        before, self._worker = self._worker, worker
+        """Register the worker as ready from now on, or remove it with None."""
+        previous, self._worker = self._worker, worker
         ENGINE_READY.set(worker is not None)
         try:
             if worker is not None:
                 self._registry.announce(replace(worker, seen_at=self._registry.now()))
-            elif before is not None:
-                self._registry.announce(replace(before, seen_at=self._registry.now() - SEEN_S))
+            elif previous is not None:
+                self._registry.announce(replace(previous, seen_at=self._registry.now() - SEEN_S))
         except Unavailable as exc:
-            log.warning("announcement_failed", error=str(exc))
+            log.warning("registration_failed", error=str(exc))
 
     def _beat(self) -> None:
         while not self._stopping.wait(self._beat_s):
@@ -67,7 +67,9 @@ class Leases:
         try:
             self._store.change(prediction_id, lambda p, now: p.renew(owner, now))
         except (Lost, UnknownPrediction):
-            if self._held.get(prediction_id) == owner:  # and not held by a next attempt of ours
-                self.drop(prediction_id)  # whoever works on it hears so at its next step
+            if (
+                self._held.get(prediction_id) == owner
+            ):  # else a later attempt of this worker holds it
+                self.drop(prediction_id)  # its attempt stops at the next step
         except Unavailable as exc:
             log.warning("lease_not_renewed", prediction=prediction_id, error=str(exc))

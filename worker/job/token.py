@@ -1,11 +1,11 @@
-"""What a queue token runs: claim and draw the prediction that is next in line."""
+"""Runs queue tokens: each one claims and runs the next prediction."""
 
 from collections.abc import Callable
 
 from worker.job.generator import FindBatchMates, Generator, no_batch_mates
 
 TakeNext = Callable[[], str | None]
-"""Takes the next prediction id out of its line; None if nothing waits."""
+"""Takes the next prediction id out of its line. None if no prediction waits."""
 
 _installed: tuple[Generator, TakeNext, FindBatchMates] | None = None
 
@@ -15,13 +15,13 @@ def install(
     take_next: TakeNext,
     find_batch_mates: FindBatchMates = no_batch_mates,
 ) -> None:
-    """Set what this process's tokens work with. RQ calls `run_next` by name and passes nothing."""
-    global _installed  # noqa: PLW0603 -- RQ offers no place for a job's dependencies
+    """Set the dependencies of `run_next`. RQ calls it by name without arguments."""
+    global _installed  # noqa: PLW0603 -- RQ cannot pass dependencies to a job
     _installed = generator, take_next, find_batch_mates
 
 
 def run_next() -> None:
-    """Work on the prediction that is next in line. The only function that a queue token can call."""
+    """Run the next prediction. This is the only function that a queue token can call."""
     if _installed is None:
         raise RuntimeError("this process is not a klein worker")
     generator, take_next, find_batch_mates = _installed
