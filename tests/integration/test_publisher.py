@@ -120,7 +120,7 @@ def test_the_engine_waits_only_while_the_backlog_is_full(connection, tmp_path):
     last = threading.Thread(target=publisher.publish, args=(claimed[-1], "a", a_result()))
     last.start()
 
-    assert publisher._room.acquire(blocking=False) is False
+    assert publisher._backlog.acquire(blocking=False) is False
     gate.set()
     last.join()
     publisher.close()

@@ -1,4 +1,4 @@
-"""Turns pixels into the bytes of a PNG, JPEG or WebP file that says it was made by a model."""
+"""Encodes images as PNG, JPEG or WebP files, whose metadata says that a model generated them."""
 
 import io
 import struct
@@ -11,9 +11,9 @@ from app.predictions.parameters import DEFAULT_QUALITY, OutputFormat
 from worker.engines import Picture
 
 SOFTWARE = "AI generated; klein"
-"""Written into every file, as BFL's own tool does."""
+"""Value of the EXIF field Software in every file. BFL's own tool writes it too."""
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""What the IPTC calls a picture that a trained model made, for machines to read."""
+"""The IPTC's machine-readable type of an image that a trained model generated."""
 XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="{SOFTWARE}"
@@ -21,16 +21,16 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <Iptc4xmpExt:DigitalSourceType>{DIGITAL_SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>""".encode()
-"""Written into every file beside EXIF's Software."""
+"""XMP metadata of every file."""
 _EXIF_SOFTWARE = 0x0131
 _EXIF_PREFIX = b"Exif\0\0"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2
-"""PNG's filter type that stores the difference to the row above."""
+"""The PNG filter that stores the difference to the row above."""
 
 
 def encode(picture: Picture, output_format: str, quality: int = DEFAULT_QUALITY) -> bytes:
-    """Encode height x width x 3 pixels; the same pixels always give the same bytes.
+    """Encode height x width x 3 pixels. The same pixels always give the same bytes.
 
     `quality` is 1 to 100. PNG ignores it. JPEG keeps full colour resolution (4:4:4).
     """
@@ -50,10 +50,10 @@ def encode(picture: Picture, output_format: str, quality: int = DEFAULT_QUALITY)
 
 
 def _encode_png(picture: Picture, exif: bytes) -> bytes:
-    """Write a PNG with one filter for all rows, which Pillow's fastest takes 3 times as long for.
+    """Encode a PNG with one filter for all rows, three times as fast as Pillow's fastest level.
 
-    Pillow tries five filters on each row; on pictures the difference to the row above is about
-    as good, and run lengths with Huffman codes are all that deflate then finds quickly.
+    Pillow tries five filters on each row. For generated images the Up filter alone gives about the same size,
+    and run-length encoding is all that deflate can add quickly.
     """
     height, width, _ = picture.shape
     rows = picture.reshape(height, width * 3)

@@ -1,4 +1,4 @@
-"""From pixels to a final record, beside the next generation: encode, store, then finish."""
+"""Publishes results while the engine runs the next batch: encodes images, stores them, ends the prediction."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +19,15 @@ from worker.job.credentials import ContentCredentials, UnusableCredentials
 from worker.job.encode import encode
 from worker.job.leases import Leases
 
-BACKLOG = 2  # results that may wait here before the engine waits, for each that is drawn at once
-STORE_ATTEMPTS = 5  # a quarter of a minute: an S3 that restarts costs no prediction
+BACKLOG = 2
+"""How many results may wait for the publisher before the engine must wait. Multiplied by the batch size."""
+STORE_ATTEMPTS = 5
+"""With backoff they take 15 s, enough for a restart of the S3 server."""
 PAUSE_S = 1.0
 
 
 class Publisher:
-    """One thread that ends predictions, so that the engine never waits for a codec or a disk."""
+    """Ends predictions in a thread of its own, so that the engine never waits for a codec or the storage."""
 
     def __init__(  # noqa: PLR0913 -- main wires each part by name
         self,
@@ -39,20 +41,20 @@ class Publisher:
         self._store = store
         self._storage = storage
         self._leases = leases
-        self._credentials = credentials  # signs each file where the operator has a certificate
-        self._pause_s = pause_s  # before it tries again
+        self._credentials = credentials  # None if the operator has no certificate
+        self._pause_s = pause_s  # before the first retry
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
-        self._room = BoundedSemaphore(backlog)
-        self._ends_at = float("inf")
+        self._backlog = BoundedSemaphore(backlog)
+        self._deadline = float("inf")
 
     def publish(self, prediction: Prediction, owner: str, result: Result) -> None:
-        """Take over a prediction whose pixels are there; waits only while the backlog is full."""
-        self._room.acquire()
+        """Take over a prediction, its lease and its result. Waits only while the backlog is full."""
+        self._backlog.acquire()
         self._thread.submit(self._publish, prediction, owner, result)
 
     def close(self, within_s: float = float("inf")) -> None:
-        """Finish what is left; where Redis stays away for so long, leave it to the next attempt."""
-        self._ends_at = time.monotonic() + within_s
+        """Publish the remaining results. After an outage of Redis of this length they are left to a later attempt."""
+        self._deadline = time.monotonic() + within_s
         self._thread.shutdown()
 
     def _publish(self, prediction: Prediction, owner: str, result: Result) -> None:
@@ -63,20 +65,20 @@ class Publisher:
             raise
         finally:
             self._leases.drop(prediction.id)
-            self._room.release()
+            self._backlog.release()
 
     def _end(self, prediction: Prediction, owner: str, result: Result) -> None:
         folder = f"{prediction.id}/{owner}"
         started = time.perf_counter()
-        end = self._store_all(prediction, owner, folder, result)
+        transition = self._store_outputs(prediction, owner, folder, result)
         stored = time.perf_counter()
         try:
-            ended = self._finish(prediction.id, end)
+            ended = self._finish(prediction.id, transition)
         except (Lost, UnknownPrediction):
             log.info("late_result_discarded", prediction=prediction.id)
             self._storage.delete(folder)
             return
-        _tell_of_stages(
+        _record_stages(
             prediction,
             {
                 Stage.GENERATE: result.generate_s,
@@ -94,15 +96,15 @@ class Publisher:
             run_s=ended.run_time.total_seconds(),
         )
 
-    def _store_all(
+    def _store_outputs(
         self, prediction: Prediction, owner: str, folder: str, result: Result
     ) -> Transition:
-        """Store the pictures; give the end that follows: a success with them, or why there is none."""
+        """Store the output images. Returns the transition that ends the prediction as succeeded or failed."""
         try:
             outputs = self._put(prediction, folder, result)
-        except UnusableCredentials as exc:  # it signed at start; by now it has expired
+        except UnusableCredentials as exc:  # it could sign at start and has expired since
             log.error("signing_failed", error=str(exc))
-            failure = Failure(cause=Cause.ENGINE, message="the picture could not be signed")
+            failure = Failure(cause=Cause.ENGINE, message="the image could not be signed")
             return lambda p, now: p.fail(owner, failure, now)
         except StorageError as exc:
             failure = Failure(cause=Cause.STORAGE, message=str(exc))
@@ -113,8 +115,8 @@ class Publisher:
         parameters = parameters_of(prediction)
         output_format = parameters.output_format
         outputs = []
-        for k, picture in enumerate(result.pictures):
-            key = f"{folder}/{k}.{output_format.suffix}"
+        for index, picture in enumerate(result.pictures):
+            key = f"{folder}/{index}.{output_format.suffix}"
             data = encode(picture, output_format, parameters.output_quality)
             if self._credentials is not None:
                 data = self._credentials.sign(data, output_format.media_type)
@@ -137,21 +139,21 @@ class Publisher:
                 return
 
     def _finish(self, prediction_id: str, transition: Transition) -> Prediction:
-        """Write the end, however long Redis is away. Raises Lost or UnknownPrediction."""
+        """Store the end of a prediction, retrying while Redis is unavailable. Raises Lost or UnknownPrediction."""
         while True:
             try:
                 return self._store.change(prediction_id, transition)
             except Unavailable:
-                if time.monotonic() > self._ends_at:
+                if time.monotonic() > self._deadline:
                     raise
                 log.warning("finish_waits_for_redis", prediction=prediction_id)
                 time.sleep(self._pause_s)
 
 
-def _tell_of_stages(prediction: Prediction, seconds_of: dict[Stage, float]) -> None:
-    """Measure and trace the stages that end now, one after the other."""
-    at = datetime.now(UTC) - timedelta(seconds=sum(seconds_of.values()))
-    for stage, seconds in seconds_of.items():
+def _record_stages(prediction: Prediction, durations_s: dict[Stage, float]) -> None:
+    """Record metrics and spans of consecutive stages, the last of which ends now."""
+    at = datetime.now(UTC) - timedelta(seconds=sum(durations_s.values()))
+    for stage, seconds in durations_s.items():
         STAGE_SECONDS.labels(stage).observe(seconds)
         ended_at = at + timedelta(seconds=seconds)
         add_span(
