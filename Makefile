@@ -55,7 +55,7 @@ fuzz: .venv/.dev ## give every parser made-up bytes, with fresh seeds until the 
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 soak: .venv/.dev ## ask for mixed predictions and watch the memory, into docs/performance.md (REQUESTS=1000)
-	$(BIN)/python -m tests.soak --requests $(or $(REQUESTS),1000)
+	$(BIN)/python -m tests.support.soak --requests $(or $(REQUESTS),1000)
 
 weights: .venv/.dev ## train the built-in model (2½ hours on two CPU cores)
 	$(BIN)/python -P -m worker.weights.recipe --out worker/weights/builtin --resume

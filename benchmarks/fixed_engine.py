@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.fake_child import FakeEngine
+from tests.support.fake_engine_process import FakeEngine
 from worker.engine_process.main import main
 from worker.engines import OnPreview, OnStatus, OnStep, Order, Result, Tuning
 

@@ -22,8 +22,8 @@ from benchmarks.fixed_engine import STEP_S
 from benchmarks.processes import KEY, free_port, process, wait_for_port
 from benchmarks.report import write_section
 from benchmarks.serving import PROMPT, SLUG
-from tests.redis_server import running_redis
 from tests.support.processes import Process
+from tests.support.redis_server import running_redis
 
 REPORT = Path("docs/performance.md")
 WORKERS = (1, 2, 4, 8)

@@ -25,8 +25,8 @@ from app.predictions.store import Store
 from benchmarks.bare_pipeline import SIDE
 from benchmarks.client import Connection
 from benchmarks.processes import KEY, free_port, listening, process, rss_mb, wait_for_port
-from tests.redis_server import running_redis
 from tests.support import processes
+from tests.support.redis_server import running_redis
 from worker.engine_client.environment import engine_environment
 
 SLUG = "flux-2-klein-4b-text-to-image"

@@ -4,10 +4,10 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from tests.redis_server import RedisServer, running_redis
-from tests.s3_server import S3Server, running_s3
+from tests.support.redis_server import RedisServer, running_redis
+from tests.support.s3_server import S3Server, running_s3
 
-pytest_plugins = ["tests.support.running_test", "tests.tiny_weights"]
+pytest_plugins = ["tests.support.running_test", "tests.support.tiny_weights"]
 
 settings.register_profile("short", derandomize=True, deadline=None, max_examples=60)
 settings.register_profile(

@@ -4,9 +4,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.asking import LONG, create, get, until
-from tests.acceptance.klein import Klein, running_klein
-from tests.certificates import make_signer
+from tests.support.api_client import LONG, create, get, until
+from tests.support.certificates import make_signer
+from tests.support.klein_server import Klein, running_klein
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

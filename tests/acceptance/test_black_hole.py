@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.acceptance.asking import create, get, order, ready_client, until
 from tests.chaos.system import System, running_system
-from tests.network import BlackHole, black_hole
-from tests.receiver import running_receiver
+from tests.support.api_client import create, get, order, ready_client, until
+from tests.support.faulty_proxy import BlackHole, black_hole
+from tests.support.webhook_receiver import running_receiver
 
 pytestmark = pytest.mark.timeout(120)
 ANSWERED_S = 30  # what a client may count on; a command's own limit is 5 s

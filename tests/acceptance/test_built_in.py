@@ -7,8 +7,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.acceptance.asking import EDIT, fetch, run
-from tests.acceptance.klein import running_klein
+from tests.support.api_client import EDIT, fetch, run
+from tests.support.klein_server import running_klein
 from worker.main import BUILT_IN
 from worker.weights.recipe.reading import Seen, read
 from worker.weights.recipe.world import Colour, Shape

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from app.predictions.redis_keys import record_key
-from tests.acceptance.asking import LONG, create, get, run, until
-from tests.acceptance.klein import Klein
+from tests.support.api_client import LONG, create, get, run, until
+from tests.support.klein_server import Klein
 
 
 class Inside:

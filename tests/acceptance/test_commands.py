@@ -13,9 +13,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.acceptance.asking import LONG, create, get, until
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.api_client import LONG, create, get, until
+from tests.support.klein_server import Klein
 from worker.main import BUILT_IN
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

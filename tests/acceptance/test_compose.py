@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from benchmarks.processes import free_port
-from tests.acceptance.asking import LONG, create, ended, fetch, is_ready, is_running, run, until
 from tests.support import processes
+from tests.support.api_client import LONG, create, ended, fetch, is_ready, is_running, run, until
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["redis", "api", "courier", "worker-cpu"]

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.acceptance.asking import LONG, create, get, order, until
-from tests.acceptance.klein import Klein, running_klein
+from tests.support.api_client import LONG, create, get, order, until
+from tests.support.klein_server import Klein, running_klein
 
 SLOW = 100
 POLLS = 200

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.klein_server import Klein
 
 BLOCKS = re.findall(
     r"^## (.+?)$.*?```python\n(.+?)```",

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.asking import order, run
+from tests.support.api_client import order, run
 
 
 def told(answer: httpx.Response) -> tuple[int, str]:

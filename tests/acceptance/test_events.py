@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from app.api.state import state_of
-from tests.acceptance.asking import Event, create, events, fetch, get, until
-from tests.acceptance.klein import Klein, served
-from tests.redis_server import RedisServer
 from tests.support import processes
+from tests.support.api_client import Event, create, events, fetch, get, until
+from tests.support.klein_server import Klein, served
+from tests.support.redis_server import RedisServer
 
 
 def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) -> None:

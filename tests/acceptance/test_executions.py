@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.asking import EDIT, LONG, TEXT, create, data_uri, get, image_file, run, until
-from tests.acceptance.klein import Klein
+from tests.support.api_client import EDIT, LONG, TEXT, create, data_uri, get, image_file, run, until
+from tests.support.klein_server import Klein
 
 
 @pytest.fixture(scope="module")

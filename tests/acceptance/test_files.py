@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.acceptance.asking import fetch, run
+from tests.support.api_client import fetch, run
 
 
 @pytest.fixture

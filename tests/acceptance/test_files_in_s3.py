@@ -8,10 +8,10 @@ from urllib.request import ProxyHandler, build_opener
 import httpx
 import pytest
 
-from tests.acceptance.asking import EDIT, create, get, image_file, order, run, until
-from tests.acceptance.klein import Klein, running_klein
-from tests.s3_server import S3Server, running_s3
 from tests.support import processes
+from tests.support.api_client import EDIT, create, get, image_file, order, run, until
+from tests.support.klein_server import Klein, running_klein
+from tests.support.s3_server import S3Server, running_s3
 
 pytestmark = pytest.mark.timeout(180)
 BUCKET = "s3://klein/accepted"

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from tests.acceptance.asking import run
-from tests.acceptance.klein import Klein
+from tests.support.api_client import run
+from tests.support.klein_server import Klein
 
 NOWHERE = "/v1/prediction/00000000-0000-0000-0000-000000000000"
 

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.asking import EDIT, LONG, TEXT, create, data_uri, get, image_file, order, run
 from tests.examples.eachlabs.schemas import differences, example
+from tests.support.api_client import EDIT, LONG, TEXT, create, data_uri, get, image_file, order, run
 
 BASE = "flux-2-klein-4b-base-text-to-image"
 DEVIATIONS = {

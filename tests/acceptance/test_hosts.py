@@ -13,9 +13,9 @@ from app.embedded import server_binary
 from app.predictions.prediction import Prediction
 from app.predictions.redis_keys import record_key
 from app.predictions.store import decode
-from tests.acceptance.asking import create, fetch, get, order, run, until
 from tests.chaos.system import Part
-from tests.hosts import Host, Network, network
+from tests.support.api_client import create, fetch, get, order, run, until
+from tests.support.network_namespaces import Host, Network, network
 
 pytestmark = pytest.mark.timeout(180)
 

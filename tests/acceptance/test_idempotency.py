@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 
 from app.dialects.eachlabs import bodies
-from tests.acceptance.asking import get, order
-from tests.acceptance.klein import Klein
+from tests.support.api_client import get, order
+from tests.support.klein_server import Klein
 
 TWINS = 50
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 import redis
 
-from tests.acceptance.asking import create, order, run
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.api_client import create, order, run
+from tests.support.klein_server import Klein
 
 
 def keys(klein: Klein, *words: str) -> str:

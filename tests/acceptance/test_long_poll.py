@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from app.api.state import state_of
-from tests.acceptance.asking import create, get, order, until
-from tests.acceptance.klein import served
-from tests.redis_server import RedisServer
+from tests.support.api_client import create, get, order, until
+from tests.support.klein_server import served
+from tests.support.redis_server import RedisServer
 
 AT_ONCE_S = 10  # on a busy machine; a wait that should not be would take half a minute
 

@@ -6,9 +6,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.acceptance.asking import order, pixels, run
-from tests.acceptance.klein import running_klein
-from tests.lora_files import write_lora
+from tests.support.api_client import order, pixels, run
+from tests.support.klein_server import running_klein
+from tests.support.lora_files import write_lora
 
 
 @pytest.fixture(scope="module")

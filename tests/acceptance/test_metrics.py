@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.asking import run, until
-from tests.acceptance.klein import Klein, running_klein
+from tests.support.api_client import run, until
+from tests.support.klein_server import Klein, running_klein
 
 
 def two_ports() -> int:

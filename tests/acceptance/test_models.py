@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from schemathesis.openapi import from_dict
 
-from tests.acceptance.asking import EDIT, TEXT, data_uri, image_file, order
+from tests.support.api_client import EDIT, TEXT, data_uri, image_file, order
 
 BASE_TEXT = "flux-2-klein-4b-base-text-to-image"
 BASE_EDIT = "flux-2-klein-4b-base-edit"

@@ -15,8 +15,8 @@ import openai
 import pytest
 from PIL import Image
 
-from tests.acceptance.asking import LONG, fetch, image_file, until
-from tests.acceptance.klein import Klein
+from tests.support.api_client import LONG, fetch, image_file, until
+from tests.support.klein_server import Klein
 
 MODEL = "flux-2-klein-4b"
 LONG_STEPS = {"num_inference_steps": LONG["num_inference_steps"]}

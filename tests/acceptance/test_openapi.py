@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.asking import EDIT, TEXT
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.api_client import EDIT, TEXT
+from tests.support.klein_server import Klein
 
 pytestmark = pytest.mark.timeout(240)
 

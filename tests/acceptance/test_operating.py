@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.asking import LONG, create, fetch, get, run, until
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.api_client import LONG, create, fetch, get, run, until
+from tests.support.klein_server import Klein
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.asking import LONG, create, fetch, get, order, run, until
-from tests.acceptance.klein import Klein, running_klein
-from tests.redis_server import RedisServer, running_redis
+from tests.support.api_client import LONG, create, fetch, get, order, run, until
+from tests.support.klein_server import Klein, running_klein
+from tests.support.redis_server import RedisServer, running_redis
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,9 +14,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.acceptance.asking import LONG, create, fetch, image_file, run
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.api_client import LONG, create, fetch, image_file, run
+from tests.support.klein_server import Klein
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [

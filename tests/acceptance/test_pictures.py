@@ -6,7 +6,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.acceptance.asking import TEXT, create, decibels, fetch, get, pixels, run
+from tests.support.api_client import TEXT, create, decibels, fetch, get, pixels, run
 
 
 def test_a_prompt_becomes_a_picture(client: httpx.Client) -> None:

@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from benchmarks.processes import free_port
-from tests.acceptance.asking import create, get, order, run, until
-from tests.acceptance.klein import Klein, running_klein
 from tests.acceptance.test_metrics import two_ports
-from tests.receiver import running_receiver
 from tests.support import processes
+from tests.support.api_client import create, get, order, run, until
+from tests.support.klein_server import Klein, running_klein
+from tests.support.webhook_receiver import running_receiver
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "klein.json").read_text())

@@ -10,8 +10,8 @@ import pytest
 from c2pa import Reader
 from PIL import Image
 
-from tests.acceptance.asking import fetch, run
-from tests.acceptance.klein import Klein
+from tests.support.api_client import fetch, run
+from tests.support.klein_server import Klein
 from worker.job.encode import DIGITAL_SOURCE_TYPE
 
 BASE = "flux-2-klein-4b-base-text-to-image"

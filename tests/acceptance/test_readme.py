@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.acceptance.asking import fetch
-from tests.acceptance.klein import Klein
 from tests.support import processes
+from tests.support.api_client import fetch
+from tests.support.klein_server import Klein
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -15,10 +15,10 @@ import pytest
 import redis
 
 from app.predictions.redis_keys import OPEN
-from tests.acceptance.asking import create, get, is_ready, order, ready_client, until
 from tests.chaos.system import System, running_system
-from tests.fakes import a_prediction, a_store
-from tests.redis_server import RedisServer, running_redis
+from tests.support.api_client import create, get, is_ready, order, ready_client, until
+from tests.support.fakes import a_prediction, a_store
+from tests.support.redis_server import RedisServer, running_redis
 
 pytestmark = pytest.mark.timeout(120)
 SLOW: dict[str, Any] = {"prompt": "slow", "num_inference_steps": 40}  # two seconds

@@ -8,8 +8,8 @@ from threading import Thread
 import httpx
 import pytest
 
-from tests.acceptance.asking import EDIT, data_uri, fetch, image_file, order, pixels, run
-from tests.acceptance.klein import Klein
+from tests.support.api_client import EDIT, data_uri, fetch, image_file, order, pixels, run
+from tests.support.klein_server import Klein
 
 PNG = image_file()
 BASE_EDIT = "flux-2-klein-4b-base-edit"

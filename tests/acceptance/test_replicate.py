@@ -16,9 +16,9 @@ from replicate.exceptions import ReplicateError
 from replicate.webhook import InvalidSignatureError, Webhooks
 
 from app.dialects.replicate.wire import VERSION
-from tests.acceptance.asking import LONG, create, data_uri, fetch, image_file, until
-from tests.acceptance.klein import Klein
-from tests.receiver import running_receiver
+from tests.support.api_client import LONG, create, data_uri, fetch, image_file, until
+from tests.support.klein_server import Klein
+from tests.support.webhook_receiver import running_receiver
 
 MODEL = "black-forest-labs/flux-2-klein-4b"
 SMALL = {"prompt": "a red circle", "output_megapixels": "0.25", "seed": 7}

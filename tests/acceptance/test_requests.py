@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.asking import create, order
-from tests.acceptance.klein import Klein
+from tests.support.api_client import create, order
+from tests.support.klein_server import Klein
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.asking import is_ready, order, ready_client, until
 from tests.chaos.system import System, running_system
+from tests.support.api_client import is_ready, order, ready_client, until
 
 pytestmark = pytest.mark.timeout(120)
 CALLERS = 6

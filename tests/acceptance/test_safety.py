@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.asking import EDIT, TEXT, data_uri, image_file, order, run
-from tests.acceptance.klein import Klein, running_klein
-from tests.tiny_checker import make_checker
+from tests.support.api_client import EDIT, TEXT, data_uri, image_file, order, run
+from tests.support.klein_server import Klein, running_klein
+from tests.support.tiny_safety_checker import make_checker
 from worker.main import BUILT_IN
 
 RED = "a white circle on a red background"

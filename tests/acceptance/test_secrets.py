@@ -10,9 +10,9 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 import pytest
 import redis
 
-from tests.acceptance.asking import get, order, run, until
-from tests.acceptance.klein import Klein, running_klein
-from tests.receiver import running_receiver, status
+from tests.support.api_client import get, order, run, until
+from tests.support.klein_server import Klein, running_klein
+from tests.support.webhook_receiver import running_receiver, status
 
 PROMPT = "a canary-prompt on a wire"
 SECRET = "whsec_Y2FuYXJ5LXNlY3JldA=="

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.klein import running_klein
-from tests.soak import GROWTH_MOST, WATCHED, Curve, soak
+from tests.support.klein_server import running_klein
+from tests.support.soak import GROWTH_MOST, WATCHED, Curve, soak
 
 
 @pytest.mark.timeout(300)

@@ -10,8 +10,8 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 import pytest
 
 from app.predictions.worker_registry import WorkerRegistry
-from tests.acceptance.asking import create, get, is_ready, ready_client, until
 from tests.chaos.system import Part, System, running_system
+from tests.support.api_client import create, get, is_ready, ready_client, until
 
 pytestmark = pytest.mark.timeout(120)
 SLOW = {"prompt": "slow", "num_inference_steps": 50, "num_images": 4}  # ten seconds

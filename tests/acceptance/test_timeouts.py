@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.asking import LONG, get, order, run
+from tests.support.api_client import LONG, get, order, run
 
 
 def create(client: httpx.Client, headers: dict[str, str], **inputs: Any) -> str:

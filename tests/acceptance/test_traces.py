@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.acceptance.asking import order, until
-from tests.acceptance.klein import Klein, running_klein
-from tests.receiver import Receiver, running_receiver
+from tests.support.api_client import order, until
+from tests.support.klein_server import Klein, running_klein
+from tests.support.webhook_receiver import Receiver, running_receiver
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"

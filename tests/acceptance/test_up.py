@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.asking import create, fetch, get, run, until
-from tests.acceptance.klein import Klein, running_klein
-from tests.redis_server import running_redis
 from tests.support import processes
+from tests.support.api_client import create, fetch, get, run, until
+from tests.support.klein_server import Klein, running_klein
+from tests.support.redis_server import running_redis
 from worker.weights.integrity import write_checksums
 
 pytestmark = pytest.mark.timeout(120)

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.acceptance.asking import EDIT, data_uri, fetch, image_file, order, run
 from tests.support import processes
+from tests.support.api_client import EDIT, data_uri, fetch, image_file, order, run
 
 PNG = image_file()
 HUNDRED_MB = 100 * 1024 * 1024

@@ -10,9 +10,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from app.dialects.eachlabs import bodies
-from tests.acceptance.asking import LONG, create, fetch, get, order, until
-from tests.acceptance.klein import Klein, running_klein
-from tests.receiver import Receiver, running_receiver, status
+from tests.support.api_client import LONG, create, fetch, get, order, until
+from tests.support.klein_server import Klein, running_klein
+from tests.support.webhook_receiver import Receiver, running_receiver, status
 
 SECRET = "a secret of mine"
 

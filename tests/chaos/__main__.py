@@ -17,7 +17,7 @@ from tests.chaos.faults import Faults, as_json
 from tests.chaos.load import FINAL, Caller, EngineRequest, look
 from tests.chaos.system import System, running_system
 from tests.chaos.verdict import Verdict, judge, percentile
-from tests.receiver import Receiver, running_receiver
+from tests.support.webhook_receiver import Receiver, running_receiver
 
 CALLERS = 8
 QUIET_S = 180.0

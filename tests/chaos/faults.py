@@ -17,7 +17,7 @@ from app.predictions.prediction import Prediction, Status
 from app.predictions.redis_keys import OPEN, record_key
 from app.predictions.store import decode
 from tests.chaos.system import Part, System
-from tests.receiver import Receiver, reset, status
+from tests.support.webhook_receiver import Receiver, reset, status
 
 GIVEN_UP_S = 90.0
 

@@ -14,7 +14,7 @@ def main() -> None:
     process = sys.argv[1]
     configure_logs(process)
     if process == "worker":
-        run_worker(Settings(), engine="tests.fake_child")
+        run_worker(Settings(), engine="tests.support.fake_engine_process")
     else:
         SCHEDULES["hosted"] = (
             timedelta(seconds=3),

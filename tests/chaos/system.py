@@ -51,7 +51,7 @@ class Part:
         """Find the engine below a worker."""
         with suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children():
-                if "tests.fake_child" in " ".join(child.cmdline()):
+                if "tests.support.fake_engine_process" in " ".join(child.cmdline()):
                     return child
         return None
 

@@ -13,7 +13,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from app.predictions.redis_keys import OPEN
 from tests.chaos.load import FINAL, EngineRequest, look
 from tests.chaos.system import System
-from tests.receiver import Receiver
+from tests.support.webhook_receiver import Receiver
 
 SECRET = "whsec_" + "c2VjcmV0" * 6
 

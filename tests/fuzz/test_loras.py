@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.fuzz.mutation import mutated
-from tests.lora_files import TINY_TARGETS, write_lora
+from tests.support.lora_files import TINY_TARGETS, write_lora
 from worker.engines import Lora, UnusableLora, open_engine
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.lora_manager import LoraManager

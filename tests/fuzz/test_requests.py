@@ -19,8 +19,8 @@ from app.settings import Settings
 from tests.corpus.answers import told
 from tests.corpus.case import form
 from tests.corpus.pictures import PNG, image_file, uri
-from tests.fakes import a_store
 from tests.fuzz.mutation import mutated
+from tests.support.fakes import a_store
 
 KEY = "a key"
 TEXT, EDIT = "flux-2-klein-4b-text-to-image", "flux-2-klein-4b-edit"

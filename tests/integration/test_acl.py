@@ -19,9 +19,9 @@ from app.predictions.queue import Queues, Token, open_queue
 from app.predictions.worker_registry import Worker, WorkerRegistry
 from app.settings import Settings
 from app.storage.local import LocalStorage
-from tests.fake_child import FakeEngine
-from tests.fakes import ScriptedEngine, a_store, eventually, make_due
-from tests.redis_server import running_redis
+from tests.support.fake_engine_process import FakeEngine
+from tests.support.fakes import ScriptedEngine, a_store, eventually, make_due
+from tests.support.redis_server import running_redis
 from worker.job import token
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator

@@ -15,9 +15,9 @@ from app.predictions.errors import Unavailable
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
 from app.predictions.queue import Queues
-from tests.fake_child import FakeEngine
-from tests.fakes import ScriptedEngine, a_prediction, a_store, eventually, lapse, make_due
-from tests.rig import QUEUE, Rig
+from tests.support.fake_engine_process import FakeEngine
+from tests.support.fakes import ScriptedEngine, a_prediction, a_store, eventually, lapse, make_due
+from tests.support.worker_harness import QUEUE, Rig
 from worker.engine_client import client as engine_client
 from worker.job.batching import BatchFinder
 

@@ -13,9 +13,9 @@ import redis
 from app.connections import open_readers, open_redis
 from app.embedded import server_binary
 from benchmarks.processes import free_port
-from tests.acceptance.asking import until
 from tests.support import processes
-from tests.tls_front import tls_front, write_certificate
+from tests.support.api_client import until
+from tests.support.tls_proxy import tls_front, write_certificate
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -15,7 +15,6 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.uploads import Upload
-from tests.acceptance.asking import until
 from tests.corpus import CASES
 from tests.corpus.answers import told
 from tests.corpus.case import KEY, Case
@@ -23,6 +22,7 @@ from tests.corpus.create import TEXT
 from tests.corpus.requests import REQUESTS
 from tests.corpus.uploads import SECRET, UPLOAD
 from tests.support import processes
+from tests.support.api_client import until
 
 pytestmark = pytest.mark.timeout(60)
 LONGEST = 2000  # bytes of an answer: what was sent is not sent back

@@ -60,7 +60,7 @@ def quiet(_line):
 
 @pytest.fixture
 def child(tmp_path):
-    with EngineClient(tmp_path, module="tests.fake_child", on_line=quiet) as child:
+    with EngineClient(tmp_path, module="tests.support.fake_engine_process", on_line=quiet) as child:
         child.wait_ready(30)
         yield child
 
@@ -382,9 +382,9 @@ def test_child_outlives_the_thread_that_started_it(child):
 @pytest.mark.parametrize(
     ("module", "moment"),
     [
-        ("tests.fake_child", "loading"),
-        ("tests.fake_child", "ready"),
-        ("tests.fake_child", "drawing"),
+        ("tests.support.fake_engine_process", "loading"),
+        ("tests.support.fake_engine_process", "ready"),
+        ("tests.support.fake_engine_process", "drawing"),
         ("worker.engine_process.main", "loading"),
         ("worker.engine_process.main", "drawing"),
     ],
@@ -417,7 +417,9 @@ def test_child_knows_no_secrets(tmp_path):
         "HF_TOKEN": "secret",
     }
     environ = {**os.environ, **secrets, "OMP_NUM_THREADS": "1"}
-    with EngineClient(tmp_path, environ=environ, module="tests.fake_child", on_line=quiet) as child:
+    with EngineClient(
+        tmp_path, environ=environ, module="tests.support.fake_engine_process", on_line=quiet
+    ) as child:
         child.wait_ready(30)
         raw = Path(f"/proc/{child.pid}/environ").read_bytes().decode()
     seen = dict(entry.split("=", 1) for entry in raw.split("\0") if entry)
@@ -454,7 +456,9 @@ def test_each_phase_of_loading_is_heard(tmp_path):
     """The worker hears what the engine does and decides at start; the tuning reaches the engine."""
     tuning = Tuning(quantization=Quantization.FP8, compile=Compile.ON, warm_sizes=((64, 96),))
     phases: list[str] = []
-    with EngineClient(tmp_path, tuning=tuning, module="tests.fake_child", on_line=quiet) as child:
+    with EngineClient(
+        tmp_path, tuning=tuning, module="tests.support.fake_engine_process", on_line=quiet
+    ) as child:
         child.wait_ready(30, phases.append)
 
     assert phases == ["weights", tuning.to_json(), "warm-up"]
@@ -473,7 +477,7 @@ def test_a_setting_that_this_machine_cannot_run_is_named(tiny_weights):
 
 def test_loading_too_long_is_a_hang(tmp_path):
     """A child that is not ready in time is killed."""
-    with EngineClient(tmp_path, module="tests.fake_child", on_line=quiet) as child:
+    with EngineClient(tmp_path, module="tests.support.fake_engine_process", on_line=quiet) as child:
         with pytest.raises(EngineHung):
             child.wait_ready(0)
 
@@ -495,7 +499,7 @@ def test_unstarted_child_says_so(tmp_path):
 
 def test_output_is_passed_on_by_default(tmp_path, capfd):
     """Without a listener the child's lines go to this process's error stream."""
-    with EngineClient(tmp_path, module="tests.fake_child") as child:
+    with EngineClient(tmp_path, module="tests.support.fake_engine_process") as child:
         child.wait_ready(30)
         with pytest.raises(EngineDied):
             child.generate(order("die"), carry_on)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.fakes import eventually
+from tests.support.fakes import eventually
 from worker.engine_client.client import EngineClient
 from worker.engine_client.process import EngineDied, EngineGone
 from worker.engine_client.recycling import RecyclePolicy
@@ -19,7 +19,9 @@ class Rig:
     """A supervisor over a real child, and what it told."""
 
     def __init__(self, folder, recycle_policy=None):
-        self.child = EngineClient(folder, module="tests.fake_child", on_line=lambda _: None)
+        self.child = EngineClient(
+            folder, module="tests.support.fake_engine_process", on_line=lambda _: None
+        )
         self.announced: list[bool] = []
         self.left = 0
         self.pauses: list[float] = []

@@ -7,7 +7,7 @@ import pytest
 from app.predictions import queue as queue_module
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import Queues
-from tests.fakes import a_prediction, a_store, edited
+from tests.support.fakes import a_prediction, a_store, edited
 
 KIND = CheckpointKind.DISTILLED
 BACKLOG = 1000

@@ -13,8 +13,8 @@ from app.predictions.prediction import Cause, Status
 from app.predictions.worker_registry import WorkerRegistry
 from app.storage.errors import StorageError
 from app.storage.local import LocalStorage
-from tests.fakes import a_prediction, a_result, a_store
 from tests.support import processes
+from tests.support.fakes import a_prediction, a_result, a_store
 from worker.job.leases import Leases
 from worker.job.publisher import Publisher
 

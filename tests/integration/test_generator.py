@@ -21,7 +21,7 @@ from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
 from app.predictions.queue import Queues, Token, open_queue
 from app.predictions.store import Store
-from tests.fakes import (
+from tests.support.fakes import (
     ScriptedEngine,
     a_prediction,
     a_store,
@@ -29,8 +29,8 @@ from tests.fakes import (
     lapse,
     make_due,
 )
-from tests.redis_server import running_redis
-from tests.rig import QUEUE, Rig
+from tests.support.redis_server import running_redis
+from tests.support.worker_harness import QUEUE, Rig
 from worker.engine_client.process import EngineDied
 from worker.job import token
 from worker.job.attempt import Attempt

@@ -14,9 +14,9 @@ from app.predictions.errors import KeyReused
 from app.predictions.prediction import Idempotency
 from app.predictions.redis_keys import OPEN
 from app.predictions.store import IDEMPOTENCY_KEPT
-from tests.fakes import a_prediction, a_store, edited
-from tests.network import lossy_network
-from tests.redis_server import running_redis
+from tests.support.fakes import a_prediction, a_store, edited
+from tests.support.faulty_proxy import lossy_network
+from tests.support.redis_server import running_redis
 
 QUEUE = "rq:queue:klein-distilled"
 WORD = Idempotency(key="word", fingerprint="a red house")

@@ -8,7 +8,7 @@ from redis.retry import Retry
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import LEASE
 from app.predictions.worker_registry import Worker, WorkerRegistry
-from tests.fakes import a_prediction, a_store, eventually, lapse
+from tests.support.fakes import a_prediction, a_store, eventually, lapse
 from worker.job.leases import Leases
 
 WORKER = Worker(

@@ -15,7 +15,7 @@ from app.predictions.errors import BudgetSpent, TooManyRequests, UnknownPredicti
 from app.predictions.prediction import Cause, Failure, Output, Status
 from app.predictions.rates import Rates
 from app.settings import Settings
-from tests.fakes import a_prediction, a_store, edited
+from tests.support.fakes import a_prediction, a_store, edited
 
 QUEUE = "rq:queue:klein-distilled"
 MEGAPIXEL = (Output(key="p/a/0.png", width=1000, height=1000),)  # a thousandth of a dollar

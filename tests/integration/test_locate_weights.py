@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.hub import COMMIT, REPO, serving_hub
+from tests.support.hugging_face_hub import COMMIT, REPO, serving_hub
 from worker.engines.errors import WeightsError
 from worker.engines.folder import inspect_folder
 from worker.weights.locate import locate_weights

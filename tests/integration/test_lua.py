@@ -10,7 +10,7 @@ from app.lua.script import LuaScript, execute, load_script
 from app.predictions.catalog import MODELS
 from app.predictions.prediction import Status
 from app.predictions.queue import Queues
-from tests.fakes import a_prediction, a_store
+from tests.support.fakes import a_prediction, a_store
 
 LUA = Path(__file__).parents[2] / "app" / "lua"
 INCLUDED = {"now", "limits"}

@@ -15,8 +15,8 @@ from app.predictions.queue import Queues
 from app.predictions.redis_keys import EXPIRY
 from app.storage.local import LocalStorage
 from app.uploads import Uploads
-from tests.fakes import FailingStorage, a_prediction, a_store, eventually, lapse, make_due
-from tests.redis_server import running_redis
+from tests.support.fakes import FailingStorage, a_prediction, a_store, eventually, lapse, make_due
+from tests.support.redis_server import running_redis
 from worker.courier import run_maintenance
 
 QUEUE = "rq:queue:klein-distilled"

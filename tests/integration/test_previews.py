@@ -7,8 +7,8 @@ from PIL import Image
 
 from app.predictions.redis_keys import preview_key
 from app.predictions.store import PREVIEW_KEPT, PREVIEW_MAX_BYTES
-from tests.fakes import ScriptedEngine, a_prediction, a_store
-from tests.rig import Rig
+from tests.support.fakes import ScriptedEngine, a_prediction, a_store
+from tests.support.worker_harness import Rig
 from worker.job import generator
 
 

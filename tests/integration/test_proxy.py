@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from app.api.proxy import open_proxy, pass_on
-from tests.receiver import running_receiver, status
+from tests.support.webhook_receiver import running_receiver, status
 
 FILE = b"\x89PNG the whole file"
 

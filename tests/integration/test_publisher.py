@@ -7,7 +7,7 @@ import pytest
 from app.predictions.prediction import Cause, Status
 from app.predictions.worker_registry import WorkerRegistry
 from app.storage.local import LocalStorage
-from tests.fakes import FailingStorage, a_prediction, a_result, a_store, eventually, lapse
+from tests.support.fakes import FailingStorage, a_prediction, a_result, a_store, eventually, lapse
 from worker.job.leases import Leases
 from worker.job.publisher import BACKLOG, STORE_ATTEMPTS, Publisher
 

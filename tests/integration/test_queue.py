@@ -12,7 +12,7 @@ from rq.serializers import JSONSerializer
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import JOB, Queues, Token, open_queue
-from tests.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction
 from worker.job import token as token_job
 
 QUEUE = "rq:queue:klein-distilled"

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.rebinding import PUBLIC, TRIES, ZONE
 from tests.support import processes
+from tests.support.dns_rebinding import PUBLIC, TRIES, ZONE
 
 UNSHARED = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
 NEEDS = "a name server of one's own needs Linux namespaces: util-linux's `unshare`, iproute2's `ip`"
@@ -21,7 +21,7 @@ def told():
     probe = processes.run([*UNSHARED, "true"])
     if probe.returncode:
         pytest.skip(f"{NEEDS}; here: {probe.stderr.strip()}")
-    command = [*UNSHARED, sys.executable, "-m", "tests.rebinding"]
+    command = [*UNSHARED, sys.executable, "-m", "tests.support.dns_rebinding"]
     played = processes.run(command)
     assert played.returncode == 0, played.stderr
     return json.loads(played.stdout)

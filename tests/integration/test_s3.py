@@ -13,8 +13,8 @@ from app.predictions.worker_registry import WorkerRegistry
 from app.storage import open_storage
 from app.storage.errors import FileMissing, StorageError
 from app.storage.s3 import S3Storage
-from tests.fakes import a_prediction, a_result, a_store
-from tests.s3_server import SECRET, S3Server, running_s3
+from tests.support.fakes import a_prediction, a_result, a_store
+from tests.support.s3_server import SECRET, S3Server, running_s3
 from worker.job.leases import Leases
 from worker.job.publisher import Publisher
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.safe_http import SafeHttp, Unreachable
-from tests.receiver import running_receiver, status
+from tests.support.webhook_receiver import running_receiver, status
 
 LITERALS = [
     "127.0.0.1", "127.1", "0", "0.0.0.0", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1",

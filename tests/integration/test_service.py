@@ -32,7 +32,7 @@ from app.safe_http import SafeHttp
 from app.storage.errors import StorageError
 from app.storage.links import Links
 from app.storage.local import LocalStorage
-from tests.fakes import FailingStorage, a_store
+from tests.support.fakes import FailingStorage, a_store
 
 TEXT = "flux-2-klein-4b-text-to-image"
 EDIT = "flux-2-klein-4b-edit"

@@ -7,7 +7,7 @@ from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import Queues
 from app.predictions.stats import collect_stats
 from app.predictions.worker_registry import Worker, WorkerRegistry
-from tests.fakes import a_prediction, a_store
+from tests.support.fakes import a_prediction, a_store
 
 
 def test_an_idle_system_counts_nothing(connection):

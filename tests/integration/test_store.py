@@ -18,8 +18,8 @@ from app.predictions.errors import AlreadyFinal, KleinError, Lost, Unavailable, 
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Output, Prediction, Status
 from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
-from tests.fakes import NOW, a_prediction, a_store, lapse, make_due
-from tests.network import lossy_network
+from tests.support.fakes import NOW, a_prediction, a_store, lapse, make_due
+from tests.support.faulty_proxy import lossy_network
 
 QUEUE = "rq:queue:klein-distilled"
 OUTPUTS = (Output(key="p/a/0.png", width=64, height=48),)

@@ -30,7 +30,7 @@ from app.predictions.queue import Queues
 from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.store import Store
 from app.storage.local import LocalStorage
-from tests.fakes import a_prediction, edited, end_gap, lapse, make_due
+from tests.support.fakes import a_prediction, edited, end_gap, lapse, make_due
 
 QUEUE = "rq:queue:klein-distilled"
 FAILURE = Failure(cause=Cause.ENGINE, message="no picture")

@@ -22,7 +22,7 @@ from app.predictions.prediction import Output, Webhook
 from app.settings import Settings
 from app.storage.local import LocalStorage
 from app.uploads import Upload, Uploads
-from tests.fakes import a_prediction, a_store
+from tests.support.fakes import a_prediction, a_store
 
 OWN = "11111111-1111-4111-8111-111111111111"
 MISSING = "22222222-2222-4222-8222-222222222222"

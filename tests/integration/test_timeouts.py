@@ -12,7 +12,7 @@ from app.predictions.prediction import Cause, Status, Timeouts
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import OPEN
 from app.storage.local import LocalStorage
-from tests.fakes import a_prediction, a_store, make_due
+from tests.support.fakes import a_prediction, a_store, make_due
 
 QUEUE = "rq:queue:klein-distilled"
 SHORT = Timeouts(queue=timedelta(seconds=5), run=timedelta(seconds=60))

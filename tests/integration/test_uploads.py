@@ -11,7 +11,7 @@ import pytest
 from app.storage.errors import FileMissing, StorageError
 from app.storage.local import LocalStorage
 from app.uploads import EXPIRY, AlreadySent, UnknownUpload, Uploads
-from tests.fakes import FailingStorage, make_due
+from tests.support.fakes import FailingStorage, make_due
 
 DAY = timedelta(days=1)
 

@@ -9,7 +9,7 @@ from app.predictions.prediction import Output, Prediction, Status, Webhook
 from app.predictions.redis_keys import record_key
 from app.predictions.worker_registry import WORKERS, Worker, WorkerRegistry
 from app.records import Records
-from tests.fakes import NOW, a_prediction, a_store
+from tests.support.fakes import NOW, a_prediction, a_store
 
 OUTPUTS = (Output(key="p/a/0.png", width=64, height=48),)
 WEBHOOK = Webhook(url="https://a.test", secret="s", sends_secret=False, base="https://b.test")

@@ -13,8 +13,8 @@ from app.predictions.errors import Leaving, Unavailable, UnknownPrediction
 from app.predictions.prediction import Status
 from app.predictions.redis_keys import FINAL_CHANNEL, OPEN
 from app.predictions.watch import Watch
-from tests.fakes import a_prediction, a_store
-from tests.redis_server import running_redis
+from tests.support.fakes import a_prediction, a_store
+from tests.support.redis_server import running_redis
 
 
 @pytest.fixture

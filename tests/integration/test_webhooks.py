@@ -13,9 +13,9 @@ from app.safe_http import SafeHttp
 from app.webhooks.deliverer import AT_ONCE_PER_HOST, Deliverer
 from app.webhooks.outbox import Outbox, UnknownWebhook
 from app.webhooks.send import Sender
-from tests.fakes import a_prediction, a_store, eventually, make_due
-from tests.receiver import reset, running_receiver, status
-from tests.redis_server import running_redis
+from tests.support.fakes import a_prediction, a_store, eventually, make_due
+from tests.support.redis_server import running_redis
+from tests.support.webhook_receiver import reset, running_receiver, status
 
 PAUSES = (timedelta(milliseconds=20),) * 2
 

@@ -11,7 +11,7 @@ from redis.retry import Retry
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.worker_registry import REMEMBERED_S, SEEN_S, WORKERS, Worker, WorkerRegistry
-from tests.fakes import a_store
+from tests.support.fakes import a_store
 from worker.job.leases import Leases
 
 DISTILLED = frozenset({CheckpointKind.DISTILLED})

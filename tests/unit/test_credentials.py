@@ -6,7 +6,7 @@ import pytest
 from c2pa import Reader
 from PIL import Image
 
-from tests.certificates import KEYS, make_signer
+from tests.support.certificates import KEYS, make_signer
 from worker.job.credentials import ContentCredentials, UnusableCredentials, open_credentials
 from worker.job.encode import DIGITAL_SOURCE_TYPE, encode
 

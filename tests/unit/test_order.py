@@ -7,7 +7,7 @@ import pytest
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Cause, Failure
 from app.storage.errors import FileMissing, StorageError
-from tests.fakes import a_prediction
+from tests.support.fakes import a_prediction
 from worker.engines import Lora, Order
 from worker.job.generator import read_failure
 from worker.job.order import order_of

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.chaos import verdict as verdict_module
 from tests.chaos.load import EngineRequest
 from tests.chaos.verdict import Verdict
-from tests.receiver import Call, Receiver
+from tests.support.webhook_receiver import Call, Receiver
 
 ASKED = EngineRequest(
     word="w", key="k", prompt="slow", seed=1, images=1, steps=2, headers={}, has_webhook=True

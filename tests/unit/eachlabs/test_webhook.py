@@ -8,7 +8,7 @@ from app.dialects.eachlabs.webhook import attempts_of, delivery_body, webhook_bo
 from app.dialects.pictures import Pictures
 from app.predictions.prediction import Cause, Failure, Output, Webhook
 from app.webhooks.delivery import DeliveryAttempt, first_delivery
-from tests.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction
 
 WEBHOOK = Webhook(url="https://x.test/hook", secret="hush", base="https://klein.test")
 OUTPUTS = tuple(Output(key=f"p/{k}.png", width=64, height=64) for k in range(2))

@@ -21,7 +21,7 @@ from app.dialects.eachlabs.wire import (
 from app.predictions.catalog import MODELS
 from app.predictions.errors import InvalidInput
 from app.predictions.prediction import Cause, Failure, Output, Status
-from tests.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction
 
 ENDED = NOW + timedelta(seconds=1.5)
 OUTPUTS = tuple(Output(key=f"p/a/{k}.png", width=1024, height=768) for k in range(2))

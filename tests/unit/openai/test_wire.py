@@ -15,7 +15,7 @@ from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, Unavailable, UnknownModel
 from app.predictions.prediction import Cause, Failure, Output
-from tests.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "openai"
 BOTH = frozenset(CheckpointKind)

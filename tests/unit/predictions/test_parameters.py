@@ -6,7 +6,7 @@ import pytest
 
 from app.predictions.catalog import MODELS, parameters_of
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
-from tests.fakes import a_prediction
+from tests.support.fakes import a_prediction
 
 TEXT = MODELS["flux-2-klein-4b-text-to-image"]
 EDIT = MODELS["flux-2-klein-4b-edit"]

@@ -17,7 +17,7 @@ from app.predictions.prediction import (
     Status,
     Timeouts,
 )
-from tests.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction
 
 LATER = NOW + timedelta(seconds=3)
 OUTPUTS = (Output(key="p/a/0.png", width=64, height=48),)

@@ -16,7 +16,7 @@ from app.dialects.replicate.routes import render_error
 from app.predictions.catalog import MODELS
 from app.predictions.errors import InvalidInput, Unavailable, UnknownModel, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output
-from tests.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "replicate"
 ENDED = NOW + timedelta(seconds=1.5)

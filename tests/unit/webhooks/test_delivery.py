@@ -6,7 +6,7 @@ import pytest
 
 from app.predictions.prediction import Webhook
 from app.webhooks.delivery import SCHEDULES, DeliveryAttempt, first_delivery
-from tests.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction
 
 HOSTED = SCHEDULES["hosted"]
 WEBHOOK = Webhook(url="https://x.test", base="https://klein.test")

@@ -16,10 +16,10 @@ import httpx
 
 from benchmarks.backlog import REPORT
 from benchmarks.report import write_section
-from tests.acceptance.asking import EDIT, TEXT, create, data_uri, get, image_file
-from tests.acceptance.klein import Klein, running_klein
-from tests.lora_files import write_lora
-from tests.tiny_weights import make_tiny_weights
+from tests.support.api_client import EDIT, TEXT, create, data_uri, get, image_file
+from tests.support.klein_server import Klein, running_klein
+from tests.support.lora_files import write_lora
+from tests.support.tiny_weights import make_tiny_weights
 
 LORAS = 6
 WATCHED = ("worker", "engine")

@@ -1,6 +1,6 @@
 """A world of its own, played in fresh namespaces: a name server whose answers change, a public host, and canaries.
 
-`unshare --user --map-root-user --net --mount python -m tests.rebinding` prints, as JSON, what came of each way to lead
+`unshare --user --map-root-user --net --mount python -m tests.support.dns_rebinding` prints, as JSON, what came of each way to lead
 `SafeHttp` inside: its answers, who was connected to, and how often the name was looked up.
 """
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from app.predictions.checkpoint_kind import CheckpointKind
-from tests.tiny_weights import make_tiny_weights
+from tests.support.tiny_weights import make_tiny_weights
 from worker.engines import (
     Cancelled,
     DeviceLost,

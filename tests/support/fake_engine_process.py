@@ -1,4 +1,4 @@
-"""An engine process without a model, started in a blink: `EngineClient(…, module="tests.fake_child")`.
+"""An engine process without a model, started in a blink: `EngineClient(…, module="tests.support.fake_engine_process")`.
 
 The prompt says what happens after each step: "slow" waits 50 ms, "hang" forever, "die" ends the
 process, "out of memory" and "fault" fail, "device lost" does what a broken GPU does.

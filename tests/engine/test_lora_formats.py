@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import save_file
 
-from tests.unit.test_engine_quantization import fp8, nvfp4, psnr
+from tests.engine.test_quantization import fp8, nvfp4, psnr
 from worker.engines import Lora, Order, Tuning, UnusableLora
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.lora_files import write_lora
-from tests.tiny_weights import make_tiny_weights
-from tests.unit.test_engine_quantization import fp8, psnr
+from tests.engine.test_quantization import fp8, psnr
+from tests.support.lora_files import write_lora
+from tests.support.tiny_weights import make_tiny_weights
 from worker.engines import Lora, Order, UnusableSetting
 from worker.engines.attention import (
     NATIVE,

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.lora_files import write_lora
-from tests.other_device import OTHER, OtherDevice
-from tests.tiny_checker import make_checker
-from tests.unit.test_engine_flux2_klein import order, reference
-from tests.unit.test_engine_quantization import fp8
+from tests.engine.test_flux2_klein import order, reference
+from tests.engine.test_quantization import fp8
+from tests.support.fake_device import OTHER, OtherDevice
+from tests.support.lora_files import write_lora
+from tests.support.tiny_safety_checker import make_checker
 from worker.engines import Lora, Picture, Tuning, model, safety
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.lora_files import write_lora
+from tests.support.lora_files import write_lora
 from worker.engines import Cancelled, Lora, Order, Tuning, UnusableSetting
 from worker.engines.decode_memory import max_batch_size
 from worker.engines.flux2_klein import Flux2KleinEngine

@@ -8,8 +8,8 @@ from app.predictions.queue import Queues
 from app.predictions.redis_keys import OPEN
 from app.predictions.worker_registry import WorkerRegistry
 from app.storage.local import LocalStorage
-from tests.fake_child import FakeEngine
-from tests.fakes import a_prediction, a_store, end_gap, eventually, make_due
+from tests.support.fake_engine_process import FakeEngine
+from tests.support.fakes import a_prediction, a_store, end_gap, eventually, make_due
 from worker.engine_client.client import EngineClient
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator

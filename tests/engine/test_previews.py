@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.test_engine_flux2_klein import BATCH, draw, order, psnr, together
+from tests.engine.test_flux2_klein import BATCH, draw, order, psnr, together
 from worker.engines import Picture, open_engine
 from worker.engines.previews import MAX_SIDE, decode_preview
 

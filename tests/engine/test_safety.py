@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.fake_child import FakeEngine
-from tests.fakes import a_result
-from tests.tiny_checker import make_checker
+from tests.support.fake_engine_process import FakeEngine
+from tests.support.fakes import a_result
+from tests.support.tiny_safety_checker import make_checker
 from worker.engines import Order, UnusableSetting, Withheld
 from worker.engines.safety import SafetyCheckedEngine, SafetyChecker
 from worker.engines.tuning import Tuning

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.unit.test_engine_flux2_klein import BATCH, draw, psnr, reference, together
+from tests.engine.test_flux2_klein import BATCH, draw, psnr, reference, together
 from worker.engines import decode_memory, open_engine
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]

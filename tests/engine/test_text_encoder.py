@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import Flux2KleinPipeline
 
-from tests.tiny_weights import make_tiny_weights
+from tests.support.tiny_weights import make_tiny_weights
 from worker.engines.manifest import read_manifest
 from worker.engines.prompt_encoder import PromptEncoder, truncate_text_encoder
 from worker.main import BUILT_IN

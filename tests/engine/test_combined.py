@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.lora_files import write_lora
+from tests.support.lora_files import write_lora
 from worker.engines import Lora, Order, Tuning
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder

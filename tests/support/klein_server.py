@@ -19,8 +19,8 @@ from fastapi import FastAPI
 
 from app.main import create_app
 from app.settings import Settings
-from tests.acceptance.asking import until
 from tests.support import processes
+from tests.support.api_client import until
 
 STARTED_S = 60
 _TELLING = {

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from app.predictions.prediction import Cause
-from tests import fake_child
-from tests.support import processes
+from tests.support import fake_engine_process, processes
 from worker.engine_process import protocol
 from worker.engine_process.main import Inbox, serve
 from worker.engines import (
@@ -76,7 +75,7 @@ class Several(Inbox):
 class FakeEngine:
     """An engine that raises what it was given, after one step."""
 
-    checkpoint = fake_child.FakeEngine.checkpoint
+    checkpoint = fake_engine_process.FakeEngine.checkpoint
 
     def __init__(self, error=None):
         self.error = error
@@ -124,7 +123,7 @@ def ends():
     [
         protocol.Cancel(id="1"),
         protocol.Loading(status="weights"),
-        protocol.Ready(checkpoint=fake_child.FakeEngine.checkpoint, load_s=1.5),
+        protocol.Ready(checkpoint=fake_engine_process.FakeEngine.checkpoint, load_s=1.5),
         protocol.Broken(message="no"),
         protocol.Step(id="1", k=1, n=4),
         protocol.Preview(id="1", width=1, height=2, pixels=b"\0\1\2\3\4\xff"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.lora_files import write_lora
+from tests.support.lora_files import write_lora
 from worker.engines import Lora, Order, UnusableLora, open_engine
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.lora_manager import CACHE_SIZE, LoraManager
