@@ -1,1 +1,1 @@
-"""The root of what runs beside a GPU; it imports `app`, and `app` never imports it."""
+"""The worker, its engine process and the courier. This package imports `app`, and `app` never imports it."""

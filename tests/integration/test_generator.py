@@ -320,7 +320,7 @@ def test_a_drain_ends_the_wait_for_the_engine(scripted):
     waiting = threading.Thread(target=scripted.generator.work, args=("q",))
     waiting.start()
     eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
-    eventually(lambda: len(scripted.generator._in_hand) == 2)
+    eventually(lambda: len(scripted.generator._attempts) == 2)
     scripted.generator.release_all()
     waiting.join(5)
     scripted.generator.work("r")

@@ -87,7 +87,9 @@ def test_a_token_carries_nothing(connection):
 def test_a_token_waits_where_its_checkpoint_is_held(connection, model, queue):
     """Each kind of checkpoint has a queue, which alone holds the token, and lines, until it is taken off."""
     queues = Queues(connection)
-    prediction = a_prediction(model=model)
+    prediction = a_prediction(
+        model=model, input={"prompt": "x", "seed": 1, "image_urls": ["p/in-0.png"]}
+    )
     push(connection, prediction)
     assert connection.lrange(queue, 0, -1) == [b"p-1"]
     assert queues.holds(prediction)

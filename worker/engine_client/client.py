@@ -241,7 +241,7 @@ class EngineClient:
     ) -> tuple[Message | None, int | None]:
         """Return the next message, or None after telling a request to stop at its run timeout.
 
-        In a batch that request ends at once. Alone it may take STOP_S to reach its next step, then the process is killed.
+        In a batch that request ends at once. Alone it has STOP_S to reach its next step, or its process is killed.
         """
         first = min(unfinished, key=lambda request: request.deadline)
         left_s = first.deadline - time.monotonic()

@@ -119,9 +119,7 @@ class Inbox:
                     self._cancelled.add(message.id)
         except (EOFError, OSError):
             pass
-        except (
-            BaseException
-        ):  # if only this thread ended, the process would never see a message again
+        except BaseException:  # the process must not run on without this thread
             traceback.print_exc()
             raise
         finally:
@@ -138,7 +136,10 @@ def serve(engine: Engine, connection: EngineConnection, inbox: Inbox) -> None:
 
 
 class _ActiveRequests:
-    """The requests of a batch that are not cancelled. The model finishes cancelled ones too, and they are discarded."""
+    """Tracks the requests of a batch that are not cancelled.
+
+    The model finishes the whole batch, and the images of cancelled requests are discarded.
+    """
 
     def __init__(
         self, connection: EngineConnection, inbox: Inbox, batch: tuple[Generate, ...]

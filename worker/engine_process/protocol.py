@@ -91,7 +91,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """Engine to worker: the request is complete. The file of this message contains the images, one after the other."""
+    """Engine to worker: the request is complete. The file beside this message contains the images."""
 
     id: str
     sizes: tuple[tuple[int, int], ...]

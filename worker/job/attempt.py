@@ -7,7 +7,7 @@ from app.predictions.prediction import Prediction
 from worker.engines import Picture
 
 AHEAD_S = 0.1
-"""The next prediction is claimed this long before the estimated end of an attempt, so that the engine is never idle."""
+"""How long before the estimated end of an attempt the next prediction is claimed, to keep the engine busy."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from app.predictions.store import Store
 from worker.engines import Checkpoint, Order
 from worker.job.order import order_of
 
-LOOKED_AT = 4  # times as many as there is room for
+CANDIDATES_PER_PLACE = 4
+"""How many waiting predictions are examined for each free place in the batch."""
 
 
 class BatchFinder:
@@ -31,11 +32,11 @@ class BatchFinder:
         """
         if first.attempt > 1 or (batch_key := _batch_key(first)) is None:
             return
-        room = most_at_once(self._checkpoint, batch_key) - 1
-        if room < 1:
+        places = max_batch_size(self._checkpoint, batch_key) - 1
+        if places < 1:
             return
         with redis_errors():
-            ids = self._queues.following(_checkpoint_kind(first), room * LOOKED_AT)
+            ids = self._queues.following(_checkpoint_kind(first), places * CANDIDATES_PER_PLACE)
         closed: set[str] = set()
         for waiting in self._store.read_all(ids):
             if waiting.key_id in closed:
@@ -47,12 +48,12 @@ class BatchFinder:
                 is_taken = self._queues.pick(waiting)
             if is_taken:
                 yield waiting.id
-                room -= 1
-            if not room:
+                places -= 1
+            if not places:
                 return
 
 
-def most_at_once(checkpoint: Checkpoint, order: Order) -> int:
+def max_batch_size(checkpoint: Checkpoint, order: Order) -> int:
     """Return the largest batch of such orders. Larger images than the native size make it smaller."""
     if checkpoint.render_scaled or order.width is None or order.height is None:
         return checkpoint.batch
@@ -61,7 +62,7 @@ def most_at_once(checkpoint: Checkpoint, order: Order) -> int:
 
 
 def _is_fresh(prediction: Prediction) -> bool:
-    """Check that it is queued and was never attempted. What may have killed an engine runs alone."""
+    """Return whether it was never attempted. A prediction that may have killed an engine runs alone."""
     return prediction.status is Status.QUEUED and prediction.attempt == 0
 
 

@@ -41,7 +41,7 @@ class ContentCredentials:
     """Signs files with one certificate. Not thread-safe."""
 
     def __init__(self, certificates: bytes, key: bytes) -> None:
-        """Load the signing certificate with its chain, and its private key, both in PEM. Raises UnusableCredentials."""
+        """Load a certificate with its chain, and its private key, in PEM. Raises UnusableCredentials."""
         algorithm = _algorithm_of(certificates, key)
         try:
             self._signer = Signer.from_info(C2paSignerInfo(algorithm, certificates, key, None))
@@ -94,7 +94,7 @@ def _read(setting: str, path: Path) -> bytes:
 
 
 def _algorithm_of(certificates: bytes, key: bytes) -> str:
-    """Return the C2PA name of the signature algorithm. Raises UnusableCredentials if key and certificate do not match."""
+    """Return the C2PA name of the algorithm. Raises UnusableCredentials if the key does not match."""
     try:
         chain = load_pem_x509_certificates(certificates)
     except ValueError:

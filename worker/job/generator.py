@@ -62,7 +62,7 @@ class Generator:
         self._recycle_if_due = recycle_if_due  # called between two batches
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._last_batch: Future[None] | None = None
-        self._in_hand: dict[str, Attempt] = {}
+        self._attempts: dict[str, Attempt] = {}
         self._is_stopping = False
 
     def work(self, prediction_id: str, find_batch_mates: FindBatchMates = no_batch_mates) -> None:
@@ -98,7 +98,7 @@ class Generator:
             log.warning("prediction_given_up", prediction=prediction_id)
             return None
         attempt = Attempt(prediction=prediction, owner=owner, is_nearly_done=is_nearly_done)
-        self._in_hand[owner] = attempt
+        self._attempts[owner] = attempt
         self._leases.hold(prediction_id, owner)
         return attempt
 
@@ -111,7 +111,7 @@ class Generator:
     def release_all(self) -> None:
         """Release all unfinished attempts. They do not count as attempts of their predictions."""
         self._is_stopping = True
-        for owner, attempt in list(self._in_hand.items()):
+        for owner, attempt in list(self._attempts.items()):
             self._leases.drop(attempt.prediction.id)
             self._release(attempt.prediction.id, owner)
             attempt.is_nearly_done.set()  # ends `work` if the attempt never starts
@@ -132,7 +132,7 @@ class Generator:
             for attempt in batch:
                 if attempt.owner not in publishing:
                     self._leases.drop(attempt.prediction.id)
-                self._in_hand.pop(attempt.owner, None)
+                self._attempts.pop(attempt.owner, None)
                 attempt.is_nearly_done.set()
 
     def _generate(self, batch: Sequence[Attempt], publishing: set[str]) -> None:

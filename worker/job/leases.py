@@ -67,9 +67,8 @@ class Leases:
         try:
             self._store.change(prediction_id, lambda p, now: p.renew(owner, now))
         except (Lost, UnknownPrediction):
-            if (
-                self._held.get(prediction_id) == owner
-            ):  # else a later attempt of this worker holds it
-                self.drop(prediction_id)  # its attempt stops at the next step
+            is_current = self._held.get(prediction_id) == owner  # no later attempt of this worker
+            if is_current:
+                self.drop(prediction_id)  # the attempt stops at its next step
         except Unavailable as exc:
             log.warning("lease_not_renewed", prediction=prediction_id, error=str(exc))
