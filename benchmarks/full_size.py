@@ -50,19 +50,23 @@ SMALL = Dimensions(
 
 
 def write_random_weights(folder: Path, device: str, dimensions: Dimensions) -> Path:
-    """Write the folder; the weights are the same on every call on one kind of device."""
+    """Write the folder. The weights are the same on every call on one kind of device."""
     torch.manual_seed(0)
+    build_pipeline(dimensions, device).save_pretrained(folder)
+    shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
+    (folder / "klein.json").write_text(json.dumps({"name": folder.name, "random_weights": True}))
+    return folder
+
+
+def build_pipeline(dimensions: Dimensions, device: str) -> Any:
+    """Return a Flux2KleinPipeline with random weights in bfloat16. On `meta` it takes no memory."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(device):
-            pipe = _build(dimensions)
+            return _build(dimensions)
     finally:
         torch.set_default_dtype(default)
-    pipe.save_pretrained(folder)
-    shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
-    (folder / "klein.json").write_text(json.dumps({"name": folder.name, "random_weights": True}))
-    return folder
 
 
 def _build(dimensions: Dimensions) -> Any:

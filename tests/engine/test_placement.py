@@ -1,23 +1,34 @@
 """Devices that are too small for everything: what is chosen, and that each choice draws the same."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.full_size import Dimensions, build_pipeline
 from tests.support.lora_files import write_lora
 from worker.engines import Cancelled, Lora, Order, Tuning, UnusableSetting
 from worker.engines.decode_memory import max_batch_size
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
+from worker.engines.manifest import Manifest
 from worker.engines.offloading import Offloader
 from worker.engines.pipeline import load_pipeline
-from worker.engines.placement import ComponentSizes, Placement, choose_placement, component_sizes
+from worker.engines.placement import (
+    ComponentSizes,
+    Placement,
+    choose_placement,
+    component_sizes,
+    required_bytes,
+)
+from worker.engines.prompt_encoder import truncate_text_encoder
 from worker.engines.tuning import Quantization
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 GB = 10**9
+DEPLOYING = Path(__file__).parents[2] / "docs" / "deploying.md"
 # FLUX.2 [klein] 4B in bfloat16, and with an fp8 transformer.
 BF16 = ComponentSizes(text_encoder=int(6.23 * GB), transformer=int(7.75 * GB), vae=int(0.17 * GB))
 FP8 = ComponentSizes(text_encoder=int(6.23 * GB), transformer=int(4.1 * GB), vae=int(0.17 * GB))
@@ -44,6 +55,22 @@ def test_a_device_that_is_too_small_is_refused():
     """The line has what is free, what is needed, and what to do."""
     with pytest.raises(UnusableSetting, match=r"8\.1 GB free, .* needs 9\.2 GB .*=fp8"):
         choose_placement(int(7.5 * 2**30), BF16)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "column"), [(Quantization.NONE, 1), (Quantization.FP8, 2)]
+)
+def test_the_documented_free_memory_is_what_each_placement_needs(quantization, column):
+    """The table of docs/deploying.md has, to 0.1 GB, what the 4B checkpoint needs in each placement."""
+    pipe = build_pipeline(Dimensions(), "meta")
+    truncate_text_encoder(pipe, max(Manifest().text_encoder_out_layers))
+    sizes = component_sizes(pipe, quantization)
+    needed = [required_bytes(placement, sizes) / GB for placement in Placement]
+    _, _, table = DEPLOYING.read_text().partition("Free GB in bf16")
+    rows = [line.split("|")[1:-1] for line in table.splitlines()[2:5]]
+    documented = [float(row[column]) for row in rows]
+
+    assert documented == pytest.approx(needed, abs=0.1)
 
 
 @pytest.mark.parametrize(
