@@ -39,7 +39,7 @@ class FixedEngine:
             on_step(k, steps)
         picture = np.zeros((order.height or 64, order.width or 64, 3), np.uint8)
         return Result(
-            pictures=(picture,) * len(order.seeds),
+            images=(picture,) * len(order.seeds),
             notes=(),
             generate_s=time.perf_counter() - started,
         )

@@ -72,7 +72,7 @@ def draw(engine: Engine, side: int, prompt: str = "a house", reference: bytes = 
         seeds=(7,),
         reference_files=(reference,) if reference else (),
     )
-    return engine.generate(order, lambda _k, _n: None).pictures[0]
+    return engine.generate(order, lambda _k, _n: None).images[0]
 
 
 def measure_batch(engine: Engine, sides: list[int], times: int) -> None:

@@ -41,7 +41,7 @@ def open_engine(tiny_weights, tmp_path_factory):
 
 def draw(engine, loras=()):
     order = Order(prompt="a", width=64, height=64, steps=2, guidance=1.0, seeds=(7,), loras=loras)
-    return engine.generate(order, lambda k, n: None).pictures[0]
+    return engine.generate(order, lambda k, n: None).images[0]
 
 
 @pytest.mark.parametrize("placement", [Placement.TEXT_ENCODER_OFFLOAD, Placement.MODEL_OFFLOAD])

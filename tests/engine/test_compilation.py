@@ -75,7 +75,7 @@ def order_of(width, height, **changes):
 
 def draw(engine, width, height, **changes):
     order = order_of(width, height, **changes)
-    return engine.generate(order, lambda k, n: None).pictures[0].astype(float)
+    return engine.generate(order, lambda k, n: None).images[0].astype(float)
 
 
 def graphs():
@@ -112,7 +112,7 @@ def test_after_the_warm_up_no_batch_is_compiled(compiled):
         batch = compiled.generate_batch(orders, lambda _k, _n: None)
         last = draw(compiled, *size, seeds=(count - 1,))
 
-        assert psnr(batch[-1].pictures[0].astype(float), last) > 45
+        assert psnr(batch[-1].images[0].astype(float), last) > 45
     assert graphs() == before
 
 

@@ -10,7 +10,7 @@ from tests.engine.test_quantization import fp8
 from tests.support.fake_device import OTHER, OtherDevice
 from tests.support.lora_files import write_lora
 from tests.support.tiny_safety_checker import make_checker
-from worker.engines import Lora, Picture, Tuning, model, safety
+from worker.engines import ImageArray, Lora, Tuning, model, safety
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
 from worker.engines.placement import Placement
@@ -58,14 +58,14 @@ def opened(weights, loras, placement):
 
 def draw_all(engine):
     """Give the pictures of every kind of order, one by one and at once, and the previews."""
-    pictures: list[Picture] = []
-    previews: list[Picture] = []
+    pictures: list[ImageArray] = []
+    previews: list[ImageArray] = []
     for asked in ORDERS.values():
         drawn = engine.generate(asked, lambda k, n: None, previews.append)
-        pictures.extend(drawn.pictures)
+        pictures.extend(drawn.images)
     orders = [ORDERS["a text"], an_order(prompt="b", seeds=(9,))]
     together = engine.generate_batch(orders, lambda k, n: None, [None, previews.append])
-    return [*pictures, *(one.pictures[0] for one in together)], previews
+    return [*pictures, *(one.images[0] for one in together)], previews
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_quantised_weights_and_their_loras_lie_there(device, tiny_weights, loras
     folder = inspect_folder(tiny_weights)
     engine = Flux2KleinEngine(folder, loras, Tuning(), lambda _: None, recipe=fp8())
     orders = [ORDERS["a text"], ORDERS["a LoRA"], ORDERS["a text"]]
-    bare, worn, again = (engine.generate(one, lambda k, n: None).pictures[0] for one in orders)
+    bare, worn, again = (engine.generate(one, lambda k, n: None).images[0] for one in orders)
 
     assert np.array_equal(bare, again)
     assert not np.array_equal(bare, worn)

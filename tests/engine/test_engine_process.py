@@ -88,7 +88,7 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
         pictures = (np.full((2, 3, 3), 7, np.uint8), np.full((1, 1, 3), 9, np.uint8)[::-1])
-        return Result(pictures=pictures, notes=("a note",), generate_s=0.5)
+        return Result(images=pictures, notes=("a note",), generate_s=0.5)
 
     def generate_batch(self, orders, on_step, on_previews=()):
         """Draw all but what is called "poor", after two steps; raise what it was given at the second."""
@@ -100,7 +100,7 @@ class FakeEngine:
             raise self.error
         on_step(2, 2)
         pictures = (np.full((1, 1, 3), 5, np.uint8),)
-        drawn = Result(pictures=pictures, notes=(), generate_s=0.5)
+        drawn = Result(images=pictures, notes=(), generate_s=0.5)
         return tuple(None if order.prompt == "poor" else drawn for order in orders)
 
 

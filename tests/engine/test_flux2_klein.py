@@ -21,7 +21,7 @@ from worker.engines import (
 )
 from worker.engines.device import translate_device_errors
 from worker.engines.errors import InvalidOutput
-from worker.engines.pixels import to_picture
+from worker.engines.pixels import to_image_array
 from worker.engines.warm_up import WarmUp
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
@@ -85,8 +85,8 @@ def test_warm_up_draws(engine):
 
 def test_same_order_gives_the_same_pixels(engine):
     """The same order twice gives the same pixels, another seed gives others."""
-    first, second = draw(engine).pictures[0], draw(engine).pictures[0]
-    other = draw(engine, seeds=(8,)).pictures[0]
+    first, second = draw(engine).images[0], draw(engine).images[0]
+    other = draw(engine, seeds=(8,)).images[0]
 
     assert first.shape == (96, 64, 3)
     assert first.dtype == np.uint8
@@ -96,15 +96,15 @@ def test_same_order_gives_the_same_pixels(engine):
 
 def test_prompt_matters(engine):
     """Another prompt gives another picture."""
-    pictures = [draw(engine, prompt=text).pictures[0] for text in ("a cat", "the moon at night")]
+    pictures = [draw(engine, prompt=text).images[0] for text in ("a cat", "the moon at night")]
 
     assert not np.array_equal(*pictures)
 
 
 def test_picture_k_is_the_single_picture_of_its_seed(engine):
     """Image k of seed s is the picture of a single image of seed s+k, to the byte."""
-    together = draw(engine, seeds=(7, 8, 9)).pictures
-    alone = [draw(engine, seeds=(seed,)).pictures[0] for seed in (7, 8, 9)]
+    together = draw(engine, seeds=(7, 8, 9)).images
+    alone = [draw(engine, seeds=(seed,)).images[0] for seed in (7, 8, 9)]
 
     assert all(map(np.array_equal, together, alone))
     assert not np.array_equal(together[0], together[1])
@@ -122,7 +122,7 @@ def test_pictures_match_a_batched_pipeline_call(engine):
         generator=[torch.Generator("cpu").manual_seed(seed) for seed in (7, 8)],
         output_type="np",
     ).images
-    ours = draw(engine, seeds=(7, 8)).pictures
+    ours = draw(engine, seeds=(7, 8)).images
 
     for one, other in zip(ours, batch, strict=True):
         assert psnr(one, (other * 255).round().astype(np.uint8)) >= 40
@@ -141,8 +141,8 @@ def together(engine, batch=BATCH, on_step=lambda _k, _n: None, on_previews=(), *
 
 def test_each_of_a_batch_is_the_picture_that_it_is_alone(engine):
     """Drawn at once, each order has its own noise and text: its picture is that of the order alone, within float noise."""
-    alone = [draw(engine, **one).pictures[0] for one in BATCH]
-    batch = [result.pictures[0] for result in together(engine)]
+    alone = [draw(engine, **one).images[0] for one in BATCH]
+    batch = [result.images[0] for result in together(engine)]
 
     for one, other in zip(alone, batch, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
@@ -154,8 +154,8 @@ def test_a_batch_has_guidance_and_negative_prompts_of_its_own(base_engine):
     asked = tuple(
         one | {"negative_prompt": negative} for one, negative in zip(BATCH, "abc", strict=True)
     )
-    alone = [draw(base_engine, **one, guidance=4.0).pictures[0] for one in asked]
-    batch = [result.pictures[0] for result in together(base_engine, asked, guidance=4.0)]
+    alone = [draw(base_engine, **one, guidance=4.0).images[0] for one in asked]
+    batch = [result.images[0] for result in together(base_engine, asked, guidance=4.0)]
 
     for one, other in zip(alone, batch, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
@@ -166,7 +166,7 @@ def test_a_batch_is_scaled_and_noted_like_one(engine, scaled_engine):
     scaled = together(scaled_engine, width=200, height=120)
     floored = together(engine, width=70, height=99)
 
-    assert [result.pictures[0].shape for result in scaled] == [(120, 200, 3)] * 3
+    assert [result.images[0].shape for result in scaled] == [(120, 200, 3)] * 3
     assert all("reduced to 64x96" in result.notes[0] for result in floored)
 
 
@@ -183,13 +183,13 @@ def test_a_batch_tells_its_steps_and_is_cancelled(engine):
         together(engine, steps=9, on_step=stop)
 
     assert heard == [(1, 9), (2, 9)]
-    assert draw(engine).pictures[0].shape == (96, 64, 3)
+    assert draw(engine).images[0].shape == (96, 64, 3)
 
 
 @pytest.mark.parametrize("seed", [0, -1, -(2**63), 2**63 - 1, 2**64 - 1])
 def test_every_64_bit_seed_draws(engine, seed):
     """Negative and very large seeds are seeds."""
-    assert draw(engine, seeds=(seed,)).pictures[0].shape == (96, 64, 3)
+    assert draw(engine, seeds=(seed,)).images[0].shape == (96, 64, 3)
 
 
 def test_steps_are_counted_over_all_images(engine):
@@ -202,7 +202,7 @@ def test_steps_are_counted_over_all_images(engine):
 
 def test_cancel_leaves_the_engine_usable(engine):
     """A cancel ends the order at that step, and the next order draws as if nothing was."""
-    before = draw(engine).pictures[0]
+    before = draw(engine).images[0]
     heard = []
 
     def stop(k, n):
@@ -214,7 +214,7 @@ def test_cancel_leaves_the_engine_usable(engine):
         engine.generate(order(steps=10), stop)
 
     assert heard == [1, 2]
-    assert np.array_equal(draw(engine).pictures[0], before)
+    assert np.array_equal(draw(engine).images[0], before)
 
 
 class DoneEvent:
@@ -253,17 +253,17 @@ def test_kept_prompts_draw_what_fresh_ones_draw(engine, tiny_weights):
     """Attempt again after other prompts and edits gives the bytes of a new engine's first picture."""
     draw(engine)
     draw(engine, prompt="a blue tree", reference_files=(reference(),))
-    again = draw(engine).pictures[0]
+    again = draw(engine).images[0]
 
-    assert np.array_equal(again, draw(open_engine(tiny_weights)).pictures[0])
+    assert np.array_equal(again, draw(open_engine(tiny_weights)).images[0])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_edit_takes_one_to_four_references(engine, count):
     """Each number of references draws, and the references change the picture."""
     references = tuple(reference(colour=(40 * i, 90, 200)) for i in range(count))
-    plain = draw(engine, width=96, height=64).pictures[0]
-    edited = draw(engine, width=96, height=64, reference_files=references).pictures[0]
+    plain = draw(engine, width=96, height=64).images[0]
+    edited = draw(engine, width=96, height=64, reference_files=references).images[0]
 
     assert edited.shape == (64, 96, 3)
     assert not np.array_equal(plain, edited)
@@ -274,7 +274,7 @@ def test_edit_is_as_large_as_its_first_reference(engine, size, expected):
     """Without a size an edit takes its first reference's own, at one megapixel and in 16s."""
     result = draw(engine, width=None, height=None, steps=1, reference_files=(reference(*size),))
 
-    assert result.pictures[0].shape == (expected[1], expected[0], 3)
+    assert result.images[0].shape == (expected[1], expected[0], 3)
 
 
 def test_reference_is_turned_upright(engine):
@@ -285,8 +285,8 @@ def test_reference_is_turned_upright(engine):
     file = io.BytesIO()
     upright.transpose(Image.Transpose.ROTATE_90).save(file, "PNG", exif=exif)
 
-    turned = draw(engine, width=None, height=None, reference_files=(file.getvalue(),)).pictures[0]
-    plain = draw(engine, width=None, height=None, reference_files=(reference(96, 64),)).pictures[0]
+    turned = draw(engine, width=None, height=None, reference_files=(file.getvalue(),)).images[0]
+    plain = draw(engine, width=None, height=None, reference_files=(reference(96, 64),)).images[0]
 
     assert np.array_equal(turned, plain)
 
@@ -295,7 +295,7 @@ def test_odd_size_is_floored_with_a_note(engine):
     """A size between steps of 16 is floored, and the caller is told."""
     result = draw(engine, width=100, height=64)
 
-    assert result.pictures[0].shape == (64, 96, 3)
+    assert result.images[0].shape == (64, 96, 3)
     assert "reduced to 96x64" in result.notes[0]
 
 
@@ -307,7 +307,7 @@ def test_cut_prompt_is_noted(engine):
 
 def test_distilled_ignores_guidance(engine):
     """Guidance changes nothing on a distilled checkpoint."""
-    plain, guided = (draw(engine, guidance=g).pictures[0] for g in (1.0, 5.0))
+    plain, guided = (draw(engine, guidance=g).images[0] for g in (1.0, 5.0))
 
     assert np.array_equal(plain, guided)
 
@@ -319,7 +319,7 @@ def test_base_honours_guidance_and_negative_prompt(base_engine):
         draw(base_engine, guidance=5.0),
         draw(base_engine, guidance=5.0, negative_prompt="blurred, dark and low"),
     ]
-    plain, guided, negated = (result.pictures[0] for result in pictures)
+    plain, guided, negated = (result.images[0] for result in pictures)
 
     assert not np.array_equal(plain, guided)
     assert not np.array_equal(guided, negated)
@@ -328,7 +328,7 @@ def test_base_honours_guidance_and_negative_prompt(base_engine):
 @pytest.mark.parametrize("size", [(512, 512), (1024, 576), (64, 512), (1000, 700)])
 def test_small_model_gives_the_exact_size(scaled_engine, size):
     """A model that renders small still returns exactly the pixels that were asked for."""
-    picture = draw(scaled_engine, width=size[0], height=size[1]).pictures[0]
+    picture = draw(scaled_engine, width=size[0], height=size[1]).images[0]
 
     assert picture.shape == (size[1], size[0], 3)
 
@@ -336,7 +336,7 @@ def test_small_model_gives_the_exact_size(scaled_engine, size):
 def test_small_model_edits_large_references(scaled_engine):
     """A small model scales references down to its own area and the result up to theirs."""
     references = (reference(1600, 1200), reference(300, 900))
-    picture = draw(scaled_engine, width=None, height=None, reference_files=references).pictures[0]
+    picture = draw(scaled_engine, width=None, height=None, reference_files=references).images[0]
 
     assert picture.shape == (880, 1168, 3)
 
@@ -348,7 +348,7 @@ def test_small_model_edits_large_references(scaled_engine):
 def test_unusable_output_is_a_fault(pixels, message):
     """Output that is not a number or one flat colour is a fault, not a picture."""
     with pytest.raises(EngineFault, match=message):
-        to_picture(pixels)
+        to_image_array(pixels)
 
 
 @pytest.mark.parametrize(
@@ -398,20 +398,20 @@ class Blank(Failing):
 
 def test_invalid_output_is_drawn_again(engine, replace_in_model):
     """Output that is no picture once is drawn once more, to the bytes it should have been."""
-    expected = draw(engine).pictures[0]
+    expected = draw(engine).images[0]
     replace_in_model(pipe=Blank(engine.model.pipe, 1))
 
-    assert np.array_equal(draw(engine).pictures[0], expected)
+    assert np.array_equal(draw(engine).images[0], expected)
 
 
 def test_invalid_output_twice_fails_the_order_alone(engine, replace_in_model):
     """The second time the order fails and says why, and the next one is drawn."""
-    expected = draw(engine).pictures[0]
+    expected = draw(engine).images[0]
     replace_in_model(pipe=Blank(engine.model.pipe, 2))
     with pytest.raises(InvalidOutput, match=r"^invalid output: "):
         draw(engine)
 
-    assert np.array_equal(draw(engine).pictures[0], expected)
+    assert np.array_equal(draw(engine).images[0], expected)
 
 
 def test_invalid_output_of_a_batch_is_no_picture(engine, replace_in_model):
@@ -467,33 +467,33 @@ def starve(engine, replace_in_model):
 
 def test_memory_that_ran_out_is_tried_again(engine, starve):
     """After one failure the order is drawn once more, to the same bytes, and no step is taken back."""
-    expected = draw(engine, height=64).pictures[0]
+    expected = draw(engine, height=64).images[0]
     starve(1)
     heard = []
     result = engine.generate(order(height=64), lambda k, n: heard.append((k, n)))
 
-    assert np.array_equal(result.pictures[0], expected)
+    assert np.array_equal(result.images[0], expected)
     assert heard == [(1, 2), (1, 2), (2, 2)]
 
 
 def test_what_is_tried_again_is_decoded_in_tiles(engine, starve):
     """A picture of more than one tile needs less memory the second time, and is nearly the same; the log says so."""
-    expected = draw(engine, width=128, height=128).pictures[0]
+    expected = draw(engine, width=128, height=128).images[0]
     starve(1)
     result = draw(engine, width=128, height=128)
 
     assert "128x128 was decoded in tiles" in result.notes[0]
-    assert 15 < psnr(result.pictures[0], expected) < math.inf
+    assert 15 < psnr(result.images[0], expected) < math.inf
 
 
 def test_memory_that_runs_out_twice_fails_the_order_alone(engine, starve):
     """A second failure ends the order, and the next one is drawn."""
-    expected = draw(engine).pictures[0]
+    expected = draw(engine).images[0]
     starve(2)
     with pytest.raises(OutOfMemory):
         draw(engine)
 
-    assert np.array_equal(draw(engine).pictures[0], expected)
+    assert np.array_equal(draw(engine).images[0], expected)
 
 
 def test_broken_reference_is_a_fault(engine):

@@ -127,7 +127,7 @@ def draw(engine, *names, scale=1.0):
         seeds=(7,),
         loras=tuple(Lora(path=f"{name}.safetensors", scale=scale) for name in names),
     )
-    return engine.generate(order, lambda k, n: None).pictures[0].astype(float)
+    return engine.generate(order, lambda k, n: None).images[0].astype(float)
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "metadata"])

@@ -45,7 +45,7 @@ def draw(engine, *loras, prompt="a red house"):
         seeds=(7,),
         loras=tuple(Lora(path=f"{name}.safetensors", scale=scale) for name, scale in loras),
     )
-    return engine.generate(order, lambda k, n: None).pictures[0]
+    return engine.generate(order, lambda k, n: None).images[0]
 
 
 def test_a_lora_changes_the_picture_by_its_scale(engine, bare_picture):

@@ -107,7 +107,7 @@ def open_engine(weights, loras, placement, lines):
 
 def draw(engine, on_step=lambda k, n: None, **changes):
     values = {"prompt": "a", "width": 64, "height": 64, "steps": 2, "guidance": 1.0, "seeds": (7,)}
-    return engine.generate(Order(**{**values, **changes}), on_step).pictures[0]
+    return engine.generate(Order(**{**values, **changes}), on_step).images[0]
 
 
 @pytest.mark.parametrize("placement", [Placement.TEXT_ENCODER_OFFLOAD, Placement.MODEL_OFFLOAD])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.test_flux2_klein import BATCH, draw, order, psnr, together
-from worker.engines import Picture, open_engine
+from worker.engines import ImageArray, open_engine
 from worker.engines.previews import MAX_SIDE, decode_preview
 
 pytestmark = pytest.mark.timeout(60)
@@ -41,13 +41,13 @@ def test_previews_change_nothing(engine):
     """The same order draws the same bytes, seen or unseen."""
     result, _ = watched(engine, steps=3)
 
-    assert np.array_equal(result.pictures[0], draw(engine, steps=3).pictures[0])
+    assert np.array_equal(result.images[0], draw(engine, steps=3).images[0])
 
 
 def test_each_of_a_batch_has_previews_of_its_own(engine):
     """Whoever looks at one of those drawn at once sees what it would see of that one alone, and nobody else does."""
-    alone: list[list[Picture]] = [[], [], []]
-    batch: list[list[Picture]] = [[], [], []]
+    alone: list[list[ImageArray]] = [[], [], []]
+    batch: list[list[ImageArray]] = [[], [], []]
     for one, heard in zip(BATCH, alone, strict=True):
         engine.generate(order(**one, steps=3), lambda _k, _n: None, heard.append)
     together(engine, steps=3, on_previews=(batch[0].append, None, batch[2].append))
@@ -86,7 +86,7 @@ def test_the_preview_is_where_the_steps_lead(engine, monkeypatch):
             return getattr(original, name)
 
     monkeypatch.setattr(engine, "model", replace(engine.model, pipe=Overheard()))
-    picture = draw(engine, steps=4).pictures[0]
+    picture = draw(engine, steps=4).images[0]
     quality = [psnr(preview, picture) for preview in seen]
 
     assert quality[-1] > 45

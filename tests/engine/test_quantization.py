@@ -99,7 +99,7 @@ def draw(engine, seed=7):
         guidance=1.0,
         seeds=(seed,),
     )
-    return engine.generate(order, lambda k, n: None).pictures[0].astype(float)
+    return engine.generate(order, lambda k, n: None).images[0].astype(float)
 
 
 def psnr(one, other):

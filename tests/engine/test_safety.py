@@ -36,8 +36,8 @@ class Painter:
         self.orders.append(order)
         result = a_result(2)
         if on_preview is not None:
-            on_preview(result.pictures[0])
-        result.pictures[0][:] = np.asarray(plain(self.colour, (1, 1)))
+            on_preview(result.images[0])
+        result.images[0][:] = np.asarray(plain(self.colour, (1, 1)))
         return result
 
     def generate_batch(self, orders, on_step, on_previews=()):
@@ -128,7 +128,7 @@ def test_safe_orders_are_drawn(checker):
     engine = SafetyCheckedEngine(Painter("blue"), checker)
     engine.warm_up()
 
-    assert len(engine.generate(an_order("teal"), lambda *_: None).pictures) == 2
+    assert len(engine.generate(an_order("teal"), lambda *_: None).images) == 2
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "without the label", "truncated"])

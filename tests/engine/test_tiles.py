@@ -23,7 +23,7 @@ def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):
     for one, other in zip(alone, at_once, strict=True):
         assert "decoded in tiles" in one.notes[0]
         assert one.notes == other.notes
-        assert psnr(one.pictures[0], other.pictures[0]) >= 40
+        assert psnr(one.images[0], other.images[0]) >= 40
 
 
 def test_what_fits_is_decoded_whole(tiny_weights, monkeypatch):
@@ -36,4 +36,4 @@ def test_what_fits_is_decoded_whole(tiny_weights, monkeypatch):
     result = draw(engine, **edit)
 
     assert result.notes == ()
-    assert np.array_equal(result.pictures[0], expected.pictures[0])
+    assert np.array_equal(result.images[0], expected.images[0])

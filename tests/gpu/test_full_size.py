@@ -42,7 +42,7 @@ def draw(engine, side, references=()):
         seeds=(7,),
         reference_files=references,
     )
-    return engine.generate(order, lambda k, n: None).pictures[0]
+    return engine.generate(order, lambda k, n: None).images[0]
 
 
 def test_the_configuration_has_the_size_of_the_4b(weights):
@@ -85,7 +85,7 @@ def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
         torch.cuda.set_per_process_memory_fraction(1.0)
 
     assert "2048x2048 was decoded in tiles" in result.notes[0]
-    assert result.pictures[0].shape == (2048, 2048, 3)
+    assert result.images[0].shape == (2048, 2048, 3)
 
 
 def test_four_at_once_are_the_four_alone(weights):
@@ -101,7 +101,7 @@ def test_four_at_once_are_the_four_alone(weights):
     assert "batch size 4" in lines
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
     for one, other in zip(batch, alone, strict=True):
-        error = np.mean((one.pictures[0].astype(float) - other.pictures[0]) ** 2)
+        error = np.mean((one.images[0].astype(float) - other.images[0]) ** 2)
         assert 10 * np.log10(255**2 / max(error, 1e-9)) > 25
 
 

@@ -22,8 +22,8 @@ from worker.engine_client.request import EngineRequest
 from worker.engine_client.silence import SilenceLimit
 from worker.engines import (
     Cancelled,
+    ImageArray,
     Order,
-    Picture,
     TimedOut,
     WeightsError,
 )
@@ -108,9 +108,9 @@ def test_pictures_cross_the_border(child):
     first = child.generate(order(seeds=(7, 8)), carry_on)
     second = child.generate(order(seeds=(7, 8)), carry_on)
 
-    assert [picture.shape for picture in first.pictures] == [(64, 96, 3)] * 2
-    assert all(map(np.array_equal, first.pictures, second.pictures))
-    assert not np.array_equal(*first.pictures)
+    assert [picture.shape for picture in first.images] == [(64, 96, 3)] * 2
+    assert all(map(np.array_equal, first.images, second.images))
+    assert not np.array_equal(*first.images)
 
 
 def test_a_batch_crosses_the_border(child):
@@ -123,17 +123,15 @@ def test_a_batch_crosses_the_border(child):
     ]
     red, fault, blue = child.generate_batch(batch)
 
-    assert np.array_equal(red.pictures[0], child.generate(order(), carry_on).pictures[0])
-    assert np.array_equal(
-        blue.pictures[0], child.generate(order("a blue tree"), carry_on).pictures[0]
-    )
+    assert np.array_equal(red.images[0], child.generate(order(), carry_on).images[0])
+    assert np.array_equal(blue.images[0], child.generate(order("a blue tree"), carry_on).images[0])
     assert (type(fault), fault.cause, str(fault)) == (RequestFailed, Cause.ENGINE, "a fault")
     assert [(k, n) for k, n in heard[0].steps[-3:]] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_previews_of_a_batch_cross_the_border(child):
     """Who looks at one of a batch sees previews of that one, as many as of it alone; who did not ask sees none."""
-    seen: list[list[Picture]] = [[], [], []]
+    seen: list[list[ImageArray]] = [[], [], []]
     asking = (order("red", previews=True), order("green"), order("blue", previews=True))
     child.generate_batch(
         [
@@ -142,7 +140,7 @@ def test_previews_of_a_batch_cross_the_border(child):
         ]
     )
     for asked, pictures in zip(asking, seen, strict=True):
-        alone: list[Picture] = []
+        alone: list[ImageArray] = []
         child.generate(asked, carry_on, on_preview=alone.append)
         assert np.array_equal(pictures, alone)
 
@@ -158,7 +156,7 @@ def test_a_batch_dies_as_one(child):
     child.wait_ready(30)
 
     assert [type(outcome) for outcome in outcomes] == [EngineDied, EngineDied]
-    assert child.generate(order(), carry_on).pictures
+    assert child.generate(order(), carry_on).images
 
 
 def test_steps_arrive_in_order(child):
@@ -179,7 +177,7 @@ def test_cancel_stops_within_a_step(child):
 
         assert heard.steps == [(1, 100), (2, 100), (3, 100)]
         assert time.monotonic() - started < 2.5
-    assert child.generate(order(), carry_on).pictures[0].shape == (64, 96, 3)
+    assert child.generate(order(), carry_on).images[0].shape == (64, 96, 3)
 
 
 def test_cancel_after_the_last_step_gives_no_pictures(child):
@@ -187,7 +185,7 @@ def test_cancel_after_the_last_step_gives_no_pictures(child):
     with pytest.raises(Cancelled):
         child.generate(order(steps=1), lambda k, n: False)
 
-    assert child.generate(order(steps=1), carry_on).pictures
+    assert child.generate(order(steps=1), carry_on).images
 
 
 def test_cancel_from_another_thread(child):
@@ -207,7 +205,7 @@ def test_cancel_from_another_thread(child):
 
 def test_error_in_on_step_leaves_the_child_usable(child):
     """What the parent's callback raises reaches the caller; the order stops, the next one draws."""
-    expected = child.generate(order(), carry_on).pictures[0]
+    expected = child.generate(order(), carry_on).images[0]
 
     def fail(_k, _n):
         raise ConnectionError("Redis is away")
@@ -215,7 +213,7 @@ def test_error_in_on_step_leaves_the_child_usable(child):
     with pytest.raises(ConnectionError):
         child.generate(order("slow", steps=100), fail)
     started = time.monotonic()
-    assert np.array_equal(child.generate(order(), carry_on).pictures[0], expected)
+    assert np.array_equal(child.generate(order(), carry_on).images[0], expected)
     assert time.monotonic() - started < 2.5
 
 
@@ -233,7 +231,7 @@ def test_failed_order_leaves_the_child_usable(child, prompt, cause, message):
         child.generate(order(prompt), carry_on)
 
     assert failed.value.cause is cause
-    assert child.generate(order(), carry_on).pictures
+    assert child.generate(order(), carry_on).images
 
 
 def test_lost_device_ends_the_child(child):
@@ -285,7 +283,7 @@ def test_kill_is_noticed_and_cured_by_a_restart(child):
     child.start()
     child.wait_ready(30)
 
-    assert child.generate(order(), carry_on).pictures
+    assert child.generate(order(), carry_on).images
 
 
 def test_crash_leaves_its_stack(child):
@@ -338,7 +336,7 @@ def test_an_order_that_takes_too_long_is_stopped(child):
         child.generate(order("slow", steps=1000), carry_on, timeout_s=0.2)
 
     pid = child.pid
-    assert child.generate(order(), carry_on, timeout_s=60).pictures
+    assert child.generate(order(), carry_on, timeout_s=60).images
     assert child.pid == pid
 
 
@@ -366,7 +364,7 @@ def test_signals_to_the_group_do_not_end_the_child(child):
     os.kill(child.pid, signal.SIGINT)
     os.kill(child.pid, signal.SIGTERM)
 
-    assert child.generate(order(), carry_on).pictures
+    assert child.generate(order(), carry_on).images
 
 
 def test_child_outlives_the_thread_that_started_it(child):
@@ -376,7 +374,7 @@ def test_child_outlives_the_thread_that_started_it(child):
     thread.join()
     child.wait_ready(30)
 
-    assert child.generate(order(), carry_on).pictures
+    assert child.generate(order(), carry_on).images
 
 
 @pytest.mark.parametrize(
@@ -526,6 +524,6 @@ def test_real_engine_draws_behind_the_border(tiny_weights):
         second = child.generate(order(seeds=(1, 2)), carry_on)
 
     assert checkpoint.name == "tiny-klein"
-    assert edit.pictures[0].shape == (480, 640, 3)
+    assert edit.images[0].shape == (480, 640, 3)
     assert "truncated to 512" in edit.notes[0]
-    assert all(map(np.array_equal, first.pictures, second.pictures))
+    assert all(map(np.array_equal, first.images, second.images))

@@ -61,7 +61,7 @@ def test_a_dead_engine_comes_back(rig):
     rig.supervisor.ensure_running()
 
     assert rig.announced == [True, False, True]
-    assert rig.draw().pictures
+    assert rig.draw().images
 
 
 def test_a_living_engine_is_left_alone(rig):
@@ -82,7 +82,7 @@ def test_an_idle_engine_that_dies_comes_back_by_itself(rig):
     eventually(lambda: rig.child.pid != pid and rig.child.is_ready, within_s=30)
 
     assert rig.announced == [True, False, True]
-    assert rig.draw().pictures
+    assert rig.draw().images
 
 
 def test_an_engine_that_died_before_the_order_is_told_apart(rig):

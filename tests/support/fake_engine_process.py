@@ -21,12 +21,12 @@ from worker.engines import (
     Checkpoint,
     DeviceLost,
     EngineFault,
+    ImageArray,
     OnPreview,
     OnStatus,
     OnStep,
     Order,
     OutOfMemory,
-    Picture,
     Result,
     Tuning,
     UnusableLora,
@@ -67,7 +67,7 @@ class FakeEngine:
                     on_preview(_paint(order, seed, 2, 3))
                 on_step(index * order.steps + step + 1, order.steps * len(order.seeds))
             pictures.append(_paint(order, seed, order.height or 64, order.width or 64))
-        return Result(pictures=tuple(pictures), notes=(), generate_s=time.perf_counter() - started)
+        return Result(images=tuple(pictures), notes=(), generate_s=time.perf_counter() - started)
 
     def generate_batch(
         self,
@@ -108,7 +108,7 @@ class FakeEngine:
             raise DeviceLost
 
 
-def _paint(order: Order, seed: int, height: int, width: int) -> Picture:
+def _paint(order: Order, seed: int, height: int, width: int) -> ImageArray:
     digest = hashlib.sha256(f"{order.prompt} {seed}".encode()).digest()
     picture = np.empty((height, width, 3), np.uint8)
     picture[:] = np.frombuffer(digest, np.uint8, 3)

@@ -100,7 +100,7 @@ class ScriptedEngine:
         """Draw one grey picture per seed in two steps."""
         self.orders.append(order)
         if on_preview is not None and order.previews:
-            on_preview(a_result().pictures[0])
+            on_preview(a_result().images[0])
         if not on_step(1, 2):
             raise Cancelled
         self._act(order)
@@ -130,7 +130,7 @@ class ScriptedEngine:
 def a_result(count: int = 1) -> Result:
     """Make grey pictures, each 64 pixels wide and 48 high."""
     picture = np.full((48, 64, 3), 128, np.uint8)
-    return Result(pictures=(picture,) * count, notes=("a note",), generate_s=0.1)
+    return Result(images=(picture,) * count, notes=("a note",), generate_s=0.1)
 
 
 class FailingStorage:

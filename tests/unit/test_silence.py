@@ -21,7 +21,7 @@ def an_order(width=1000, height=1000, references=0):
 
 def learnt(limit, step_s, steps=4):
     picture = np.zeros((1000, 1000, 3), np.uint8)
-    result = Result(pictures=(picture,), notes=(), generate_s=1.0)
+    result = Result(images=(picture,), notes=(), generate_s=1.0)
     at = [step_s * k for k in range(1, steps + 1)]
     limit.record(an_order(), result, at)
     return limit
@@ -54,7 +54,7 @@ def test_a_batch_may_take_longer():
     """Four at once may be silent four times as long as one; what four took tells what one will take."""
     limit = learnt(SilenceLimit(), step_s=5)
     batches = SilenceLimit()
-    result = Result(pictures=(np.zeros((1000, 1000, 3), np.uint8),), notes=(), generate_s=1.0)
+    result = Result(images=(np.zeros((1000, 1000, 3), np.uint8),), notes=(), generate_s=1.0)
     batches.record(an_order(), result, [20, 40, 60, 80], 4)
 
     assert limit.limit_s(an_order(), 4) == pytest.approx(200)
@@ -64,7 +64,7 @@ def test_a_batch_may_take_longer():
 def test_edits_are_learnt_from():
     """An order without a size of its own teaches by the size of its picture."""
     limit = SilenceLimit()
-    result = Result(pictures=(np.zeros((500, 1000, 3), np.uint8),), notes=(), generate_s=1.0)
+    result = Result(images=(np.zeros((500, 1000, 3), np.uint8),), notes=(), generate_s=1.0)
     limit.record(an_order(None, None, references=1), result, [1, 4])
 
     assert limit.expected_step_s(an_order(500, 1000)) == pytest.approx(1)

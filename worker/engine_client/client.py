@@ -23,7 +23,7 @@ from worker.engine_process.protocol import (
     Ready,
     Step,
     Stopped,
-    map_pictures,
+    map_images,
 )
 from worker.engines import (
     Cancelled,
@@ -218,9 +218,9 @@ class EngineClient:
                     self._process.try_send(Cancel(id=request.id))
                 self._estimate_remaining(message, request.step_times)
             elif isinstance(message, Preview) and request.on_preview is not None:
-                request.on_preview(message.picture)
+                request.on_preview(message.image)
             elif isinstance(message, Done) and fd is not None:
-                self._complete(request, map_pictures(fd, message))
+                self._complete(request, map_images(fd, message))
             elif isinstance(message, Failed):
                 request.finish(RequestFailed(message.message, message.cause))
             elif isinstance(message, Stopped):

@@ -45,7 +45,7 @@ class SilenceLimit:
         """Record when each step of a finished order ended, in a batch of this size."""
         durations_s = [later - earlier for earlier, later in pairwise(step_times)]
         if durations_s:
-            height, width, _ = result.pictures[0].shape
+            height, width, _ = result.images[0].shape
             work_mp = _work_mp(order, width * height / MEGA) * batch_size
             self._step_s_per_mp.append(statistics.median(durations_s) / work_mp)
 

@@ -40,9 +40,9 @@ from worker.engines import (
     Cancelled,
     DeviceLost,
     Engine,
+    ImageArray,
     OnPreview,
     OnStatus,
-    Picture,
     Result,
     Tuning,
     open_engine,
@@ -237,11 +237,9 @@ def _preview_sender(connection: EngineConnection, request: Generate) -> OnPrevie
     if not request.order.previews:
         return None
 
-    def send(picture: Picture) -> None:
-        height, width, _ = picture.shape
-        connection.send(
-            Preview(id=request.id, width=width, height=height, pixels=picture.tobytes())
-        )
+    def send(image: ImageArray) -> None:
+        height, width, _ = image.shape
+        connection.send(Preview(id=request.id, width=width, height=height, pixels=image.tobytes()))
 
     return send
 
@@ -250,10 +248,10 @@ def _send_result(connection: EngineConnection, request_id: str, result: Result) 
     fd = _anonymous_file()
     try:
         with open(fd, "wb", closefd=False) as file:
-            file.writelines(np.ascontiguousarray(picture).data for picture in result.pictures)
+            file.writelines(np.ascontiguousarray(image).data for image in result.images)
         done = Done(
             id=request_id,
-            sizes=tuple((picture.shape[1], picture.shape[0]) for picture in result.pictures),
+            sizes=tuple((image.shape[1], image.shape[0]) for image in result.images),
             notes=result.notes,
             generate_s=result.generate_s,
         )
@@ -265,7 +263,7 @@ def _send_result(connection: EngineConnection, request_id: str, result: Result) 
 def _anonymous_file() -> int:
     """Open an anonymous memory file. On other systems than Linux, open a file that is already deleted."""
     if sys.platform == "linux":
-        return os.memfd_create("pictures")
+        return os.memfd_create("images")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Cause
-from worker.engines import Checkpoint, Lora, Order, Picture, Result
+from worker.engines import Checkpoint, ImageArray, Lora, Order, Result
 
 _HEAD = struct.Struct("!II")
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -84,7 +84,7 @@ class Preview:
     """RGB, three bytes a pixel."""
 
     @property
-    def picture(self) -> Picture:
+    def image(self) -> ImageArray:
         """The pixels as an array."""
         return np.frombuffer(self.pixels, np.uint8).reshape(self.height, self.width, 3)
 
@@ -221,17 +221,17 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
     return message
 
 
-def map_pictures(fd: int, done: Done) -> Result:
+def map_images(fd: int, done: Done) -> Result:
     """Map the file of a `Done` message, close it, and return read-only views of its images."""
     size_bytes = sum(width * height * 3 for width, height in done.sizes)
     try:
         memory = mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ)
     finally:
         os.close(fd)
-    pictures, offset = [], 0
+    images, offset = [], 0
     for width, height in done.sizes:
         count = width * height * 3
         pixels = np.frombuffer(memory, np.uint8, count, offset)
-        pictures.append(pixels.reshape(height, width, 3))
+        images.append(pixels.reshape(height, width, 3))
         offset += count
-    return Result(pictures=tuple(pictures), notes=done.notes, generate_s=done.generate_s)
+    return Result(images=tuple(images), notes=done.notes, generate_s=done.generate_s)

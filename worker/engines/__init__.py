@@ -50,13 +50,13 @@ __all__ = [
     "open_engine",
 ]
 
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 """RGB pixels, height x width x 3."""
 
 OnStep = Callable[[int, int], None]
 """Called with (k, n) after step k of the order's n steps over all its images. Raises `Cancelled` to stop."""
 
-OnPreview = Callable[[Picture], None]
+OnPreview = Callable[[ImageArray], None]
 """Called with a preview of a step, before `OnStep` is called for that step."""
 
 OnStatus = Callable[[str], None]
@@ -100,7 +100,7 @@ class Order:
 class Result:
     """Holds the images of one order, in the order of its seeds."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[ImageArray, ...]
     notes: tuple[str, ...]
     """Sentences for the caller, for example that the prompt was truncated."""
     generate_s: float

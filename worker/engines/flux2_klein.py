@@ -10,11 +10,11 @@ import torch
 
 from worker.engines import (
     Checkpoint,
+    ImageArray,
     OnPreview,
     OnStatus,
     OnStep,
     Order,
-    Picture,
     Result,
     Tuning,
 )
@@ -25,7 +25,7 @@ from worker.engines.inference import generate_pixels
 from worker.engines.model import LoadedModel, load_model
 from worker.engines.output_check import check_output
 from worker.engines.pipeline_inputs import prepare_inputs
-from worker.engines.pixels import resize, to_picture
+from worker.engines.pixels import resize, to_image_array
 from worker.engines.placement import Placement
 from worker.engines.quantization import RECIPES, QuantizationRecipe
 from worker.engines.quantization_check import quantize_model
@@ -111,17 +111,17 @@ class Flux2KleinEngine:
             with reporter:
                 seeds = [order.seeds[0] for order in orders]
                 pixels = generate_pixels(model, inputs, seeds, reporter, on_previews)
-                pictures = [_to_picture_or_none(image) for image in pixels]
+                images = [_to_image_array_or_none(image) for image in pixels]
         generate_s = time.perf_counter() - started
         return tuple(
             None
-            if picture is None
+            if image is None
             else Result(
-                pictures=(resize(picture, *inputs.output_size),),
+                images=(resize(image, *inputs.output_size),),
                 notes=notes,
                 generate_s=generate_s,
             )
-            for picture, notes in zip(pictures, inputs.notes, strict=True)
+            for image, notes in zip(images, inputs.notes, strict=True)
         )
 
     def _generate(
@@ -138,7 +138,7 @@ class Flux2KleinEngine:
             reference_images = [decode_reference(data) for data in order.reference_files]
             inputs = prepare_inputs(model, [order], reference_images, force_tiling=force_tiling)
 
-            pictures = []
+            images = []
             total_steps = order.steps * len(order.seeds)
             for index, seed in enumerate(order.seeds):
                 steps_before = index * order.steps
@@ -147,9 +147,9 @@ class Flux2KleinEngine:
                     model.record_event,
                 ) as reporter:
                     pixels = generate_pixels(model, inputs, [seed], reporter, [on_preview])
-                    pictures.append(resize(to_picture(pixels[0]), *inputs.output_size))
+                    images.append(resize(to_image_array(pixels[0]), *inputs.output_size))
         return Result(
-            pictures=tuple(pictures),
+            images=tuple(images),
             notes=inputs.notes[0],
             generate_s=time.perf_counter() - started,
         )
@@ -172,8 +172,8 @@ def _describe(folder: WeightsFolder, model: LoadedModel) -> Checkpoint:
     )
 
 
-def _to_picture_or_none(pixels: torch.Tensor) -> Picture | None:
+def _to_image_array_or_none(pixels: torch.Tensor) -> ImageArray | None:
     try:
-        return to_picture(pixels)
+        return to_image_array(pixels)
     except InvalidOutput:
         return None

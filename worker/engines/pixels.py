@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from worker.engines import Picture
+from worker.engines import ImageArray
 from worker.engines.errors import InvalidOutput
 
 
-def to_picture(pixels: torch.Tensor) -> Picture:
+def to_image_array(pixels: torch.Tensor) -> ImageArray:
     """Convert a float tensor of 3 x height x width in 0 to 1 into uint8 pixels on the host.
 
     The conversion runs on the device, so that only the bytes are copied. Raises `InvalidOutput` if the
@@ -19,13 +19,13 @@ def to_picture(pixels: torch.Tensor) -> Picture:
     rgb = pixels.float().mul(255).round().clamp(0, 255).to(torch.uint8)
     if bool(rgb.min() == rgb.max()):
         raise InvalidOutput("invalid output: the model's output is one flat colour")
-    picture: Picture = rgb.permute(1, 2, 0).contiguous().cpu().numpy()
-    return picture
+    array: ImageArray = rgb.permute(1, 2, 0).contiguous().cpu().numpy()
+    return array
 
 
-def resize(picture: Picture, width: int, height: int) -> Picture:
+def resize(array: ImageArray, width: int, height: int) -> ImageArray:
     """Resize an image with Lanczos resampling."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    image = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
+    if array.shape[:2] == (height, width):
+        return array
+    image = Image.fromarray(array).resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(image)

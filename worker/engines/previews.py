@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from worker.engines import Picture
+from worker.engines import ImageArray
 
 MAX_SIDE = 256  # px
 
@@ -25,7 +25,7 @@ def can_preview(pipe: Any, tensors: dict[str, Any]) -> bool:
 
 def decode_preview(
     pipe: Any, step: int, tensors: dict[str, Any], size: tuple[int, int], index: int = 0
-) -> Picture:
+) -> ImageArray:
     """Decode the image that the latents after `step` lead to, at most MAX_SIDE pixels a side.
 
     `tensors` holds `latents` and `noise_pred`, each batch x tokens x channels. `size` is the render size in pixels,

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from worker.engines import Checkpoint, Engine, OnPreview, OnStep, Order, Picture, Result
+from worker.engines import Checkpoint, Engine, ImageArray, OnPreview, OnStep, Order, Result
 from worker.engines.device import choose_device, translate_device_errors
 from worker.engines.errors import UnusableSetting, Withheld
 from worker.engines.references import decode_reference
@@ -84,7 +84,7 @@ class SafetyCheckedEngine:
         if reference_images and self._checker.is_any_unsafe(reference_images):
             raise Withheld("the safety checker does not accept an input image")
         result = self._engine.generate(order, on_step)
-        if self._is_unsafe(result.pictures):
+        if self._is_unsafe(result.images):
             raise Withheld
         return result
 
@@ -97,9 +97,9 @@ class SafetyCheckedEngine:
         """Generate a batch. An unsafe result becomes None: `generate` then raises `Withheld` for that order."""
         results = self._engine.generate_batch(orders, on_step)
         return tuple(
-            None if result is None or self._is_unsafe(result.pictures) else result
+            None if result is None or self._is_unsafe(result.images) else result
             for result in results
         )
 
-    def _is_unsafe(self, pictures: Sequence[Picture]) -> bool:
-        return self._checker.is_any_unsafe([Image.fromarray(picture) for picture in pictures])
+    def _is_unsafe(self, images: Sequence[ImageArray]) -> bool:
+        return self._checker.is_any_unsafe([Image.fromarray(image) for image in images])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from threading import Event
 
 from app.predictions.prediction import Prediction
-from worker.engines import Picture
+from worker.engines import ImageArray
 
 AHEAD_S = 0.1
 """How long before the estimated end of an attempt the next prediction is claimed, to keep the engine busy."""
@@ -20,12 +20,12 @@ class Attempt:
     is_batched: bool = False  # in one call of the model with others
     started_s: float = 0.0
     recorded_s: float = 0.0  # when its progress was last stored
-    preview: Picture | None = None  # not stored yet
+    preview: ImageArray | None = None  # not stored yet
 
     def is_near_end(self, step: int, steps: int, now_s: float) -> bool:
         """Estimate from the steps so far whether the rest takes at most AHEAD_S."""
         return (now_s - self.started_s) / step * (steps - step) <= AHEAD_S
 
-    def keep_preview(self, preview: Picture) -> None:
+    def keep_preview(self, preview: ImageArray) -> None:
         """Keep the latest preview until the next step is stored."""
         self.preview = preview

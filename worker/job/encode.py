@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from app.predictions.parameters import DEFAULT_QUALITY, OutputFormat
-from worker.engines import Picture
+from worker.engines import ImageArray
 
 SOFTWARE = "AI generated; klein"
 """Value of the EXIF field Software in every file. BFL's own tool writes it too."""
@@ -29,7 +29,7 @@ _UP = 2
 """The PNG filter that stores the difference to the row above."""
 
 
-def encode(picture: Picture, output_format: str, quality: int = DEFAULT_QUALITY) -> bytes:
+def encode(pixels: ImageArray, output_format: str, quality: int = DEFAULT_QUALITY) -> bytes:
     """Encode height x width x 3 pixels. The same pixels always give the same bytes.
 
     `quality` is 1 to 100. PNG ignores it. JPEG keeps full colour resolution (4:4:4).
@@ -39,37 +39,37 @@ def encode(picture: Picture, output_format: str, quality: int = DEFAULT_QUALITY)
     file = io.BytesIO()
     match OutputFormat(output_format):
         case OutputFormat.PNG:
-            return _encode_png(picture, exif.tobytes().removeprefix(_EXIF_PREFIX))
+            return _encode_png(pixels, exif.tobytes().removeprefix(_EXIF_PREFIX))
         case OutputFormat.JPEG:
-            image = Image.fromarray(picture)
+            image = Image.fromarray(pixels)
             image.save(file, "JPEG", quality=quality, subsampling=0, exif=exif, xmp=XMP)
         case OutputFormat.WEBP:
-            image = Image.fromarray(picture)
+            image = Image.fromarray(pixels)
             image.save(file, "WEBP", quality=quality, method=0, exif=exif, xmp=XMP)
     return file.getvalue()
 
 
-def _encode_png(picture: Picture, exif: bytes) -> bytes:
+def _encode_png(pixels: ImageArray, exif: bytes) -> bytes:
     """Encode a PNG with one filter for all rows, three times as fast as Pillow's fastest level.
 
     Pillow tries five filters on each row. For generated images the Up filter alone gives about the same size,
     and run-length encoding is all that deflate can add quickly.
     """
-    height, width, _ = picture.shape
-    rows = picture.reshape(height, width * 3)
+    height, width, _ = pixels.shape
+    rows = pixels.reshape(height, width * 3)
     filtered = np.empty((height, 1 + width * 3), np.uint8)
     filtered[:, 0] = _UP
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    pixels = deflate.compress(filtered.data) + deflate.flush()
+    compressed = deflate.compress(filtered.data) + deflate.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
     chunks = (
         _chunk(b"IHDR", header),
         _chunk(b"tEXt", b"Software\0" + SOFTWARE.encode("latin-1")),
         _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),  # not compressed, no language
         _chunk(b"eXIf", exif),
-        _chunk(b"IDAT", pixels),
+        _chunk(b"IDAT", compressed),
         _chunk(b"IEND", b""),
     )
     return _PNG_SIGNATURE + b"".join(chunks)

@@ -115,13 +115,13 @@ class Publisher:
         parameters = parameters_of(prediction)
         output_format = parameters.output_format
         outputs = []
-        for index, picture in enumerate(result.pictures):
+        for index, image in enumerate(result.images):
             key = f"{folder}/{index}.{output_format.suffix}"
-            data = encode(picture, output_format, parameters.output_quality)
+            data = encode(image, output_format, parameters.output_quality)
             if self._credentials is not None:
                 data = self._credentials.sign(data, output_format.media_type)
             self._put_one(key, data)
-            height, width, _ = picture.shape
+            height, width, _ = image.shape
             outputs.append(Output(key=key, width=width, height=height))
         return tuple(outputs)
 
