@@ -6,6 +6,7 @@ import warnings
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
+from worker.engines.colour import to_srgb
 from worker.engines.errors import EngineFault
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -22,7 +23,7 @@ _TRANSPOSE_BY_ORIENTATION: dict[int | None, Transpose] = {
 
 
 def decode_reference(data: bytes) -> Image.Image:
-    """Decode an image file to RGB, apply its EXIF orientation, and blend transparency with white.
+    """Decode an image file to sRGB, apply its EXIF orientation, and blend transparency with white.
 
     Raises `EngineFault` if the file cannot be decoded.
     """
@@ -34,7 +35,8 @@ def decode_reference(data: bytes) -> Image.Image:
                 transpose = _TRANSPOSE_BY_ORIENTATION.get(
                     image.getexif().get(ExifTags.Base.Orientation)
                 )
-                return _to_rgb(image if transpose is None else image.transpose(transpose))
+                upright = image if transpose is None else image.transpose(transpose)
+                return _to_rgb(to_srgb(upright))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise EngineFault(f"a reference image could not be decoded: {exc}") from exc
 
