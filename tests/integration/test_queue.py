@@ -10,6 +10,7 @@ from rq import Callback, SimpleWorker
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
+from app.lua.script import execute
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import JOB, Queues, Token, open_queue
 from tests.support.fakes import NOW, a_prediction
@@ -25,7 +26,7 @@ class Recorder:
         self.worked_on = []
         self.error = None
 
-    def work(self, prediction_id, _company_of):
+    def work(self, prediction_id, _find_batch_mates):
         self.worked_on.append(prediction_id)
         if self.error is not None:
             raise self.error
@@ -42,7 +43,7 @@ def recorder(monkeypatch, connection):
 def push(connection, prediction):
     with connection.pipeline() as pipe:
         Queues(connection).push(prediction, pipe)
-        pipe.execute()
+        execute(pipe)
 
 
 def burst(connection):
@@ -95,7 +96,7 @@ def test_a_token_waits_where_its_checkpoint_is_held(connection, model, queue):
     assert queues.holds(prediction)
     with connection.pipeline() as pipe:
         queues.remove(prediction, pipe)
-        pipe.execute()
+        execute(pipe)
 
     assert not queues.holds(prediction)
     assert connection.exists("rq:job:p-1") == 0
