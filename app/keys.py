@@ -104,7 +104,7 @@ class Keys:
     def limits_of(self, key_id: str) -> Limits:
         """Tell the limits of a key that was authenticated here."""
         _, record = self._seen.get(key_id, (0.0, None))
-        return record.limits.or_else(self._default) if record is not None else self._default
+        return record.limits.with_defaults(self._default) if record is not None else self._default
 
     async def _record(self, key_id: str, *, is_given: bool = False) -> Key | None:
         read_at, record = self._seen.get(key_id, (-CACHE_S, None))

@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         admission=Admission(
             rates=Rates(connection), limits_of=keys.limits_of, queue_limit=settings.queue_limit
         ),
-        wait_limiter=WaitLimiter(most=settings.waiters, most_of_a_key=settings.key_waiters),
+        wait_limiter=WaitLimiter(most=settings.waiters, most_per_key=settings.key_waiters),
         strict_inputs=settings.strict_inputs,
     )
     stats = partial(collect_stats, store, queues, registry)

@@ -87,11 +87,11 @@ class SafeHttp:
         *,
         headers: Mapping[str, str],
         content: bytes = b"",
-        most_bytes: int,
+        max_bytes: int,
         within_s: float,
         redirects: int = 0,
     ) -> Reply:
-        """Send one request and read at most `most_bytes` of the reply. Raises Unreachable."""
+        """Send one request and read at most `max_bytes` of the reply. Raises Unreachable."""
         partial: list[Reply] = []
         sent = {**headers, "Accept-Encoding": "identity"}
         try:
@@ -99,7 +99,7 @@ class SafeHttp:
                 for _ in range(redirects + 1):
                     moved = await self._once(
                         httpx.Request(method, url, headers=sent, content=content),
-                        most_bytes,
+                        max_bytes,
                         within_s,
                         partial,
                     )
@@ -112,7 +112,7 @@ class SafeHttp:
         raise Unreachable
 
     async def _once(
-        self, request: httpx.Request, most_bytes: int, within_s: float, partial: list[Reply]
+        self, request: httpx.Request, max_bytes: int, within_s: float, partial: list[Reply]
     ) -> str | None:
         """Append the reply as far as it came, and give where a redirect points."""
         partial.clear()
@@ -133,7 +133,7 @@ class SafeHttp:
                     target = str(request.url.join(response.headers["location"]))
                 else:
                     target = None
-                await _read(response, most_bytes, partial)
+                await _read(response, max_bytes, partial)
             finally:
                 await response.aclose()
         return target
@@ -144,7 +144,7 @@ class SafeHttp:
         return self._public if target.port in self._public.allowed_ports else self._private
 
 
-async def _read(response: httpx.Response, most_bytes: int, partial: list[Reply]) -> None:
+async def _read(response: httpx.Response, max_bytes: int, partial: list[Reply]) -> None:
     body = bytearray()
 
     def note(*, is_whole: bool) -> None:
@@ -152,7 +152,7 @@ async def _read(response: httpx.Response, most_bytes: int, partial: list[Reply])
             Reply(
                 status=response.status_code,
                 is_encoded="content-encoding" in response.headers,
-                body=bytes(body[:most_bytes]),
+                body=bytes(body[:max_bytes]),
                 is_whole=is_whole,
             )
         ]
@@ -161,7 +161,7 @@ async def _read(response: httpx.Response, most_bytes: int, partial: list[Reply])
     try:
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > most_bytes:
+            if len(body) > max_bytes:
                 break
         else:
             note(is_whole=True)

@@ -9,7 +9,7 @@ import threading
 from datetime import UTC, datetime
 
 from app.connections import open_redis
-from app.dialects.pictures import Pictures, data_uri
+from app.dialects.image_links import ImageLinks, data_uri
 from app.dialects.registry import webhook_body
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
@@ -42,10 +42,10 @@ def run_courier(settings: Settings) -> None:
     storage = open_storage(settings.storage)
     links = open_links(settings.url_secret, settings.data)
 
-    def pictures(prediction: Prediction) -> Pictures:
+    def image_links(prediction: Prediction) -> ImageLinks:
         assert prediction.webhook is not None  # noqa: S101 -- only predictions with a webhook are delivered
         base = (settings.public_url or prediction.webhook.base).rstrip("/")
-        return Pictures(
+        return ImageLinks(
             base=base,
             retention=settings.retention,
             link=lambda key, expires: links.link(base, key, expires),
@@ -54,13 +54,13 @@ def run_courier(settings: Settings) -> None:
     def show(prediction: Prediction, output: Output) -> str:
         if prediction.input.get("sync_mode") is True:
             return data_uri(output, storage.get(output.key))
-        return pictures(prediction).url(prediction, output)
+        return image_links(prediction).url(prediction, output)
 
     deliverer = Deliverer(
         Outbox(connection, store, SCHEDULES[settings.webhook_retries]),
         store,
         Sender(SafeHttp(settings.allow_hosts), lambda: datetime.now(UTC)),
-        lambda p: webhook_body(p, pictures(p), lambda output: show(p, output)),
+        lambda p: webhook_body(p, image_links(p), lambda output: show(p, output)),
     )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

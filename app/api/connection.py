@@ -13,7 +13,7 @@ from app.api.errors import BadBody, BodyTooLarge
 T = TypeVar("T")
 
 
-async def body_parts(request: Request, largest_bytes: int) -> AsyncGenerator[bytes, None]:
+async def read_chunks(request: Request, largest_bytes: int) -> AsyncGenerator[bytes, None]:
     """Read the body as it comes. Raises BodyTooLarge as soon as it is known to be."""
     told = request.headers.get("Content-Length", "")
     if told.isdecimal() and int(told[:20]) > largest_bytes:
@@ -28,7 +28,7 @@ async def body_parts(request: Request, largest_bytes: int) -> AsyncGenerator[byt
 
 async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:
     """Read a body that is a JSON object. Raises BadBody or BodyTooLarge."""
-    body = b"".join([part async for part in body_parts(request, largest_bytes)])
+    body = b"".join([part async for part in read_chunks(request, largest_bytes)])
     try:
         given = from_json(body, allow_inf_nan=False)
     except ValueError as exc:

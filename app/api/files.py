@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
-from app.api.proxy import pass_on
+from app.api.proxy import proxy_response
 from app.api.state import state_of
 from app.storage.errors import FileMissing
 from app.storage.links import ROUTE
@@ -43,7 +43,7 @@ def read_file(
     if not isinstance(place, Path):
         if state.proxy is None:
             return RedirectResponse(place, headers=_REDIRECT)
-        return pass_on(state.proxy, request, place, _HEADERS | {"Content-Type": media_type})
+        return proxy_response(state.proxy, request, place, _HEADERS | {"Content-Type": media_type})
     response = FileResponse(
         place, headers=_HEADERS, media_type=media_type, stat_result=place.stat()
     )

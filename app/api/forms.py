@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.api.connection import body_parts
+from app.api.connection import read_chunks
 from app.api.errors import BadBody, BadRequest
 
 FIELDS_MAX = 50
@@ -30,7 +30,7 @@ async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormD
     """Read multipart/form-data; its files are open while the body runs. Raises BadBody, BadRequest or BodyTooLarge."""
     parser = _Parser(
         request.headers,
-        body_parts(request, largest_bytes),
+        read_chunks(request, largest_bytes),
         max_files=FILES_MAX,
         max_fields=FIELDS_MAX,
         max_part_size=FIELD_MAX_BYTES,

@@ -23,7 +23,9 @@ def open_proxy() -> httpx.Client:
     )
 
 
-def pass_on(client: httpx.Client, request: Request, url: str, headers: dict[str, str]) -> Response:
+def proxy_response(
+    client: httpx.Client, request: Request, url: str, headers: dict[str, str]
+) -> Response:
     """Give what lies at a URL, whole or the range asked for. Raises FileMissing or StorageError."""
     asked = {name: request.headers[name] for name in _ASKED if name in request.headers}
     if "," in asked.get("Range", ""):  # they would come as multipart

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.connection import body_parts
+from app.api.connection import read_chunks
 from app.api.errors import BadRequest
 from app.api.state import state_of
 from app.images.media_type import HEAD_BYTES, media_type_of
@@ -50,7 +50,7 @@ async def write_file(
 async def _receive(request: Request, upload: Upload, file: BinaryIO) -> None:
     """Write the body to a file while it comes; what is not of the promised type is refused at its first bytes."""
     head = b""
-    async for part in body_parts(request, LARGEST_BYTES):
+    async for part in read_chunks(request, LARGEST_BYTES):
         if len(head) < HEAD_BYTES:
             head += part[:HEAD_BYTES]
             if len(head) >= HEAD_BYTES:

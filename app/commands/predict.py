@@ -30,7 +30,7 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
 @click.option("--size", help="1024x768, or a name such as square_hd.")
 @click.option("--seed", type=int, help="The same seed and prompt draw the same picture.")
 @click.option("--steps", type=int, help="Denoising steps.")
-@click.option("-n", "--count", type=int, default=1, help="Pictures: out-1.png, out-2.png …")
+@click.option("-n", "--count", type=int, default=1, help="ImageLinks: out-1.png, out-2.png …")
 @click.option("--url", help="The server; else KLEIN_URL, else the one on this machine.")
 @click.option("--key", help="The key to it; else KLEIN_API_KEY, else the first of KLEIN_API_KEYS.")
 def predict(  # noqa: PLR0913 -- one argument an option

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from app.api.connection import read_json, while_connected
 from app.api.state import state_of
-from app.dialects.pictures import Pictures, Show, data_uri
+from app.dialects.image_links import ImageLinks, RenderOutput, data_uri
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
 from app.uploads import Uploads
@@ -16,10 +16,10 @@ async def _service(request: Request) -> Service:
     return state_of(request.app).service
 
 
-async def _pictures(request: Request) -> Pictures:
+async def _pictures(request: Request) -> ImageLinks:
     state = state_of(request.app)
     base = state.public_url or str(request.base_url).rstrip("/")
-    return Pictures(
+    return ImageLinks(
         base=base,
         retention=state.retention,
         link=lambda key, expires: state.links.link(base, key, expires),
@@ -35,7 +35,7 @@ async def _json_body(request: Request) -> dict[str, Any]:
 
 
 ServiceOf = Annotated[Service, Depends(_service)]
-PicturesOf = Annotated[Pictures, Depends(_pictures)]
+ImageLinksOf = Annotated[ImageLinks, Depends(_pictures)]
 UploadsOf = Annotated[Uploads, Depends(_uploads)]
 JsonBody = Annotated[dict[str, Any], Depends(_json_body)]
 
@@ -47,8 +47,10 @@ async def wait_for_end(
     return await while_connected(request, service.wait(prediction, timeout))
 
 
-def shower(prediction: Prediction, service: Service, pictures: Pictures) -> Show:
+def output_renderer(
+    prediction: Prediction, service: Service, image_links: ImageLinks
+) -> RenderOutput:
     """Choose how pictures are shown: as URLs, or in sync mode as data URIs, which reads the files."""
     if prediction.input.get("sync_mode") is not True:
-        return lambda output: pictures.url(prediction, output)
+        return lambda output: image_links.url(prediction, output)
     return lambda output: data_uri(output, service.read_output(output))

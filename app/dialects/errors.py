@@ -11,8 +11,8 @@ from app.api.errors import BadBody, BadRequest, BodyTooLarge, Unauthorized
 from app.predictions.errors import (
     AlreadyFinal,
     BudgetSpent,
+    IdempotencyKeyReused,
     InvalidInput,
-    KeyReused,
     Refused,
     TooManyRequests,
     Unavailable,
@@ -36,7 +36,7 @@ _ERRORS: dict[type[Exception], tuple[int, str]] = {
     FileMissing: (404, "file not found"),
     UnknownUpload: (404, "upload not found"),
     AlreadyFinal: (409, "conflict"),
-    KeyReused: (409, "conflict"),
+    IdempotencyKeyReused: (409, "conflict"),
     AlreadySent: (409, "conflict"),
     BodyTooLarge: (413, "request body too large"),
     BadBody: (422, "invalid request body"),

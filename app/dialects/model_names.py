@@ -6,11 +6,11 @@ NAMES = {CheckpointKind.DISTILLED: "flux-2-klein-4b", CheckpointKind.BASE: "flux
 _TEXT, _EDIT = "-text-to-image", "-edit"
 
 
-def slug_of(name: str, *, is_edit: bool) -> str:
+def model_slug(name: str, *, is_edit: bool) -> str:
     """Give the catalog's slug of a name."""
     return name + (_EDIT if is_edit else _TEXT)
 
 
-def name_of(slug: str) -> str:
+def shared_name(slug: str) -> str:
     """Give the name that a slug belongs to; a name stays as it is."""
     return slug.removesuffix(_TEXT).removesuffix(_EDIT)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.dialects.eachlabs import webhook as eachlabs
+from app.dialects.image_links import ImageLinks, RenderOutput
 from app.dialects.openai import wire as openai
-from app.dialects.pictures import Pictures, Show
 from app.dialects.replicate import wire as replicate
 from app.predictions.prediction import Prediction
 
-RenderWebhook = Callable[[Prediction, Pictures, Show], bytes]
+RenderWebhook = Callable[[Prediction, ImageLinks, RenderOutput], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +40,13 @@ DIALECTS = (  # in the order of their routers: OpenAI's models share the paths o
 )
 
 
-def webhook_body(prediction: Prediction, pictures: Pictures, show: Show) -> bytes:
+def webhook_body(prediction: Prediction, image_links: ImageLinks, show: RenderOutput) -> bytes:
     """Render the webhook body of a final prediction in the dialect of its request.
 
     The same prediction gives the same bytes.
     """
     assert prediction.webhook is not None  # noqa: S101 -- only such are delivered
-    return _WEBHOOK_BODIES[prediction.webhook.dialect](prediction, pictures, show)
+    return _WEBHOOK_BODIES[prediction.webhook.dialect](prediction, image_links, show)
 
 
 _WEBHOOK_BODIES = {

@@ -51,7 +51,7 @@ class ImageSource:
                     "GET",
                     url,
                     headers={"Accept": "image/*"},
-                    most_bytes=LARGEST_BYTES + 1,
+                    max_bytes=LARGEST_BYTES + 1,
                     within_s=FETCH_S,
                     redirects=REDIRECTS,
                 )

@@ -29,7 +29,7 @@ class Limits:
     per_minute: int | None = None  # creates
     dollars_per_month: float | None = None
 
-    def or_else(self, default: Self) -> Self:
+    def with_defaults(self, default: Self) -> Self:
         """Take the default for what has no limit of its own."""
         names = [f.name for f in fields(self)]
         own = {n: getattr(self, n) for n in names}
@@ -100,7 +100,7 @@ def cost_of(prediction: Prediction) -> float:
     return price([(output.width, output.height) for output in prediction.outputs])
 
 
-def most_cost(parameters: Parameters, reference_size: tuple[int, int] | None) -> float:
+def max_cost(parameters: Parameters, reference_size: tuple[int, int] | None) -> float:
     """Return the most that a request can cost, in dollars.
 
     `reference_size` is that of the first reference image in pixels, which an edit without a size follows.
@@ -111,7 +111,7 @@ def most_cost(parameters: Parameters, reference_size: tuple[int, int] | None) ->
     return price([(min(width * height, PIXELS_MAX), 1)] * len(parameters.seeds))
 
 
-def error_of(refusal: Refusal, limits: Limits, now: datetime, per_second: float) -> KleinError:
+def refusal_error(refusal: Refusal, limits: Limits, now: datetime, per_second: float) -> KleinError:
     """Say why, and after how long one place is free at the rate at which predictions end."""
     if refusal is Refusal.BUDGET:
         message = f"the key's budget of ${limits.dollars_per_month:g} a month is spent or reserved"

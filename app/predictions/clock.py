@@ -35,6 +35,6 @@ def to_ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
-def of_ms(ms: int) -> datetime:
+def from_ms(ms: int) -> datetime:
     """Read a time that is in milliseconds since 1970."""
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -5,13 +5,13 @@ KleinError
 ├── UnknownModel            no such slug here
 ├── UnknownPrediction       no such id for this key
 ├── AlreadyFinal            a final prediction cannot be cancelled
-├── KeyReused               an idempotency key came with another request
-├── Lost                    the attempt no longer owns its prediction
+├── IdempotencyKeyReused    an idempotency key came with another request
+├── LeaseLost               the attempt no longer owns its prediction
 ├── Refused
 │   ├── TooManyRequests     too many in flight or a minute, or the queue is full
 │   └── BudgetSpent         the key's budget of the month is spent
 └── Unavailable             Redis or the storage is away
-    └── Leaving             this process is being stopped
+    └── ShuttingDown        this process is being stopped
 """
 
 from dataclasses import dataclass
@@ -53,11 +53,11 @@ class AlreadyFinal(KleinError):
         self.status = status
 
 
-class KeyReused(KleinError):
+class IdempotencyKeyReused(KleinError):
     """Another request came with this Idempotency-Key before; send a new key for a new request."""
 
 
-class Lost(KleinError):
+class LeaseLost(KleinError):
     """The attempt no longer owns its prediction: stop the work and discard its files."""
 
 
@@ -81,5 +81,5 @@ class Unavailable(KleinError):
     """Redis or the storage does not answer; try again shortly."""
 
 
-class Leaving(Unavailable):
+class ShuttingDown(Unavailable):
     """The server stops before the end; send the request again, with the Idempotency-Key that it had."""

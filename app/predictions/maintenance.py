@@ -24,13 +24,13 @@ class Maintenance:
         """
         issued = 0
         for prediction in self._store.claim_due():
-            seen = self._store.change(prediction.id, lambda p, now: p.give_up(now))
+            seen = self._store.change(prediction.id, lambda p, now: p.time_out_in_queue(now))
             if seen.status.is_final:
                 log.info("prediction_given_up", prediction=prediction.id)
                 continue
             with redis_errors():
-                if self._queues.holds(seen):
-                    self._store.look_again(seen)
+                if self._queues.is_queued(seen):
+                    self._store.check_at_queue_timeout(seen)
                     continue
             self._store.change(prediction.id, lambda p, _now: p.reissue())
             log.info("token_reissued", prediction=prediction.id, attempt=prediction.attempt)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from app.predictions.errors import AlreadyFinal, Lost
+from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.parameters import Parameters
 
 MAX_ATTEMPTS = 3
@@ -143,16 +143,16 @@ class Prediction:
     def claim(self, owner: str, now: datetime) -> "Prediction":
         """Take the prediction for one attempt, or fail it when its attempts or its time are used up.
 
-        Raises Lost where it is final, somebody else's lease still runs, or the gap after a failure.
+        Raises LeaseLost where it is final, somebody else's lease still runs, or the gap after a failure.
         """
         if self._is_held_by(owner):
             return self
         if self.status.is_final or _is_ahead(self.lease_until, now):
-            raise Lost(self.status)
-        if (given_up := self.give_up(now)) is not self:
-            return given_up
+            raise LeaseLost(self.status)
+        if (timed_out := self.time_out_in_queue(now)) is not self:
+            return timed_out
         if _is_ahead(self.not_before, now):
-            raise Lost(self.status)
+            raise LeaseLost(self.status)
         if self.attempt >= MAX_ATTEMPTS:
             return self._lose(now, "the worker was lost")
         return replace(
@@ -166,9 +166,9 @@ class Prediction:
             step=0,
         )
 
-    def give_up(self, now: datetime) -> "Prediction":
+    def time_out_in_queue(self, now: datetime) -> "Prediction":
         """End what has waited for longer than it may; anything else stays as it is."""
-        if self.timeouts is None or _is_ahead(self.waits_until, now) or self.status.is_final:
+        if self.timeouts is None or _is_ahead(self.queue_deadline, now) or self.status.is_final:
             return self
         message = f"no worker was free within {self.timeouts.queue.total_seconds():g} s"
         failure = Failure(cause=Cause.QUEUE_TIMEOUT, message=message)
@@ -241,7 +241,7 @@ class Prediction:
         return self.finished_at - self.started_at
 
     @property
-    def owes_webhook(self) -> bool:
+    def needs_webhook(self) -> bool:
         """Say whether somebody must be told of its end; of a cancel only who asked for that."""
         if self.webhook is None or not self.status.is_final:
             return False
@@ -254,10 +254,10 @@ class Prediction:
         if _is_ahead(self.lease_until, now):
             return self.lease_until
         look = self.not_before if _is_ahead(self.not_before, now) else now + QUEUE_CHECK
-        return min(at for at in (look, self.waits_until) if at is not None)
+        return min(at for at in (look, self.queue_deadline) if at is not None)
 
     @property
-    def waits_until(self) -> datetime | None:
+    def queue_deadline(self) -> datetime | None:
         """The end of its time in the queue; after a lost lease it waits again."""
         if self.timeouts is None:
             return None
@@ -285,7 +285,7 @@ class Prediction:
 
     def _require(self, owner: str) -> None:
         if not self._is_held_by(owner):
-            raise Lost(self.status)
+            raise LeaseLost(self.status)
 
     def _end(self, status: Status, now: datetime, **values: Any) -> "Prediction":
         return replace(self, status=status, finished_at=now, lease_until=None, **values)

@@ -103,12 +103,12 @@ class Queues:
         )
         return None if taken is None else cast("bytes", taken).decode()
 
-    def following(self, kind: CheckpointKind, most: int) -> list[str]:
+    def list_next(self, kind: CheckpointKind, most: int) -> list[str]:
         """List who would be taken next, in turns, and take nobody."""
         ids = _LIST_NEXT(self._redis, turns=_turns(kind), line_prefix=_line(kind, ""), most=most)
         return [i.decode() for i in cast("list[bytes]", ids)]
 
-    def pick(self, prediction: Prediction) -> bool:
+    def take_one(self, prediction: Prediction) -> bool:
         """Take this one out of its line, with a token, as its key's turn; False where it is not there any more."""
         kind = _kind_of(prediction)
         taken = _TAKE_ONE(
@@ -135,7 +135,7 @@ class Queues:
             token=token_id,
         )
 
-    def holds(self, prediction: Prediction) -> bool:
+    def is_queued(self, prediction: Prediction) -> bool:
         """Say whether it is in line, and as many tokens are left as wait there."""
         kind = _kind_of(prediction)
         pipe = self._redis.pipeline()

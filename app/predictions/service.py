@@ -12,15 +12,15 @@ from app.images.data_uri import is_data_uri
 from app.images.errors import ImageRejected
 from app.images.source import ImageSource
 from app.logs import log
-from app.predictions.accounts import most_cost
+from app.predictions.accounts import max_cost
 from app.predictions.admission import Admission
 from app.predictions.catalog import MODELS, Model, draw_seed, find_model
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock
 from app.predictions.errors import (
     FieldProblem,
+    IdempotencyKeyReused,
     InvalidInput,
-    KeyReused,
     Refused,
     UnknownPrediction,
 )
@@ -74,10 +74,10 @@ class Service:
     ) -> Prediction:
         """Check a request, keep its input images, and queue it; a repeated request gets the first one's.
 
-        Raises UnknownModel, InvalidInput, KeyReused, TooManyRequests, BudgetSpent, StorageError or Unavailable;
+        Raises UnknownModel, InvalidInput, IdempotencyKeyReused, TooManyRequests, BudgetSpent, StorageError or Unavailable;
         nothing is queued then.
         """
-        if idempotency is not None and (first := self._store.recall(key_id, idempotency)):
+        if idempotency is not None and (first := self._store.find_repeated(key_id, idempotency)):
             return first
         self._admission.count(key_id)
         model = self.find_model(slug)
@@ -86,7 +86,7 @@ class Service:
             _refuse_unknown(model, sent)
         parameters = model.settle(checked, draw_seed())
         now = self._clock.now()
-        self._store.check(key_id, self._admission.terms(key_id, most_cost(parameters, None)), now)
+        self._store.check(key_id, self._admission.terms(key_id, max_cost(parameters, None)), now)
         prediction_id = str(uuid.uuid4())
         images = self._read_images(checked.reference_urls)
         reference_keys = tuple(
@@ -109,9 +109,9 @@ class Service:
             self._storage.put(key, data)
         try:
             first_size = (images[0][0].width, images[0][0].height) if images else None
-            terms = self._admission.terms(key_id, most_cost(parameters, first_size))
+            terms = self._admission.terms(key_id, max_cost(parameters, first_size))
             accepted = self._store.add(prediction, terms)
-        except (KeyReused, Refused):
+        except (IdempotencyKeyReused, Refused):
             self._delete_references(prediction)
             raise
         if accepted.id != prediction.id:
@@ -125,7 +125,7 @@ class Service:
     async def wait(self, prediction: Prediction, timeout: float | None) -> Prediction:
         """Return a prediction once it is final, or as it is after `timeout` seconds (None: no limit).
 
-        Raises Leaving where there is no limit and this process is shutting down.
+        Raises ShuttingDown where there is no limit and this process is shutting down.
         """
         return await self._watch.wait(prediction.id, timeout)
 
@@ -203,7 +203,7 @@ class Service:
 
     def release_waiters(self, within_s: float) -> None:
         """Release all waiters: timed waits return now, event streams close, others have `within_s`."""
-        self._watch.leave(within_s)
+        self._watch.release_waiters(within_s)
 
     def _delete_references(self, prediction: Prediction) -> None:
         """Delete the input images of a request that its twin overtook."""

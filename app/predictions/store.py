@@ -17,14 +17,14 @@ from app.predictions.accounts import (
     Refusal,
     Terms,
     cost_of,
-    error_of,
     held_key,
     month_of,
     nanodollars,
+    refusal_error,
     spent_key,
 )
-from app.predictions.clock import of_ms, to_ms
-from app.predictions.errors import KeyReused, KleinError, UnknownPrediction
+from app.predictions.clock import from_ms, to_ms
+from app.predictions.errors import IdempotencyKeyReused, KleinError, UnknownPrediction
 from app.predictions.page import Page
 from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
 from app.predictions.queue import Queues
@@ -72,7 +72,7 @@ class Store:
     def add(self, prediction: Prediction, terms: Terms = UNLIMITED) -> Prediction:
         """Accept a prediction: its record and its queue token, in one transaction.
 
-        Gives the one that was accepted: where its idempotency key has come before, the first. Raises KeyReused,
+        Gives the one that was accepted: where its idempotency key has come before, the first. Raises IdempotencyKeyReused,
         TooManyRequests or BudgetSpent.
         """
         idempotency, created_at = prediction.idempotency, prediction.created_at
@@ -120,8 +120,8 @@ class Store:
         if refused:
             raise self._error(Refusal(cast("bytes", refused).decode()), terms, now)
 
-    def recall(self, key_id: str, idempotency: Idempotency) -> Prediction | None:
-        """Find what this request made when it came before. Raises KeyReused where it was another."""
+    def find_repeated(self, key_id: str, idempotency: Idempotency) -> Prediction | None:
+        """Find what this request made when it came before. Raises IdempotencyKeyReused where it was another."""
         with redis_errors():
             first = self._redis.get(idempotency_key(key_id, idempotency.key))
         if first is None:
@@ -145,7 +145,7 @@ class Store:
                 now_ms, record = cast(
                     "tuple[int, bytes | None]", scripts.READ(self._redis, record=key)
                 )
-            now = of_ms(now_ms)
+            now = from_ms(now_ms)
             before = decode(record, prediction_id)
             after = transition(before, now)
             if after == before:
@@ -174,7 +174,7 @@ class Store:
                     due_ms=None if due is None else to_ms(due),
                     expires_ms=to_ms(now + self._retention),
                     channel=FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
-                    webhook_due_ms=to_ms(now) if after.owes_webhook else None,
+                    webhook_due_ms=to_ms(now) if after.needs_webhook else None,
                     month=month_of(now),
                     cost=nanodollars(cost_of(after)),
                 )
@@ -183,7 +183,7 @@ class Store:
             record_transition(before, after)
             return after
 
-    def show(self, prediction_id: str, preview: bytes) -> None:
+    def store_preview(self, prediction_id: str, preview: bytes) -> None:
         """Keep how a picture looks by now, beside its record, until the end and no longer than PREVIEW_KEPT."""
         if len(preview) > PREVIEW_MAX_BYTES:
             return
@@ -201,12 +201,14 @@ class Store:
         """Claim the open predictions whose next check is due. Each is due again after QUEUE_CHECK."""
         return self._claim(OPEN, most)
 
-    def look_again(self, prediction: Prediction) -> None:
+    def check_at_queue_timeout(self, prediction: Prediction) -> None:
         """See to it that an open prediction is due at the end of its time in the queue at the latest."""
-        if prediction.waits_until is None:
+        if prediction.queue_deadline is None:
             return
         with redis_errors():
-            self._redis.zadd(OPEN, {prediction.id: to_ms(prediction.waits_until)}, xx=True, lt=True)
+            self._redis.zadd(
+                OPEN, {prediction.id: to_ms(prediction.queue_deadline)}, xx=True, lt=True
+            )
 
     def count_open(self) -> int:
         """Count the predictions that are not final."""
@@ -270,7 +272,7 @@ class Store:
         since = to_ms(now + self._retention - RATE_OVER)
         with redis_errors():
             ended = self._redis.zcount(EXPIRY, since, "+inf")
-        return error_of(refusal, terms.limits, now, ended / RATE_OVER.total_seconds())
+        return refusal_error(refusal, terms.limits, now, ended / RATE_OVER.total_seconds())
 
     def _claim(self, key: str, most: int) -> list[Prediction]:
         with redis_errors():
@@ -290,5 +292,5 @@ class Store:
 
 def _repeated(first: Prediction, idempotency: Idempotency) -> Prediction:
     if first.idempotency != idempotency:
-        raise KeyReused
+        raise IdempotencyKeyReused
     return first

@@ -15,13 +15,13 @@ class WaitLimiter:
     """The seats of one process; used on one event loop."""
 
     most: int
-    most_of_a_key: int
+    most_per_key: int
     taken: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def slot(self, key_id: str) -> Iterator[None]:
         """Hold a seat while a caller waits. Raises TooManyRequests."""
-        if self.taken[key_id] >= self.most_of_a_key or self.taken.total() >= self.most:
+        if self.taken[key_id] >= self.most_per_key or self.taken.total() >= self.most:
             raise TooManyRequests(
                 "too many requests of the key, or of all, wait here already; ask without waiting",
                 retry_after_s=RETRY_AFTER_S,

@@ -13,7 +13,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from app.logs import log
-from app.predictions.errors import Leaving
+from app.predictions.errors import ShuttingDown
 from app.predictions.prediction import Prediction
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import CHANGED_CHANNEL, FINAL_CHANNEL, preview_key, record_key
@@ -34,7 +34,7 @@ class Watch:
         self._poll_s = poll_s
         self._waiters: _Woken = defaultdict(set)  # by the end
         self._followers: _Woken = defaultdict(set)  # by each change
-        self._leaves_at: float | None = None  # once this process is told to stop
+        self._shutdown_at: float | None = None  # once this process is told to stop
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -61,7 +61,7 @@ class Watch:
     async def wait(self, prediction_id: str, timeout: float | None) -> Prediction:
         """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit).
 
-        Raises Leaving where there is no limit and this process is told to stop.
+        Raises ShuttingDown where there is no limit and this process is told to stop.
         """
         ends = _now() + timeout if timeout is not None else NEVER
         with _registered(self._waiters, prediction_id) as event:
@@ -75,7 +75,7 @@ class Watch:
                 if prediction.status.is_final or (left <= 0 and ends != NEVER):
                     return prediction
                 if left <= 0:
-                    raise Leaving
+                    raise ShuttingDown
                 await _pause(event, min(left, self._poll_s))
 
     async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction]:
@@ -93,13 +93,13 @@ class Watch:
                 if (now := _progress(prediction)) != seen:
                     seen = now
                     yield prediction
-                if prediction.status.is_final or self._leaves_at is not None:
+                if prediction.status.is_final or self._shutdown_at is not None:
                     return
                 await _pause(event, self._poll_s)
 
-    def leave(self, within_s: float) -> None:
+    def release_waiters(self, within_s: float) -> None:
         """Have nobody wait any more: who set a limit is answered now, who follows is cut, all others have `within_s`."""
-        self._leaves_at = _now() + within_s
+        self._shutdown_at = _now() + within_s
         self._wake_all()
 
     @property
@@ -109,9 +109,9 @@ class Watch:
         return sum(len(events) for woken in both for events in woken.values())
 
     def _left_s(self, ends: float) -> float:
-        if self._leaves_at is None:
+        if self._shutdown_at is None:
             return ends - _now()
-        return self._leaves_at - _now() if ends == NEVER else 0.0
+        return self._shutdown_at - _now() if ends == NEVER else 0.0
 
     async def _listen(self) -> None:
         while True:

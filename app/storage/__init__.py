@@ -19,8 +19,8 @@ class Storage(Protocol):
     def put(self, key: str, data: bytes | BinaryIO) -> None:
         """Store a file whole or not at all. Raises StorageError."""
 
-    def get(self, key: str, most_bytes: int | None = None) -> bytes:
-        """Read a file, or no more than its first `most_bytes`. Raises FileMissing or StorageError."""
+    def get(self, key: str, max_bytes: int | None = None) -> bytes:
+        """Read a file, or no more than its first `max_bytes`. Raises FileMissing or StorageError."""
 
     def delete(self, prefix: str) -> None:
         """Delete every file below a prefix; none is no error. Raises StorageError."""

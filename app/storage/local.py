@@ -39,11 +39,11 @@ class LocalStorage:
                 unfinished.unlink()
             raise StorageError(f"could not store {key}: {exc.strerror}") from exc
 
-    def get(self, key: str, most_bytes: int | None = None) -> bytes:
-        """Read a file, or no more than its first `most_bytes`. Raises FileMissing or StorageError."""
+    def get(self, key: str, max_bytes: int | None = None) -> bytes:
+        """Read a file, or no more than its first `max_bytes`. Raises FileMissing or StorageError."""
         try:
             with self._path(key).open("rb") as file:
-                return file.read(-1 if most_bytes is None else most_bytes)
+                return file.read(-1 if max_bytes is None else max_bytes)
         except FileNotFoundError:
             raise FileMissing(key) from None
         except OSError as exc:

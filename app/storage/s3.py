@@ -69,16 +69,16 @@ class S3Storage:
         with _answers(f"could not store {key}"):
             obstore.put(self._files, key, data, attributes=told)
 
-    def get(self, key: str, most_bytes: int | None = None) -> bytes:
-        """Read a file, or no more than its first `most_bytes`. Raises FileMissing or StorageError."""
+    def get(self, key: str, max_bytes: int | None = None) -> bytes:
+        """Read a file, or no more than its first `max_bytes`. Raises FileMissing or StorageError."""
         names_of(key)
         data = bytearray()
         with _answers(f"could not read {key}", missing=key):
             for chunk in obstore.get(self._files, key).stream(_CHUNK_BYTES):
                 data += chunk
-                if most_bytes is not None and len(data) >= most_bytes:
+                if max_bytes is not None and len(data) >= max_bytes:
                     break
-        return bytes(data[:most_bytes])
+        return bytes(data[:max_bytes])
 
     def delete(self, prefix: str) -> None:
         """Delete every file below a prefix; none is no error. Raises StorageError."""

@@ -51,11 +51,11 @@ class Delivery:
     attempts: tuple[DeliveryAttempt, ...] = ()
     round_from: int = 0  # the attempt at which the current round began: redelivery begins another
 
-    def tried(self, attempt: DeliveryAttempt) -> "Delivery":
+    def with_attempt(self, attempt: DeliveryAttempt) -> "Delivery":
         """Add an attempt."""
         return replace(self, attempts=(*self.attempts, attempt))
 
-    def again(self) -> "Delivery":
+    def restarted(self) -> "Delivery":
         """Begin another round, with all its attempts."""
         return replace(self, round_from=len(self.attempts))
 

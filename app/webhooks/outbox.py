@@ -67,12 +67,12 @@ class Outbox:
 
     def record(self, prediction: Prediction, attempt: DeliveryAttempt) -> Delivery:
         """Keep an attempt and plan the next."""
-        return self._change(prediction, lambda d: d.tried(attempt))
+        return self._change(prediction, lambda d: d.with_attempt(attempt))
 
     def redeliver(self, key_id: str, prediction_id: str) -> tuple[Prediction, Delivery]:
         """Deliver anew, from now on, whatever came of it before. Raises UnknownWebhook."""
         prediction, _ = self.get(key_id, prediction_id)
-        return prediction, self._change(prediction, Delivery.again)
+        return prediction, self._change(prediction, Delivery.restarted)
 
     def get(self, key_id: str, prediction_id: str) -> tuple[Prediction, Delivery]:
         """Read one of this key's deliveries. Raises UnknownWebhook or Unavailable."""

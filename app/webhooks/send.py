@@ -45,7 +45,7 @@ class Sender:
                 webhook.url,
                 headers=CONTENT_HEADERS | signed,
                 content=body,
-                most_bytes=KEPT_BYTES,
+                max_bytes=KEPT_BYTES,
                 within_s=self._within_s,
             )
         except Unreachable:

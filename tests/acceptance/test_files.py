@@ -1,4 +1,4 @@
-"""Pictures at their URLs: no key, the signature is the permission."""
+"""ImageLinks at their URLs: no key, the signature is the permission."""
 
 import httpx
 import pytest

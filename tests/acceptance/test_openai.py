@@ -42,7 +42,7 @@ def opened(encoded: str | None) -> Image.Image:
 
 
 def test_generate(theirs) -> None:
-    """Pictures come as files and as URLs where nothing else is asked for, in the size that is."""
+    """ImageLinks come as files and as URLs where nothing else is asked for, in the size that is."""
     answer = theirs.images.generate(**SMALL, n=2, quality="high", user="me")
 
     assert [opened(image.b64_json).size for image in answer.data] == [(64, 64)] * 2

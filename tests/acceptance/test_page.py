@@ -75,7 +75,7 @@ class Tab:
         """Choose what takes a minute."""
         self.page.get_by_text("Model and details").click()
         self.page.get_by_label("Steps", exact=True).fill(str(LONG["num_inference_steps"]))
-        self.page.get_by_label("Pictures", exact=True).fill(str(LONG["num_images"]))
+        self.page.get_by_label("ImageLinks", exact=True).fill(str(LONG["num_images"]))
         self.page.get_by_label("1024").check(force=True)
 
 

@@ -115,13 +115,13 @@ def test_after_a_failure_nothing_is_told(device):
 def test_a_device_that_fails_is_heard(device):
     """What waiting for the device raises comes out, and its step is not told."""
 
-    class Lost(Mark):
+    class LeaseLost(Mark):
         def synchronize(self):
             raise RuntimeError("CUDA error")
 
     device.queue_step(1)
     with pytest.raises(RuntimeError, match="CUDA error"), StepReporter(
-        device.tell, lambda: Lost(device, 1)
+        device.tell, lambda: LeaseLost(device, 1)
     ) as steps:  # fmt: skip
         steps.step_queued(1)
 

@@ -1,4 +1,4 @@
-"""Pictures that the device's free memory does not hold whole."""
+"""ImageLinks that the device's free memory does not hold whole."""
 
 import numpy as np
 import pytest

@@ -122,7 +122,7 @@ def test_no_spelling_of_a_url_leads_inside(canary, url):
     port, seen = canary
     outbound = SafeHttp((), resolver=numeric, public_ports=frozenset({port}))
     with pytest.raises(Unreachable):
-        asyncio.run(outbound.send("GET", url.format(port), headers={}, most_bytes=9, within_s=2))
+        asyncio.run(outbound.send("GET", url.format(port), headers={}, max_bytes=9, within_s=2))
 
     assert seen == []
 
@@ -131,7 +131,7 @@ def test_the_canary_sings(canary):
     """With the address allowed it is connected to: the test above looks in the right place."""
     port, seen = canary
     with pytest.raises(Unreachable):  # it hangs up without a word
-        asyncio.run(SafeHttp(("127.0.0.1",)).send("GET", f"http://127.0.0.1:{port}/", headers={}, most_bytes=9, within_s=5))  # fmt: skip
+        asyncio.run(SafeHttp(("127.0.0.1",)).send("GET", f"http://127.0.0.1:{port}/", headers={}, max_bytes=9, within_s=5))  # fmt: skip
 
     assert len(seen) == 1
     seen.clear()

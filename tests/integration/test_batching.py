@@ -16,7 +16,14 @@ from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
 from app.predictions.queue import Queues
 from tests.support.fake_engine_process import FakeEngine
-from tests.support.fakes import ScriptedEngine, a_prediction, a_store, eventually, lapse, make_due
+from tests.support.fakes import (
+    ScriptedEngine,
+    a_prediction,
+    a_store,
+    eventually,
+    expire_lease,
+    make_due,
+)
 from tests.support.worker_harness import QUEUE, Rig
 from worker.engine_client import client as engine_client
 from worker.job.batching import BatchFinder
@@ -352,7 +359,7 @@ def test_each_of_a_batch_has_its_own_lease(scripted):
 
     def take_over(order):
         if order.prompt == "b":
-            lapse(scripted.store, "b")
+            expire_lease(scripted.store, "b")
             scripted.store.change("b", lambda p, now: p.claim("them", now))
 
     scripted.engine._act = take_over

@@ -103,7 +103,7 @@ def test_a_cancel_takes_nobody_elses_token(connection, queues):
         queues.take(KIND)
     a_store(connection).change("b0", lambda p, now: p.cancel(now))
 
-    assert queues.holds(a_prediction("a1", key_id="a"))
+    assert queues.is_queued(a_prediction("a1", key_id="a"))
     assert connection.lrange("rq:queue:klein-distilled", 0, -1) == [b"b0-1"]
 
 

@@ -26,7 +26,7 @@ from tests.support.fakes import (
     a_prediction,
     a_store,
     eventually,
-    lapse,
+    expire_lease,
     make_due,
 )
 from tests.support.redis_server import running_redis
@@ -234,7 +234,7 @@ def test_a_lease_that_was_lost_stops_the_work(scripted):
     """Somebody else took over meanwhile: the engine is stopped, and their run goes on."""
 
     def take_over(_order):
-        lapse(scripted.store, "p")
+        expire_lease(scripted.store, "p")
         scripted.store.change("p", lambda p, now: p.claim("them", now))
 
     scripted.engine._act = take_over
@@ -251,7 +251,7 @@ def test_a_late_result_is_discarded_with_its_files(scripted):
     """Pixels that arrive when somebody else has finished change nothing and leave no file."""
 
     def overtaken(_order):
-        lapse(scripted.store, "p")
+        expire_lease(scripted.store, "p")
         scripted.store.change("p", lambda p, now: p.claim("them", now))
         scripted.store.change("p", lambda p, now: p.succeed("them", (), (), now))
 
@@ -393,11 +393,11 @@ def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
     def die(_order):
         raise EngineDied("gone", "")
 
-    def give_up():
+    def time_out_in_queue():
         raise SystemExit("no engine")
 
     scripted.engine._act = die
-    scripted.generator._ensure_running = give_up
+    scripted.generator._ensure_running = time_out_in_queue
     scripted.add()
     scripted.generator.work("p")
 
@@ -412,7 +412,7 @@ def test_a_worker_that_was_lost_is_replaced(scripted):
     scripted.add()
     scripted.connection.lpop(QUEUE)
     scripted.store.change("p", lambda p, now: p.claim("dead", now))
-    lapse(scripted.store, "p")
+    expire_lease(scripted.store, "p")
     make_due(scripted.connection, "p")
     maintenance = Maintenance(scripted.store, Queues(scripted.connection), scripted.storage)
     assert maintenance.reconcile() == 1
@@ -452,7 +452,7 @@ def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path
     def cut_and_take_over(_order):
         wire.unlink()
         connection.client_kill_filter(skipme=True, _type="normal")
-        lapse(other, "p")
+        expire_lease(other, "p")
         other.change("p", lambda p, now: p.claim("them", now))
         other.change("p", lambda p, now: p.succeed("them", (), (), now))
 

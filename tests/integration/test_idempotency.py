@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from app.predictions import scripts
-from app.predictions.errors import KeyReused
+from app.predictions.errors import IdempotencyKeyReused
 from app.predictions.prediction import Idempotency
 from app.predictions.redis_keys import OPEN
 from app.predictions.store import IDEMPOTENCY_KEPT
@@ -59,9 +59,9 @@ def test_another_request_is_refused(connection):
     store = a_store(connection)
     store.add(a_prediction("first", idempotency=WORD))
     other = replace(WORD, fingerprint="a blue house")
-    with pytest.raises(KeyReused):
-        store.recall("key", other)
-    with pytest.raises(KeyReused):
+    with pytest.raises(IdempotencyKeyReused):
+        store.find_repeated("key", other)
+    with pytest.raises(IdempotencyKeyReused):
         store.add(a_prediction("second", idempotency=other))
 
     assert connection.lrange(QUEUE, 0, -1) == [b"first-1"]
@@ -75,7 +75,7 @@ def test_each_key_has_its_own_words(connection):
     theirs = store.add(a_prediction("theirs", key_id="another", idempotency=WORD))
 
     assert (mine.id, theirs.id) == ("mine", "theirs")
-    assert store.recall("another", WORD) == theirs
+    assert store.find_repeated("another", WORD) == theirs
 
 
 def test_a_word_is_kept_for_a_day_or_as_long_as_its_record(connection):
@@ -87,7 +87,7 @@ def test_a_word_is_kept_for_a_day_or_as_long_as_its_record(connection):
 
     day_ms = IDEMPOTENCY_KEPT.total_seconds() * 1000
     assert day_ms - 60_000 < left_ms <= day_ms
-    assert store.recall("key", WORD) is None
+    assert store.find_repeated("key", WORD) is None
 
 
 @pytest.mark.timeout(60)

@@ -8,7 +8,7 @@ from redis.retry import Retry
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import LEASE
 from app.predictions.worker_registry import Worker, WorkerRegistry
-from tests.support.fakes import a_prediction, a_store, eventually, lapse
+from tests.support.fakes import a_prediction, a_store, eventually, expire_lease
 from worker.job.leases import Leases
 
 WORKER = Worker(
@@ -39,7 +39,7 @@ def test_what_is_held_is_renewed(store, leases):
     leases.hold("p", "a")
     leases.start()
     for _ in range(2):
-        lapse(store, "p")
+        expire_lease(store, "p")
         eventually(lambda: store.get("p").lease_until > claimed.lease_until)
 
     assert store.get("p").lease_until <= claimed.lease_until + LEASE
@@ -54,7 +54,7 @@ def test_what_was_dropped_is_renewed_no_more(store, leases):
     leases.drop("p")  # twice is no error
     leases.start()
     leases.announce(WORKER)
-    lapse(store, "p")
+    expire_lease(store, "p")
     before = store.get("p")
     seen = leases._registry._all()[0].seen_at
     eventually(lambda: leases._registry._all()[0].seen_at > seen)

@@ -409,7 +409,7 @@ def test_predictions_survive_lost_scripts(connection):
     connection.script_flush()
     store.add(a_prediction())
     connection.script_flush()
-    assert queues.holds(store.get("p"))
+    assert queues.is_queued(store.get("p"))
     connection.script_flush()
     assert queues.take(kind) == "p"
     connection.script_flush()

@@ -15,7 +15,14 @@ from app.predictions.queue import Queues
 from app.predictions.redis_keys import EXPIRY
 from app.storage.local import LocalStorage
 from app.uploads import Uploads
-from tests.support.fakes import FailingStorage, a_prediction, a_store, eventually, lapse, make_due
+from tests.support.fakes import (
+    FailingStorage,
+    a_prediction,
+    a_store,
+    eventually,
+    expire_lease,
+    make_due,
+)
 from tests.support.redis_server import running_redis
 from worker.courier import run_maintenance
 
@@ -67,7 +74,7 @@ def test_a_lapsed_lease_is_offered_again(store, maintenance, connection):
         store.add(a_prediction(prediction_id))
         store.change(prediction_id, lambda p, now: p.claim("a", now))
     connection.delete(QUEUE)
-    lapse(store, "dead")
+    expire_lease(store, "dead")
     make_due(connection, "dead")
 
     assert maintenance.reconcile() == 1

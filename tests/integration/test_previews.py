@@ -27,7 +27,7 @@ def test_a_preview_is_kept_for_a_short_while(store, connection, preview):
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
     before = store.get("p")
-    store.show("p", b"small")
+    store.store_preview("p", b"small")
 
     assert (preview(), preview("q")) == (b"small", None)
     assert 0 < connection.ttl(preview_key("p")) <= PREVIEW_KEPT.total_seconds()
@@ -45,17 +45,17 @@ def test_the_end_deletes_it(store, preview, end):
     """After the end there is no preview, and none can be put there any more."""
     store.add(a_prediction())
     store.change("p", lambda p, now: p.claim("a", now))
-    store.show("p", b"small")
+    store.store_preview("p", b"small")
     store.change("p", end)
     left = preview()
-    store.show("p", b"late")
+    store.store_preview("p", b"late")
 
     assert (left, preview()) == (None, None)
 
 
 def test_what_is_not_there_has_no_preview(store, preview):
     """Nothing is kept for a prediction that Redis does not know."""
-    store.show("p", b"small")
+    store.store_preview("p", b"small")
 
     assert preview() is None
 
@@ -63,7 +63,7 @@ def test_what_is_not_there_has_no_preview(store, preview):
 def test_a_large_preview_is_not_kept(store, preview):
     """Redis holds no more than the limit."""
     store.add(a_prediction())
-    store.show("p", b"x" * (PREVIEW_MAX_BYTES + 1))
+    store.store_preview("p", b"x" * (PREVIEW_MAX_BYTES + 1))
 
     assert preview() is None
 

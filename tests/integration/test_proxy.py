@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from app.api.proxy import open_proxy, pass_on
+from app.api.proxy import open_proxy, proxy_response
 from tests.support.webhook_receiver import running_receiver, status
 
 FILE = b"\x89PNG the whole file"
@@ -30,7 +30,7 @@ async def reader() -> AsyncIterator[httpx.AsyncClient]:
     with running_receiver(upstream) as server, open_proxy() as proxy:
 
         def read(request: Request) -> Response:
-            return pass_on(proxy, request, server.url, {"Content-Type": "image/png"})
+            return proxy_response(proxy, request, server.url, {"Content-Type": "image/png"})
 
         app.add_api_route("/files/{key}", read)
         transport = httpx.ASGITransport(app)

@@ -7,7 +7,14 @@ import pytest
 from app.predictions.prediction import Cause, Status
 from app.predictions.worker_registry import WorkerRegistry
 from app.storage.local import LocalStorage
-from tests.support.fakes import FailingStorage, a_prediction, a_result, a_store, eventually, lapse
+from tests.support.fakes import (
+    FailingStorage,
+    a_prediction,
+    a_result,
+    a_store,
+    eventually,
+    expire_lease,
+)
 from worker.job.leases import Leases
 from worker.job.publisher import BACKLOG, STORE_ATTEMPTS, Publisher
 
@@ -87,7 +94,7 @@ def test_a_late_result_leaves_no_file(desk, tmp_path, fate):
     """Pixels of an attempt that is over are dropped with their files, whoever ended it."""
     prediction = desk.claim()
     if fate == "taken over":
-        lapse(desk.store, "p")
+        expire_lease(desk.store, "p")
         desk.store.change("p", lambda p, now: p.claim("b", now))
     else:
         ended = desk.store.change("p", lambda p, now: p.cancel(now))

@@ -93,12 +93,12 @@ def test_a_token_waits_where_its_checkpoint_is_held(connection, model, queue):
     )
     push(connection, prediction)
     assert connection.lrange(queue, 0, -1) == [b"p-1"]
-    assert queues.holds(prediction)
+    assert queues.is_queued(prediction)
     with connection.pipeline() as pipe:
         queues.remove(prediction, pipe)
         execute(pipe)
 
-    assert not queues.holds(prediction)
+    assert not queues.is_queued(prediction)
     assert connection.exists("rq:job:p-1") == 0
 
 

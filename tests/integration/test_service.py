@@ -15,8 +15,8 @@ from app.predictions.admission import Admission
 from app.predictions.clock import Clock
 from app.predictions.errors import (
     AlreadyFinal,
+    IdempotencyKeyReused,
     InvalidInput,
-    KeyReused,
     UnknownModel,
     UnknownPrediction,
 )
@@ -76,7 +76,7 @@ class Counter:
             admission=Admission(
                 rates=Rates(self.connection), limits_of=lambda _: self.limits, queue_limit=None
             ),
-            wait_limiter=WaitLimiter(most=10, most_of_a_key=10),
+            wait_limiter=WaitLimiter(most=10, most_per_key=10),
             strict_inputs=self.strict_inputs,
         )
 
@@ -180,7 +180,7 @@ def test_a_twin_that_comes_too_late_leaves_no_files(counter):
     first = counter.service.submit("key", EDIT, edit, idempotency=WORD)
 
     class Blind(Store):
-        def recall(self, *_):
+        def find_repeated(self, *_):
             return None
 
     connection = counter.connection
@@ -188,7 +188,7 @@ def test_a_twin_that_comes_too_late_leaves_no_files(counter):
     late = counter.service_over(blind)
 
     assert late.submit("key", EDIT, edit, idempotency=WORD) == first
-    with pytest.raises(KeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         late.submit("key", EDIT, edit, idempotency=replace(WORD, fingerprint="another"))
     assert [path.name for path in counter.folder.iterdir()] == [first.id]
 

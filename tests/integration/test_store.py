@@ -14,11 +14,17 @@ from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.predictions.errors import AlreadyFinal, KleinError, Lost, Unavailable, UnknownPrediction
+from app.predictions.errors import (
+    AlreadyFinal,
+    KleinError,
+    LeaseLost,
+    Unavailable,
+    UnknownPrediction,
+)
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Output, Prediction, Status
 from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
-from tests.support.fakes import NOW, a_prediction, a_store, lapse, make_due
+from tests.support.fakes import NOW, a_prediction, a_store, expire_lease, make_due
 from tests.support.faulty_proxy import lossy_network
 
 QUEUE = "rq:queue:klein-distilled"
@@ -121,7 +127,7 @@ def test_a_refused_transition_changes_nothing(store, connection):
     """What a transition raises goes to the caller and leaves the record as it was."""
     store.add(a_prediction())
     before = connection.get(record_key("p"))
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         succeed(store)
 
     assert connection.get(record_key("p")) == before
@@ -135,7 +141,7 @@ def test_one_of_eight_claims_wins(store):
         won = [result for result in results if isinstance(result, Prediction)]
 
         assert len(won) == 1
-        assert sum(isinstance(result, Lost) for result in results) == 7
+        assert sum(isinstance(result, LeaseLost) for result in results) == 7
         assert store.get(str(number)).owner == won[0].owner
 
 
@@ -171,7 +177,7 @@ def test_cancel_and_success_race_to_one_end(store, connection):
             results = at_once(2, lambda k, i=prediction_id, e=ends: e[(k + int(i)) % 2](store, i))
             won = [result for result in results if isinstance(result, Prediction)]
             assert len(won) == 1
-            assert {type(r) for r in results} - {Prediction} <= {Lost, AlreadyFinal}
+            assert {type(r) for r in results} - {Prediction} <= {LeaseLost, AlreadyFinal}
             assert store.get(prediction_id) == won[0]
             winners[won[0].status] += 1
         cancel_last(store)
@@ -262,7 +268,7 @@ def test_a_lost_reply_to_an_accept(redis_server, connection, tmp_path, moment):
     assert set(tokens) == {b"p-1"}
     assert len(tokens) <= 2
     assert connection.zcard(OPEN) == 0
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         claim(direct, "b")
 
 
@@ -343,7 +349,7 @@ def test_nothing_is_due_before_its_time(store, connection):
     claim(store, "a", "running")
     assert store.claim_due() == []
     lease_ms = connection.zscore(OPEN, "running")
-    lapse(store, "running")
+    expire_lease(store, "running")
     make_due(connection, "running")
 
     assert [p.id for p in store.claim_due()] == ["running"]

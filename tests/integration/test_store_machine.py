@@ -23,14 +23,14 @@ from hypothesis.stateful import (
 
 from app.predictions import scripts
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.errors import AlreadyFinal, Lost
+from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Failure, Output, Prediction, Status
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.store import Store
 from app.storage.local import LocalStorage
-from tests.support.fakes import a_prediction, edited, end_gap, lapse, make_due
+from tests.support.fakes import a_prediction, edited, end_gap, expire_lease, make_due
 
 QUEUE = "rq:queue:klein-distilled"
 FAILURE = Failure(cause=Cause.ENGINE, message="no picture")
@@ -214,7 +214,7 @@ class Machine(RuleBasedStateMachine):
         """A worker that hangs or died: nobody renews."""
         expected = self.model[prediction_id]
         if expected.is_leased and expected.status is Status.RUNNING:
-            lapse(self.store, prediction_id)
+            expire_lease(self.store, prediction_id)
             expected.is_leased = False
 
     @rule(token=consumes(tokens))
@@ -226,7 +226,7 @@ class Machine(RuleBasedStateMachine):
         """A long time: every lease ends, the reconciler looks, and all that is open is in line, with tokens."""
         for prediction_id, expected in self.model.items():
             if expected.is_leased and expected.status is Status.RUNNING:
-                lapse(self.store, prediction_id)
+                expire_lease(self.store, prediction_id)
                 expected.is_leased = False
             self.gap_passes(prediction_id)
             make_due(self.connection, prediction_id)
@@ -279,7 +279,7 @@ class Machine(RuleBasedStateMachine):
         return False
 
     def refuse(self, prediction_id: str, transition: Any) -> None:
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             self.store.change(prediction_id, transition)
 
 

@@ -54,7 +54,7 @@ def test_what_waited_too_long_ends_at_the_look(store, maintenance, connection, h
 def test_the_next_look_is_at_the_end_of_its_time(store, maintenance, connection):
     """A look at a token that still waits plans the next one no later than the time limit."""
     add(store, "p", waited_s=1)
-    limit_ms = store.get("p").waits_until.timestamp() * 1000
+    limit_ms = store.get("p").queue_deadline.timestamp() * 1000
     make_due(connection, "p")
     maintenance.reconcile()
 

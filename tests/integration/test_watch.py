@@ -9,7 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from app.connections import open_readers
-from app.predictions.errors import Leaving, Unavailable, UnknownPrediction
+from app.predictions.errors import ShuttingDown, Unavailable, UnknownPrediction
 from app.predictions.prediction import Status
 from app.predictions.redis_keys import FINAL_CHANNEL, OPEN
 from app.predictions.watch import Watch
@@ -185,12 +185,12 @@ async def test_a_process_that_stops_sends_them_home(watch, store):
     following = watch.follow("p")
     await anext(following)
     await until(lambda: watch.waiting == 3)
-    watch.leave(0.05)
+    watch.release_waiters(0.05)
 
     assert (await polling).status is Status.QUEUED
     with pytest.raises(StopAsyncIteration):
         await anext(following)
-    with pytest.raises(Leaving):
+    with pytest.raises(ShuttingDown):
         await for_ever
     assert watch.waiting == 0
 
@@ -200,7 +200,7 @@ async def test_an_end_in_the_last_moment_is_told(watch, store):
     store.add(a_prediction())
     waiter = asyncio.create_task(watch.wait("p", None))
     await until(lambda: watch.waiting == 1)
-    watch.leave(60)
+    watch.release_waiters(60)
     ended = end(store)
 
     assert await waiter == ended

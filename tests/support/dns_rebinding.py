@@ -87,7 +87,7 @@ def ask(outbound: SafeHttp, url: str) -> str:
     """Fetch as the api does."""
     try:
         reply = asyncio.run(
-            outbound.send("GET", url, headers={}, most_bytes=99, within_s=10, redirects=3)
+            outbound.send("GET", url, headers={}, max_bytes=99, within_s=10, redirects=3)
         )
     except Unreachable:
         return "unreachable"

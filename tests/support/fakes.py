@@ -53,7 +53,7 @@ def edited(script: LuaScript, old: str, new: str) -> LuaScript:
     return LuaScript(script.text.replace(old, new, 1))
 
 
-def lapse(store: Store, prediction_id: str) -> None:
+def expire_lease(store: Store, prediction_id: str) -> None:
     """Let the lease of a prediction run out, as if its time had passed."""
     past = timedelta(milliseconds=1)
     store.change(prediction_id, lambda p, now: replace(p, lease_until=now - past))
@@ -151,9 +151,9 @@ class FailingStorage:
             raise StorageError(f"could not store {key}: No space left on device")
         self._inner.put(key, data)
 
-    def get(self, key: str, most_bytes: int | None = None) -> bytes:
+    def get(self, key: str, max_bytes: int | None = None) -> bytes:
         """Read."""
-        return self._inner.get(key, most_bytes)
+        return self._inner.get(key, max_bytes)
 
     def delete(self, prefix: str) -> None:
         """Delete, or fail."""

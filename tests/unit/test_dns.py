@@ -54,6 +54,6 @@ def test_the_stuck_do_not_pile_up(stuck):
 def test_a_request_ends_although_its_name_is_not_found(stuck):
     """A request to a host whose name server is silent ends as any other that is unreachable."""
     outbound = SafeHttp((), resolver=DnsLookup(within_s=0.05, look_up=stuck))
-    sending = outbound.send("GET", "http://example.com/", headers={}, most_bytes=1, within_s=1)
+    sending = outbound.send("GET", "http://example.com/", headers={}, max_bytes=1, within_s=1)
     with pytest.raises(Unreachable):
         asyncio.run(sending)

@@ -36,7 +36,7 @@ class BatchFinder:
         if places < 1:
             return
         with redis_errors():
-            ids = self._queues.following(_checkpoint_kind(first), places * CANDIDATES_PER_PLACE)
+            ids = self._queues.list_next(_checkpoint_kind(first), places * CANDIDATES_PER_PLACE)
         closed: set[str] = set()
         for waiting in self._store.read_all(ids):
             if waiting.key_id in closed:
@@ -45,7 +45,7 @@ class BatchFinder:
                 closed.add(waiting.key_id)
                 continue
             with redis_errors():
-                is_taken = self._queues.pick(waiting)
+                is_taken = self._queues.take_one(waiting)
             if is_taken:
                 yield waiting.id
                 places -= 1

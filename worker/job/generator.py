@@ -9,7 +9,7 @@ from threading import Event
 
 from app.logs import log
 from app.metrics import BATCH_SIZE, ENGINE_DEATHS
-from app.predictions.errors import Lost, Unavailable, UnknownPrediction
+from app.predictions.errors import LeaseLost, Unavailable, UnknownPrediction
 from app.predictions.parameters import OutputFormat
 from app.predictions.prediction import Cause, Failure, Prediction
 from app.predictions.store import Store
@@ -92,7 +92,7 @@ class Generator:
         owner = secrets.token_hex(8)
         try:
             prediction = self._store.change(prediction_id, lambda p, now: p.claim(owner, now))
-        except (Lost, UnknownPrediction):
+        except (LeaseLost, UnknownPrediction):
             return None
         if prediction.status.is_final:
             log.warning("prediction_given_up", prediction=prediction_id)
@@ -202,12 +202,12 @@ class Generator:
         try:
             if attempt.preview is not None:
                 preview = encode(attempt.preview, OutputFormat.WEBP, PREVIEW_QUALITY)
-                self._store.show(attempt.prediction.id, preview)
+                self._store.store_preview(attempt.prediction.id, preview)
                 attempt.preview = None
             self._store.change(
                 attempt.prediction.id, lambda p, _now: p.advance(attempt.owner, step, steps)
             )
-        except Lost:
+        except LeaseLost:
             return False
         except Unavailable:
             log.warning("progress_not_recorded", prediction=attempt.prediction.id)
@@ -225,7 +225,7 @@ class Generator:
     def _end_attempt(self, prediction_id: str, transition: Callable[..., Prediction]) -> None:
         try:
             ended = self._store.change(prediction_id, transition)
-        except (Lost, Unavailable) as exc:  # the lease expires and the reconciler continues
+        except (LeaseLost, Unavailable) as exc:  # the lease expires and the reconciler continues
             log.warning("attempt_not_ended", prediction=prediction_id, error=str(exc))
         else:
             log.info("attempt_ended", prediction=prediction_id, status=ended.status)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from app.logs import log
 from app.metrics import ENGINE_READY
-from app.predictions.errors import Lost, Unavailable, UnknownPrediction
+from app.predictions.errors import LeaseLost, Unavailable, UnknownPrediction
 from app.predictions.prediction import LEASE
 from app.predictions.store import Store
 from app.predictions.worker_registry import SEEN_S, Worker, WorkerRegistry
@@ -66,7 +66,7 @@ class Leases:
     def _renew(self, prediction_id: str, owner: str) -> None:
         try:
             self._store.change(prediction_id, lambda p, now: p.renew(owner, now))
-        except (Lost, UnknownPrediction):
+        except (LeaseLost, UnknownPrediction):
             is_current = self._held.get(prediction_id) == owner  # no later attempt of this worker
             if is_current:
                 self.drop(prediction_id)  # the attempt stops at its next step

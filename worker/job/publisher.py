@@ -8,7 +8,7 @@ from threading import BoundedSemaphore
 from app.logs import log
 from app.metrics import STAGE_SECONDS, STORAGE_ERRORS, Stage
 from app.predictions.catalog import parameters_of
-from app.predictions.errors import Lost, Unavailable, UnknownPrediction
+from app.predictions.errors import LeaseLost, Unavailable, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Prediction
 from app.predictions.store import Store, Transition
 from app.storage import Storage
@@ -74,7 +74,7 @@ class Publisher:
         stored = time.perf_counter()
         try:
             ended = self._finish(prediction.id, transition)
-        except (Lost, UnknownPrediction):
+        except (LeaseLost, UnknownPrediction):
             log.info("late_result_discarded", prediction=prediction.id)
             self._storage.delete(folder)
             return

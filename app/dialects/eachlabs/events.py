@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
-from app.dialects.dependencies import ServiceOf, shower
+from app.dialects.dependencies import ServiceOf, output_renderer
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.eachlabs.wire import View
@@ -62,7 +62,7 @@ async def events(
 async def _events(now: Prediction, service: Service, view: View) -> list[ServerSentEvent]:
     """Tell the state of a prediction; the id of an event names what it tells."""
     if now.status.is_final:
-        body = await run_in_threadpool(view.prediction, now, shower(now, service, view))
+        body = await run_in_threadpool(view.prediction, now, output_renderer(now, service, view))
         return [ServerSentEvent(event="end", id="end", data=body)]
     at = f"{now.status}-{now.attempt}"
     status = {"id": now.id, "status": view.words[now.status]}

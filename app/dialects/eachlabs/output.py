@@ -1,8 +1,8 @@
-"""What came of a prediction, in the words of each::labs: pictures, reasons, price and times; pure."""
+"""What came of a prediction, in the words of each::labs: image_links, reasons, price and times; pure."""
 
 from typing import Any, NamedTuple
 
-from app.dialects.pictures import Show
+from app.dialects.image_links import RenderOutput
 from app.predictions.prediction import Cause, Prediction
 
 
@@ -41,7 +41,9 @@ def classification_of(prediction: Prediction) -> str:
     return "" if prediction.failure is None else _FAILURES[prediction.failure.cause].classification
 
 
-def output_of(prediction: Prediction, show: Show) -> str | list[str] | dict[str, Any] | None:
+def output_of(
+    prediction: Prediction, show: RenderOutput
+) -> str | list[str] | dict[str, Any] | None:
     """Show what came of it: nothing yet, one picture, several, or why it failed."""
     if prediction.failure is not None:
         return _envelope(prediction)

@@ -11,7 +11,13 @@ from starlette.concurrency import run_in_threadpool
 from app.api.auth import KeyId
 from app.api.errors import BadRequest
 from app.api.state import state_of
-from app.dialects.dependencies import JsonBody, PicturesOf, ServiceOf, shower, wait_for_end
+from app.dialects.dependencies import (
+    ImageLinksOf,
+    JsonBody,
+    ServiceOf,
+    output_renderer,
+    wait_for_end,
+)
 from app.dialects.eachlabs import bodies, wire
 from app.dialects.eachlabs.output import classification_of
 from app.dialects.eachlabs.responses import answers, refusals
@@ -26,12 +32,12 @@ _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,6})?)", 
 router = APIRouter(tags=["predictions"], responses=refusals(401, 503))
 
 
-async def _view(request: Request, pictures: PicturesOf) -> wire.View:
+async def _view(request: Request, image_links: ImageLinksOf) -> wire.View:
     return wire.View(
-        base=pictures.base,
+        base=image_links.base,
         words=state_of(request.app).status_words,
-        retention=pictures.retention,
-        link=pictures.link,
+        retention=image_links.retention,
+        link=image_links.link,
     )
 
 
@@ -131,7 +137,9 @@ async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
     with service.wait_slot(key_id):
         created = await run_in_threadpool(_submit, key_id, body, service, view, timeouts, word)
         ended = await wait_for_end(request, service, created, None)
-    return JSONResponse(await run_in_threadpool(view.run, ended, shower(ended, service, view)))
+    return JSONResponse(
+        await run_in_threadpool(view.run, ended, output_renderer(ended, service, view))
+    )
 
 
 @router.get(
@@ -156,7 +164,7 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     if timeout and not prediction.status.is_final:
         with service.wait_slot(key_id):
             prediction = await wait_for_end(request, service, prediction, timeout)
-    show = shower(prediction, service, view)
+    show = output_renderer(prediction, service, view)
     if prediction.input.get("sync_mode") is True:
         return JSONResponse(await run_in_threadpool(view.prediction, prediction, show))
     return JSONResponse(view.prediction(prediction, show))
@@ -234,8 +242,8 @@ def _submit(  # noqa: PLR0913 -- all that a caller can say of a request
         key_id,
         body.model,
         body.input,
-        wire.webhook_of(body, view.base),
-        wire.idempotency_of(body, word),
+        wire.read_webhook(body, view.base),
+        wire.read_idempotency(body, word),
         timeouts,
     )
 

@@ -16,7 +16,7 @@ from app.dialects.dependencies import JsonBody, ServiceOf, UploadsOf
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.responses import answers, refusals
 from app.dialects.eachlabs.routes import ViewOf
-from app.dialects.pictures import time_text
+from app.dialects.image_links import format_time
 from app.images.media_type import SUFFIXES
 from app.uploads import KEPT, KEPT_MOST
 
@@ -72,7 +72,7 @@ def presign(  # noqa: PLR0913 -- one argument a part of the request
             "id": upload.id,
             "presigned_url": links.link(view.base, upload.key, upload.url_expires_at, verb="PUT"),
             "public_url": view.link(upload.key, upload.expires_at),
-            "expires_at": time_text(upload.expires_at),
+            "expires_at": format_time(upload.expires_at),
             "required_headers": {FILE_ID: upload.id},
         }
     )

@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 from app.dialects.eachlabs.output import output_of
-from app.dialects.pictures import Pictures, Show, time_text
+from app.dialects.image_links import ImageLinks, RenderOutput, format_time
 from app.predictions.prediction import Prediction
 from app.webhooks.delivery import Delivery, DeliveryAttempt
 from app.webhooks.send import CONTENT_HEADERS, webhook_id
 
 
-def webhook_body(prediction: Prediction, _pictures: Pictures, show: Show) -> bytes:
+def webhook_body(prediction: Prediction, _pictures: ImageLinks, show: RenderOutput) -> bytes:
     """Render the body of a delivery; the same prediction gives the same bytes."""
     body: dict[str, Any] = {"exec_id": prediction.id, "flow_id": None}
     if prediction.failure is None:
@@ -30,7 +30,7 @@ def delivery_body(delivery: Delivery, body: bytes) -> dict[str, Any]:
         "request": body.decode(),
         "headers": {**CONTENT_HEADERS, "webhook-id": webhook_id(delivery.id)},
         "source": "klein",
-        "created_at": time_text(delivery.created_at),
+        "created_at": format_time(delivery.created_at),
     }
 
 
@@ -48,5 +48,5 @@ def _attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
         "status_code": attempt.status_code,
         "response": attempt.response,
         "error_message": attempt.error,
-        "created_at": time_text(attempt.at),
+        "created_at": format_time(attempt.at),
     }

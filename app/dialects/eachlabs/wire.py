@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from app.api.errors import BadRequest
 from app.dialects.eachlabs.bodies import CreateBody
 from app.dialects.eachlabs.output import output_of
-from app.dialects.pictures import Pictures, Show, time_text
+from app.dialects.image_links import ImageLinks, RenderOutput, format_time
 from app.predictions.accounts import cost_of
 from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
@@ -46,7 +46,7 @@ _SECRET = re.compile(rf"[\x21-\x7e]{{0,{SECRET_MAX}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View(Pictures):
+class View(ImageLinks):
     """How predictions are shown to one caller."""
 
     words: dict[Status, str]
@@ -69,7 +69,7 @@ class View(Pictures):
             "id": prediction.id,
         }
 
-    def prediction(self, prediction: Prediction, show: Show) -> dict[str, Any]:
+    def prediction(self, prediction: Prediction, show: RenderOutput) -> dict[str, Any]:
         """Answer a get."""
         own = f"{self.base}/v1/prediction/{prediction.id}"
         succeeded = prediction.status is Status.SUCCEEDED
@@ -90,7 +90,7 @@ class View(Pictures):
             body["error"] = prediction.failure.message
         return body
 
-    def run(self, prediction: Prediction, show: Show) -> dict[str, Any]:
+    def run(self, prediction: Prediction, show: RenderOutput) -> dict[str, Any]:
         """Answer a run."""
         return {
             "status": _RUN[prediction.status],
@@ -112,9 +112,9 @@ class View(Pictures):
             "workflow_execution_id": None,
             "execution_cost": cost_of(prediction),
             "run_time": prediction.run_time.total_seconds(),
-            "created_at": time_text(prediction.created_at),
-            "started_at": time_text(prediction.started_at),
-            "completed_at": time_text(prediction.finished_at),
+            "created_at": format_time(prediction.created_at),
+            "started_at": format_time(prediction.started_at),
+            "completed_at": format_time(prediction.finished_at),
             "output": None if first is None else self.url(prediction, first),
         }
 
@@ -149,14 +149,14 @@ def parse_create(given: dict[str, Any]) -> CreateBody:
     return parsed
 
 
-def webhook_of(parsed: CreateBody, base: str) -> Webhook | None:
+def read_webhook(parsed: CreateBody, base: str) -> Webhook | None:
     """Tell whom a create wants to be told of the end; `base` is where its own URLs will point."""
     if not parsed.webhook_url:
         return None
     return Webhook(url=parsed.webhook_url, secret=parsed.webhook_secret or None, base=base)
 
 
-def idempotency_of(parsed: CreateBody, key: str | None) -> Idempotency | None:
+def read_idempotency(parsed: CreateBody, key: str | None) -> Idempotency | None:
     """Tell by what a create is known should it come again: its key, and what it asks for."""
     if key is None:
         return None

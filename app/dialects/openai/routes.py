@@ -16,11 +16,11 @@ from app.api.auth import KeyId
 from app.api.errors import BadBody, ErrorResponse, Unauthorized
 from app.api.forms import read_form
 from app.api.state import state_of
-from app.dialects.dependencies import JsonBody, PicturesOf, ServiceOf, wait_for_end
+from app.dialects.dependencies import ImageLinksOf, JsonBody, ServiceOf, wait_for_end
 from app.dialects.errors import describe_error
 from app.dialects.http import HttpDialect
+from app.dialects.image_links import ImageLinks
 from app.dialects.openai import wire
-from app.dialects.pictures import Pictures
 from app.predictions.errors import (
     AlreadyFinal,
     FieldProblem,
@@ -36,7 +36,7 @@ _CAUSES = {Cause.WITHHELD: "content_policy_violation"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 
 
-class NoPicture(KleinError):
+class NoImage(KleinError):
     """The prediction ended without a picture."""
 
     def __init__(self, prediction: Prediction) -> None:
@@ -63,15 +63,15 @@ models = APIRouter(include_in_schema=False, route_class=OwnClientsRoute)
 
 @images.post("/v1/images/generations", response_model=None)
 async def generate(
-    request: Request, key_id: KeyId, body: JsonBody, service: ServiceOf, pictures: PicturesOf
+    request: Request, key_id: KeyId, body: JsonBody, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
     """Draw pictures and answer with them."""
-    return await _draw(request, key_id, body, [], service, pictures)
+    return await _draw(request, key_id, body, [], service, image_links)
 
 
 @images.post("/v1/images/edits", response_model=None)
 async def edit(
-    request: Request, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
+    request: Request, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
     """Draw pictures from others and answer with them."""
     async with read_form(request, state_of(request.app).body_max_bytes) as form:
@@ -83,7 +83,7 @@ async def edit(
         sent = [wire.data_uri(await file.read()) for file in files]
     if not sent:
         raise InvalidInput(FieldProblem(field="image", message="send one image or several"))
-    return await _draw(request, key_id, dict(form), sent, service, pictures)
+    return await _draw(request, key_id, dict(form), sent, service, image_links)
 
 
 @models.get("/v1/models", response_model=None)
@@ -96,7 +96,7 @@ def list_models(service: ServiceOf) -> Response:
 def show_model(name: str, service: ServiceOf) -> Response:
     """Show one model."""
     try:
-        service.find_model(wire.slug_of(name, service.served_kinds(), is_edit=False))
+        service.find_model(wire.find_slug(name, service.served_kinds(), is_edit=False))
     except UnknownModel as exc:
         error = render_error(exc)
         return JSONResponse(error.body, error.status)
@@ -105,7 +105,7 @@ def show_model(name: str, service: ServiceOf) -> Response:
 
 def render_error(exc: Exception) -> ErrorResponse:
     """Render an error in OpenAI's form; only a malformed body has another status than elsewhere."""
-    if isinstance(exc, NoPicture):
+    if isinstance(exc, NoImage):
         body = wire.error_body(exc.status, str(exc), None, exc.code)
         return ErrorResponse(status=exc.status, body=body, headers=_NO_RETRY)
     description = describe_error(exc)
@@ -133,14 +133,14 @@ async def _draw(  # noqa: PLR0913 -- what FastAPI gave to the route
     given: dict[str, Any],
     sent: list[str],
     service: Service,
-    pictures: Pictures,
+    image_links: ImageLinks,
 ) -> Response:
     body = wire.parse_body(given)
-    slug = wire.slug_of(body.model, service.served_kinds(), is_edit=bool(sent))
+    slug = wire.find_slug(body.model, service.served_kinds(), is_edit=bool(sent))
     try:
         created = await run_in_threadpool(service.submit, key_id, slug, wire.read_input(body, sent))
     except InvalidInput as exc:
-        raise wire.in_their_names(exc) from None
+        raise wire.rename_fields(exc) from None
     try:
         ended = await wait_for_end(request, service, created, None)
     except ClientDisconnect:
@@ -149,11 +149,13 @@ async def _draw(  # noqa: PLR0913 -- what FastAPI gave to the route
             await run_in_threadpool(service.cancel, key_id, created.id)
         raise
     if ended.status is not Status.SUCCEEDED:
-        raise NoPicture(ended)
+        raise NoImage(ended)
     files = None
     if body.response_format != "url":
         files = await run_in_threadpool(
             lambda: [service.read_output(output) for output in ended.outputs]
         )
-    shown = wire.images_body(ended, pictures, files, with_urls=body.response_format != "b64_json")
+    shown = wire.images_body(
+        ended, image_links, files, with_urls=body.response_format != "b64_json"
+    )
     return JSONResponse(shown)

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.dialects import model_names
+from app.dialects.image_links import ImageLinks
 from app.dialects.model_names import NAMES
-from app.dialects.pictures import Pictures
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.prediction import Output, Prediction
@@ -76,15 +76,15 @@ def parse_body(given: dict[str, Any]) -> ImageBody:
         raise InvalidInput(*problems_of(exc)) from None
 
 
-def slug_of(name: str | None, served: frozenset[CheckpointKind], *, is_edit: bool) -> str:
+def find_slug(name: str | None, served: frozenset[CheckpointKind], *, is_edit: bool) -> str:
     """Give the slug that a model's name means on this route. Raises UnknownModel."""
     if name is None:
         kind = CheckpointKind.BASE if served == {CheckpointKind.BASE} else CheckpointKind.DISTILLED
         name = NAMES[kind]
-    short = model_names.name_of(name)
+    short = model_names.shared_name(name)
     if short not in NAMES.values():
         raise UnknownModel(name)
-    return model_names.slug_of(short, is_edit=is_edit)
+    return model_names.model_slug(short, is_edit=is_edit)
 
 
 def read_input(body: ImageBody, images: list[str]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def read_input(body: ImageBody, images: list[str]) -> dict[str, Any]:
     return {field: value for field, value in read.items() if value is not None}
 
 
-def in_their_names(exc: InvalidInput) -> InvalidInput:
+def rename_fields(exc: InvalidInput) -> InvalidInput:
     """Name fields as OpenAI does."""
     return InvalidInput(
         *(
@@ -124,7 +124,7 @@ def data_uri(data: bytes) -> str:
 
 
 def images_body(
-    prediction: Prediction, pictures: Pictures, files: list[bytes] | None, *, with_urls: bool
+    prediction: Prediction, image_links: ImageLinks, files: list[bytes] | None, *, with_urls: bool
 ) -> dict[str, Any]:
     """Answer with the pictures of a prediction: their files, their URLs, or both."""
     first = prediction.outputs[0]
@@ -134,7 +134,9 @@ def images_body(
         "output_format": prediction.input.get("output_format", "png"),
         "size": f"{first.width}x{first.height}",
         "data": [
-            _picture(prediction, pictures, output, files[k] if files else None, with_urls=with_urls)
+            _picture(
+                prediction, image_links, output, files[k] if files else None, with_urls=with_urls
+            )
             for k, output in enumerate(prediction.outputs)
         ],
     }
@@ -164,14 +166,14 @@ def error_body(status: int, message: str, param: str | None, code: str | None) -
 
 def _picture(
     prediction: Prediction,
-    pictures: Pictures,
+    image_links: ImageLinks,
     output: Output,
     data: bytes | None,
     *,
     with_urls: bool,
 ) -> dict[str, str]:
     shown = {} if data is None else {"b64_json": base64.b64encode(data).decode()}
-    return shown | ({"url": pictures.url(prediction, output)} if with_urls else {})
+    return shown | ({"url": image_links.url(prediction, output)} if with_urls else {})
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.dialects.model_names import NAMES, slug_of
+from app.dialects.model_names import NAMES, model_slug
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.inputs import (
@@ -86,10 +86,10 @@ def read_input(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if asked.aspect_ratio != _MATCH or not asked.images:
         width, height = size_of(asked.aspect_ratio, asked.output_megapixels)
         read["image_size"] = {"width": width, "height": height}
-    return slug_of(name, is_edit=bool(asked.images)), read
+    return model_slug(name, is_edit=bool(asked.images)), read
 
 
-def in_their_names(exc: InvalidInput) -> InvalidInput:
+def rename_fields(exc: InvalidInput) -> InvalidInput:
     """Name fields as Replicate does, in problems that were found after the mapping."""
     return InvalidInput(
         *(

@@ -16,20 +16,20 @@ from app.api.errors import ErrorResponse, Unauthorized
 from app.api.forms import FIELD_MAX_BYTES, read_form
 from app.api.state import state_of
 from app.dialects.dependencies import (
+    ImageLinksOf,
     JsonBody,
-    PicturesOf,
     ServiceOf,
     UploadsOf,
-    shower,
+    output_renderer,
     wait_for_end,
 )
 from app.dialects.errors import describe_error
 from app.dialects.http import HttpDialect
-from app.dialects.pictures import Pictures
+from app.dialects.image_links import ImageLinks
 from app.dialects.replicate import wire
-from app.dialects.replicate.input import in_their_names, read_input
+from app.dialects.replicate.input import read_input, rename_fields
 from app.images.media_type import HEAD_BYTES, media_type_of
-from app.predictions.clock import of_ms, to_ms
+from app.predictions.clock import from_ms, to_ms
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
@@ -52,10 +52,10 @@ CreateBody = Annotated[wire.CreateBody, Depends(_body)]
 
 @router.post("/v1/predictions", response_model=None)
 async def create(
-    request: Request, key_id: KeyId, body: CreateBody, service: ServiceOf, pictures: PicturesOf
+    request: Request, key_id: KeyId, body: CreateBody, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
     """Create a prediction of a version, in Replicate's form."""
-    return await _create(request, key_id, wire.model_of(body.version), body, service, pictures)
+    return await _create(request, key_id, wire.model_of(body.version), body, service, image_links)
 
 
 @router.post(
@@ -69,55 +69,58 @@ async def create_of_model(  # noqa: PLR0913 -- FastAPI passes each part by name
     key_id: KeyId,
     body: CreateBody,
     service: ServiceOf,
-    pictures: PicturesOf,
+    image_links: ImageLinksOf,
 ) -> Response:
     """Create a prediction of an official model, in Replicate's form."""
     wire.check_model(owner, name)
-    return await _create(request, key_id, name, body, service, pictures)
+    return await _create(request, key_id, name, body, service, image_links)
 
 
 @router.get("/v1/predictions", response_model=None)
 def predictions(
-    key_id: KeyId, service: ServiceOf, pictures: PicturesOf, cursor: Annotated[str, Query()] = ""
+    key_id: KeyId,
+    service: ServiceOf,
+    image_links: ImageLinksOf,
+    cursor: Annotated[str, Query()] = "",
 ) -> Response:
     """List this key's predictions, newest first, in Replicate's form."""
     until, offset = _position(cursor)
     page = service.history(key_id, since=EPOCH, until=until, offset=offset, limit=wire.PAGE)
     results = [
         # URLs in sync mode too: a page must not carry a hundred pictures
-        wire.prediction_body(p, pictures, lambda output, p=p: pictures.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
+        wire.prediction_body(p, image_links, lambda output, p=p: image_links.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
         for p in page.predictions
     ]
-    around = _around(f"{pictures.base}/v1/predictions", until, offset, page.total)
+    around = _around(f"{image_links.base}/v1/predictions", until, offset, page.total)
     return JSONResponse(around | {"results": results})
 
 
 @router.get("/v1/predictions/{prediction_id}", response_model=None)
 async def get(
-    prediction_id: str, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
+    prediction_id: str, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
     """Show a prediction in Replicate's form."""
     prediction = await service.get(key_id, prediction_id)
-    return await run_in_threadpool(_shown, prediction, service, pictures)
+    return await run_in_threadpool(_shown, prediction, service, image_links)
 
 
 @router.post("/v1/predictions/{prediction_id}/cancel", response_model=None)
 async def cancel(
-    prediction_id: str, key_id: KeyId, service: ServiceOf, pictures: PicturesOf
+    prediction_id: str, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
     """Cancel a prediction; one that has ended is shown as it is."""
     try:
         prediction = await run_in_threadpool(service.cancel, key_id, prediction_id)
     except AlreadyFinal:
         prediction = await service.get(key_id, prediction_id)
-    return await run_in_threadpool(_shown, prediction, service, pictures)
+    return await run_in_threadpool(_shown, prediction, service, image_links)
 
 
 @router.get("/v1/models/{owner}/{name}", response_model=None)
-def model(owner: str, name: str, pictures: PicturesOf) -> Response:
+def model(owner: str, name: str, image_links: ImageLinksOf) -> Response:
     """Show a model in Replicate's form."""
     wire.check_model(owner, name)
-    return JSONResponse(wire.model_body(name, pictures.base, EPOCH))
+    return JSONResponse(wire.model_body(name, image_links.base, EPOCH))
 
 
 @router.get("/v1/models/{owner}/{name}/versions", response_model=None)
@@ -138,7 +141,11 @@ def version(owner: str, name: str, version: str) -> Response:
 
 @router.post("/v1/files", response_model=None)
 async def create_file(
-    request: Request, key_id: KeyId, service: ServiceOf, uploads: UploadsOf, pictures: PicturesOf
+    request: Request,
+    key_id: KeyId,
+    service: ServiceOf,
+    uploads: UploadsOf,
+    image_links: ImageLinksOf,
 ) -> Response:
     """Keep a file that predictions can name; it counts as a create against the key's creates a minute."""
     await run_in_threadpool(service.count_create, key_id)
@@ -150,25 +157,30 @@ async def create_file(
             raise InvalidInput(FieldProblem(field="metadata", message="send a JSON object"))
         given = wire.metadata_of(metadata)
         upload = await run_in_threadpool(_keep, key_id, content, given, uploads)
-    return JSONResponse(wire.file_body(upload, pictures.link), 201)
+    return JSONResponse(wire.file_body(upload, image_links.link), 201)
 
 
 @router.get("/v1/files", response_model=None)
 def list_files(
-    key_id: KeyId, uploads: UploadsOf, pictures: PicturesOf, cursor: Annotated[str, Query()] = ""
+    key_id: KeyId,
+    uploads: UploadsOf,
+    image_links: ImageLinksOf,
+    cursor: Annotated[str, Query()] = "",
 ) -> Response:
     """List this key's files, newest first."""
     until, offset = _position(cursor)
     page = uploads.history(key_id, until, offset, wire.PAGE)
-    results = [wire.file_body(upload, pictures.link) for upload in page.uploads]
-    around = _around(f"{pictures.base}/v1/files", until, offset, page.total)
+    results = [wire.file_body(upload, image_links.link) for upload in page.uploads]
+    around = _around(f"{image_links.base}/v1/files", until, offset, page.total)
     return JSONResponse(around | {"results": results})
 
 
 @router.get("/v1/files/{file_id}", response_model=None)
-def show_file(file_id: str, key_id: KeyId, uploads: UploadsOf, pictures: PicturesOf) -> Response:
+def show_file(
+    file_id: str, key_id: KeyId, uploads: UploadsOf, image_links: ImageLinksOf
+) -> Response:
     """Show one of this key's files; DELETE is the hosted API's."""
-    return JSONResponse(wire.file_body(uploads.owned(key_id, file_id), pictures.link))
+    return JSONResponse(wire.file_body(uploads.owned(key_id, file_id), image_links.link))
 
 
 @router.get("/v1/webhooks/default/secret", response_model=None)
@@ -206,33 +218,33 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
     name: str,
     body: wire.CreateBody,
     service: Service,
-    pictures: Pictures,
+    image_links: ImageLinks,
 ) -> Response:
     timeout = _preferred_wait(request)
     slug, given = read_input(name, body.input)
-    if timeout and not pictures.base.startswith("https:"):
+    if timeout and not image_links.base.startswith("https:"):
         # Replicate's clients make files of https: and data: alone, and a laptop has no certificate
         given["sync_mode"] = True
-    webhook = wire.webhook_of(body, pictures.base, _secret(request, key_id))
+    webhook = wire.read_webhook(body, image_links.base, _secret(request, key_id))
     with service.wait_slot(key_id) if timeout else nullcontext():
         try:
             created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
         except InvalidInput as exc:
-            raise in_their_names(exc) from None
+            raise rename_fields(exc) from None
         if not timeout:
-            return JSONResponse(wire.prediction_body(created, pictures, lambda _: ""), 201)
+            return JSONResponse(wire.prediction_body(created, image_links, lambda _: ""), 201)
         ended = await wait_for_end(request, service, created, timeout)
     shown = await run_in_threadpool(
-        wire.prediction_body, ended, pictures, shower(ended, service, pictures)
+        wire.prediction_body, ended, image_links, output_renderer(ended, service, image_links)
     )
     if not ended.status.is_final:
         shown["status"] = "starting"  # the Python client takes anything else for the end
     return JSONResponse(shown, 201)
 
 
-def _shown(prediction: Prediction, service: Service, pictures: Pictures) -> JSONResponse:
-    show = shower(prediction, service, pictures)
-    return JSONResponse(wire.prediction_body(prediction, pictures, show))
+def _shown(prediction: Prediction, service: Service, image_links: ImageLinks) -> JSONResponse:
+    show = output_renderer(prediction, service, image_links)
+    return JSONResponse(wire.prediction_body(prediction, image_links, show))
 
 
 def _keep(key_id: str, content: UploadFile, metadata: dict[str, Any], uploads: Uploads) -> Upload:
@@ -279,4 +291,4 @@ def _position(cursor: str) -> tuple[datetime, int]:
         raise InvalidInput(
             FieldProblem(field="cursor", message="send `next` or `previous` of a page")
         )
-    return of_ms(int(found[1])), int(found[2])
+    return from_ms(int(found[1])), int(found[2])

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.dialects.model_names import NAMES, name_of, slug_of
-from app.dialects.pictures import Link, Pictures, Show, time_text
+from app.dialects.image_links import ImageLinks, Link, RenderOutput, format_time
+from app.dialects.model_names import NAMES, model_slug, shared_name
 from app.dialects.replicate.input import show_input, type_of
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
@@ -80,7 +80,7 @@ def check_model(owner: str, name: str) -> None:
         raise UnknownModel(f"{owner}/{name}")
 
 
-def webhook_of(body: CreateBody, base: str, secret: str) -> Webhook | None:
+def read_webhook(body: CreateBody, base: str, secret: str) -> Webhook | None:
     """Tell whom a create wants to be told of the end; only the end is told, and signed."""
     wants_end = body.webhook_events_filter is None or "completed" in body.webhook_events_filter
     if not body.webhook or not wants_end:
@@ -95,9 +95,11 @@ def webhook_of(body: CreateBody, base: str, secret: str) -> Webhook | None:
     )
 
 
-def prediction_body(prediction: Prediction, pictures: Pictures, show: Show) -> dict[str, Any]:
+def prediction_body(
+    prediction: Prediction, image_links: ImageLinks, show: RenderOutput
+) -> dict[str, Any]:
     """Show a prediction; `output` is a list of URLs, however many there are."""
-    own = f"{pictures.base}/v1/predictions/{prediction.id}"
+    own = f"{image_links.base}/v1/predictions/{prediction.id}"
     ended = prediction.finished_at
     metrics = {}
     if prediction.status is Status.SUCCEEDED and ended is not None:
@@ -107,26 +109,26 @@ def prediction_body(prediction: Prediction, pictures: Pictures, show: Show) -> d
         }
     return {
         "id": prediction.id,
-        "model": f"{OWNER}/{name_of(prediction.model)}",
+        "model": f"{OWNER}/{shared_name(prediction.model)}",
         "version": "hidden",  # as for every official model
-        "input": show_input(pictures.input(prediction), MODELS[prediction.model].default_size),
+        "input": show_input(image_links.input(prediction), MODELS[prediction.model].default_size),
         "logs": _logs(prediction),
         "output": [show(output) for output in prediction.outputs] or None,
         "data_removed": False,
         "error": prediction.failure.message if prediction.failure else None,
         "status": _STATUS[prediction.status],
         "source": "api",
-        "created_at": time_text(prediction.created_at),
-        "started_at": time_text(prediction.started_at),
-        "completed_at": time_text(ended),
+        "created_at": format_time(prediction.created_at),
+        "started_at": format_time(prediction.started_at),
+        "completed_at": format_time(ended),
         "urls": {"get": own, "cancel": f"{own}/cancel"},
         "metrics": metrics,
     }
 
 
-def webhook_body(prediction: Prediction, pictures: Pictures, show: Show) -> bytes:
+def webhook_body(prediction: Prediction, image_links: ImageLinks, show: RenderOutput) -> bytes:
     """Write what a receiver gets: the prediction."""
-    body = prediction_body(prediction, pictures, show)
+    body = prediction_body(prediction, image_links, show)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -151,8 +153,8 @@ def file_body(upload: Upload, link: Link) -> dict[str, Any]:
         "etag": upload.sha256,
         "checksums": {"sha256": upload.sha256},
         "metadata": upload.metadata,
-        "created_at": time_text(upload.opened_at),
-        "expires_at": time_text(upload.expires_at),
+        "created_at": format_time(upload.opened_at),
+        "expires_at": format_time(upload.expires_at),
         "urls": {"get": link(upload.key, upload.expires_at)},
     }
 
@@ -163,7 +165,7 @@ def model_body(name: str, base: str, at: datetime) -> dict[str, Any]:
         "url": f"{base}/v1/models/{OWNER}/{name}",
         "owner": OWNER,
         "name": name,
-        "description": MODELS[slug_of(name, is_edit=False)].title.removesuffix(" Text to Image"),
+        "description": MODELS[model_slug(name, is_edit=False)].title.removesuffix(" Text to Image"),
         "visibility": "public",
         "github_url": None,
         "paper_url": None,
@@ -181,7 +183,7 @@ def version_body(name: str, at: datetime) -> dict[str, Any]:
     output = {"type": "array", "items": {"type": "string", "format": "uri"}, "title": "Output"}
     return {
         "id": VERSION if name == _DISTILLED else "hidden",
-        "created_at": time_text(at),
+        "created_at": format_time(at),
         "cog_version": "0.0.0",
         "openapi_schema": {
             "openapi": "3.0.2",

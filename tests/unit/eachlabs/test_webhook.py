@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.webhook import attempts_of, delivery_body, webhook_body
-from app.dialects.pictures import Pictures
+from app.dialects.image_links import ImageLinks
 from app.predictions.prediction import Cause, Failure, Output, Webhook
 from app.webhooks.delivery import DeliveryAttempt, first_delivery
 from tests.support.fakes import NOW, a_prediction
@@ -18,7 +18,7 @@ two = running.succeed("a", OUTPUTS, (), NOW)
 failed = running.fail("a", Failure(cause=Cause.ENGINE, message="it broke"), NOW)
 
 
-PICTURES = Pictures(
+PICTURES = ImageLinks(
     base="https://klein.test",
     retention=timedelta(days=1),
     link=lambda key, _: f"https://klein.test/{key}",
@@ -59,9 +59,9 @@ def test_the_body_of_a_failure():
 def test_the_history_of_a_delivery():
     """It has the documented fields, the body as it was sent, every attempt, and no secret."""
     fresh = first_delivery(one)
-    delivery = fresh.tried(
+    delivery = fresh.with_attempt(
         DeliveryAttempt(at=NOW, status_code=500, response="x", error="500")
-    ).tried(DeliveryAttempt(at=NOW, status_code=204, response=""))
+    ).with_attempt(DeliveryAttempt(at=NOW, status_code=204, response=""))
     shown = delivery_body(delivery, body_of(one)) | {"attempts": attempts_of(delivery)}
     bodies.WebhookWithAttempts.model_validate(shown)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.api.errors import BadBody
+from app.dialects.image_links import ImageLinks
 from app.dialects.openai import wire
-from app.dialects.openai.routes import NoPicture, render_error
-from app.dialects.pictures import Pictures
+from app.dialects.openai.routes import NoImage, render_error
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, Unavailable, UnknownModel
@@ -19,7 +19,7 @@ from tests.support.fakes import NOW, a_prediction
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "openai"
 BOTH = frozenset(CheckpointKind)
-PICTURES = Pictures(
+PICTURES = ImageLinks(
     base="https://klein.test",
     retention=timedelta(days=1),
     link=lambda key, _: f"https://klein.test/files/{key}",
@@ -33,7 +33,7 @@ def example(name: str) -> Any:
 def test_a_request_and_its_answer_are_as_in_the_examples():
     """What a request asks for fits the catalog, and its pictures come back in OpenAI's words."""
     body = wire.parse_body(example("generations.request.json"))
-    slug = wire.slug_of(body.model, BOTH, is_edit=False)
+    slug = wire.find_slug(body.model, BOTH, is_edit=False)
     given = wire.read_input(body, [])
     checked = MODELS[slug].parse(given)
     assert (checked.size, checked.num_images, checked.output_quality) == ((512, 256), 2, 80)
@@ -57,16 +57,16 @@ def test_a_request_and_its_answer_are_as_in_the_examples():
 )
 def test_models_by_name(name, is_edit, slug):
     """One name serves both routes; without one it is the model that is served."""
-    assert wire.slug_of(name, BOTH, is_edit=is_edit) == slug
+    assert wire.find_slug(name, BOTH, is_edit=is_edit) == slug
 
 
 def test_the_served_model_is_the_default():
     """A server of a base checkpoint draws with that where no model is named, and knows no others."""
     base = frozenset({CheckpointKind.BASE})
 
-    assert wire.slug_of(None, base, is_edit=True) == "flux-2-klein-4b-base-edit"
+    assert wire.find_slug(None, base, is_edit=True) == "flux-2-klein-4b-base-edit"
     with pytest.raises(UnknownModel):
-        wire.slug_of("gpt-image-2", BOTH, is_edit=False)
+        wire.find_slug("gpt-image-2", BOTH, is_edit=False)
 
 
 def test_form_fields_are_numbers():
@@ -121,7 +121,7 @@ def test_errors(exc, status, kind, code, param):
 def test_failures(cause, status, code):
     """A failed prediction is an error that the client does not answer by trying again."""
     running = a_prediction().claim("a", NOW)
-    rendered = render_error(NoPicture(running.fail("a", Failure(cause=cause, message="why"), NOW)))
+    rendered = render_error(NoImage(running.fail("a", Failure(cause=cause, message="why"), NOW)))
 
     assert (rendered.status, rendered.body["error"]["message"]) == (status, "why")
     assert rendered.body["error"]["code"] == code

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.predictions.errors import AlreadyFinal, Lost
+from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.prediction import (
     LEASE,
     MAX_ATTEMPTS,
@@ -64,7 +64,7 @@ def test_a_claim_repeated_by_its_owner_changes_nothing():
 
 def test_a_running_lease_keeps_others_away():
     """Nobody else can claim before the lease's last moment."""
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         running.claim("b", NOW + LEASE - timedelta(milliseconds=1))
 
 
@@ -80,7 +80,7 @@ def test_a_lapsed_lease_can_be_taken_over():
 @FINAL
 def test_a_final_prediction_cannot_be_claimed(final):
     """A stale token finds nothing to do."""
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         final.claim("b", NOW + timedelta(days=1))
 
 
@@ -91,14 +91,14 @@ def test_attempts_are_used_up():
         prediction = prediction.claim(f"owner {attempt}", now)
         assert prediction.attempt == attempt
         now += LEASE
-    given_up = prediction.claim("one more", now)
+    timed_out = prediction.claim("one more", now)
 
-    assert given_up.status is Status.FAILED
-    assert given_up.failure is not None
-    assert given_up.failure.cause is Cause.WORKER_LOST
-    assert str(MAX_ATTEMPTS) in given_up.failure.message
-    assert given_up.attempt == MAX_ATTEMPTS
-    assert given_up.lease_until is None
+    assert timed_out.status is Status.FAILED
+    assert timed_out.failure is not None
+    assert timed_out.failure.cause is Cause.WORKER_LOST
+    assert str(MAX_ATTEMPTS) in timed_out.failure.message
+    assert timed_out.attempt == MAX_ATTEMPTS
+    assert timed_out.lease_until is None
 
 
 @OWNERS_MOVES
@@ -106,15 +106,15 @@ def test_attempts_are_used_up():
     "prediction", [queued, running, *[succeeded, failed, cancelled]], ids=lambda p: p.status
 )
 def test_only_the_owner_moves_a_prediction(move, prediction):
-    """What a stranger does raises Lost, in every state."""
-    with pytest.raises(Lost):
+    """What a stranger does raises LeaseLost, in every state."""
+    with pytest.raises(LeaseLost):
         move(prediction, "b")
 
 
 @OWNERS_MOVES
 def test_an_owner_who_was_replaced_moves_nothing(move):
     """The first owner's late moves raise Lost once a second owner runs."""
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         move(running.claim("b", NOW + LEASE), "a")
 
 
@@ -143,7 +143,7 @@ def test_retries_come_after_growing_gaps():
         gap = RETRY_GAP * 4 ** (attempt - 1)
         assert (prediction.status, prediction.attempt) == (Status.QUEUED, attempt)
         assert prediction.due_at(now) == prediction.not_before == now + gap
-        with pytest.raises(Lost):
+        with pytest.raises(LeaseLost):
             prediction.claim("b", now + gap - timedelta(milliseconds=1))
         now += gap
     last = prediction.claim("a", now).retry("a", "the engine died", now)
@@ -159,7 +159,9 @@ TOO_LATE = NOW + timedelta(seconds=5)
 IN_TIME = TOO_LATE - timedelta(milliseconds=1)
 
 
-@pytest.mark.parametrize("look", [lambda p, now: p.give_up(now), lambda p, now: p.claim("a", now)])
+@pytest.mark.parametrize(
+    "look", [lambda p, now: p.time_out_in_queue(now), lambda p, now: p.claim("a", now)]
+)
 def test_what_waited_too_long_ends(look):
     """At the end of its time in the queue a prediction fails, whoever looks at it then."""
     ended = look(TIMED, TOO_LATE)
@@ -178,12 +180,12 @@ def test_only_waiting_counts():
     released = held.release("a", LATER)
     lost_at = IN_TIME + LEASE
 
-    assert held.give_up(TOO_LATE) is held
-    assert released.waits_until == LATER + timedelta(seconds=5)
+    assert held.time_out_in_queue(TOO_LATE) is held
+    assert released.queue_deadline == LATER + timedelta(seconds=5)
     assert held.claim("b", lost_at + timedelta(seconds=4)).status is Status.RUNNING
-    assert held.give_up(lost_at + timedelta(seconds=5)).status is Status.FAILED
-    assert queued.give_up(NOW + timedelta(days=999)) is queued
-    assert succeeded.give_up(TOO_LATE) is succeeded
+    assert held.time_out_in_queue(lost_at + timedelta(seconds=5)).status is Status.FAILED
+    assert queued.time_out_in_queue(NOW + timedelta(days=999)) is queued
+    assert succeeded.time_out_in_queue(TOO_LATE) is succeeded
 
 
 def test_a_deadline_is_looked_at_in_time():
@@ -233,9 +235,9 @@ def test_the_first_end_wins(final):
 
 def test_a_success_cannot_fail_and_a_failure_cannot_succeed():
     """Even the owner cannot change how it ended."""
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         succeeded.fail("a", FAILURE, LATER)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         failed.succeed("a", OUTPUTS, (), LATER)
 
 

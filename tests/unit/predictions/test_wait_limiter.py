@@ -15,7 +15,7 @@ def sit(seats, limiter, key, times=1):
 
 def test_one_key_cannot_take_all_seats():
     """A key gets its share and no more, and another key still finds a seat."""
-    limiter = WaitLimiter(most=10, most_of_a_key=3)
+    limiter = WaitLimiter(most=10, most_per_key=3)
     with ExitStack() as seats:
         sit(seats, limiter, "a", 3)
         with pytest.raises(TooManyRequests):
@@ -27,7 +27,7 @@ def test_one_key_cannot_take_all_seats():
 
 def test_all_keys_share_what_there_is():
     """When all seats are taken nobody gets one, whoever asks."""
-    limiter = WaitLimiter(most=2, most_of_a_key=2)
+    limiter = WaitLimiter(most=2, most_per_key=2)
     with ExitStack() as seats:
         sit(seats, limiter, "a")
         sit(seats, limiter, "b")
@@ -37,7 +37,7 @@ def test_all_keys_share_what_there_is():
 
 def test_a_seat_is_given_back_however_the_wait_ends():
     """After an end, and after an error, the seat is free and the key forgotten."""
-    limiter = WaitLimiter(most=1, most_of_a_key=1)
+    limiter = WaitLimiter(most=1, most_per_key=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), limiter.slot("a"):
             raise ZeroDivisionError

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from app.dialects.model_names import slug_of
-from app.dialects.pictures import Pictures
+from app.dialects.image_links import ImageLinks
+from app.dialects.model_names import model_slug
 from app.dialects.registry import webhook_body
 from app.dialects.replicate import wire
 from app.dialects.replicate.input import Megapixels, Ratio, read_input, show_input
@@ -20,7 +20,7 @@ from tests.support.fakes import NOW, a_prediction
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "replicate"
 ENDED = NOW + timedelta(seconds=1.5)
-PICTURES = Pictures(
+PICTURES = ImageLinks(
     base="https://klein.test",
     retention=timedelta(days=1),
     link=lambda key, _: f"https://klein.test/files/{key}",
@@ -43,7 +43,7 @@ def test_a_create_and_its_prediction_are_as_in_the_examples():
     body = wire.parse_create(example("create.request.json"))
     slug, given = read_input("flux-2-klein-4b", body.input)
     asked = a_prediction(
-        model=slug, input=given, webhook=wire.webhook_of(body, "https://host", "whsec_")
+        model=slug, input=given, webhook=wire.read_webhook(body, "https://host", "whsec_")
     )
     running = asked.claim("a", NOW).advance("a", 4, 4)
     ended = running.succeed("a", (OUTPUT,), (), ENDED)
@@ -88,7 +88,7 @@ def test_every_size_fits_the_model(ratio, megapixels):
 )
 def test_sizes_of_others(stored, shown):
     """A size that came in another dialect is shown by its ratio, or else in pixels."""
-    model = MODELS[slug_of("flux-2-klein-4b", is_edit="image_urls" in stored)]
+    model = MODELS[model_slug("flux-2-klein-4b", is_edit="image_urls" in stored)]
     body = show_input({"prompt": "x", "seed": 1} | stored, model.default_size)
 
     assert {k: body.get(k) for k in shown} == shown
@@ -145,10 +145,10 @@ def test_a_failure():
 def test_who_wants_to_be_told(events, is_told):
     """Only the end is told, to those whose filter lets it through; a cancel is an end."""
     body = wire.CreateBody(input={}, webhook="https://host/told", webhook_events_filter=events)
-    webhook = wire.webhook_of(body, "https://klein.test", "whsec_")
+    webhook = wire.read_webhook(body, "https://klein.test", "whsec_")
 
     assert (webhook is not None) is is_told
-    assert a_prediction(webhook=webhook).cancel(ENDED).owes_webhook is is_told
+    assert a_prediction(webhook=webhook).cancel(ENDED).needs_webhook is is_told
 
 
 @pytest.mark.parametrize("webhook", ["ftp://a", "nonsense", "https://me:secret@host"])

@@ -16,7 +16,7 @@ DELIVERY = first_delivery(a_prediction(webhook=WEBHOOK).claim("a", NOW).succeed(
 def tried(*codes):
     delivery = DELIVERY
     for code in codes:
-        delivery = delivery.tried(DeliveryAttempt(at=NOW, status_code=code))
+        delivery = delivery.with_attempt(DeliveryAttempt(at=NOW, status_code=code))
     return delivery
 
 
@@ -24,7 +24,7 @@ def pauses_until_given_up(schedule):
     delivery, pauses = DELIVERY, []
     while (pause := delivery.pause(schedule)) is not None:
         pauses.append(pause)
-        delivery = delivery.tried(DeliveryAttempt(at=NOW))
+        delivery = delivery.with_attempt(DeliveryAttempt(at=NOW))
     return pauses
 
 
@@ -61,10 +61,10 @@ def test_410_ends_it():
 
 def test_redelivery_begins_a_round():
     """By hand it begins at once, and has all its attempts again, beside those that were."""
-    again = tried(500, 500, 500).again()
+    again = tried(500, 500, 500).restarted()
 
     assert again.pause(HOSTED) == timedelta()
-    assert again.tried(DeliveryAttempt(at=NOW)).pause(HOSTED) == timedelta(seconds=10)
+    assert again.with_attempt(DeliveryAttempt(at=NOW)).pause(HOSTED) == timedelta(seconds=10)
     assert len(again.attempts) == 3
 
 
@@ -72,10 +72,10 @@ def test_who_is_told():
     """A success and a failure are told, a cancel is not, nor what nobody asked to hear."""
     running = a_prediction(webhook=WEBHOOK).claim("a", NOW)
 
-    assert running.succeed("a", (), (), NOW).owes_webhook
-    assert not running.owes_webhook
-    assert not running.cancel(NOW).owes_webhook
-    assert not a_prediction().claim("a", NOW).succeed("a", (), (), NOW).owes_webhook
+    assert running.succeed("a", (), (), NOW).needs_webhook
+    assert not running.needs_webhook
+    assert not running.cancel(NOW).needs_webhook
+    assert not a_prediction().claim("a", NOW).succeed("a", (), (), NOW).needs_webhook
 
 
 def test_a_secret_is_not_printed():

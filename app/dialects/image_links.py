@@ -1,4 +1,4 @@
-"""How any dialect shows pictures: at their URLs, or as data URIs; pure."""
+"""How any dialect shows image_links: at their URLs, or as data URIs; pure."""
 
 import base64
 import mimetypes
@@ -9,13 +9,13 @@ from typing import Any
 
 from app.predictions.prediction import Output, Prediction
 
-Show = Callable[[Output], str]  # one picture as its URL or data URI
+RenderOutput = Callable[[Output], str]  # one picture as its URL or data URI
 Link = Callable[[str, datetime], str]  # (storage key, expiry) -> absolute URL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
-    """The URLs of pictures, for one caller."""
+class ImageLinks:
+    """The URLs of image_links, for one caller."""
 
     base: str  # the public base of our URLs, without a trailing slash
     retention: timedelta
@@ -23,7 +23,7 @@ class Pictures:
 
     def url(self, prediction: Prediction, output: Output) -> str:
         """Link to one picture, for as long as it is kept."""
-        return self.link(output.key, kept_until(prediction, self.retention))
+        return self.link(output.key, retained_until(prediction, self.retention))
 
     def input(self, prediction: Prediction) -> dict[str, Any]:
         """Show the input, with links to those images that we keep."""
@@ -44,11 +44,11 @@ def data_uri(output: Output, data: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
-def kept_until(prediction: Prediction, retention: timedelta) -> datetime:
+def retained_until(prediction: Prediction, retention: timedelta) -> datetime:
     """Tell until when the pictures are kept."""
     return (prediction.finished_at or prediction.created_at) + retention
 
 
-def time_text(at: datetime | None) -> str | None:
+def format_time(at: datetime | None) -> str | None:
     """Write a time as APIs do."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")
