@@ -25,7 +25,7 @@ from worker.engines.inference import generate_pixels
 from worker.engines.model import LoadedModel, load_model
 from worker.engines.output_check import check_output
 from worker.engines.pipeline_inputs import prepare_inputs
-from worker.engines.pixels import resize, to_image_array
+from worker.engines.pixels import resize_flat_art, to_image_array
 from worker.engines.placement import Placement
 from worker.engines.quantization import RECIPES, QuantizationRecipe
 from worker.engines.quantization_check import quantize_model
@@ -117,7 +117,7 @@ class Flux2KleinEngine:
             None
             if image is None
             else Result(
-                images=(resize(image, *inputs.output_size),),
+                images=(resize_flat_art(image, *inputs.output_size),),
                 notes=notes,
                 generate_s=generate_s,
             )
@@ -147,7 +147,7 @@ class Flux2KleinEngine:
                     model.record_event,
                 ) as reporter:
                     pixels = generate_pixels(model, inputs, [seed], reporter, [on_preview])
-                    images.append(resize(to_image_array(pixels[0]), *inputs.output_size))
+                    images.append(resize_flat_art(to_image_array(pixels[0]), *inputs.output_size))
         return Result(
             images=tuple(images),
             notes=inputs.notes[0],

@@ -5,6 +5,7 @@ from PIL import Image
 from worker.engines import Order
 from worker.engines.errors import EngineFault
 from worker.engines.manifest import Manifest
+from worker.engines.pixels import pad_to_aspect
 from worker.engines.sizes import (
     SIZE_MULTIPLE,
     cap_reference_size,
@@ -58,6 +59,7 @@ class SizePolicy:
         """Resize a reference image for the model. The pipeline crops it to a multiple of 16."""
         if self._manifest.render_scaled:
             size = self.render_size(*reference.size)
+            reference = pad_to_aspect(reference, size)
         else:
             size = cap_reference_size(*reference.size)
         if size == reference.size:

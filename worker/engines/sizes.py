@@ -7,6 +7,8 @@ SIZE_MULTIPLE = 16
 MIN_SIDE = 64
 MAX_REFERENCE_PIXELS = 1024 * 1024
 """Larger reference images are scaled down, as in BFL's code and diffusers."""
+MAX_CROP = 0.04
+"""Largest share of a side that is cropped because the render size has not quite the requested aspect ratio."""
 
 
 def cap_reference_size(width: int, height: int) -> tuple[int, int]:
@@ -32,6 +34,20 @@ def edit_output_size(width: int, height: int) -> tuple[int, int]:
     an edit with a different grid comes out shifted (InvokeAI issue 9507).
     """
     return floor_size(*cap_reference_size(width, height))
+
+
+def aspect_box(size: tuple[int, int], aspect: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the centred box of an image of `size` that has the aspect ratio of another size.
+
+    Returns the whole image if the box would crop more than `MAX_CROP` of a side.
+    """
+    width, height = size
+    scale = max(aspect[0] / width, aspect[1] / height)
+    box_width, box_height = aspect[0] / scale, aspect[1] / scale
+    if min(box_width / width, box_height / height) < 1 - MAX_CROP:
+        return 0.0, 0.0, float(width), float(height)
+    left, top = (width - box_width) / 2, (height - box_height) / 2
+    return left, top, left + box_width, top + box_height
 
 
 def native_render_size(width: int, height: int, *, native: int, multiple: int) -> tuple[int, int]:

@@ -1,0 +1,66 @@
+"""Enlarging what a small model drew: shapes keep their form, edges are sharp, nothing rings."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from worker.engines.pixels import pad_to_aspect, resize_flat_art
+from worker.engines.sizes import aspect_box, native_render_size
+
+DARK, LIGHT = 20, 230
+
+
+def disc(width, height, *, middle=None, radius=30, supersampling=8):
+    """A light disc on a dark ground."""
+    x, y = middle or (width / 2, height / 2)
+    large = Image.new("L", (width * supersampling, height * supersampling), DARK)
+    box = [supersampling * v for v in (x - radius, y - radius, x + radius, y + radius)]
+    ImageDraw.Draw(large).ellipse(box, LIGHT)
+    return np.asarray(large.resize((width, height), Image.Resampling.BOX).convert("RGB"))
+
+
+@pytest.mark.parametrize("size", [(1024, 768), (768, 1024), (1024, 576), (576, 1024), (512, 512)])
+def test_a_disc_stays_round(size):
+    """Width and height of a disc agree, though the model's size has not quite the aspect asked for."""
+    picture = resize_flat_art(disc(*native_render_size(*size, native=128, multiple=16)), *size)
+    inside = picture[..., 0] > (DARK + LIGHT) / 2
+    width, height = np.ptp(np.nonzero(inside)[1]), np.ptp(np.nonzero(inside)[0])
+
+    assert picture.shape == (size[1], size[0], 3)
+    assert abs(width - height) <= 2
+
+
+def test_edges_are_sharp_and_do_not_ring():
+    """No value lies beyond the picture's own, and few between them."""
+    picture = resize_flat_art(disc(128, 128), 1024, 1024)
+
+    assert picture.min() >= DARK
+    assert picture.max() <= LIGHT
+    between = ((picture > DARK + 10) & (picture < LIGHT - 10)).mean()
+    perimeter_px = 2 * np.pi * 30 * 8
+    assert between < 6 * perimeter_px / picture[..., 0].size
+
+
+def test_the_size_asked_for_is_given_as_it_is():
+    """A picture of the right size is not touched."""
+    picture = disc(128, 96)
+
+    assert resize_flat_art(picture, 128, 96) is picture
+
+
+def test_an_extreme_aspect_is_stretched_instead_of_cut():
+    """A part is cut out only where little is lost."""
+    assert aspect_box((368, 64), (2048, 256)) == (0, 0, 368, 64)
+    assert aspect_box((144, 112), (1024, 768)) == (0, 2, 144, 110)
+
+
+@pytest.mark.parametrize("size", [(1024, 768), (576, 1024), (1000, 512), (512, 512)])
+def test_a_padded_reference_comes_back_where_it_was(size):
+    """What the model gets of a reference and what is cut off from its output fit each other."""
+    reference = Image.fromarray(disc(*size, middle=(size[0] / 2, size[1] / 3), radius=120))
+    render = native_render_size(*size, native=128, multiple=16)
+    seen = pad_to_aspect(reference, render).resize(render, Image.Resampling.LANCZOS)
+    back = resize_flat_art(np.asarray(seen), *size).astype(int)
+
+    differs = np.abs(back - np.asarray(reference)) > 100
+    assert differs.mean() < 0.01
