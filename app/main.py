@@ -18,7 +18,7 @@ from app.connections import open_readers, open_redis
 from app.dialects.eachlabs import wire
 from app.dialects.http import dialect_routers, error_renderer
 from app.images.source import ImageSource
-from app.keys import KEYS, Keys, given_keys
+from app.keys import KEYS, Keys, configured_keys
 from app.logs import log
 from app.predictions.accounts import Limits
 from app.predictions.admission import Admission
@@ -33,7 +33,7 @@ from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
 from app.predictions.worker_registry import WorkerRegistry
 from app.safe_http import SafeHttp
-from app.settings import Settings, StatusWords
+from app.settings import FileUrls, Settings, StatusWords
 from app.storage import open_storage
 from app.storage.links import open_links
 from app.uploads import Uploads
@@ -42,6 +42,10 @@ from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 
 WORDS = {StatusWords.LIVE: wire.LIVE, StatusWords.DOCUMENTED: wire.DOCUMENTED}
+DESCRIPTION = (
+    "A self-hosted server with the prediction API of each::labs. The images API of OpenAI and the prediction API of "
+    "Replicate are served too. Send your API key in the header `X-API-Key`."
+)
 READERS = 64  # connections that long polls read through
 
 
@@ -49,12 +53,13 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the api from its settings."""
     connection = open_redis(settings.redis)
     reading = open_readers(settings.redis, READERS)
-    proxy = open_proxy() if settings.proxies_files else None
-    storage = open_storage(settings.storage, None if proxy else settings.s3_public_url)
+    is_proxied = settings.file_urls is FileUrls.PROXIED
+    storage = open_storage(settings.storage, None if is_proxied else settings.s3_public_url)
+    proxy = open_proxy() if is_proxied and storage.origin else None
     links = open_links(settings.url_secret, settings.data)
     watch = Watch(reading)
     keys = Keys(
-        given_keys(settings.api_keys, settings.data),
+        configured_keys(settings.api_keys, settings.data),
         read=lambda key_id: cast("Awaitable[bytes | None]", reading.hget(KEYS, key_id)),
         default=Limits(
             in_flight=settings.key_in_flight,
@@ -77,7 +82,8 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="klein",
         version=VERSION,
-        summary="FLUX.2 [klein] 4B behind the hosted prediction API",
+        summary="Generate and edit images with FLUX.2 [klein] 4B",
+        description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,

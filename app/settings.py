@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.durations import parse_duration
+
 SIDES = range(64, 2049)  # pixels
 
 
@@ -39,28 +41,55 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True, env_ignore_empty=True)
 
+    # Server
     host: str = Field("127.0.0.1", alias="KLEIN_HOST", description="Address the API listens on.")
     port: int = Field(8000, ge=1, le=65535, alias="KLEIN_PORT", description="Port of the API.")
-    otlp_endpoint: str | None = Field(
+    public_url: str | None = Field(
         None,
-        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="Endpoint that receives traces, by OTLP over HTTP. Unset: no traces. The SDK's other `OTEL_*` variables apply too.",
-    )
-    metrics_port: int | None = Field(
-        None,
-        ge=1,
-        le=65535,
-        alias="KLEIN_METRICS_PORT",
-        description="Port of `/metrics` on a worker or courier, on KLEIN_HOST. Unset: none. Under `klein up` the courier "
-        "uses the next port.",
+        alias="KLEIN_PUBLIC_URL",
+        description="Base of the URLs in responses. Unset: the host that the request named.",
     )
     data: Path = Field(
         Path("data"), alias="KLEIN_DATA", description="Folder of Redis data, outputs and keys."
     )
+    grace: timedelta = Field(
+        timedelta(seconds=25),
+        gt=timedelta(0),
+        alias="KLEIN_GRACE",
+        description="How long a process may finish its work after it is told to stop.",
+    )
+    body_max_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, alias="KLEIN_BODY_MAX_BYTES", description="Largest request body."
+    )
+    status_words: StatusWords = Field(
+        StatusWords.LIVE,
+        alias="KLEIN_STATUS_WORDS",
+        description="Names of the statuses. `live`: created, processing, success, error, cancelled, as the hosted service responds. "
+        "`documented`: starting, processing, success, failed, cancelled, as its OpenAPI document says.",
+    )
+    strict_inputs: bool = Field(
+        False,
+        alias="KLEIN_STRICT_INPUTS",
+        description="Whether to reject input fields that the model does not have, with a 400.",
+    )
+    allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        alias="KLEIN_ALLOW_HOSTS",
+        description="Private hosts, addresses or networks, comma-separated, that reference images may come from and webhooks may go to. "
+        "Public ones are always allowed.",
+    )
+
+    # API keys
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         alias="KLEIN_API_KEYS",
         description="API keys, comma-separated. If there are none, the first `klein up` creates one.",
+    )
+    url_secret: str | None = Field(
+        None,
+        alias="KLEIN_URL_SECRET",
+        description="Secret that signs file URLs and derives the secrets of `/v1/webhooks/default/secret`. Unset: created once and kept in "
+        "KLEIN_DATA. Several hosts must share it.",
     )
     url: str | None = Field(
         None,
@@ -72,20 +101,13 @@ class Settings(BaseSettings):
         alias="KLEIN_API_KEY",
         description="Key that `klein predict` sends. Unset: the first of KLEIN_API_KEYS.",
     )
-    public_url: str | None = Field(
-        None,
-        alias="KLEIN_PUBLIC_URL",
-        description="Base of the URLs in responses. Unset: the host that the request named.",
-    )
-    status_words: StatusWords = Field(
-        StatusWords.LIVE,
-        alias="KLEIN_STATUS_WORDS",
-        description="Names of the statuses. `live`: created, processing, success, error, cancelled, as the hosted service responds. "
-        "`documented`: starting, processing, success, failed, cancelled, as its OpenAPI document says.",
-    )
+
+    # Redis
     redis_url: str | None = Field(
         None, alias="REDIS_URL", description="Redis or Valkey. Unset: `klein up` starts its own."
     )
+
+    # Storage
     storage_url: str | None = Field(
         None,
         alias="STORAGE_URL",
@@ -104,6 +126,14 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^/]+",
         description="S3 endpoint that clients can reach, for presigned URLs. Unset: `AWS_ENDPOINT_URL`.",
     )
+    retention: timedelta = Field(
+        timedelta(days=7),
+        gt=timedelta(0),
+        alias="KLEIN_RETENTION",
+        description="How long a record and its files are kept after the prediction ends.",
+    )
+
+    # Model
     weights: str | None = Field(
         None,
         alias="KLEIN_WEIGHTS",
@@ -120,21 +150,6 @@ class Settings(BaseSettings):
         alias="KLEIN_QUANTIZATION",
         description="Number format of the transformer's matrix products: `none` (bfloat16), `fp8` (Ada, Hopper or Blackwell) or `nvfp4` "
         "(Blackwell). The result is compared with `none` at start and refused if it is too far off.",
-    )
-    safety_checker: Path | None = Field(
-        None,
-        alias="KLEIN_SAFETY_CHECKER",
-        description="Folder of a transformers image classifier with a label `nsfw`, such as Falconsai/nsfw_image_detection. Reference "
-        "images and output images that it flags are withheld.",
-    )
-    c2pa_cert: Path | None = Field(
-        None,
-        alias="KLEIN_C2PA_CERT",
-        description="PEM file of the certificate chain that signs the content credentials (C2PA) of each image. Unset: images are not "
-        "signed.",
-    )
-    c2pa_key: Path | None = Field(
-        None, alias="KLEIN_C2PA_KEY", description="PEM file of the private key of that certificate."
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -155,24 +170,23 @@ class Settings(BaseSettings):
         description="Most text-to-image predictions in one batch. A batch needs the same size, steps, guidance and LoRAs, and enough "
         "memory.",
     )
-    allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
-        alias="KLEIN_ALLOW_HOSTS",
-        description="Private hosts, addresses or networks, comma-separated, that reference images may come from and webhooks may go to. "
-        "Public ones are always allowed.",
+    safety_checker: Path | None = Field(
+        None,
+        alias="KLEIN_SAFETY_CHECKER",
+        description="Folder of a transformers image classifier with a label `nsfw`, such as Falconsai/nsfw_image_detection. Reference "
+        "images and output images that it flags are withheld.",
     )
-    webhook_retries: WebhookRetries = Field(
-        WebhookRetries.HOSTED,
-        alias="KLEIN_WEBHOOK_RETRIES",
-        description="Schedule of webhook attempts. `hosted`: 3 attempts, 10 s apart. `long`: 10 attempts over three days, as "
-        "standardwebhooks.com recommends.",
+    c2pa_cert: Path | None = Field(
+        None,
+        alias="KLEIN_C2PA_CERT",
+        description="PEM file of the certificate chain that signs the content credentials (C2PA) of each image. Unset: images are not "
+        "signed.",
     )
-    retention: timedelta = Field(
-        timedelta(days=7),
-        gt=timedelta(0),
-        alias="KLEIN_RETENTION",
-        description="How long a record and its files are kept after the prediction ends.",
+    c2pa_key: Path | None = Field(
+        None, alias="KLEIN_C2PA_KEY", description="PEM file of the private key of that certificate."
     )
+
+    # Limits
     queue_timeout: timedelta = Field(
         timedelta(days=1),
         gt=timedelta(0),
@@ -218,25 +232,28 @@ class Settings(BaseSettings):
         alias="KLEIN_KEY_DOLLARS_PER_MONTH",
         description="Most that the successful predictions of one key may cost in a calendar month (UTC), at the hosted price.",
     )
-    grace: timedelta = Field(
-        timedelta(seconds=25),
-        gt=timedelta(0),
-        alias="KLEIN_GRACE",
-        description="How long a process may finish its work after it is told to stop.",
+
+    # Webhooks
+    webhook_retries: WebhookRetries = Field(
+        WebhookRetries.HOSTED,
+        alias="KLEIN_WEBHOOK_RETRIES",
+        description="Schedule of webhook attempts. `hosted`: 3 attempts, 10 s apart. `long`: 10 attempts over three days, as "
+        "standardwebhooks.com recommends.",
     )
-    body_max_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, alias="KLEIN_BODY_MAX_BYTES", description="Largest request body."
-    )
-    strict_inputs: bool = Field(
-        False,
-        alias="KLEIN_STRICT_INPUTS",
-        description="Whether to reject input fields that the model does not have, with a 400.",
-    )
-    url_secret: str | None = Field(
+
+    # Telemetry
+    metrics_port: int | None = Field(
         None,
-        alias="KLEIN_URL_SECRET",
-        description="Secret that signs file URLs and derives the secrets of `/v1/webhooks/default/secret`. Unset: created once and kept in "
-        "KLEIN_DATA. Several hosts must share it.",
+        ge=1,
+        le=65535,
+        alias="KLEIN_METRICS_PORT",
+        description="Port of `/metrics` on a worker or courier, on KLEIN_HOST. Unset: none. Under `klein up` the courier "
+        "uses the next port.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Endpoint that receives traces, by OTLP over HTTP. Unset: no traces. The SDK's other `OTEL_*` variables apply too.",
     )
 
     @field_validator("api_keys", "allow_hosts", "warm_sizes", mode="before")
@@ -248,15 +265,15 @@ class Settings(BaseSettings):
 
     @field_validator("retention", "queue_timeout", "run_timeout", "grace", mode="before")
     @classmethod
-    def _seconds(cls, value: object) -> object:
-        return float(value) if isinstance(value, str) and value.isdecimal() else value
+    def _duration(cls, value: object) -> object:
+        return parse_duration(value) if isinstance(value, str) else value
 
     @field_validator("warm_sizes")
     @classmethod
     def _sizes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for size in value:
-            found = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size)
-            if not found or not all(SIDES.start <= int(s) < SIDES.stop for s in found.groups()):
+            sides = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size)
+            if not sides or not all(int(side) in SIDES for side in sides.groups()):
                 raise ValueError(f"{size} is not WIDTHxHEIGHT with sides from 64 to 2048")
         return value
 
@@ -264,11 +281,6 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """URL of the storage in use."""
         return self.storage_url or f"file://{self.data.resolve() / 'outputs'}"
-
-    @property
-    def proxies_files(self) -> bool:
-        """Whether the API server proxies the files of an S3 storage."""
-        return self.storage.startswith("s3:") and self.file_urls is FileUrls.PROXIED
 
     @property
     def address(self) -> str:

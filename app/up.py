@@ -1,4 +1,4 @@
-"""`klein up`: the whole system as one process tree, with one log and one Ctrl-C."""
+"""Runs the whole system as one process tree, with one log and one Ctrl-C."""
 
 import asyncio
 import os
@@ -16,112 +16,110 @@ import redis
 
 from app.connections import open_redis
 from app.embedded import SOCKET_PATH_MAX, server_command
-from app.keys import given_keys, make_key
+from app.keys import configured_keys, make_key
 from app.settings import Settings
 
 READY_S = 900.0
-KILL_AFTER_S = 15.0  # beyond the grace, the stragglers are killed
-STABLE_S = 10.0  # what has lived for so long starts again at once
-RESTART_MOST_S = 30.0
-STARTS = 5
+KILL_AFTER_S = 15.0  # after KLEIN_GRACE
+STABLE_S = 10.0  # a process that ran for longer restarts without a pause
+RESTART_PAUSE_MAX_S = 30.0
+STARTS = 5  # before the system is ready
 _COLOURS = ("cyan", "green", "magenta", "yellow")
 
 
 @dataclass(slots=True, kw_only=True)
-class Part:
-    """One process of the tree and how it is doing."""
+class Child:
+    """One process of the tree and its state."""
 
     name: str
     command: list[str]
     environ: dict[str, str]
     colour: str
     process: asyncio.subprocess.Process | None = None
-    deaths: int = 0  # in quick succession
+    exits: int = 0  # in quick succession
     started_at: float = 0.0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def say(self, line: str) -> None:
-        """Pass on one line of its log, under its name."""
+    def log(self, line: str) -> None:
+        """Print one line of its log, after its name."""
         click.echo(f"{click.style(f'{self.name:8}', fg=self.colour)} {line}", err=True)
 
 
 class ProcessTree:
-    """Starts the parts, restarts what dies, stops all of them together."""
+    """Starts processes, restarts those that end, and stops all together."""
 
     def __init__(self, environ: dict[str, str], stop_s: float) -> None:
         self._environ = environ
         self._stop_s = stop_s
-        self._parts: list[Part] = []
+        self._children: list[Child] = []
         self.stopping = asyncio.Event()
-        self.is_ready = False  # until then, what dies again and again ends the tree
+        self.is_ready = False  # until then, a process that ends STARTS times ends the tree
         self.failure: str | None = None
 
     async def add(self, name: str, command: list[str], **environ: str) -> None:
-        """Start a part and keep it running; `environ` is what it alone is told."""
-        part = Part(
+        """Start a process and keep it running. `environ` holds variables for this process only."""
+        child = Child(
             name=name,
             command=command,
             environ=self._environ | environ,
-            colour=_COLOURS[len(self._parts) % len(_COLOURS)],
+            colour=_COLOURS[len(self._children) % len(_COLOURS)],
         )
-        self._parts.append(part)
-        await self._start(part)
+        self._children.append(child)
+        await self._start(child)
 
     async def stop(self) -> None:
-        """Stop the parts, the last one first, so that nothing loses its Redis while it finishes."""
+        """Stop all processes. Redis comes last, because the others still write to it."""
         self.stopping.set()
-        for group in (self._parts[1:], self._parts[:1]):
-            await asyncio.gather(*(self._stop(part) for part in group))
+        for group in (self._children[1:], self._children[:1]):
+            await asyncio.gather(*(self._stop(child) for child in group))
 
-    async def _start(self, part: Part) -> None:
-        part.started_at = time.monotonic()
-        part.process = await asyncio.create_subprocess_exec(
-            *part.command,
-            env=part.environ,
+    async def _start(self, child: Child) -> None:
+        child.started_at = time.monotonic()
+        child.process = await asyncio.create_subprocess_exec(
+            *child.command,
+            env=child.environ,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=2**20,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the parts
+            start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the others
         )
-        task = asyncio.create_task(self._follow(part, part.process))
-        part.tasks.add(task)
-        task.add_done_callback(part.tasks.discard)
+        task = asyncio.create_task(self._follow(child, child.process))
+        child.tasks.add(task)
+        task.add_done_callback(child.tasks.discard)
 
-    async def _follow(self, part: Part, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101 -- it was asked for above
+    async def _follow(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None  # noqa: S101 -- PIPE above
         last = ""
-        with suppress(
-            ValueError
-        ):  # a line over the limit: the rest of the log is lost, not the process
+        with suppress(ValueError):  # a line over the limit ends the copying of this log
             async for line in process.stdout:
                 last = line.decode(errors="replace").rstrip()
-                part.say(last)
+                child.log(last)
         code = await process.wait()
         if self.stopping.is_set():
             return
-        is_stable = time.monotonic() - part.started_at > STABLE_S
-        part.deaths = 1 if self.is_ready and is_stable else part.deaths + 1
+        is_stable = time.monotonic() - child.started_at > STABLE_S
+        child.exits = 1 if self.is_ready and is_stable else child.exits + 1
         if (
             not self.is_ready
-            and part.deaths == 1
+            and child.exits == 1
             and last.removeprefix("Error: ").startswith("klein ")
-        ):  # its own word on why it cannot run
+        ):  # its own message says why it cannot run
             self.failure = last.removeprefix("Error: ")
             self.stopping.set()
             return
-        if not self.is_ready and part.deaths == STARTS:
-            self.failure = f"{part.name} ended {STARTS} times before klein was ready: {last}"
+        if not self.is_ready and child.exits == STARTS:
+            self.failure = f"{child.name} ended {STARTS} times before klein was ready: {last}"
             self.stopping.set()
             return
-        pause = min(2.0 ** (part.deaths - 1) - 1, RESTART_MOST_S)
-        part.say(f"ended with code {code}; starts again in {pause:.0f} s")
+        pause = min(2.0 ** (child.exits - 1) - 1, RESTART_PAUSE_MAX_S)
+        child.log(f"ended with code {code}; restarting in {pause:.0f} s")
         await asyncio.sleep(pause)
         if not self.stopping.is_set():
-            await self._start(part)
+            await self._start(child)
 
-    async def _stop(self, part: Part) -> None:
-        process = part.process
+    async def _stop(self, child: Child) -> None:
+        process = child.process
         if process is None or process.returncode is not None:
             return
         with suppress(ProcessLookupError):
@@ -129,16 +127,16 @@ class ProcessTree:
         try:
             await asyncio.wait_for(process.wait(), self._stop_s)
         except TimeoutError:
-            part.say("did not stop in time and is killed")
+            child.log("did not stop in time; killing it")
             process.kill()
             await process.wait()
 
 
 async def up(settings: Settings) -> None:
-    """Run the tree until Ctrl-C or SIGTERM. Raises click.ClickException where it cannot run."""
+    """Run the system until Ctrl-C or SIGTERM. Raises click.ClickException if it cannot start."""
     _check_port(settings)
     _check_data(settings)
-    key = None if given_keys(settings.api_keys, settings.data) else make_key(settings.data)
+    key = None if configured_keys(settings.api_keys, settings.data) else make_key(settings.data)
     environ = os.environ | {"KLEIN_DATA": str(settings.data.resolve()), "REDIS_URL": settings.redis}
     tree = ProcessTree(environ, stop_s=settings.grace.total_seconds() + KILL_AFTER_S)
     loop = asyncio.get_running_loop()
@@ -196,11 +194,13 @@ def _check_data(settings: Settings) -> None:
 def _check_socket(settings: Settings) -> None:
     if len(os.fsencode(settings.redis_socket)) > SOCKET_PATH_MAX:
         raise click.ClickException(
-            f"{settings.data.resolve()} is too long a path for a socket; set KLEIN_DATA to a shorter one"
+            f"{settings.data.resolve()} is too long for the path of a Unix socket; set KLEIN_DATA to a shorter path"
         )
     with suppress(redis.RedisError), open_redis(settings.redis) as running:
         running.ping()
-        raise click.ClickException(f"another `klein up` runs on {settings.data.resolve()}")
+        raise click.ClickException(
+            f"another `klein up` uses {settings.data.resolve()}; stop it, or set KLEIN_DATA"
+        )
 
 
 async def _wait_for_redis(settings: Settings, tree: ProcessTree) -> None:
@@ -212,7 +212,7 @@ async def _wait_for_redis(settings: Settings, tree: ProcessTree) -> None:
             with open_redis(settings.redis, timeout_s=2, retry=None) as connection:
                 connection.ping()
         except redis.exceptions.BusyLoadingError:
-            pass  # it reads its file, for as long as that takes
+            pass  # it loads its data, which may take long
         except (redis.RedisError, ValueError) as exc:
             error = str(exc)
             if settings.redis_url is not None and not isinstance(exc, redis.ConnectionError):
@@ -234,18 +234,20 @@ async def _wait_until_ready(settings: Settings, tree: ProcessTree) -> None:
                 if (await client.get("/readyz")).status_code == httpx.codes.OK:
                     return
             await asyncio.sleep(0.1)
-    raise click.ClickException(f"not ready after {READY_S:.0f} s; the log above says why")
+    raise click.ClickException(f"klein was not ready after {READY_S:.0f} s; see the log above")
 
 
 def _welcome(settings: Settings, key: str | None) -> str:
     url = settings.public_url or settings.address
-    shown = key or "YOUR_KEY"  # what goes here may end in a log
-    about_key = {
-        True: f"{key}   (shown this once: only its hash is kept)",
-        False: "from KLEIN_API_KEYS"
-        if settings.api_keys
-        else f"the one shown at the first start; delete {settings.data / 'keys'} for a new one",
-    }[key is not None]
+    shown = key or "YOUR_KEY"  # only a new key is printed: the output may end up in a log
+    if key is not None:
+        about_key = f"{key}   (shown only now; klein stores its hash)"
+    elif settings.api_keys:
+        about_key = "any of KLEIN_API_KEYS"
+    else:
+        about_key = (
+            f"the one that the first start showed; delete {settings.data / 'keys'} to get a new one"
+        )
     return f"""
 klein is ready.
   URL  {url}
@@ -254,5 +256,5 @@ klein is ready.
   curl -s {url}/v1/prediction/run -H 'X-API-Key: {shown}' \\
     -d '{{"model": "flux-2-klein-4b-text-to-image", "input": {{"prompt": "a red circle on a blue background"}}}}'
 
-The answer holds the picture's URL. Ctrl-C stops everything.
+The response contains the URL of the image. Ctrl-C stops everything.
 """

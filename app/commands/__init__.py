@@ -1,4 +1,4 @@
-"""The commands of `klein` that manage or ask a running system."""
+"""The subcommands of `klein`, one module each."""
 
 import click
 from pydantic import ValidationError
@@ -7,9 +7,12 @@ from app.settings import Settings
 
 
 def read_settings() -> Settings:
-    """Read the settings, or say which is wrong."""
+    """Read the settings. Raises click.ClickException that names each wrong one."""
     try:
         return Settings()
     except ValidationError as exc:
-        problems = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in exc.errors())
+        problems = "; ".join(
+            f"{error['loc'][0]}: {error['msg'].removeprefix('Value error, ')}"
+            for error in exc.errors()
+        )
         raise click.ClickException(f"settings: {problems}") from None

@@ -1,4 +1,4 @@
-"""Asks a running klein over HTTP, for the commands: what can go wrong there is said in one line."""
+"""Calls a running klein server over HTTP. Every error becomes one line."""
 
 import json
 from collections.abc import Iterator
@@ -9,22 +9,22 @@ import click
 import httpx
 
 TIMEOUT_S = 30.0
-STREAMS = 5  # how often a stream of events that was cut is taken up again
+STREAMS = 5  # most connections for one event stream
 
 
 class Server:
-    """One running server and the key to it."""
+    """A client of one server."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def models(self) -> list[str]:
-        """List the slugs that it serves."""
+        """List the slugs of the models that the server offers."""
         return [model["slug"] for model in self._json("GET", "/v1/models")]
 
-    def create(self, model: str, given: dict[str, Any]) -> str:
-        """Create a prediction and give its id."""
-        body = {"model": model, "input": given}
+    def create(self, model: str, inputs: dict[str, Any]) -> str:
+        """Create a prediction and return its id."""
+        body = {"model": model, "input": inputs}
         return str(self._json("POST", "/v1/prediction", json=body)["predictionID"])
 
     def cancel(self, prediction_id: str) -> None:
@@ -32,15 +32,15 @@ class Server:
         self._json("POST", f"/v1/prediction/{prediction_id}/cancel")
 
     def follow(self, prediction_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Follow a prediction: names and data of its events; the last one is `end`."""
+        """Yield the name and data of each event of a prediction. The last one is `end`."""
         path = f"/v1/prediction/{prediction_id}/events"
         for _ in range(STREAMS):
-            with self._client.stream("GET", path, timeout=None) as answer:
-                if answer.is_error:
-                    answer.read()
-                    _refused(answer)
+            with self._client.stream("GET", path, timeout=None) as response:
+                if response.is_error:
+                    response.read()
+                    _fail(response)
                 name = ""
-                for line in answer.iter_lines():
+                for line in response.iter_lines():
                     field, _, value = line.partition(": ")
                     if field == "event":
                         name = value
@@ -49,50 +49,52 @@ class Server:
                         if name == "end":
                             return
         raise click.ClickException(
-            f"the server stopped telling of {prediction_id}; is it going down?"
+            f"the server ended the event stream of {prediction_id} {STREAMS} times; is it shutting down?"
         )
 
     def fetch(self, url: str) -> bytes:
-        """Download a picture; its URL needs no key, and may lead to a server that must not see ours."""
-        answer = httpx.get(url, timeout=TIMEOUT_S, trust_env=False, follow_redirects=True)
-        if answer.is_error:
-            _refused(answer)
-        return answer.content
+        """Download an image. No key is sent: the URL is signed, and may name another server."""
+        response = httpx.get(url, timeout=TIMEOUT_S, trust_env=False, follow_redirects=True)
+        if response.is_error:
+            _fail(response)
+        return response.content
 
     def _json(self, method: str, path: str, **content: Any) -> Any:
-        answer = self._client.request(method, path, **content)
-        if answer.is_error:
-            _refused(answer)
+        response = self._client.request(method, path, **content)
+        if response.is_error:
+            _fail(response)
         try:
-            return answer.json()
+            return response.json()
         except ValueError:
             raise click.ClickException(
-                f"what answers at {answer.url.copy_with(path='/')} is not klein; see --url and KLEIN_URL"
+                f"the server at {response.url.copy_with(path='/')} is not klein; check --url and KLEIN_URL"
             ) from None
 
 
 @contextmanager
-def asking(url: str, key: str) -> Iterator[Server]:
-    """Ask the server at a URL; what the network does wrong ends the command in one line."""
+def connect(url: str, key: str) -> Iterator[Server]:
+    """Connect to the server at a URL. Raises click.ClickException for a network error in the body."""
     try:
         with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=TIMEOUT_S) as client:
             yield Server(client)
     except (httpx.ConnectError, httpx.ConnectTimeout):
         raise click.ClickException(
-            f"no server answers at {url}; start one with `klein up`, or name another with --url or KLEIN_URL"
+            f"no server answers at {url}; start one with `klein up`, or set KLEIN_URL or --url"
         ) from None
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise click.ClickException(f"{url}: {exc or type(exc).__name__}") from None
 
 
-def _refused(answer: httpx.Response) -> NoReturn:
+def _fail(response: httpx.Response) -> NoReturn:
     try:
-        told = answer.json()
-        details = told["details"]
+        error_body = response.json()
+        details = error_body["details"]
     except (ValueError, KeyError, TypeError):
-        raise click.ClickException(f"{answer.url} answered {answer.status_code}") from None
+        raise click.ClickException(
+            f"{response.url} responded with {response.status_code}"
+        ) from None
     if isinstance(details, list):
         details = "; ".join(f"{p['field']}: {p['message']}" for p in details)
-    if answer.status_code == httpx.codes.UNAUTHORIZED:
-        details = "name the key with --key or KLEIN_API_KEY"
-    raise click.ClickException(": ".join(filter(None, (told.get("error"), details))))
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        details = "set KLEIN_API_KEY or --key to a valid key"
+    raise click.ClickException(": ".join(filter(None, (error_body.get("error"), details))))

@@ -1,5 +1,6 @@
-"""`klein doctor`: looks at everything that klein needs, and says what is wrong and what to do."""
+"""`klein doctor`: checks everything that klein needs, and says how to fix problems."""
 
+import os
 import platform
 import socket
 from collections.abc import Callable, Iterator
@@ -11,12 +12,13 @@ import httpx
 import redis
 
 from app.commands import read_settings
-from app.commands.doctor_host import look_at_host
-from app.commands.doctor_weights import look_at_weights
+from app.commands.doctor_host import check_host
+from app.commands.doctor_weights import check_weights
 from app.commands.findings import Finding, ok, problem, warning
+from app.commands.variables import unknown_variables
 from app.connections import open_redis
 from app.embedded import OLDEST, NoServer, server_binary
-from app.keys import KeyRing, given_keys
+from app.keys import KeyRing, configured_keys
 from app.predictions.errors import Unavailable
 from app.predictions.worker_registry import WorkerRegistry
 from app.settings import Settings
@@ -25,22 +27,22 @@ from app.storage.errors import StorageError
 from app.version import DISTRIBUTION
 
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
-PROBE = "doctor/probe.txt"  # in the storage, for a moment
-LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...]
+PROBE = "doctor/probe.txt"  # written to the storage and deleted
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...]
 
 
 @click.command()
 def doctor() -> None:
-    """Look at Redis, storage, weights, GPU and the rest: what is wrong, and what to do.
+    """Check Redis, storage, weights and GPU, and say how to fix problems.
 
-    Ends with 1 where something is a problem; a warning is none.
+    The exit code is 1 if there is a problem, and 0 if there are only warnings.
     """
     settings = read_settings()
     worst = "ok"
-    for look in LOOKS:
-        for finding in look(settings):
+    for check in CHECKS:
+        for finding in check(settings):
             mark = click.style(f"{finding.level:8}", fg=COLOURS[finding.level])
-            click.echo(f"{mark} {finding.subject:9} {finding.words}")
+            click.echo(f"{mark} {finding.subject:9} {finding.text}")
             if finding.advice:
                 click.echo(f"{'':18} → {finding.advice}")
             worst = max(worst, finding.level, key=list(COLOURS).index)
@@ -50,89 +52,100 @@ def doctor() -> None:
 
 def _versions(_settings: Settings) -> Iterator[Finding]:
     names = (DISTRIBUTION, "fastapi", "redis", "rq", "torch", "diffusers")
-    found = []
+    installed = []
     for name in names:
         with suppress(PackageNotFoundError):
-            found.append(f"{name} {version(name)}")
-    yield ok("versions", f"Python {platform.python_version()}, {', '.join(found)}")
+            installed.append(f"{name} {version(name)}")
+    yield ok("versions", f"Python {platform.python_version()}, {', '.join(installed)}")
+
+
+def _settings(_settings: Settings) -> Iterator[Finding]:
+    unknown = unknown_variables(os.environ)
+    for text in unknown:
+        yield warning("settings", text, "see docs/configuration.md")
+    if not unknown:
+        yield ok("settings", "no unknown KLEIN_ variable")
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     try:
         with open_redis(settings.redis, retry=None) as connection:
-            told = connection.info()
-            yield from _judge_redis(told, settings)
+            info = connection.info()
+            yield from _check_redis(info, settings)
             workers = WorkerRegistry(connection).present()
     except (redis.RedisError, Unavailable, ValueError) as exc:
         if settings.redis_url is None:
             yield from _embedded()
         else:
-            words = f"does not answer at {settings.redis_shown}: {exc}"
-            yield problem("redis", words, "start it, or set REDIS_URL to one that runs")
+            text = f"does not answer at {settings.redis_shown}: {exc}"
+            yield problem("redis", text, "start it, or correct REDIS_URL")
         return
     if workers:
         yield ok("workers", "; ".join(f"{w.name}: {w.weights}" for w in workers))
     else:
-        yield warning("workers", "none is ready", "start `klein up`, or `klein worker`")
+        yield warning("workers", "no worker is ready", "start `klein up` or `klein worker`")
 
 
-def _judge_redis(told: dict[str, str | int], settings: Settings) -> Iterator[Finding]:
-    name = "Valkey" if "valkey_version" in told else "Redis"
-    number = str(told.get("valkey_version") or told["redis_version"])
+def _check_redis(info: dict[str, str | int], settings: Settings) -> Iterator[Finding]:
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    number = str(info.get("valkey_version") or info["redis_version"])
     where = f"{name} {number} at {settings.redis_shown}"
     if tuple(map(int, number.split(".")[:2])) < tuple(map(int, OLDEST.split("."))):
-        yield problem("redis", where, f"klein needs {OLDEST} or newer")
+        yield problem("redis", where, f"upgrade it to {OLDEST} or newer")
     else:
         yield ok("redis", where)
-    if not told.get("aof_enabled"):
-        advice = "set `appendonly yes`: without it a crash loses accepted predictions"
-        yield warning("redis", "keeps no append-only file", advice)
-    if told.get("maxmemory_policy") not in {"noeviction", None}:
-        words = f"may throw records away: maxmemory-policy is {told['maxmemory_policy']}"
-        yield problem("redis", words, "set `maxmemory-policy noeviction`")
-    most, used = int(told.get("maxmemory") or 0), int(told.get("used_memory") or 0)
-    if most and used > 0.9 * most:
-        words = f"uses {used / most:.0%} of its maxmemory"
-        yield warning("redis", words, "raise maxmemory, or shorten KLEIN_RETENTION")
+    if not info.get("aof_enabled"):
+        advice = "set `appendonly yes`; otherwise a crash loses accepted predictions"
+        yield warning("redis", "writes no append-only file", advice)
+    if info.get("maxmemory_policy") not in {"noeviction", None}:
+        text = f"may evict records: maxmemory-policy is {info['maxmemory_policy']}"
+        yield problem("redis", text, "set `maxmemory-policy noeviction`")
+    limit, used = int(info.get("maxmemory") or 0), int(info.get("used_memory") or 0)
+    if limit and used > 0.9 * limit:
+        text = f"uses {used / limit:.0%} of its maxmemory"
+        yield warning("redis", text, "raise maxmemory, or shorten KLEIN_RETENTION")
 
 
 def _embedded() -> Iterator[Finding]:
     try:
         yield ok("redis", f"not running; `klein up` starts {server_binary()}")
     except NoServer as exc:
-        yield problem("redis", "REDIS_URL is not set, and there is none to start", str(exc))
+        yield problem("redis", "REDIS_URL is not set, and there is no server to start", str(exc))
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:
     try:
         storage = open_storage(settings.storage)
-        storage.put(PROBE, b"klein")
-        is_kept = storage.get(PROBE) == b"klein"
-        storage.delete(PROBE.partition("/")[0])
-    except (StorageError, OSError, ValueError) as exc:
-        advice = "let klein write there, or set STORAGE_URL or KLEIN_DATA"
-        if settings.storage.startswith("s3:"):
-            advice = "the bucket must be there and open to the keys: see STORAGE_URL and AWS_* in docs/storage.md"
+    except ValueError as exc:
+        advice = "correct STORAGE_URL and the AWS_* variables: see docs/storage.md"
         yield problem("storage", f"{settings.storage}: {exc}", advice)
         return
-    if is_kept:
-        yield ok("storage", f"{settings.storage} takes and gives files")
+    try:
+        storage.put(PROBE, b"klein")
+        is_same = storage.get(PROBE) == b"klein"
+        storage.delete(PROBE.partition("/")[0])
+    except (StorageError, OSError) as exc:
+        yield problem("storage", f"{settings.storage}: {exc}", storage.requirement)
+        return
+    if is_same:
+        yield ok("storage", f"{settings.storage} stores and returns files")
     else:
-        yield problem("storage", f"{settings.storage} gives back something else", "use another")
+        text = f"{settings.storage} does not return what was stored"
+        yield problem("storage", text, storage.requirement)
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
-    kept = []
+    stored = []
     with (
-        suppress(Unavailable, ValueError),  # said above
+        suppress(Unavailable, ValueError),  # reported by _redis
         open_redis(settings.redis, retry=None) as connection,
     ):
-        kept = KeyRing(connection, frozenset()).list()
-    if kept or given_keys(settings.api_keys, settings.data):
-        yield ok("keys", "there are some, by setting or in Redis")
+        stored = KeyRing(connection, frozenset()).list()
+    if stored or configured_keys(settings.api_keys, settings.data):
+        yield ok("keys", "API keys are set up")
     else:
-        advice = "the first `klein up` makes one; `klein keys create NAME` makes more"
-        yield warning("keys", "none by KLEIN_API_KEYS, and none in Redis", advice)
+        advice = "the first `klein up` creates one; `klein keys create NAME` creates more"
+        yield warning("keys", "there is no API key in KLEIN_API_KEYS or in Redis", advice)
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
@@ -140,18 +153,18 @@ def _port(settings: Settings) -> Iterator[Finding]:
     try:
         socket.create_server((settings.host, settings.port)).close()
     except OSError as exc:
-        yield _who_listens(settings, where, exc.strerror or str(exc))
+        yield _check_listener(settings, where, exc.strerror or str(exc))
     else:
         yield ok("port", f"{where} is free")
 
 
-def _who_listens(settings: Settings, where: str, reason: str) -> Finding:
+def _check_listener(settings: Settings, where: str, reason: str) -> Finding:
     try:
-        told = httpx.get(f"{settings.address}/readyz", timeout=5, trust_env=False)
-        return ok("port", f"klein answers at {where}: {told.json()['status']}")
+        response = httpx.get(f"{settings.address}/readyz", timeout=5, trust_env=False)
+        return ok("port", f"klein answers at {where}: {response.json()['status']}")
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        advice = "end what listens there, or set KLEIN_HOST and KLEIN_PORT"
+        advice = "stop the program that uses the port, or set KLEIN_HOST and KLEIN_PORT"
         return problem("port", f"cannot listen on {where}: {reason}", advice)
 
 
-LOOKS = (_versions, _redis, _storage, _keys, _port, look_at_weights, look_at_host)
+CHECKS = (_versions, _settings, _redis, _storage, _keys, _port, check_weights, check_host)

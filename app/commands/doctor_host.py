@@ -1,4 +1,4 @@
-"""The machine itself: PyTorch and its GPU, memory, and room on the disk."""
+"""Checks the machine for `klein doctor`: PyTorch, GPU, memory and disk."""
 
 import shutil
 import subprocess
@@ -13,9 +13,9 @@ from app.settings import Settings
 GB = 1e9  # bytes
 DISK_LOW, DISK_OUT = 5 * GB, 0.5 * GB
 MEMORY_LOW = 2 * GB
-TORCH_S = 120  # to import it on a machine that has other things to do
-# in a process of its own: the api's code never loads torch
-_LOOK = """
+TORCH_S = 120  # to import torch on a busy machine
+# run in a child process: `app` never imports torch
+_SCRIPT = """
 import torch
 print(torch.__version__)
 print(torch.version.cuda or "")
@@ -25,8 +25,8 @@ for k in range(torch.cuda.device_count()):
 """
 
 
-def look_at_host(settings: Settings) -> Iterator[Finding]:
-    """Look at what the machine has."""
+def check_host(settings: Settings) -> Iterator[Finding]:
+    """Check PyTorch, GPU, memory and disk."""
     yield from _torch()
     yield from _memory()
     yield from _disk(settings.data)
@@ -34,39 +34,45 @@ def look_at_host(settings: Settings) -> Iterator[Finding]:
 
 def _torch() -> Iterator[Finding]:
     if find_spec("torch") is None:
-        advice = "none is needed for api and courier; where workers run: pip install '.[worker]'"
+        advice = "API and courier need none; on a host of workers run: pip install '.[worker]'"
         yield warning("torch", "not installed", advice)
         return
     try:
-        looked = subprocess.run(  # noqa: S603 -- our own interpreter and our own words
-            [sys.executable, "-c", _LOOK],
+        completed = subprocess.run(  # noqa: S603 -- our own interpreter and script
+            [sys.executable, "-c", _SCRIPT],
             capture_output=True,
             text=True,
             timeout=TORCH_S,
             check=True,
         )
     except subprocess.TimeoutExpired:
-        yield problem("torch", f"does not load within {TORCH_S} s", "is the GPU's driver stuck?")
+        yield problem(
+            "torch", f"does not load within {TORCH_S} s", "check that the GPU driver responds"
+        )
         return
     except subprocess.CalledProcessError as exc:
-        last = (exc.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        yield problem("torch", f"does not load: {last}", "install it anew, by requirements.lock")
+        last = (exc.stderr.strip().splitlines() or ["no message"])[-1]
+        yield problem(
+            "torch", f"does not load: {last}", "install the version in requirements.lock again"
+        )
         return
-    number, cuda, *devices = looked.stdout.splitlines()
+    number, cuda, *devices = completed.stdout.splitlines()
     yield ok("torch", f"{number}, {f'for CUDA {cuda}' if cuda else 'without CUDA'}")
     for device in devices:
         yield ok("gpu", device)
     driver = _driver()
     if driver and not cuda:
-        advice = "install the CUDA build of torch, by requirements.lock"
+        advice = "install the CUDA build of the torch version in requirements.lock"
         yield problem("gpu", f"driver {driver}, but PyTorch was built without CUDA", advice)
     elif cuda and not devices:
-        seen = f"driver {driver}" if driver else "no NVIDIA driver answers"
-        advice = "update the driver, or give this container the GPU"
-        yield problem("gpu", f"PyTorch sees none; {seen}", advice)
+        about_driver = f"driver {driver}" if driver else "no NVIDIA driver responds"
+        advice = "update the driver, or give this container access to the GPU"
+        yield problem("gpu", f"PyTorch finds no GPU; {about_driver}", advice)
     elif not devices:
         yield warning(
-            "gpu", "none: this machine draws on the CPU", "fine for the built-in model alone"
+            "gpu",
+            "no GPU: this machine generates on the CPU",
+            "that is fast enough for the built-in model only",
         )
 
 
@@ -74,27 +80,27 @@ def _driver() -> str:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
-    asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+    command = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        told = subprocess.run(  # noqa: S603 -- the driver's own tool
-            asked, capture_output=True, text=True, timeout=30, check=False
+        completed = subprocess.run(  # noqa: S603 -- the driver's own tool
+            command, capture_output=True, text=True, timeout=30, check=False
         )
     except subprocess.TimeoutExpired:
-        return "that does not answer"
-    return told.stdout.strip().partition("\n")[0] if told.returncode == 0 else ""
+        return "that does not respond"
+    return completed.stdout.strip().partition("\n")[0] if completed.returncode == 0 else ""
 
 
 def _memory() -> Iterator[Finding]:
     try:
-        told = Path("/proc/meminfo").read_text()
-        free = int(told.partition("MemAvailable:")[2].split()[0]) * 1024  # it counts in kB
+        meminfo = Path("/proc/meminfo").read_text()
+        free = int(meminfo.partition("MemAvailable:")[2].split()[0]) * 1024  # in kB
     except (OSError, IndexError, ValueError):
-        return  # macOS does not say
-    words = f"{free / GB:.1f} GB free"
+        return  # macOS has no such file
+    text = f"{free / GB:.1f} GB free"
     if free < MEMORY_LOW:
-        yield warning("memory", words, "the built-in model wants 2 GB; end something else")
+        yield warning("memory", text, "the built-in model needs 2 GB; stop other programs")
     else:
-        yield ok("memory", words)
+        yield ok("memory", text)
 
 
 def _disk(data: Path) -> Iterator[Finding]:
@@ -102,11 +108,11 @@ def _disk(data: Path) -> Iterator[Finding]:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    words = f"{free / GB:.1f} GB free for {data}"
-    advice = "make room, or shorten KLEIN_RETENTION, or set KLEIN_DATA"
+    text = f"{free / GB:.1f} GB free for {data}"
+    advice = "free some space, shorten KLEIN_RETENTION, or set KLEIN_DATA"
     if free < DISK_OUT:
-        yield problem("disk", words, advice)
+        yield problem("disk", text, advice)
     elif free < DISK_LOW:
-        yield warning("disk", words, advice)
+        yield warning("disk", text, advice)
     else:
-        yield ok("disk", words)
+        yield ok("disk", text)

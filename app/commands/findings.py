@@ -1,4 +1,4 @@
-"""What `klein doctor` finds."""
+"""Defines the results of the checks of `klein doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,24 +6,24 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     level: Literal["ok", "warning", "problem"]
     subject: str
-    words: str
+    text: str
     advice: str = ""
 
 
-def ok(subject: str, words: str) -> Finding:
-    """Say that all is well."""
-    return Finding(level="ok", subject=subject, words=words)
+def ok(subject: str, text: str) -> Finding:
+    """Report that a check passed."""
+    return Finding(level="ok", subject=subject, text=text)
 
 
-def warning(subject: str, words: str, advice: str) -> Finding:
-    """Say that it works, but perhaps not for long or not well."""
-    return Finding(level="warning", subject=subject, words=words, advice=advice)
+def warning(subject: str, text: str, advice: str) -> Finding:
+    """Report something that works, but perhaps badly or not for long."""
+    return Finding(level="warning", subject=subject, text=text, advice=advice)
 
 
-def problem(subject: str, words: str, advice: str) -> Finding:
-    """Say that it does not work."""
-    return Finding(level="problem", subject=subject, words=words, advice=advice)
+def problem(subject: str, text: str, advice: str) -> Finding:
+    """Report something that does not work."""
+    return Finding(level="problem", subject=subject, text=text, advice=advice)

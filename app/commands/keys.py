@@ -1,4 +1,4 @@
-"""`klein keys`: make, list and revoke the API keys that are kept in Redis."""
+"""`klein keys`: creates, lists and revokes the API keys in Redis."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from app.commands import read_settings
+from app.commands.redis_errors import redis_error_message
 from app.connections import open_redis
-from app.keys import Key, KeyRing, UnknownKey, given_keys
+from app.keys import Key, KeyRing, UnknownKey, configured_keys
 from app.predictions.accounts import Account, Limits
 from app.predictions.errors import Unavailable
 from app.settings import Settings
@@ -16,15 +17,24 @@ from app.settings import Settings
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys."""
+    """Create, list and revoke API keys.
+
+    Redis (REDIS_URL) holds a hash of each key. Keys in KLEIN_API_KEYS work as well.
+    """
 
 
 @keys.command()
 @click.argument("name")
-@click.option("--days", type=click.IntRange(1, 36500), help="Let it expire after so many days.")
-@click.option("--in-flight", type=click.IntRange(1), help="Most predictions that have not ended.")
-@click.option("--per-minute", type=click.IntRange(1), help="Most creates in a minute.")
-@click.option("--dollars", type=click.FloatRange(0), help="Most dollars in a month of UTC.")
+@click.option(
+    "--days", type=click.IntRange(1, 36500), help="Days until the key expires. Default: never."
+)
+@click.option("--in-flight", type=click.IntRange(1), help="Limit of unfinished predictions.")
+@click.option(
+    "--per-minute", type=click.IntRange(1), help="Limit of predictions created in a minute."
+)
+@click.option(
+    "--dollars", type=click.FloatRange(0), help="Limit of dollars spent in a calendar month (UTC)."
+)
 def create(
     name: str,
     days: int | None,
@@ -32,42 +42,51 @@ def create(
     per_minute: int | None,
     dollars: float | None,
 ) -> None:
-    """Make a key called NAME and show it, this once."""
+    """Create a key and print it.
+
+    NAME is a label of your choice. The key is shown only now.
+    """
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     limits = Limits(in_flight=in_flight, per_minute=per_minute, dollars_per_month=dollars)
     with _ring() as ring:
         record, key = ring.create(name, expires_at, limits)
-    click.echo(f"id   {record.id}\nkey  {key}   (shown this once: only its hash is kept)")
+    click.echo(f"id   {record.id}\nkey  {key}   (shown only now; Redis holds its hash)")
 
 
 @keys.command("list")
 def list_keys() -> None:
-    """List all keys, what they may, and what they have under way and spent this month."""
+    """List all keys.
+
+    A row has the state, the unfinished predictions, the spending of this month, and the limits.
+    """
     with _ring() as ring:
         now = datetime.now(UTC)
         rows = [_row(key, ring.account(key.id, now), now) for key in ring.list()]
-    heads = ("id", "state", "in flight", "spent", "limits", "name")
-    widths = [max(len(row[k]) for row in (heads, *rows)) for k in range(len(heads))]
-    for row in (heads, *rows):
+    headings = ("id", "state", "in flight", "spent", "limits", "name")
+    widths = [max(len(row[k]) for row in (headings, *rows)) for k in range(len(headings))]
+    for row in (headings, *rows):
         click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)))
 
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
 def revoke(key_id: str) -> None:
-    """Let the key with this ID open nothing any more, within seconds."""
+    """Revoke the key with this ID.
+
+    It stops working within seconds and cannot be restored.
+    """
     with _ring() as ring:
         try:
             ring.revoke(key_id)
         except UnknownKey:
             raise click.ClickException(
-                f"there is no key {key_id}; `klein keys list` shows all"
+                f"there is no key {key_id}; `klein keys list` shows all keys"
             ) from None
-    click.echo(f"{key_id} is revoked")
+    click.echo(f"revoked {key_id}")
 
 
 def has_keys(settings: Settings) -> bool:
-    """Say whether Redis keeps keys; True too where it does not say."""
+    """Return whether Redis holds keys. True if Redis does not answer."""
     try:
         with open_redis(settings.redis, retry=None) as connection:
             return bool(KeyRing(connection, frozenset()).list())
@@ -78,13 +97,11 @@ def has_keys(settings: Settings) -> bool:
 @contextmanager
 def _ring() -> Iterator[KeyRing]:
     settings = read_settings()
-    try:
-        with open_redis(settings.redis, retry=None) as connection:
-            yield KeyRing(connection, given_keys(settings.api_keys, settings.data))
-    except (Unavailable, ValueError) as exc:
-        raise click.ClickException(
-            f"Redis does not answer at {settings.redis_shown}: {exc}; is klein up? Else set REDIS_URL"
-        ) from None
+    with (
+        redis_error_message(settings),
+        open_redis(settings.redis, retry=None) as connection,
+    ):
+        yield KeyRing(connection, configured_keys(settings.api_keys, settings.data))
 
 
 def _row(key: Key, account: Account, now: datetime) -> tuple[str, ...]:
@@ -105,9 +122,9 @@ def _row(key: Key, account: Account, now: datetime) -> tuple[str, ...]:
 
 
 def _limits(limits: Limits) -> str:
-    words = (
+    formats = (
         (limits.in_flight, "{} in flight"),
         (limits.per_minute, "{} a minute"),
         (limits.dollars_per_month, "${:g} a month"),
     )
-    return ", ".join(word.format(value) for value, word in words if value is not None) or "-"
+    return ", ".join(form.format(value) for value, form in formats if value is not None) or "-"

@@ -1,8 +1,8 @@
-"""`klein predict`: a picture from the command line."""
+"""`klein predict`: generates images with a running server."""
 
 import base64
 import mimetypes
-import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from app.commands import read_settings
-from app.commands.client import Server, asking
+from app.commands.client import Server, connect
+from app.commands.size import parse_size
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-_SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 @click.command()
@@ -24,15 +24,25 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("picture.png"),
     show_default=True,
-    help="File to write: .png, .jpg or .webp.",
+    help="File to write. Its ending sets the format: .png, .jpg or .webp.",
 )
-@click.option("--image", "images", multiple=True, help="File or URL to edit; up to four.")
-@click.option("--size", help="1024x768, or a name such as square_hd.")
-@click.option("--seed", type=int, help="The same seed and prompt draw the same picture.")
-@click.option("--steps", type=int, help="Denoising steps.")
-@click.option("-n", "--count", type=int, default=1, help="ImageLinks: out-1.png, out-2.png …")
-@click.option("--url", help="The server; else KLEIN_URL, else the one on this machine.")
-@click.option("--key", help="The key to it; else KLEIN_API_KEY, else the first of KLEIN_API_KEYS.")
+@click.option(
+    "--image", "images", multiple=True, help="Reference image to edit: a file or URL. Up to four."
+)
+@click.option("--size", help="Size of the image: 1024x768, or a name such as square_hd.")
+@click.option("--seed", type=int, help="Seed. The same seed and options give the same image.")
+@click.option("--steps", type=int, help="Denoising steps. Default: that of the model.")
+@click.option(
+    "-n",
+    "--count",
+    type=int,
+    default=1,
+    help="Number of images, written as picture-1.png, picture-2.png …",
+)
+@click.option(
+    "--url", help="URL of the server. Default: KLEIN_URL, else the server on this machine."
+)
+@click.option("--key", help="API key. Default: KLEIN_API_KEY, else the first of KLEIN_API_KEYS.")
 def predict(  # noqa: PLR0913 -- one argument an option
     prompt: str,
     output: Path,
@@ -44,22 +54,26 @@ def predict(  # noqa: PLR0913 -- one argument an option
     url: str | None,
     key: str | None,
 ) -> None:
-    """Draw PROMPT with a running server and write the picture.
+    """Generate an image of PROMPT with a running server and write it to a file.
+
+    Progress goes to stderr. Each written file is a line on stdout. Ctrl-C cancels the prediction.
 
     \b
     klein predict "a red circle" -o circle.png
     klein predict "make it green" --image circle.png -o green.png
-    """  # noqa: D301 -- click's mark for lines that are kept
+    """  # noqa: D301 -- \b tells click to keep the line breaks
     settings = read_settings()
     key = key or settings.api_key or next(iter(settings.api_keys), None)
     if key is None:
-        raise click.ClickException("no key; name one with --key or KLEIN_API_KEY")
+        raise click.ClickException("no API key; set KLEIN_API_KEY or use --key")
     if not output.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {output.absolute().parent}", param_hint="-o")
+        raise click.BadParameter(
+            f"the folder {output.absolute().parent} does not exist", param_hint="-o"
+        )
     kind = FORMATS.get(output.suffix.lower())
     if kind is None:
-        raise click.BadParameter("end the name in .png, .jpg or .webp", param_hint="-o")
-    given: dict[str, Any] = {
+        raise click.BadParameter("the name must end in .png, .jpg or .webp", param_hint="-o")
+    inputs: dict[str, Any] = {
         "prompt": prompt,
         "output_format": kind,
         "num_images": count,
@@ -68,51 +82,57 @@ def predict(  # noqa: PLR0913 -- one argument an option
         "num_inference_steps": steps,
         "image_urls": [_reference(image) for image in images] or None,
     }
-    with asking(url or settings.url or settings.address, key) as server:
+    with connect(url or settings.url or settings.address, key) as server:
         model = _choose(server.models(), "-edit" if images else "-text-to-image")
-        ended = _follow(
-            server, server.create(model, {k: v for k, v in given.items() if v is not None})
+        final = _follow(
+            server, server.create(model, {k: v for k, v in inputs.items() if v is not None})
         )
-        pictures = ended["output"] if isinstance(ended["output"], list) else [ended["output"]]
-        for k, picture in enumerate(pictures, 1):
+        outputs = final["output"] if isinstance(final["output"], list) else [final["output"]]
+        for k, image_url in enumerate(outputs, 1):
             path = output if count == 1 else output.with_stem(f"{output.stem}-{k}")
-            path.write_bytes(server.fetch(picture))
-            seconds = ended["metrics"]["predict_time"]
-            click.echo(f"{path}   seed {ended['input']['seed'] + k - 1}   {seconds:.1f} s")
+            path.write_bytes(server.fetch(image_url))
+            seconds = final["metrics"]["predict_time"]
+            click.echo(f"{path}   seed {final['input']['seed'] + k - 1}   {seconds:.1f} s")
 
 
 def _follow(server: Server, prediction_id: str) -> dict[str, Any]:
-    """Show how it gets on, to its successful end; Ctrl-C cancels it."""
-    ended: dict[str, Any] = {}
+    """Show the progress on stderr until the prediction succeeds. Ctrl-C cancels it."""
+    final: dict[str, Any] = {}
     try:
-        with click.progressbar(length=1000, label="drawing", show_eta=False) as bar:
+        with click.progressbar(
+            length=1000, label="generating", show_eta=False, file=sys.stderr
+        ) as bar:
             for name, data in server.follow(prediction_id):
                 if name == "progress":
                     bar.update(1000 * data["step"] // data["steps"] - bar.pos)
                 if name == "end":
-                    ended = data
+                    final = data
                     bar.update(1000 - bar.pos)
     except KeyboardInterrupt:
-        with suppress(click.ClickException):  # it may just have ended
+        with suppress(click.ClickException):  # it may have ended meanwhile
             server.cancel(prediction_id)
         raise
-    if ended.get("error"):
-        raise click.ClickException(f"the prediction failed: {ended['error']}")
-    if not ended["output"]:
+    if final.get("error"):
+        raise click.ClickException(f"the prediction failed: {final['error']}")
+    if not final["output"]:
         raise click.ClickException("the prediction was cancelled")
-    return ended
+    return final
 
 
 def _choose(slugs: list[str], ending: str) -> str:
     for slug in slugs:
         if slug.endswith(ending):
             return slug
-    raise click.ClickException(f"the server has no model that ends in {ending}")
+    raise click.ClickException(f"the server has no model whose name ends in {ending}")
 
 
 def _size(text: str | None) -> str | dict[str, int] | None:
-    found = _SIZE.fullmatch(text or "")
-    return {"width": int(found[1]), "height": int(found[2])} if found else text
+    if text is None:
+        return None
+    try:
+        return parse_size(text)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--size") from None
 
 
 def _reference(image: str) -> str:

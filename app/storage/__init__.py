@@ -13,6 +13,10 @@ class Storage(Protocol):
     """Bytes by key; a key is a `/`-separated relative path of plain names."""
 
     @property
+    def requirement(self) -> str:
+        """What an operator must provide for this storage to work; `klein doctor` prints it."""
+
+    @property
     def origin(self) -> str | None:
         """Where the URLs of `locate` lead, for policies that name origins; None where there are paths."""
 

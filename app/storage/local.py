@@ -15,6 +15,7 @@ class LocalStorage:
     """Files below one folder; nothing outside it can be named."""
 
     origin = None
+    requirement = "let klein write there, or set STORAGE_URL or KLEIN_DATA"
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()

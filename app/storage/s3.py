@@ -36,6 +36,8 @@ _STATUS = re.compile(r"status code: (\d{3})")
 class S3Storage:
     """Files below a prefix of one bucket; server, region and keys come from the AWS_* variables."""
 
+    requirement = "the bucket must exist and the keys must have access: see STORAGE_URL and AWS_* in docs/storage.md"
+
     def __init__(
         self,
         bucket: str,

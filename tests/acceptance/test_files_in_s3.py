@@ -173,7 +173,7 @@ def test_a_pause_of_the_s3_is_waited_for(presigning: Klein, own_s3: S3Server) ->
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({}, f"{BUCKET} takes and gives files"),
+        ({}, f"{BUCKET} stores and returns files"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "S3 answered SignatureDoesNotMatch"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "S3 cannot be reached"),
         ({"AWS_ENDPOINT_URL": "nonsense"}, "STORAGE_URL, AWS_*: "),

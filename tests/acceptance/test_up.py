@@ -98,6 +98,15 @@ def test_a_wrong_setting_is_said(short_path: Path, setting: str, value: str) -> 
     assert setting in said or value in said
 
 
+def test_an_unknown_setting_is_named(short_path: Path) -> None:
+    """A variable that looks like a setting and is none is named, with the setting that was meant."""
+    klein = Klein(short_path, KLEIN_RUN_TIMOUT="1h", REDIS_URL="redis://127.0.0.1:1")
+    refusal(klein)
+
+    expected = "KLEIN_RUN_TIMOUT is not a setting; did you mean KLEIN_RUN_TIMEOUT?"
+    assert f"Warning: {expected}" in klein.log
+
+
 def test_a_second_tree_on_the_same_folder_is_refused(klein: Klein) -> None:
     """Two systems cannot share a data folder."""
     assert str(klein.folder) in refusal(Klein(klein.folder))

@@ -137,6 +137,7 @@ class FailingStorage:
     """A storage whose next puts fail, as on a full disk."""
 
     origin = None
+    requirement = "nothing"
 
     def __init__(self, inner: Storage, failures: int) -> None:
         self._inner = inner

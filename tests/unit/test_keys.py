@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import TypeAdapter
 
-from app.keys import CACHE_S, Key, Keys, given_keys, hash_key, make_key
+from app.keys import CACHE_S, Key, Keys, configured_keys, hash_key, make_key
 from app.predictions.accounts import Limits
 
 MADE = f"klein_{'0' * 16}_{'a' * 43}"
@@ -97,7 +97,7 @@ async def test_what_strangers_make_up_is_not_remembered():
     for number in range(100):
         await keys.authenticate(f"klein_{number:016x}_{'a' * 43}")
 
-    assert keys._seen == {}
+    assert keys._cache == {}
 
 
 async def test_a_key_has_its_limits_else_the_default():
@@ -112,7 +112,7 @@ async def test_a_key_has_its_limits_else_the_default():
 
 async def test_without_keys_nobody_is_known(tmp_path):
     """Where there are none, no key opens, and one can ask whether there are any."""
-    none = Keys(given_keys((), tmp_path / "missing"), Kept().read)
+    none = Keys(configured_keys((), tmp_path / "missing"), Kept().read)
 
     assert await none.authenticate("") is None
     assert (bool(none), bool(Kept().keys("first"))) == (False, True)
@@ -124,7 +124,7 @@ async def test_a_made_key_is_known_from_then_on(tmp_path):
     kept = tmp_path / "data" / "keys"
 
     assert key.startswith("klein_")
-    assert await Keys(given_keys((), tmp_path / "data"), Kept().read).authenticate(key)
+    assert await Keys(configured_keys((), tmp_path / "data"), Kept().read).authenticate(key)
     assert kept.read_text() == hash_key(key) + "\n"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
@@ -133,7 +133,7 @@ def test_given_keys_replace_the_kept(tmp_path):
     """Keys by setting are the only ones beside those in Redis."""
     make_key(tmp_path)
 
-    assert given_keys(("given",), tmp_path) == {hash_key("given")}
+    assert configured_keys(("given",), tmp_path) == {hash_key("given")}
 
 
 async def test_every_given_hash_is_compared():

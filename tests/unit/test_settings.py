@@ -61,11 +61,44 @@ def test_variables_are_read(variable, text, name, value, monkeypatch):
     assert getattr(Settings(), name) == value
 
 
-def test_retention_in_seconds(monkeypatch):
-    """As its description says, a retention may be a number of seconds."""
-    monkeypatch.setenv("KLEIN_RETENTION", "3600")
+@pytest.mark.parametrize("variable", ["RETENTION", "QUEUE_TIMEOUT", "RUN_TIMEOUT", "GRACE"])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3600", 3600),
+        ("30s", 30),
+        ("10m", 600),
+        ("1h", 3600),
+        ("7d", 604_800),
+        (" 1H ", 3600),
+        ("PT1H", 3600),
+        ("0:30:00", 1800),
+    ],
+)
+def test_durations_are_read(variable, text, seconds, monkeypatch):
+    """A duration is a number of seconds, a number with a unit, or ISO 8601."""
+    monkeypatch.setenv(f"KLEIN_{variable}", text)
 
-    assert Settings().retention == timedelta(hours=1)
+    assert getattr(Settings(), variable.lower()) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["soon", "1 hour", "1w", "-5m", "1.5.2", "h"])
+def test_a_wrong_duration_shows_the_right_form(text, monkeypatch):
+    """The error of a wrong duration names the forms that are read."""
+    monkeypatch.setenv("KLEIN_RUN_TIMEOUT", text)
+
+    with pytest.raises(ValidationError, match="write 30s, 10m, 1h, 7d or a number of seconds"):
+        Settings()
+
+
+def test_a_duration_has_a_limit(monkeypatch):
+    """A duration that no timedelta holds is refused."""
+    monkeypatch.setenv("KLEIN_RUN_TIMEOUT", "999999999d")
+    assert Settings().run_timeout == timedelta(days=999_999_999)
+    monkeypatch.setenv("KLEIN_RUN_TIMEOUT", "1000000000d")
+
+    with pytest.raises(ValidationError, match="KLEIN_RUN_TIMEOUT"):
+        Settings()
 
 
 @pytest.mark.parametrize(
