@@ -136,7 +136,7 @@ def _draw(page: Page, url: str) -> None:
     page.get_by_label("API key").fill(KEY)
     page.get_by_label("API key").press("Enter")
     page.get_by_label("Prompt").fill(DRAWN[-1])
-    page.get_by_role("button", name="Draw").click()
+    page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("link", name="Download")).to_be_visible(timeout=WAIT_MS)
     expect(page.locator("#workers")).to_have_text("1", timeout=WAIT_MS)
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")  # the gallery loads when seen

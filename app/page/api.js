@@ -1,64 +1,64 @@
-// How the page talks to the server: the key, JSON, and events as they stream.
+// Calls the server: holds the key, sends requests, reads event streams.
 
 let key = sessionStorage.getItem("klein-key") ?? "";
 
 export const hasKey = () => key !== "";
 
-export function setKey(given) {
-  key = given.trim();
+export function setKey(value) {
+  key = value.trim();
   if (key) sessionStorage.setItem("klein-key", key);
   else sessionStorage.removeItem("klein-key");
 }
 
-export class Refused extends Error {
+export class RequestError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
   }
 }
 
-/** Ask for JSON; throws Refused with a sentence for the person at the page. */
-export async function ask(path, { method = "GET", body, signal } = {}) {
-  const answer = await send(path, { method, signal, body: body && JSON.stringify(body) });
-  return answer.json();
+/** Send a request and return the JSON of the response; throws RequestError with a message to show. */
+export async function request(path, { method = "GET", body, signal } = {}) {
+  const response = await send(path, { method, signal, body: body && JSON.stringify(body) });
+  return response.json();
 }
 
-/** Yield {event, data} until the prediction has ended; a stream that was cut is opened again. */
+/** Yield {event, data} until the prediction ends. Reconnects if the stream is cut. */
 export async function* follow(id, signal) {
   let last = "";
   for (let failures = 0; ; failures += 1) {
     try {
       const headers = { "Last-Event-ID": last };
-      const answer = await send(`v1/prediction/${id}/events`, { signal, headers });
-      for await (const event of read(answer.body)) {
+      const response = await send(`v1/prediction/${id}/events`, { signal, headers });
+      for await (const event of read(response.body)) {
         failures = 0;
         last = event.id;
         yield event;
         if (event.event === "end") return;
       }
     } catch (error) {
-      const gone = error instanceof Refused && error.status < 500;
-      if (signal?.aborted || gone || failures >= 30) throw error;
+      const isFinal = error instanceof RequestError && error.status < 500;
+      if (signal?.aborted || isFinal || failures >= 30) throw error;
     }
     await new Promise((done) => setTimeout(done, 1000));
   }
 }
 
 async function send(path, { headers, ...options }) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, { ...options, headers: { "X-API-Key": key, ...headers } });
+    response = await fetch(path, { ...options, headers: { "X-API-Key": key, ...headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(503, "The server does not answer.");
+    throw new RequestError(503, "The server does not respond.");
   }
-  if (answer.ok) return answer;
-  const body = await answer.json().catch(() => ({}));
-  throw new Refused(answer.status, sentence(answer.status, body));
+  if (response.ok) return response;
+  const body = await response.json().catch(() => ({}));
+  throw new RequestError(response.status, messageOf(response.status, body));
 }
 
-function sentence(status, body) {
-  if (status === 401) return "The server does not know this key.";
+function messageOf(status, body) {
+  if (status === 401) return "The server does not accept this key.";
   const details = Array.isArray(body.details)
     ? body.details.map(({ field, message }) => `${field}: ${message}`).join("; ")
     : body.details;

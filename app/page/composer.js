@@ -1,4 +1,4 @@
-// The form: what to draw, as the body of a request, and back.
+// The form: turns its fields into a request body, and back.
 
 import { References } from "./references.js";
 
@@ -7,7 +7,7 @@ const at = (id) => document.getElementById(id);
 export class Composer {
   #models = [];
   #references;
-  #edits = false; // whether there were images at the last look
+  #edits = false; // whether there were images when #fit ran last
 
   constructor(changed) {
     this.#references = new References({
@@ -32,7 +32,7 @@ export class Composer {
     this.#fit();
   }
 
-  /** What POST /v1/prediction takes. */
+  /** The request body of POST /v1/prediction. */
   get body() {
     const input = { prompt: at("prompt").value };
     if (this.#references.urls.length) input.image_urls = this.#references.urls;
@@ -47,7 +47,7 @@ export class Composer {
     return { model: at("model").value, input };
   }
 
-  /** Fill the form with what a prediction was made from. */
+  /** Fill the form with the input of a prediction. */
   fill(model, input) {
     at("prompt").value = input.prompt ?? "";
     at("steps").value = input.num_inference_steps ?? "";
@@ -60,10 +60,10 @@ export class Composer {
     if (named === "custom") [at("width").value, at("height").value] = [size.width, size.height];
     at("model").value = model;
     this.#references.urls = input.image_urls ?? [];
-    choose(named || (this.#edits ? "" : "landscape_4_3")); // after the images, which choose one too
+    choose(named || (this.#edits ? "" : "landscape_4_3")); // after the images, which select a size too
   }
 
-  /** Begin an edit of a picture that was drawn. */
+  /** Start an edit of a generated image. */
   edit(url) {
     this.#references.urls = [url];
     at("prompt").value = "";
@@ -78,7 +78,7 @@ export class Composer {
     return this.#models.find(({ slug }) => slug === at("model").value);
   }
 
-  /** Let model and sizes follow from whether there are images. */
+  /** Select the model and the sizes that fit: with or without images. */
   #fit() {
     const edits = this.#references.urls.length > 0;
     const other = this.#models.find(({ slug }) => slug.endsWith("edit") === edits);
@@ -90,7 +90,7 @@ export class Composer {
   }
 }
 
-/** Choose a size and show the fields that belong to it. */
+/** Select a size and show its fields. */
 function choose(size) {
   for (const radio of document.getElementsByName("size")) radio.checked = radio.value === size;
   at("custom-size").hidden = size !== "custom";
@@ -98,7 +98,7 @@ function choose(size) {
 
 const number = (id) => Number(at(id).value);
 
-/** Seeds go up to 2^63; a JavaScript number is exact up to 2^53 only. */
+/** Keep large seeds as text: they go up to 2^63, but a JavaScript number is exact up to 2^53 only. */
 function seed(text) {
   const value = Number(text);
   return Number.isSafeInteger(value) ? value : text;

@@ -1,6 +1,6 @@
-// The key's recent predictions, newest first.
+// Shows the recent images of this key, newest first.
 
-import { ask } from "./api.js";
+import { request } from "./api.js";
 
 const at = (id) => document.getElementById(id);
 const PAGE = 12;
@@ -10,9 +10,9 @@ export class Gallery {
   #offset = 0;
   #open;
 
-  constructor(open, complain) {
+  constructor(open, onError) {
     this.#open = open;
-    at("more").addEventListener("click", () => this.load().catch(complain));
+    at("more").addEventListener("click", () => this.load().catch(onError));
   }
 
   clear() {
@@ -24,16 +24,16 @@ export class Gallery {
   }
 
   async load() {
-    const page = await ask(`v1/executions?status=success&limit=${PAGE}&offset=${this.#offset}`);
+    const page = await request(`v1/executions?status=success&limit=${PAGE}&offset=${this.#offset}`);
     this.#offset += page.executions.length;
     const details = await Promise.all(
-      page.executions.map(({ id }) => ask(`v1/prediction/${id}`).catch(() => null)),
+      page.executions.map(({ id }) => request(`v1/prediction/${id}`).catch(() => null)),
     );
     details.forEach((body, k) => body && this.#place(body, page.executions[k].model, "append"));
     at("more").hidden = this.#offset >= page.total_count;
   }
 
-  /** Put what has just been drawn first. */
+  /** Add a new image as the first one. */
   add(body, model) {
     this.#offset += 1;
     this.#place(body, model, "prepend");
@@ -46,12 +46,12 @@ export class Gallery {
     const item = document.createElement("li");
     const button = document.createElement("button");
     button.type = "button";
-    const picture = new Image();
-    picture.loading = "lazy";
-    picture.decoding = "async";
-    picture.alt = body.input.prompt;
-    picture.src = [body.output].flat()[0];
-    button.append(picture);
+    const image = new Image();
+    image.loading = "lazy";
+    image.decoding = "async";
+    image.alt = body.input.prompt;
+    image.src = [body.output].flat()[0];
+    button.append(image);
     button.addEventListener("click", () => this.#open(body, model));
     item.append(button);
     at("gallery")[how](item);

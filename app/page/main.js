@@ -1,6 +1,6 @@
-// Wires the page: the form makes a prediction, the stage follows it, the rest keeps up.
+// Connects the parts of the page: the form creates a prediction, and the stage shows its progress and result.
 
-import { ask, follow, hasKey, Refused, setKey } from "./api.js";
+import { request, follow, hasKey, RequestError, setKey } from "./api.js";
 import { Composer } from "./composer.js";
 import { Gallery } from "./gallery.js";
 import { writers } from "./snippets.js";
@@ -12,11 +12,11 @@ const base = new URL(".", location.href).href.replace(/\/$/, "");
 
 const stage = new Stage();
 const status = new Status();
-const gallery = new Gallery(open, complain);
+const gallery = new Gallery(open, showError);
 const composer = new Composer(() => write(composer.body));
-let shown = null; // {body, model}: what is on the stage
-let call = null; // the request that the code shows
-let running = null; // {id, stop}: what is being drawn
+let shown = null; // {body, model} of the prediction on the stage
+let call = null; // the request body that the code shows
+let running = null; // {id, stop} of the unfinished prediction
 
 function write(body) {
   call = body;
@@ -25,9 +25,9 @@ function write(body) {
   at("snippet").textContent = writers[language](base, { ...call, input });
 }
 
-function complain(error) {
+function showError(error) {
   at("problem").textContent = error.message;
-  if (error instanceof Refused && error.status === 401) askForKey();
+  if (error instanceof RequestError && error.status === 401) askForKey();
 }
 
 function askForKey() {
@@ -40,48 +40,48 @@ async function enter() {
   at("problem").textContent = "";
   gallery.clear();
   if (!hasKey()) return;
-  status.look();
+  status.update();
   try {
     await gallery.load();
     at("key-field").hidden = true;
     at("rekey").hidden = false;
   } catch (error) {
-    complain(error);
+    showError(error);
   }
 }
 
-async function draw() {
+async function generate() {
   at("problem").textContent = "";
-  if (!at("prompt").value.trim()) return complain(new Error("Write what to draw."));
+  if (!at("prompt").value.trim()) return showError(new Error("Enter a prompt."));
   const body = composer.body;
   const { model, input } = body;
   const stop = new AbortController();
   const mine = (running = { id: null, stop });
   at("cancel").hidden = false;
-  at("draw").disabled = true;
+  at("generate").disabled = true;
   stage.begin(body.input.image_size);
   write(body);
   try {
-    if (!hasKey()) throw new Refused(401, "Give an API key first.");
-    const made = await ask("v1/prediction", { method: "POST", body: { model, input: { ...input, previews: true } } });
-    mine.id = made.predictionID;
-    status.look();
-    for await (const { event, data } of follow(mine.id, stop.signal)) tell(event, data, body.model);
+    if (!hasKey()) throw new RequestError(401, "Enter an API key first.");
+    const created = await request("v1/prediction", { method: "POST", body: { model, input: { ...input, previews: true } } });
+    mine.id = created.predictionID;
+    status.update();
+    for await (const { event, data } of follow(mine.id, stop.signal)) show(event, data, body.model);
   } catch (error) {
     if (!stop.signal.aborted) {
       stage.clear("");
-      complain(error);
+      showError(error);
     }
   }
   running = null;
   at("cancel").hidden = true;
-  at("draw").disabled = false;
-  status.look();
+  at("generate").disabled = false;
+  status.update();
 }
 
-function tell(event, data, model) {
+function show(event, data, model) {
   if (event === "status") {
-    stage.say({ created: "Waiting for a worker…", starting: "Waiting for a worker…" }[data.status] ?? "Drawing…");
+    stage.say({ created: "Waiting for a worker…", starting: "Waiting for a worker…" }[data.status] ?? "Generating…");
   } else if (event === "progress") {
     stage.progress(data.step, data.steps);
     stage.say(`Step ${data.step} of ${data.steps}`);
@@ -100,7 +100,7 @@ function end(body, model) {
     stage.clear("Cancelled");
   } else {
     stage.clear("");
-    complain(new Error(body.error || "The prediction failed."));
+    showError(new Error(body.error || "The prediction failed."));
   }
 }
 
@@ -109,7 +109,7 @@ function open(body, model) {
   const urls = [body.output].flat();
   stage.show(urls, body.input.prompt);
   const seconds = body.metrics.predict_time.toFixed(body.metrics.predict_time < 10 ? 2 : 1);
-  stage.say([`Drawn in ${seconds} s`, `seed ${body.input.seed}`, body.logs].filter(Boolean).join(" · "));
+  stage.say([`Generated in ${seconds} s`, `seed ${body.input.seed}`, body.logs].filter(Boolean).join(" · "));
   write({ model, input: body.input });
 }
 
@@ -136,19 +136,19 @@ at("key").addEventListener("change", () => {
 });
 at("key").addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
-  event.preventDefault(); // it would draw
-  at("prompt").focus(); // and the change is heard
+  event.preventDefault(); // Enter would submit the form
+  at("prompt").focus(); // fires the change event of the key
 });
 at("rekey").addEventListener("click", askForKey);
 at("composer").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!running) draw();
+  if (!running) generate();
 });
 at("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("composer").requestSubmit();
 });
 at("cancel").addEventListener("click", () => {
-  if (running?.id) ask(`v1/prediction/${running.id}/cancel`, { method: "POST" }).catch(complain);
+  if (running?.id) request(`v1/prediction/${running.id}/cancel`, { method: "POST" }).catch(showError);
 });
 at("edit").addEventListener("click", () => composer.edit([shown.body.output].flat()[0]));
 at("again").addEventListener("click", () => {
@@ -157,7 +157,7 @@ at("again").addEventListener("click", () => {
 });
 at("copy").addEventListener("click", async () => {
   getSelection().selectAllChildren(at("snippet"));
-  // outside of HTTPS and localhost there is no clipboard but by the selection
+  // navigator.clipboard exists only over HTTPS and on localhost
   if (navigator.clipboard) await navigator.clipboard.writeText(at("snippet").textContent);
   else document.execCommand("copy");
   at("copy").textContent = "Copied";
@@ -183,5 +183,5 @@ at("theme").addEventListener("click", () => {
 });
 
 paint(sessionStorage.getItem("klein-theme") ?? "auto");
-ask("v1/models").then((models) => (composer.models = models), complain).then(() => write(composer.body));
+request("v1/models").then((models) => (composer.models = models), showError).then(() => write(composer.body));
 enter();

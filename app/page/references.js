@@ -1,7 +1,7 @@
-// The images to edit: dropped, pasted, chosen, or taken from a picture that was drawn.
+// The images to edit: dropped, pasted, chosen as files, or generated before.
 
-const MOST = 4;
-const KINDS = new Set(["image/png", "image/jpeg", "image/webp"]);
+const MAX_IMAGES = 4;
+const MEDIA_TYPES = new Set(["image/png", "image/jpeg", "image/webp"]);
 
 export class References {
   #images = []; // {url, name}
@@ -12,7 +12,7 @@ export class References {
     this.#list = list;
     this.#changed = changed;
     input.addEventListener("change", () => {
-      this.#take(input.files);
+      this.#add(input.files);
       input.value = "";
     });
     for (const name of ["dragenter", "dragover"]) {
@@ -24,9 +24,9 @@ export class References {
     for (const name of ["dragleave", "drop"]) area.addEventListener(name, () => area.classList.remove("over"));
     area.addEventListener("drop", (event) => {
       event.preventDefault();
-      this.#take(event.dataTransfer.files);
+      this.#add(event.dataTransfer.files);
     });
-    document.addEventListener("paste", (event) => this.#take(event.clipboardData.files));
+    document.addEventListener("paste", (event) => this.#add(event.clipboardData.files));
   }
 
   get urls() {
@@ -38,21 +38,21 @@ export class References {
     this.#show();
   }
 
-  async #take(files) {
-    const wanted = [...files].filter((file) => KINDS.has(file.type));
-    for (const file of wanted.slice(0, MOST - this.#images.length)) {
+  async #add(files) {
+    const images = [...files].filter((file) => MEDIA_TYPES.has(file.type));
+    for (const file of images.slice(0, MAX_IMAGES - this.#images.length)) {
       this.#images.push({ url: await dataUri(file), name: file.name });
     }
-    if (wanted.length) this.#show(); // `files` may be a live list that is empty by now
+    if (images.length) this.#show(); // not files.length: a live list may be empty now
   }
 
   #show() {
     this.#list.replaceChildren(
       ...this.#images.map((image) => {
         const item = document.createElement("li");
-        const picture = new Image();
-        picture.src = image.url;
-        picture.alt = image.name;
+        const thumbnail = new Image();
+        thumbnail.src = image.url;
+        thumbnail.alt = image.name;
         const remove = document.createElement("button");
         remove.type = "button";
         remove.textContent = "×";
@@ -61,7 +61,7 @@ export class References {
           this.#images = this.#images.filter((other) => other !== image);
           this.#show();
         });
-        item.append(picture, remove);
+        item.append(thumbnail, remove);
         return item;
       }),
     );

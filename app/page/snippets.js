@@ -1,4 +1,4 @@
-// The call that was made, as curl, Python and JavaScript; pure text, with a placeholder for the key.
+// Writes a request as curl, Python and JavaScript, with a placeholder for the key.
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const indented = (text, by) => text.replaceAll("\n", `\n${" ".repeat(by)}`);
@@ -23,17 +23,17 @@ export const writers = {
 
   python: (base, body) => `import os, requests
 
-answer = requests.post(
+response = requests.post(
     ${JSON.stringify(`${base}/v1/prediction/run`)},
     headers={"X-API-Key": os.environ["KEY"]},
     json=${python(body, 1)},
 ).json()
-print(answer["output"])`,
+print(response["output"])`,
 
-  javascript: (base, body) => `const answer = await fetch(${JSON.stringify(`${base}/v1/prediction/run`)}, {
+  javascript: (base, body) => `const response = await fetch(${JSON.stringify(`${base}/v1/prediction/run`)}, {
   method: "POST",
   headers: { "X-API-Key": process.env.KEY },
   body: JSON.stringify(${indented(JSON.stringify(body, null, 2), 2)}),
 });
-console.log((await answer.json()).output);`,
+console.log((await response.json()).output);`,
 };

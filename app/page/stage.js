@@ -1,4 +1,4 @@
-// The picture in the middle: its frame, its progress, and what became of it.
+// The result: its frame, the progress, and the images.
 
 const at = (id) => document.getElementById(id);
 const SIZES = {
@@ -11,7 +11,7 @@ const SIZES = {
 };
 
 export class Stage {
-  /** Give the frame the shape of what is asked for. */
+  /** Give the frame the aspect ratio of the requested size. */
   shape(size) {
     const [width, height] = SIZES[size] ?? (size?.width ? [size.width, size.height] : [1, 1]);
     at("frame").style.setProperty("--shape", width / height);
@@ -19,7 +19,7 @@ export class Stage {
 
   begin(size) {
     this.shape(size);
-    at("pictures").replaceChildren();
+    at("images").replaceChildren();
     at("empty").hidden = true;
     at("done").hidden = true;
     at("frame").classList.add("busy");
@@ -34,31 +34,31 @@ export class Stage {
   }
 
   preview(url) {
-    let picture = at("pictures").firstElementChild;
-    if (!picture) {
-      picture = new Image();
-      picture.alt = "Preview";
-      at("pictures").append(picture);
+    let image = at("images").firstElementChild;
+    if (!image) {
+      image = new Image();
+      image.alt = "Preview";
+      at("images").append(image);
     }
-    picture.src = url;
+    image.src = url;
   }
 
-  /** Show pictures that are there; `actions` where something can be done with them. */
+  /** Show the generated images and the buttons for them. */
   show(urls, prompt) {
     this.stop();
     at("empty").hidden = true;
-    at("pictures").dataset.count = urls.length;
-    at("pictures").replaceChildren(
+    at("images").dataset.count = urls.length;
+    at("images").replaceChildren(
       ...urls.map((url, k) => {
-        const picture = new Image();
-        picture.alt = urls.length > 1 ? `${prompt} (${k + 1} of ${urls.length})` : prompt;
-        picture.src = url;
+        const image = new Image();
+        image.alt = urls.length > 1 ? `${prompt} (${k + 1} of ${urls.length})` : prompt;
+        image.src = url;
         if (urls.length === 1) {
-          picture.addEventListener("load", () => {
-            at("frame").style.setProperty("--shape", picture.naturalWidth / picture.naturalHeight);
+          image.addEventListener("load", () => {
+            at("frame").style.setProperty("--shape", image.naturalWidth / image.naturalHeight);
           });
         }
-        return picture;
+        return image;
       }),
     );
     at("done").hidden = false;
@@ -70,15 +70,15 @@ export class Stage {
     at("progress").hidden = true;
   }
 
-  clear(words) {
+  clear(text) {
     this.stop();
-    at("pictures").replaceChildren();
+    at("images").replaceChildren();
     at("done").hidden = true;
     at("empty").hidden = false;
-    this.say(words);
+    this.say(text);
   }
 
-  say(words) {
-    if (at("says").textContent !== words) at("says").textContent = words;
+  say(text) {
+    if (at("says").textContent !== text) at("says").textContent = text;
   }
 }

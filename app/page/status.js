@@ -1,27 +1,27 @@
-// Queue and workers, looked at every few seconds while the page is seen.
+// Shows queue and workers, and updates them every few seconds while the page is visible.
 
-import { ask, hasKey } from "./api.js";
+import { request, hasKey } from "./api.js";
 
 const at = (id) => document.getElementById(id);
-const EVERY_MS = 4000;
+const INTERVAL_MS = 4000;
 
 export class Status {
   #timer;
 
   constructor() {
-    document.addEventListener("visibilitychange", () => this.look());
+    document.addEventListener("visibilitychange", () => this.update());
   }
 
-  async look() {
+  async update() {
     clearTimeout(this.#timer);
     if (document.hidden || !hasKey()) return;
     try {
-      this.#show(await ask("v1/status"));
+      this.#show(await request("v1/status"));
     } catch (error) {
       at("pulse").textContent = error.message;
       at("pulse").dataset.state = "bad";
     }
-    this.#timer = setTimeout(() => this.look(), EVERY_MS);
+    this.#timer = setTimeout(() => this.update(), INTERVAL_MS);
   }
 
   #show({ running, queues, workers }) {

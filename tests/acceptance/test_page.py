@@ -68,14 +68,14 @@ class Tab:
 
     def draw(self, prompt: str) -> None:
         self.write(prompt)
-        self.page.get_by_role("button", name="Draw").click()
+        self.page.get_by_role("button", name="Generate").click()
         expect(self.page.get_by_role("link", name="Download")).to_be_visible(timeout=WAIT_MS)
 
     def make_long(self) -> None:
         """Choose what takes a minute."""
-        self.page.get_by_text("Model and details").click()
+        self.page.get_by_text("Model and options").click()
         self.page.get_by_label("Steps", exact=True).fill(str(LONG["num_inference_steps"]))
-        self.page.get_by_label("ImageLinks", exact=True).fill(str(LONG["num_images"]))
+        self.page.get_by_label("Images", exact=True).fill(str(LONG["num_images"]))
         self.page.get_by_label("1024").check(force=True)
 
 
@@ -100,7 +100,7 @@ def test_a_prompt_becomes_a_picture(tab: Tab) -> None:
     tab.ready()
     tab.draw("a red circle")
 
-    picture = tab.page.locator("#pictures img")
+    picture = tab.page.locator("#images img")
     assert picture.get_attribute("alt") == "a red circle"
     assert picture.evaluate("async (i) => (await i.decode(), i.naturalWidth)") == 512
     assert tab.page.locator("#gallery img").first.get_attribute("alt") == "a red circle"
@@ -112,7 +112,7 @@ def test_steps_are_seen_and_a_cancel_is_heard(tab: Tab, client: httpx.Client) ->
     tab.ready()
     tab.make_long()
     tab.write("a blue square")
-    tab.page.get_by_role("button", name="Draw").click()
+    tab.page.get_by_role("button", name="Generate").click()
     expect(tab.page.get_by_role("status")).to_contain_text("of 200", timeout=WAIT_MS)
     assert tab.page.get_by_role("progressbar").evaluate("(bar) => bar.position") > 0
 
@@ -129,7 +129,7 @@ def test_dropped_images_are_edited(tab: Tab, tmp_path: Path) -> None:
     tab.ready()
     tab.page.locator("#files").set_input_files(tmp_path / "in.png")
     expect(tab.page.get_by_alt_text("in.png")).to_be_visible()
-    tab.page.get_by_label("As image").check(force=True)
+    tab.page.get_by_label("Same as image").check(force=True)
 
     tab.draw("make it red")
 
@@ -164,7 +164,7 @@ def test_the_code_draws_the_same(tab: Tab, language: str, tmp_path: Path) -> Non
     assert ran.returncode == 0, ran.stderr
     assert tab.klein.key not in copied
     drawn = re.search(r"http://[^\s\"]+/files/[^\s\"]+", ran.stdout)
-    shown = tab.page.locator("#pictures img").get_attribute("src")
+    shown = tab.page.locator("#images img").get_attribute("src")
     assert drawn
     assert shown
     assert drawn[0] != shown
@@ -175,7 +175,7 @@ def test_a_wrong_key_is_said(tab: Tab) -> None:
     """An unknown key is named as the problem, and nothing is kept of it."""
     tab.open()
     tab.enter("wrong")
-    expect(tab.page.get_by_role("alert")).to_have_text("The server does not know this key.")
+    expect(tab.page.get_by_role("alert")).to_have_text("The server does not accept this key.")
     tab.faults.clear()  # the browser counts the 401 as one
 
     assert tab.page.evaluate("Object.keys(localStorage).length") == 0
@@ -185,13 +185,13 @@ def test_a_wrong_key_is_said(tab: Tab) -> None:
 def test_what_the_server_refuses_is_said(tab: Tab) -> None:
     """A field that is out of range is named, and the form is free again."""
     tab.ready()
-    tab.page.get_by_text("Model and details").click()
+    tab.page.get_by_text("Model and options").click()
     tab.page.get_by_label("LoRAs").fill("none.bin")
     tab.write("a house")
-    tab.page.get_by_role("button", name="Draw").click()
+    tab.page.get_by_role("button", name="Generate").click()
 
     expect(tab.page.get_by_role("alert")).to_contain_text("loras")
-    expect(tab.page.get_by_role("button", name="Draw")).to_be_enabled()
+    expect(tab.page.get_by_role("button", name="Generate")).to_be_enabled()
     tab.faults.clear()  # the browser counts the 400 as one
 
 
@@ -233,11 +233,11 @@ def test_the_gallery_shows_what_the_key_drew(tab: Tab, client: httpx.Client) -> 
     expect(tab.page.get_by_alt_text("another key's")).to_have_count(0)
 
     shown.nth(1).click()
-    expect(tab.page.locator("#pictures img")).to_have_attribute("alt", "picture 12")
+    expect(tab.page.locator("#images img")).to_have_attribute("alt", "picture 12")
     tab.page.get_by_role("button", name="Use these settings").click()
     assert tab.page.get_by_label("Prompt").input_value() == "picture 12"
     assert tab.page.locator("#width").input_value() == "64"
-    tab.page.get_by_role("button", name="Edit this").click()
+    tab.page.get_by_role("button", name="Edit this image").click()
     expect(tab.page.locator("#reference-list img")).to_have_count(1)
     assert tab.page.locator("#model").input_value() == "flux-2-klein-4b-edit"
 
@@ -281,7 +281,7 @@ def test_everyone_can_use_it(browser: Browser, klein: Klein, theme: Any, width: 
         found = Axe().run(tab.page).response["violations"]
         tab.ready()
         tab.draw("a red circle")
-        tab.page.get_by_text("Model and details").click()
+        tab.page.get_by_text("Model and options").click()
         found += Axe().run(tab.page).response["violations"]
 
         assert [(f["id"], [n["html"] for n in f["nodes"]]) for f in found] == []
