@@ -1,4 +1,4 @@
-"""Reads the header of a .safetensors file: which tensors it holds, and whether the file is whole."""
+"""Reads the header of a safetensors file, and checks that the file is complete."""
 
 import json
 import struct
@@ -8,15 +8,16 @@ from pathlib import Path
 from worker.engines.errors import WeightsError
 
 _LENGTH = struct.Struct("<Q")
-_LARGEST_HEADER_BYTES = 100 << 20
+_MAX_HEADER_BYTES = 100 << 20
 _LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorInfo:
-    """What a header says about one tensor."""
+    """Describes one tensor of a file."""
 
-    dtype: str  # as safetensors spells it: BF16, F8_E4M3 …
+    dtype: str
+    """As safetensors writes it: BF16, F8_E4M3 …"""
     shape: tuple[int, ...]
 
 
@@ -27,10 +28,10 @@ Tensors = dict[str, TensorInfo]
 def read_header(file: Path) -> Tensors:
     """Read the names, types and shapes of a file's tensors (safetensors README, "Format").
 
-    Raises WeightsError with one line if the file is cut off, damaged, or no safetensors file.
+    Raises `WeightsError` if the file is truncated, damaged, or not a safetensors file.
     """
     try:
-        size = file.stat().st_size
+        size_bytes = file.stat().st_size
         with file.open("rb") as stream:
             start = stream.read(_LENGTH.size)
             if start + stream.read(len(_LFS_POINTER) - len(start)) == _LFS_POINTER:
@@ -38,7 +39,7 @@ def read_header(file: Path) -> Tensors:
                     f"{file} is a Git LFS pointer. Run `git lfs pull` in its repository"
                 )
             (header_bytes,) = _LENGTH.unpack(start)
-            if header_bytes > min(size, _LARGEST_HEADER_BYTES):
+            if header_bytes > min(size_bytes, _MAX_HEADER_BYTES):
                 raise WeightsError(
                     f"{file} is not a complete safetensors file: its header is cut off. "
                     "Copy or download it again"
@@ -55,9 +56,9 @@ def read_header(file: Path) -> Tensors:
         raise WeightsError(f"{file} cannot be read: {exc.strerror}") from exc
     except (ValueError, struct.error, KeyError, TypeError, AttributeError, IndexError) as exc:
         raise WeightsError(f"{file} is not a safetensors file. Copy or download it again") from exc
-    promised = _LENGTH.size + header_bytes + max(ends, default=0)
-    if size != promised:
+    expected_bytes = _LENGTH.size + header_bytes + max(ends, default=0)
+    if size_bytes != expected_bytes:
         raise WeightsError(
-            f"{file} is damaged: it has {size} bytes instead of {promised}. Copy or download it again"
+            f"{file} is damaged: it has {size_bytes} bytes instead of {expected_bytes}. Copy or download it again"
         )
     return tensors

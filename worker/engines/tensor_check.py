@@ -1,4 +1,4 @@
-"""Compares the tensors in a checkpoint's files with those its model classes need, before anything is loaded.
+"""Compares the tensors in a checkpoint's files with those that its model classes need, before loading.
 
 `from_pretrained` fills missing tensors with random numbers and drops unexpected ones, scales of quantised weights
 included. Such a checkpoint would serve noise.
@@ -21,15 +21,14 @@ from worker.engines.safetensors_header import Tensors, read_header
 
 COMPONENTS = ("transformer", "text_encoder", "vae")
 _FILE_NAMES = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
-_NEVER_STORED = re.compile(
-    r"(^|\.)rotary_emb\.inv_freq$"
-)  # computed; old files store it all the same
-_SHOWN = 2  # names in a message
+# Computed at load. Old files store it nevertheless.
+_NEVER_STORED = re.compile(r"(^|\.)rotary_emb\.inv_freq$")
+_MAX_NAMES = 2  # in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
-    """A published layout that klein does not load, known by one of its tensor names."""
+    """Describes a published file layout that klein does not load, and a pattern of its tensor names."""
 
     pattern: re.Pattern[str]
     message: str
@@ -67,7 +66,7 @@ _LAYOUTS = (
 def check_tensors(path: Path) -> None:
     """Check every component of a pipeline folder against the class that its model_index.json names.
 
-    Raises WeightsError with one line that names the component, the layout and a tensor.
+    Raises `WeightsError`, which names the component, the layout and a tensor.
     """
     index = read_index(path)
     for component in COMPONENTS:
@@ -81,7 +80,7 @@ def check_tensors(path: Path) -> None:
 
 
 def loaded_files(folder: Path, library: str) -> list[Path]:
-    """List the files that `from_pretrained` reads. Raises WeightsError if it would find none, or not all."""
+    """List the files that `from_pretrained` reads. Raises `WeightsError` if files are missing."""
     name = _FILE_NAMES[library]
     single = folder / f"{name}.safetensors"
     if single.exists():
@@ -105,7 +104,7 @@ def _shards(index: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise WeightsError(f"{index} is not an index of shards; copy it again") from exc
     if missing := [shard.name for shard in shards if not shard.exists()]:
-        raise WeightsError(f"{index.parent} lacks {_some(missing)}, which {index.name} lists")
+        raise WeightsError(f"{index.parent} lacks {_join_names(missing)}, which {index.name} lists")
     return shards
 
 
@@ -150,23 +149,22 @@ def _compare(
     optional: set[str],
 ) -> None:
     names = {name: name for name in stored if not _NEVER_STORED.search(name)}
-    if (
-        names and not names.keys() & expected.keys()
-    ):  # a text encoder saved without its language model head
+    # A text encoder may have been saved without its language model head, and so without the prefix.
+    if names and not names.keys() & expected.keys():
         names = {f"model.{name}" if f"model.{name}" in expected else name: name for name in names}
     missing = sorted(expected.keys() - names.keys() - optional)
     unexpected = sorted(names.keys() - expected.keys())
     for layout in _LAYOUTS:
-        if telling := [name for name in unexpected if layout.pattern.search(name)]:
-            raise WeightsError(f"{folder} {layout.message} ({_some(telling)})")
+        if matches := [name for name in unexpected if layout.pattern.search(name)]:
+            raise WeightsError(f"{folder} {layout.message} ({_join_names(matches)})")
     if missing:
         raise WeightsError(
-            f"{folder} lacks {_count(missing)} of {class_name}: {_some(missing)}. "
+            f"{folder} lacks {_count(missing)} of {class_name}: {_join_names(missing)}. "
             "Copy or download the checkpoint again, whole"
         )
     if unexpected:
         raise WeightsError(
-            f"{folder} holds {_count(unexpected)} that {class_name} does not have: {_some(unexpected)}. "
+            f"{folder} holds {_count(unexpected)} that {class_name} does not have: {_join_names(unexpected)}. "
             "Use a checkpoint that fits its config.json"
         )
     for name, stored_name in names.items():
@@ -177,8 +175,8 @@ def _compare(
             )
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
+def _join_names(names: list[str]) -> str:
+    return ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else "")
 
 
 def _count(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The cut text encoder against the pipeline as it is on disk, and the kept embeddings."""
+"""Compares the truncated text encoder with the one on disk, and tests the cache of embeddings."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def open_pipe(folder, dtype=torch.float32):
 
 @pytest.fixture(scope="module")
 def shallow_weights(tmp_path_factory):
-    """Give weights of 27 layers whose deepest layer that is read is the ninth."""
+    """Return weights of 27 layers, of which the ninth is the last one that is used."""
     folder = tmp_path_factory.mktemp("shallow") / "weights"
     return make_tiny_weights(folder, text_encoder_out_layers=[3, 6, 9])
 
@@ -35,20 +35,20 @@ def encode(pipe, manifest, text):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("weights", ["shallow_weights", "tiny_weights", "built-in"])
-def test_cut_encoder_gives_the_same_bits(weights, dtype, request):
-    """Without its head and upper layers the encoder gives the uncut pipeline's embeddings."""
+def test_truncated_encoder_gives_the_same_bits(weights, dtype, request):
+    """Without its head and upper layers the encoder gives the embeddings of the original pipeline."""
     folder = BUILT_IN if weights == "built-in" else request.getfixturevalue(weights)
     manifest = read_manifest(folder)
-    whole, cut = open_pipe(folder, dtype), open_pipe(folder, dtype)
-    truncate_text_encoder(cut, max(manifest.text_encoder_out_layers))
+    original, truncated = open_pipe(folder, dtype), open_pipe(folder, dtype)
+    truncate_text_encoder(truncated, max(manifest.text_encoder_out_layers))
     with torch.inference_mode():
-        pairs = [(encode(whole, manifest, t), encode(cut, manifest, t)) for t in PROMPTS]
+        pairs = [(encode(original, manifest, p), encode(truncated, manifest, p)) for p in PROMPTS]
 
     assert all(torch.equal(*pair) for pair in pairs)
 
 
-def test_cut_encoder_holds_nothing_unread(shallow_weights):
-    """The layers above and the head are gone, not merely skipped."""
+def test_truncated_encoder_has_no_unused_layers(shallow_weights):
+    """The upper layers and the head are removed, not only skipped."""
     pipe = open_pipe(shallow_weights)
     truncate_text_encoder(pipe, 9)
     names = {name for name, _ in pipe.text_encoder.named_parameters()}
@@ -59,7 +59,7 @@ def test_cut_encoder_holds_nothing_unread(shallow_weights):
 
 @pytest.fixture
 def counted(tiny_weights):
-    """Give a pipeline, and the list of texts that it was really asked to encode."""
+    """Return a pipeline, and the list of prompts that it encoded."""
     pipe = open_pipe(tiny_weights)
     truncate_text_encoder(pipe, 27)
     encoded = []
@@ -74,12 +74,12 @@ def counted(tiny_weights):
         yield pipe, encoded
 
 
-def test_a_hit_gives_the_bytes_of_a_miss(counted, tiny_weights):
-    """The second time a text is not encoded, and its embeddings are those of a fresh encoder."""
+def test_a_cache_hit_equals_a_miss(counted, tiny_weights):
+    """A prompt is encoded once, and its cached embedding is that of a new encoder."""
     pipe, encoded = counted
-    texts = PromptEncoder(pipe, read_manifest(tiny_weights))
-    first, second = texts.encode("a cat"), texts.encode("a cat")
-    other = texts.encode("a cat ")
+    encoder = PromptEncoder(pipe, read_manifest(tiny_weights))
+    first, second = encoder.encode("a cat"), encoder.encode("a cat")
+    other = encoder.encode("a cat ")
 
     assert encoded == ["a cat", "a cat "]
     assert torch.equal(
@@ -89,22 +89,22 @@ def test_a_hit_gives_the_bytes_of_a_miss(counted, tiny_weights):
     assert not torch.equal(first.embeds, other.embeds)
 
 
-def test_the_least_recently_used_goes_first(counted, tiny_weights):
-    """Two texts fit: the one that was read longest ago makes room for the third."""
+def test_the_least_recently_used_prompt_is_evicted(counted, tiny_weights):
+    """With a cache of two, the third prompt evicts the least recently used one."""
     pipe, encoded = counted
-    texts = PromptEncoder(pipe, read_manifest(tiny_weights), cache_size=2)
+    encoder = PromptEncoder(pipe, read_manifest(tiny_weights), cache_size=2)
     for text in ("a", "b", "a", "c", "a", "b"):
-        texts.encode(text)
+        encoder.encode(text)
 
     assert encoded == ["a", "b", "c", "b"]
 
 
-def test_what_is_forgotten_is_encoded_anew(counted, tiny_weights):
-    """Forgetting frees everything that was kept."""
+def test_a_cleared_cache_encodes_again(counted, tiny_weights):
+    """`clear_cache` releases all embeddings."""
     pipe, encoded = counted
-    texts = PromptEncoder(pipe, read_manifest(tiny_weights))
+    encoder = PromptEncoder(pipe, read_manifest(tiny_weights))
     for text in ("a", "a"):
-        texts.encode(text)
-        texts.clear_cache()
+        encoder.encode(text)
+        encoder.clear_cache()
 
     assert encoded == ["a", "a"]
