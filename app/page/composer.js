@@ -30,6 +30,7 @@ export class Composer {
     this.#models = models;
     at("model").replaceChildren(...models.map(({ slug }) => new Option(slug, slug)));
     this.#fit();
+    choose(this.#size || this.#defaultSize);
   }
 
   /** The request body of POST /v1/prediction. */
@@ -60,7 +61,7 @@ export class Composer {
     if (named === "custom") [at("width").value, at("height").value] = [size.width, size.height];
     at("model").value = model;
     this.#references.urls = input.image_urls ?? [];
-    choose(named || (this.#edits ? "" : "landscape_4_3")); // after the images, which select a size too
+    choose(named || this.#defaultSize); // after the images, which may change the model
   }
 
   /** Start an edit of a generated image. */
@@ -78,15 +79,24 @@ export class Composer {
     return this.#models.find(({ slug }) => slug === at("model").value);
   }
 
+  get #properties() {
+    return this.#model?.request_schema.properties ?? {};
+  }
+
+  /** The model's own default; "" is the size of the first image. */
+  get #defaultSize() {
+    return this.#properties.image_size?.default ?? "";
+  }
+
   /** Select the model and the sizes that fit: with or without images. */
   #fit() {
     const edits = this.#references.urls.length > 0;
-    const other = this.#models.find(({ slug }) => slug.endsWith("edit") === edits);
-    if (other && at("model").value.endsWith("edit") !== edits) at("model").value = other.slug;
+    const fitting = this.#models.find((model) => takesImages(model) === edits);
+    if (fitting && takesImages(this.#model) !== edits) at("model").value = fitting.slug;
     at("size-auto").hidden = !edits;
-    if (edits !== this.#edits) choose(edits ? "" : this.#size || "square");
+    if (edits !== this.#edits) choose(edits ? "" : this.#size || this.#defaultSize);
     this.#edits = edits;
-    at("steps").placeholder = this.#model?.request_schema.properties.num_inference_steps.default ?? "";
+    at("steps").placeholder = this.#properties.num_inference_steps?.default ?? "";
   }
 }
 
@@ -95,6 +105,8 @@ function choose(size) {
   for (const radio of document.getElementsByName("size")) radio.checked = radio.value === size;
   at("custom-size").hidden = size !== "custom";
 }
+
+const takesImages = (model) => model?.request_schema.properties.image_urls !== undefined;
 
 const number = (id) => Number(at(id).value);
 

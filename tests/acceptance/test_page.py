@@ -102,7 +102,8 @@ def test_a_prompt_becomes_a_picture(tab: Tab) -> None:
 
     picture = tab.page.locator("#images img")
     assert picture.get_attribute("alt") == "a red circle"
-    assert picture.evaluate("async (i) => (await i.decode(), i.naturalWidth)") == 512
+    size = "async (i) => (await i.decode(), [i.naturalWidth, i.naturalHeight])"
+    assert picture.evaluate(size) == [1024, 768]  # the model's default
     assert tab.page.locator("#gallery img").first.get_attribute("alt") == "a red circle"
     assert "seed" in tab.page.get_by_role("status").inner_text()
 
