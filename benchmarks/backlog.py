@@ -1,11 +1,11 @@
-"""Measures what the whole system draws under a backlog, beside the bare engine loop of the same run.
+"""Compares the throughput of the whole system under a backlog with a bare engine loop.
 
-`make bench-engine` runs it on the built-in model and puts its table into docs/performance.md. On a GPU, where it also
-tells how busy that is,
+`make bench-engine` runs it on the built-in model and writes its table into docs/performance.md. On a GPU, where it also
+measures the utilisation,
 
     python -m benchmarks.backlog --weights DIR --side 1024 --waiting 50 --rounds 3
 
-prints the rows of other weights.
+prints the rows for other weights.
 """
 
 import argparse
@@ -35,7 +35,7 @@ SAMPLES_EVERY_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What waits at once, and how often that is measured."""
+    """The number of predictions in the backlog, and how to measure them."""
 
     weights: Path = BUILT_IN
     side: int = SIDE
@@ -45,11 +45,11 @@ class Backlog:
     """KLEIN_BATCH."""
 
     def prompts(self, number: int) -> list[str]:
-        """Give prompts that neither side has seen, the same for both."""
+        """Return new prompts, the same for both sides."""
         return [f"a red circle on a blue background {number} {k}" for k in range(self.waiting)]
 
     async def serve(self, connection: Connection, prompts: list[str]) -> float:
-        """Create them all at once and wait for every end; give the seconds."""
+        """Create all predictions at once and wait until all end. Return the seconds."""
         started = time.perf_counter()
         ids = []
         size = {"width": self.side, "height": self.side}
@@ -63,15 +63,17 @@ class Backlog:
                 raise RuntimeError(str(ended))
         return time.perf_counter() - started
 
-    async def watched(self, connection: Connection, prompts: list[str], busy: list[int]) -> float:
-        """Serve them, and note how busy the GPU is meanwhile."""
+    async def serve_sampled(
+        self, connection: Connection, prompts: list[str], busy: list[int]
+    ) -> float:
+        """Serve the prompts while sampling the GPU utilisation."""
         with sampled_busy(busy):
             return await self.serve(connection, prompts)
 
-    async def by_turns(
+    async def alternate(
         self, port: int, loop: Callable[[list[str]], float], busy: list[int]
     ) -> list[tuple[float, float]]:
-        """Give the seconds of each round: the bare loop's and ours; note how busy the GPU is in ours."""
+        """Return the seconds of each round, bare loop and ours. Sample the GPU utilisation in ours."""
         connection = await Connection.open(port)
         await self.serve(connection, self.prompts(-1)[:1])  # also waits for the worker
         rounds = []
@@ -79,22 +81,22 @@ class Backlog:
             prompts = self.prompts(number)
             if number % 2:
                 bare = loop(prompts)
-                rounds.append((bare, await self.watched(connection, prompts, busy)))
+                rounds.append((bare, await self.serve_sampled(connection, prompts, busy)))
             else:
-                served = await self.watched(connection, prompts, busy)
+                served = await self.serve_sampled(connection, prompts, busy)
                 rounds.append((loop(prompts), served))
         connection.close()
         return rounds
 
     def rows(self) -> list[str]:
-        """Give the rows: pictures per second of both, and the median of the rounds' ratios."""
+        """Return the table rows: images per second of both, and the median of the ratios."""
         weights = str(self.weights)
         busy: list[int] = []
         with (
             bare_loop(weights, self.side) as loop,
             listening("up", KLEIN_WEIGHTS=weights, KLEIN_BATCH=str(self.batch)) as (port, _),
         ):
-            rounds = asyncio.run(self.by_turns(port, loop, busy))
+            rounds = asyncio.run(self.alternate(port, loop, busy))
         bare, served = (
             [self.waiting / seconds for seconds in side] for side in zip(*rounds, strict=True)
         )
@@ -110,7 +112,7 @@ class Backlog:
 
 @contextmanager
 def sampled_busy(into: list[int]) -> Iterator[None]:
-    """Note the first GPU's utilisation (%) every moment while the body runs, where there is one."""
+    """Sample the utilisation (%) of the first GPU, if there is one, while the body runs."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:  # no driver, no GPU
@@ -132,13 +134,13 @@ def sampled_busy(into: list[int]) -> Iterator[None]:
 
 
 def shown(values: list[float]) -> str:
-    """Give the median, and the first and third quartile behind it."""
+    """Format the median with the first and third quartile."""
     low, middle, high = statistics.quantiles(values, n=4)
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def main() -> None:
-    """Measure, print the rows, and write the section where the built-in model was measured as it is by default."""
+    """Measure and print the rows. Write the section only for the default settings."""
     parser = argparse.ArgumentParser(description=__doc__)
     default = Backlog()
     parser.add_argument("--weights", type=Path, default=default.weights)

@@ -1,4 +1,4 @@
-"""The baseline of a prediction: the pipeline called in a script; a line on stdin draws one picture.
+"""Provides the baseline of a prediction: calls the engine in a script, once for each line on stdin.
 
 python -m benchmarks.bare_pipeline WEIGHTS SIDE
 """
@@ -13,7 +13,7 @@ SIDE = 128
 
 
 def main() -> None:
-    """Load, say so, then draw once a line and print the seconds."""
+    """Load the engine, print `ready`, then generate one image a line and print the seconds."""
     weights, side = Path(sys.argv[1]), int(sys.argv[2])
     engine = open_engine(weights)
     engine.warm_up()

@@ -1,4 +1,4 @@
-"""The baseline of `create`: a FastAPI route that does one Redis SET and nothing else."""
+"""Provides the baseline of `create`: a FastAPI route that only does one Redis SET."""
 
 import os
 import uuid

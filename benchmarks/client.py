@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client over plain sockets: cheap enough to share two cores with what it measures."""
+"""A small HTTP/1.1 client over plain sockets, cheap enough to run on the machine that it measures."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ class Connection:
 
     @classmethod
     async def open(cls, port: int) -> "Connection":
-        """Connect to this machine's port."""
+        """Connect to a port on this machine."""
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     def send(self, method: str, path: str, key: str, body: Any = None) -> None:
@@ -27,7 +27,7 @@ class Connection:
         self._writer.write(head.encode() + payload)
 
     async def receive(self) -> Any:
-        """Read the answer, which is JSON. Raises RuntimeError for anything but a 200."""
+        """Read a JSON response. Raises RuntimeError unless the status is 200."""
         return json.loads(await self._body())
 
     async def _body(self) -> bytes:
@@ -39,15 +39,15 @@ class Connection:
         return body
 
     async def ask(self, method: str, path: str, key: str, body: Any = None) -> Any:
-        """Send a request and read its answer."""
+        """Send a request and read its response."""
         self.send(method, path, key, body)
         return await self.receive()
 
     async def download(self, url: str) -> bytes:
-        """Fetch a file of this server. Raises RuntimeError for anything but a 200."""
+        """Fetch a file of this server. Raises RuntimeError unless the status is 200."""
         self.send("GET", "/" + url.split("/", 3)[3], "")
         return await self._body()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()

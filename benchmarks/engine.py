@@ -1,7 +1,7 @@
-"""Measures the engine beside `Flux2KleinPipeline` as one would call it from a script, in the same run.
+"""Compares the engine with `Flux2KleinPipeline` called from a script.
 
-`make bench-engine` runs it and writes docs/performance.md. It compares by turns, so that a busy
-machine slows both; each ratio is the median of the pairs'.
+`make bench-engine` runs it and writes docs/performance.md. The two alternate, so that other load slows both. Each ratio
+is the median of the ratios of the pairs.
 """
 
 import argparse
@@ -55,7 +55,7 @@ ON_A_GPU = (
 def compare(
     baseline: Callable[[], object], ours: Callable[[], object], pairs: int
 ) -> tuple[list[float], list[float]]:
-    """Time both by turns, in milliseconds, each first in half of the pairs."""
+    """Time both alternately, in milliseconds. Each goes first in half of the pairs."""
     times: dict[Callable[[], object], list[float]] = {baseline: [], ours: []}
     for call in (baseline, ours):
         call()
@@ -68,19 +68,19 @@ def compare(
 
 
 def row(what: str, baseline: list[float], ours: list[float]) -> str:
-    """Write one line of the table: medians, the middle half as spread, and the paired ratio."""
+    """Format one row of the table: both medians with quartiles, and the median ratio."""
     ratio = statistics.median(b / o for b, o in zip(baseline, ours, strict=True))
     return f"| {what} | {shown(baseline)} | {shown(ours)} | {ratio:.2f} |"
 
 
 def shown(times: list[float]) -> str:
-    """Give the median, and the first and third quartile behind it."""
+    """Format the median with the first and third quartile."""
     low, middle, high = statistics.quantiles(times, n=4)
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def measure(weights: Path, pairs: int) -> list[str]:
-    """Give the rows for one checkpoint on this machine's processor."""
+    """Return the rows for one checkpoint on this processor."""
     folder = inspect_folder(weights)
     manifest = folder.manifest
     side = manifest.native_size
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=BUILT_IN)
     parser.add_argument("--pairs", type=int, default=PAIRS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # steadier where other processes want the cores too
+    torch.set_num_threads(1)  # steadier when other processes use the cores
     diffusers.utils.logging.disable_progress_bar()
     rows = measure(arguments.weights, arguments.pairs)
     cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())

@@ -1,4 +1,4 @@
-"""An engine that computes nothing: every step takes the same time, whatever else the machine does."""
+"""An engine that computes nothing: each step takes a fixed time, whatever the load."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ STEP_S = 0.25
 
 
 class FixedEngine:
-    """Sleeps through its steps and gives black pictures."""
+    """Sleeps for each step and returns black images."""
 
     checkpoint = replace(
         FakeEngine.checkpoint,
@@ -30,16 +30,16 @@ class FixedEngine:
     def generate(
         self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
     ) -> Result:
-        """Let the time pass that a GPU would need; each step ends on time, however late the last one was heard."""
+        """Sleep for as long as a GPU would need. A late step does not delay the next ones."""
         del on_preview
         started = time.perf_counter()
         steps = order.steps * len(order.seeds)
         for k in range(1, steps + 1):
             time.sleep(max(0.0, started + k * STEP_S - time.perf_counter()))
             on_step(k, steps)
-        picture = np.zeros((order.height or 64, order.width or 64, 3), np.uint8)
+        image = np.zeros((order.height or 64, order.width or 64, 3), np.uint8)
         return Result(
-            images=(picture,) * len(order.seeds),
+            images=(image,) * len(order.seeds),
             notes=(),
             generate_s=time.perf_counter() - started,
         )
@@ -50,7 +50,7 @@ class FixedEngine:
         on_step: OnStep,
         on_previews: Sequence[OnPreview | None] = (),
     ) -> tuple[Result | None, ...]:
-        """Leave each to be drawn alone: its time does not depend on company."""
+        """Decline the batch, so that each prediction runs alone."""
         del on_step, on_previews
         return (None,) * len(orders)
 
@@ -58,7 +58,7 @@ class FixedEngine:
 def open_fixed(
     _weights: Path, _loras: Path | None, _tuning: Tuning, _on_status: OnStatus
 ) -> FixedEngine:
-    """Give the engine; there are no weights to read."""
+    """Return the engine. There are no weights to read."""
     return FixedEngine()
 
 

@@ -1,4 +1,4 @@
-"""A worker as it ships, around the engine that computes nothing: `python -m benchmarks.fixed_worker`."""
+"""Runs the real worker with the fixed engine: `python -m benchmarks.fixed_worker`."""
 
 from app.logs import configure_logs
 from app.settings import Settings

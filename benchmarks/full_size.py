@@ -1,6 +1,6 @@
-"""Writes FLUX.2 [klein] 4B with random weights: as fast as the real one, and no download.
+"""Writes a checkpoint with the dimensions of FLUX.2 [klein] 4B and random weights, without a download.
 
-`python -m benchmarks.full_size FOLDER` needs a GPU or patience, 16 GB of disk, and no network.
+`python -m benchmarks.full_size FOLDER` needs 16 GB of disk and, to be quick, a GPU.
 """
 
 import json
@@ -24,7 +24,7 @@ TOKENIZER = Path("worker/weights/builtin/tokenizer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimensions:
-    """What makes a pipeline large; the defaults are those of the 4B checkpoint."""
+    """The dimensions of a pipeline. The defaults are those of the 4B checkpoint."""
 
     double_blocks: int = 5
     single_blocks: int = 20

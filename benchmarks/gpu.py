@@ -1,11 +1,11 @@
-"""Measures one engine configuration on this machine's device, in one call of a few minutes.
+"""Measures one engine configuration on the device of this machine, in a few minutes.
 
     python -m benchmarks.full_size /tmp/klein-4b
     python -m benchmarks.gpu --weights /tmp/klein-4b                        # bf16: limit, script, sizes, edit, memory
     python -m benchmarks.gpu --weights /tmp/klein-4b --quantization fp8     # the same in fp8, and PSNR against bf16
-    python -m benchmarks.gpu --weights /tmp/klein-4b --batch 4              # and four at once
+    python -m benchmarks.gpu --weights /tmp/klein-4b --batch 4              # and batches of four
 
-On a machine without a GPU it measures the built-in model, and says so.
+Without a GPU it measures the built-in model.
 """
 
 import argparse
@@ -30,26 +30,26 @@ from worker.engines.tuning import Compile, Quantization
 
 BUILT_IN = Path("worker/weights/builtin")
 STEPS = 4
-# Teraflop of one picture, 4 steps, text encoder and decoder included (1 multiply-add = 2 flop).
+# Teraflop of one image, 4 steps, text encoder and decoder included (1 multiply-add = 2 flop).
 TERAFLOP = {512: 40.7 + 2.91 + 2.5, 1024: 139.3 + 2.91 + 10.5}
 EDIT_TERAFLOP = 306.8 + 2.91 + 10.5 + 4.9  # one reference, both at 1024x1024
 _MATRIX = 8192
 
 
 def median_ms(call: Callable[[], object], times: int) -> str:
-    """Time a call after one that is not counted: the median, and the first to third quartile."""
+    """Time a call after one warm-up call. Return the median and the quartiles."""
     call()
-    found = []
+    times_ms = []
     for _ in range(times):
         started = time.perf_counter()
         call()
-        found.append((time.perf_counter() - started) * 1000)
-    low, middle, high = statistics.quantiles(found, n=4)
+        times_ms.append((time.perf_counter() - started) * 1000)
+    low, middle, high = statistics.quantiles(times_ms, n=4)
     return f"{middle:.1f} ms ({low:.1f} to {high:.1f})"
 
 
 def ceiling_tflops(device: torch.device) -> float:
-    """Measure how fast this device multiplies bfloat16 matrices."""
+    """Measure the speed of bfloat16 matrix products on this device."""
     size = _MATRIX if device.type == "cuda" else 1024
     one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     best = math.inf
@@ -61,8 +61,8 @@ def ceiling_tflops(device: torch.device) -> float:
     return 2 * size**3 / best / 1e12
 
 
-def draw(engine: Engine, side: int, prompt: str = "a house", reference: bytes = b"") -> Any:
-    """Draw one picture of the seed 7."""
+def generate(engine: Engine, side: int, prompt: str = "a house", reference: bytes = b"") -> Any:
+    """Generate one image with seed 7."""
     order = Order(
         prompt=prompt,
         width=side,
@@ -76,7 +76,7 @@ def draw(engine: Engine, side: int, prompt: str = "a house", reference: bytes = 
 
 
 def measure_batch(engine: Engine, sides: list[int], times: int) -> None:
-    """Time as many at once as the engine may draw; beside the kept prompt's row of one."""
+    """Time a full batch, for comparison with one image of a repeated prompt."""
     count = engine.checkpoint.batch
     for side in sides:
         orders = [
@@ -88,7 +88,7 @@ def measure_batch(engine: Engine, sides: list[int], times: int) -> None:
 
 
 def measure_script(weights: Path, device: torch.device, sides: list[int], times: int) -> None:
-    """Time the pipeline as one would call it from a script, PNG included."""
+    """Time the pipeline called from a script, including PNG."""
     manifest = inspect_folder(weights).manifest
     pipeline: Any = Flux2KleinPipeline
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -96,7 +96,7 @@ def measure_script(weights: Path, device: torch.device, sides: list[int], times:
     pipe.set_progress_bar_config(disable=True)
 
     def call(side: int) -> None:
-        picture = pipe(
+        image = pipe(
             prompt="a house",
             width=side,
             height=side,
@@ -105,29 +105,29 @@ def measure_script(weights: Path, device: torch.device, sides: list[int], times:
             max_sequence_length=manifest.max_sequence_length,
             text_encoder_out_layers=manifest.text_encoder_out_layers,
         ).images[0]
-        picture.save(io.BytesIO(), "PNG")
+        image.save(io.BytesIO(), "PNG")
 
     for side in sides:
         show(f"script, {side}x{side}", median_ms(lambda side=side: call(side), times))  # type: ignore[misc]  # a default
 
 
 def measure_engine(engine: Engine, device: torch.device, sides: list[int], times: int) -> None:
-    """Time new and kept prompts, an edit, and take the peaks of memory."""
+    """Time new and repeated prompts and an edit, and measure peak memory."""
     for side in sides:
         fresh = (f"a house {k}" for k in range(times + 1))
-        taken = median_ms(lambda side=side, fresh=fresh: draw(engine, side, next(fresh)), times)  # type: ignore[misc]  # defaults
+        taken = median_ms(lambda side=side, fresh=fresh: generate(engine, side, next(fresh)), times)  # type: ignore[misc]  # defaults
         show(f"engine, {side}x{side}, new prompt", taken)
-        taken = median_ms(lambda side=side: draw(engine, side), times)  # type: ignore[misc]  # a default
+        taken = median_ms(lambda side=side: generate(engine, side), times)  # type: ignore[misc]  # a default
         show(f"engine, {side}x{side}, kept prompt", taken)
     file = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (sides[-1], sides[-1], 3), np.uint8)
     Image.fromarray(noise).save(file, "PNG")
-    taken = median_ms(lambda: draw(engine, sides[-1], reference=file.getvalue()), times)
+    taken = median_ms(lambda: generate(engine, sides[-1], reference=file.getvalue()), times)
     show(f"engine, edit with one reference, {sides[-1]}x{sides[-1]}", taken)
     if device.type == "cuda":
         for side in (1024, 2048):
             torch.cuda.reset_peak_memory_stats()
-            draw(engine, side)
+            generate(engine, side)
             show(f"peak memory, {side}x{side}", f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
 
 
@@ -164,7 +164,7 @@ def main() -> None:
     exact = None
     if arguments.quantization is not Quantization.NONE:
         plain = open_engine(arguments.weights, None, Tuning(compile=Compile.OFF))
-        exact = draw(plain, sides[-1]).astype(float)
+        exact = generate(plain, sides[-1]).astype(float)
         del plain
         release_cached_memory()
     tuning = Tuning(
@@ -180,7 +180,7 @@ def main() -> None:
     if engine.checkpoint.batch > 1:
         measure_batch(engine, sides, arguments.times)
     if exact is not None:
-        error = float(np.mean((draw(engine, sides[-1]).astype(float) - exact) ** 2))
+        error = float(np.mean((generate(engine, sides[-1]).astype(float) - exact) ** 2))
         show("PSNR against bf16", f"{10 * math.log10(255**2 / max(error, 1e-9)):.1f} dB")
 
 

@@ -1,7 +1,6 @@
-"""Measures the page in a real browser, and takes its pictures for docs/page.md.
+"""Measures the page in a real browser and takes its screenshots for docs/page.md.
 
-`make bench-page` runs it: a browser that has never seen the page, as it is on this machine and slowed down as
-Lighthouse slows a phone.
+`make bench-page` runs it: with an empty cache, at full speed and slowed down as Lighthouse slows a phone.
 """
 
 import argparse
@@ -26,12 +25,12 @@ DOCS = Path("docs")
 BUILT_IN = Path("worker/weights/builtin")
 VISITS = 9
 WAIT_MS = 60_000
-# Lighthouse's slow 4G and its CPU four times slower
+# as Lighthouse: slow 4G, and a CPU that is four times slower
 LATENCY_MS = 150
 DOWN_BYTES_S = 1.6 * 1024 * 1024 / 8
 UP_BYTES_S = 750 * 1024 / 8
 CPU_SLOWER = 4
-DRAWN = (
+PROMPTS = (
     "a red circle on a blue background",
     "a green triangle on a white background",
     "an orange square on a black background",
@@ -52,7 +51,7 @@ _FIGURES = """() => {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """What one visit cost."""
+    """The measurements of one visit."""
 
     requests: int
     kilobytes: float
@@ -61,7 +60,7 @@ class Visit:
 
 
 def visit(browser: Browser, url: str, *, is_slow: bool, is_second: bool = False) -> Visit:
-    """Open the page in a browser without a cache, or once more in the same one."""
+    """Open the page with an empty cache, or twice with the same cache."""
     context = browser.new_context(viewport={"width": 360 if is_slow else 1280, "height": 800})
     page = context.new_page()
     if is_slow:
@@ -74,18 +73,18 @@ def visit(browser: Browser, url: str, *, is_slow: bool, is_second: bool = False)
     for _ in range(2 if is_second else 1):
         page.goto(url, wait_until="networkidle")
     page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-    found: dict[str, Any] = page.evaluate(_FIGURES)
+    measured: dict[str, Any] = page.evaluate(_FIGURES)
     context.close()
     return Visit(
-        requests=found["requests"],
-        kilobytes=found["bytes"] / 1000,
-        paint_ms=found["paint"],
-        loaded_ms=found["loaded"],
+        requests=measured["requests"],
+        kilobytes=measured["bytes"] / 1000,
+        paint_ms=measured["paint"],
+        loaded_ms=measured["loaded"],
     )
 
 
 def row(name: str, visits: list[Visit]) -> str:
-    """Show the medians of visits."""
+    """Format the medians of the visits."""
     paint = statistics.median(v.paint_ms for v in visits)
     loaded = statistics.median(v.loaded_ms for v in visits)
     kilobytes = statistics.median(v.kilobytes for v in visits)
@@ -95,7 +94,7 @@ def row(name: str, visits: list[Visit]) -> str:
 
 
 def figures(browser: Browser, url: str, visits: int) -> str:
-    """Measure each kind of visit."""
+    """Measure each kind of visit and return the table."""
     kinds: dict[str, dict[str, bool]] = {
         "first visit": {"is_slow": False},
         "second visit": {"is_slow": False, "is_second": True},
@@ -109,12 +108,12 @@ def figures(browser: Browser, url: str, visits: int) -> str:
     return "\n".join([head, *rows])
 
 
-def take_pictures(browser: Browser, url: str, folder: Path) -> None:
-    """Draw a few things, and take the page as it looks then: light and dark, on a desk and on a phone."""
-    asked = {"image_size": "square", "seed": 7}
+def take_screenshots(browser: Browser, url: str, folder: Path) -> None:
+    """Generate some images, then take a screenshot in each theme, and one on a phone."""
+    common = {"image_size": "square", "seed": 7}
     with httpx.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=120) as client:
-        for prompt in DRAWN[:-1]:
-            body = {"model": SLUG, "input": asked | {"prompt": prompt}}
+        for prompt in PROMPTS[:-1]:
+            body = {"model": SLUG, "input": common | {"prompt": prompt}}
             client.post("/v1/prediction/run", json=body).raise_for_status()
     for name, theme, width in (
         ("page", "light", 1280),
@@ -125,28 +124,30 @@ def take_pictures(browser: Browser, url: str, folder: Path) -> None:
         context = browser.new_context(viewport={"width": width, "height": 800}, **options)
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
-        _draw(page, url)
-        picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-        picture.quantize(256).save(folder / f"{name}.png", optimize=True)  # a third of the bytes
+        _generate(page, url)
+        screenshot = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+        screenshot.quantize(256).save(folder / f"{name}.png", optimize=True)  # a third of the bytes
         context.close()
 
 
-def _draw(page: Page, url: str) -> None:
+def _generate(page: Page, url: str) -> None:
     page.goto(url)
     page.get_by_label("API key").fill(KEY)
     page.get_by_label("API key").press("Enter")
-    page.get_by_label("Prompt").fill(DRAWN[-1])
+    page.get_by_label("Prompt").fill(PROMPTS[-1])
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("link", name="Download")).to_be_visible(timeout=WAIT_MS)
     expect(page.locator("#workers")).to_have_text("1", timeout=WAIT_MS)
-    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")  # the gallery loads when seen
+    page.evaluate(
+        "window.scrollTo(0, document.body.scrollHeight)"
+    )  # the gallery loads when it is visible
     page.wait_for_load_state("networkidle")
     page.evaluate("window.scrollTo(0, 0)")
     page.mouse.move(0, 0)
 
 
 def main() -> None:
-    """Measure, take the pictures, and write the section."""
+    """Measure, take the screenshots, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default=str(BUILT_IN))
     parser.add_argument("--visits", type=int, default=VISITS)
@@ -163,7 +164,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         table = figures(browser, url, arguments.visits)
         print(table, flush=True)
-        take_pictures(browser, url, arguments.docs)
+        take_screenshots(browser, url, arguments.docs)
         about = f"Chromium {browser.version}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
         browser.close()
     write_section(

@@ -1,4 +1,4 @@
-"""The processes that are measured, each on a free port and ended by its id."""
+"""Starts the processes to measure, each on a free port."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ KEY = "bench-key"
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
+    """Return an unused port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 @contextmanager
 def process(arguments: list[str], **environ: str) -> Iterator[Process]:
-    """Run a Python process while the body runs; its log goes to a file beside."""
+    """Run a Python process while the body runs. Print the end of its log if the body fails."""
     with (
         tempfile.TemporaryFile() as log,
         started(
@@ -46,7 +46,7 @@ def process(arguments: list[str], **environ: str) -> Iterator[Process]:
 
 
 def wait_for_port(port: int, running: Process) -> None:
-    """Wait until a process listens."""
+    """Wait until the process listens on the port."""
     for _ in range(1200):
         if running.poll() is not None:
             raise RuntimeError("the process ended before it listened")
@@ -56,18 +56,18 @@ def wait_for_port(port: int, running: Process) -> None:
             time.sleep(0.05)
         else:
             return
-    raise TimeoutError(f"nobody listens on {port}")
+    raise TimeoutError(f"no process listens on {port}")
 
 
 def rss_mb(pid: int) -> float:
-    """Tell a process's resident memory."""
+    """Return the resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 @contextmanager
 def listening(command: str, **environ: str) -> Iterator[tuple[int, Process]]:
-    """Run `klein up` or `klein api` with data of its own; give its port, which answers, and its process."""
+    """Run `klein up` or `klein api` with a data folder of its own. Yield its port and process when it listens."""
     port = free_port()
     with (
         tempfile.TemporaryDirectory(prefix="klein-") as data,

@@ -1,17 +1,17 @@
-"""A report in Markdown, of which each bench writes its own section and leaves the others alone."""
+"""Writes a section of a Markdown report and keeps the others."""
 
 import re
 from pathlib import Path
 
 
 def write_head(report: Path, text: str) -> None:
-    """Put the text before a report's first section in the place of the older one."""
+    """Replace the text before the first section."""
     _, *sections = _parts(report)
     _write(report, [text, *sections])
 
 
 def write_section(report: Path, title: str, text: str) -> None:
-    """Put a section in the place of an older one, or at the end."""
+    """Replace a section, or add it at the end."""
     heading = f"## {title}\n"
     parts = _parts(report)
     place = next((k for k, part in enumerate(parts) if part.startswith(heading)), len(parts))
@@ -20,7 +20,7 @@ def write_section(report: Path, title: str, text: str) -> None:
 
 
 def _parts(report: Path) -> list[str]:
-    """Give the head, and each section with its heading."""
+    """Split the report into its head and its sections with their headings."""
     return re.split(r"^(?=## )", report.read_text(), flags=re.MULTILINE)
 
 

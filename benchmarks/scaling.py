@@ -1,6 +1,6 @@
-"""Measures how the throughput grows with the workers, and what Redis and the api spend on it.
+"""Measures how throughput grows with the number of workers, and the CPU time of Redis and the API.
 
-`make bench-scaling` runs it and puts its tables into docs/performance.md.
+`make bench-scaling` runs it and writes its tables into docs/performance.md.
 """
 
 import argparse
@@ -28,26 +28,26 @@ from tests.support.redis_server import running_redis
 REPORT = Path("docs/performance.md")
 WORKERS = (1, 2, 4, 8)
 STEPS = 8
-ROUNDS = 20  # pictures a worker
+ROUNDS = 20  # images per worker
 SIDE = 64
-FULL = 0.7  # of a core: above it a process's answers begin to wait for each other
+FULL = 0.7  # of a core; above it, requests to a process begin to queue
 START_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What so many workers did."""
+    """The measurements with one number of workers."""
 
     workers: int
     per_second: float
     cpu_s: dict[str, float]
-    """Processor time by part, of one picture."""
+    """CPU time by process, per image."""
     share: dict[str, float]
-    """The same, of one core, over the run."""
+    """CPU time by process, as a share of one core over the run."""
 
 
 class System:
-    """Redis, one api process, a courier, and workers that are added."""
+    """Redis, one API process, a courier, and a growing number of workers."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -69,7 +69,7 @@ class System:
         self._parts["workers"] = []
 
     async def add_workers(self, count: int, connection: Connection) -> None:
-        """Start workers until there are `count`, and wait for them."""
+        """Start workers until there are `count`, and wait until all are ready."""
         workers = self._parts["workers"]
         while len(workers) < count:
             workers.append(self._run(["-m", "benchmarks.fixed_worker"]).pid)
@@ -80,7 +80,7 @@ class System:
             await asyncio.sleep(0.2)
 
     def cpu_s(self) -> dict[str, float]:
-        """Tell the processor time that each part has used, its children included."""
+        """Return the CPU time of each process with its children."""
         return {name: sum(map(_cpu_s, pids)) for name, pids in self._parts.items()}
 
     def _run(self, arguments: list[str]) -> Process:
@@ -89,27 +89,29 @@ class System:
 
 @contextmanager
 def running_system() -> Iterator[System]:
-    """Run the system, and end all of it."""
+    """Run the system while the body runs."""
     with ExitStack() as stack:
         yield System(stack)
 
 
 async def measure(system: System, count: int, steps: int, rounds: int) -> Row:
-    """Keep `count` workers busy for so many rounds: always as many wait as are drawn."""
+    """Keep `count` workers busy for some rounds, with as many predictions waiting as running."""
     first = await Connection.open(system.port)
     await system.add_workers(count, first)
     connections = [first, *[await Connection.open(system.port) for _ in range(2 * count - 1)]]
-    asked = {
+    inputs = {
         "prompt": PROMPT,
         "image_size": {"width": SIDE, "height": SIDE},
         "num_inference_steps": steps,
     }
-    last = count * (rounds + 1)  # the first round is not counted: it begins on idle workers
+    last = count * (
+        rounds + 1
+    )  # the first round is not counted, because it starts with idle workers
     ends: list[tuple[float, dict[str, float]]] = []
 
-    async def ask_on(connection: Connection) -> None:
+    async def run_predictions(connection: Connection) -> None:
         while len(ends) < last:
-            body = {"model": SLUG, "input": asked}
+            body = {"model": SLUG, "input": inputs}
             created = await connection.ask("POST", "/v1/prediction", KEY, body)
             path = f"/v1/prediction/{created['predictionID']}?wait=60"
             ended = await connection.ask("GET", path, KEY)
@@ -120,14 +122,14 @@ async def measure(system: System, count: int, steps: int, rounds: int) -> Row:
             ends.append((time.perf_counter(), system.cpu_s() if is_edge else {}))
         connection.close()
 
-    await asyncio.gather(*map(ask_on, connections))
+    await asyncio.gather(*map(run_predictions, connections))
     (began, before), (ended, after) = ends[count - 1], ends[last - 1]
-    pictures, seconds = last - count, ended - began
+    images, seconds = last - count, ended - began
     used = {name: after[name] - before[name] for name in after}
     return Row(
         workers=count,
-        per_second=pictures / seconds,
-        cpu_s={name: spent / pictures for name, spent in used.items()},
+        per_second=images / seconds,
+        cpu_s={name: spent / images for name, spent in used.items()},
         share={name: spent / seconds for name, spent in used.items()},
     )
 
@@ -138,12 +140,12 @@ def _cpu_s(pid: int) -> float:
     return float(sum(t.user + t.system for t in times))
 
 
-def scaling_table(rows: list[Row], picture_s: float) -> str:
-    """Show the throughput of each number of workers beside that of the first, times so many."""
+def scaling_table(rows: list[Row], image_s: float) -> str:
+    """Format the throughput of each number of workers, and its share of linear growth."""
     one = rows[0].per_second / rows[0].workers
     lines = [
         f"| {row.workers} | {row.per_second:.3f} | {row.per_second / (one * row.workers):.3f} "
-        f"| {row.per_second * picture_s / row.workers:.3f} |"
+        f"| {row.per_second * image_s / row.workers:.3f} |"
         for row in rows
     ]
     head = "| Workers | images/s | of linear (target 0.95) | of engine time |\n|---|---|---|---|\n"
@@ -151,7 +153,7 @@ def scaling_table(rows: list[Row], picture_s: float) -> str:
 
 
 def feeding_table(row: Row) -> str:
-    """Show what a picture costs each part, and how many GPUs one process of it can feed."""
+    """Format the CPU time per image of Redis and the API, and how many GPUs one process can feed."""
     lines = []
     for name in ("Redis", "API"):
         ms = row.cpu_s[name] * 1000
@@ -182,13 +184,13 @@ def main() -> None:
         for count in sorted(arguments.workers):
             rows.append(asyncio.run(measure(system, count, arguments.steps, arguments.rounds)))
             print(rows[-1], flush=True)
-    picture_s = arguments.steps * STEP_S
-    both = scaling_table(rows, picture_s) + "\n\n" + feeding_table(rows[-1])
+    image_s = arguments.steps * STEP_S
+    both = scaling_table(rows, image_s) + "\n\n" + feeding_table(rows[-1])
     write_section(
         arguments.report,
         "Several workers",
         f"Measured by `make bench-scaling` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f}. The workers are the real ones, around an engine that sleeps {picture_s:g} s per image and computes "
+        f"{os.getloadavg()[0]:.1f}. The workers are the real ones, around an engine that sleeps {image_s:g} s per image and computes "
         "nothing, so that eight fit on a small machine. There are one Redis that syncs every write, one API process and one courier. Twice as "
         f"many clients as workers create, wait and download, {arguments.rounds} images per worker.\n\n"
         "Linear is the first row times the number of workers. Engine time is what engines that never waited would reach.\n\n"

@@ -1,4 +1,4 @@
-"""Measures what serving costs beside the work itself, each figure beside a baseline of the same run.
+"""Measures the overhead of serving, each figure beside a baseline of the same run.
 
 `make bench-serving` runs it and writes docs/serving.md.
 """
@@ -32,7 +32,7 @@ from worker.engine_client.environment import engine_environment
 SLUG = "flux-2-klein-4b-text-to-image"
 PROMPT = "a red circle on a blue background"
 REPORT = Path("docs/serving.md")
-PICTURES = 60
+IMAGES = 60
 WAKES = 400
 CREATE_S = 6.0
 CREATE_CONNECTIONS = 16
@@ -41,39 +41,39 @@ HISTORY_ID = hash_key(KEY)[:16]
 
 
 def quantile(values: list[float], q: float) -> float:
-    """Give the q-quantile (0 to 1) of the values."""
+    """Return the q-quantile (0 to 1) of the values."""
     return sorted(values)[min(len(values) - 1, int(q * len(values)))]
 
 
 @contextmanager
 def bare_loop(weights: str, side: int = SIDE) -> Iterator[Callable[[list[str]], float]]:
-    """Load the engine in a process of its own; calling draws the prompts and gives the seconds."""
+    """Load the engine in a child process. Yield a function that generates prompts and returns the seconds."""
     with processes.started(
         [sys.executable, "-m", "benchmarks.bare_pipeline", weights, str(side)],
-        env=engine_environment(os.environ),  # the same thread settings as the engine child has
+        env=engine_environment(os.environ),  # the thread settings of the engine process
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as running:
-        assert running.stdin is not None  # noqa: S101 -- asked for above
+        assert running.stdin is not None  # noqa: S101 -- PIPE above
         assert running.stdout is not None  # noqa: S101
         orders, answers = running.stdin, running.stdout
         answers.readline()
 
-        def draw(prompts: list[str]) -> float:
+        def generate(prompts: list[str]) -> float:
             orders.writelines(f"{prompt}\n" for prompt in prompts)
             orders.flush()
             return sum(float(answers.readline()) for _ in prompts)
 
         try:
-            yield draw
+            yield generate
         finally:
             orders.close()
             running.wait(60)
 
 
 async def predict_once(connection: Connection) -> float:
-    """Create a prediction and long-poll its end; give the seconds."""
+    """Create a prediction and long-poll until it ends. Return the seconds."""
     body = {"prompt": PROMPT, "image_size": {"width": SIDE, "height": SIDE}, "seed": 7}
     started = time.perf_counter()
     created = await connection.ask("POST", "/v1/prediction", KEY, {"model": SLUG, "input": body})
@@ -86,20 +86,20 @@ async def predict_once(connection: Connection) -> float:
 
 
 def measure_overhead(weights: str) -> list[str]:
-    """Draw by turns through HTTP and in a script, and compare."""
-    with bare_loop(weights) as draw, listening("up", KLEIN_WEIGHTS=weights) as (port, _):
+    """Generate alternately through HTTP and in a script, and compare."""
+    with bare_loop(weights) as generate, listening("up", KLEIN_WEIGHTS=weights) as (port, _):
 
-        async def by_turns() -> tuple[list[float], list[float]]:
+        async def alternate() -> tuple[list[float], list[float]]:
             connection = await Connection.open(port)
             await predict_once(connection)  # also waits for the worker
             served, bare = [], []
-            for _ in range(PICTURES):
-                bare.append(draw([PROMPT]))
+            for _ in range(IMAGES):
+                bare.append(generate([PROMPT]))
                 served.append(await predict_once(connection))
             connection.close()
             return served, bare
 
-        served, bare = asyncio.run(by_turns())
+        served, bare = asyncio.run(alternate())
     baseline = statistics.median(bare)
     overhead = [(s - baseline) * 1000 for s in served]
     return [
@@ -110,7 +110,7 @@ def measure_overhead(weights: str) -> list[str]:
 
 
 def measure_start(weights: str) -> list[str]:
-    """Start `klein up` and tell when each part was there."""
+    """Start `klein up` and measure when each process is ready."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="klein-") as data:
         started = time.perf_counter()
@@ -134,7 +134,7 @@ def measure_start(weights: str) -> list[str]:
             stderr=subprocess.STDOUT,
             text=True,
         ) as tree:
-            assert tree.stdout is not None  # noqa: S101 -- asked for above
+            assert tree.stdout is not None  # noqa: S101 -- PIPE above
             for line in tree.stdout:
                 for mark, name in marks.items():
                     if mark in line:
@@ -149,7 +149,7 @@ def measure_start(weights: str) -> list[str]:
 
 
 def measure_wakes(waiters: int, rounds: int) -> list[str]:
-    """Park waiters, each on its own prediction; end some one at a time and time their answers."""
+    """Start many long polls, end some of their predictions one by one, and time the responses."""
     measured = [_wake_round(waiters) for _ in range(rounds)]
     times = [ms for round_times, _ in measured for ms in round_times]
     is_crowd = waiters > WAKES
@@ -178,35 +178,35 @@ def _wake_round(waiters: int) -> tuple[list[float], float]:
             )
             store.change(prediction_id, lambda p, now: p.claim("bench", now))
 
-        async def park_and_wake() -> tuple[list[float], float]:
+        async def start_and_end() -> tuple[list[float], float]:
             before = rss_mb(api.pid)
-            parked: list[Connection] = []
+            polls: list[Connection] = []
             for prediction_id in ids:
                 waiter = await Connection.open(port)
                 waiter.send("GET", f"/v1/prediction/{prediction_id}?wait=60", KEY)
-                parked.append(waiter)
-            await asyncio.sleep(2)  # until the last one is parked
+                polls.append(waiter)
+            await asyncio.sleep(2)  # until the last one waits
             each_kb = (rss_mb(api.pid) - before) * 1024 / waiters
-            picture = (Output(key="bench/0.png", width=SIDE, height=SIDE),)
+            output = (Output(key="bench/0.png", width=SIDE, height=SIDE),)
             times = []
             stride = max(1, waiters // WAKES)
             for k in range(0, waiters, stride):
                 await asyncio.sleep(0.005)
-                final = time.perf_counter()  # the write itself is counted in
+                final = time.perf_counter()  # includes the write
                 await asyncio.to_thread(
-                    store.change, ids[k], lambda p, now: p.succeed("bench", picture, (), now)
+                    store.change, ids[k], lambda p, now: p.succeed("bench", output, (), now)
                 )
-                await parked[k].receive()
+                await polls[k].receive()
                 times.append((time.perf_counter() - final) * 1000)
-            for waiter in parked:
+            for waiter in polls:
                 waiter.close()
             return times, each_kb
 
-        return asyncio.run(park_and_wake())
+        return asyncio.run(start_and_end())
 
 
 async def flood(port: int, path: str, body: object) -> float:
-    """Send requests over several connections for a while; give the answers per second."""
+    """Send requests over several connections for a while. Return the requests per second."""
     connections = [await Connection.open(port) for _ in range(CREATE_CONNECTIONS)]
     ends = time.perf_counter() + CREATE_S
 
@@ -224,7 +224,7 @@ async def flood(port: int, path: str, body: object) -> float:
 
 
 def measure_create() -> list[str]:
-    """Create as fast as one api process takes it, beside a bare route; by turns, medians."""
+    """Compare the requests per second of create and of a bare route, alternating; medians."""
     with (
         running_redis() as server,
         running_redis() as other,

@@ -1,6 +1,6 @@
-"""Measures what drawing several predictions at once brings: pictures per second of the engine at batch 1, 2 and 4.
+"""Measures the throughput of the engine at batch sizes 1, 2 and 4.
 
-`make bench-engine` runs it and puts its table into docs/performance.md.
+`make bench-engine` runs it and writes its table into docs/performance.md.
 """
 
 import os
@@ -20,7 +20,7 @@ BUILT_IN = Path("worker/weights/builtin")
 SIDE = 128
 STEPS = 4
 BATCHES = (1, 2, 4)
-PICTURES = 8
+IMAGES = 8
 ROUNDS = 31
 ORDER = Order(
     prompt="a red circle on a blue background",
@@ -34,17 +34,17 @@ ORDER = Order(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What PICTURES pictures took."""
+    """The time that the images of one round took."""
 
     wall_s: float
-    processor_s: float  # which depends less on who else wants the cores
+    processor_s: float  # depends less on other load
 
 
-def draw(engine: Engine, batch: int) -> Round:
-    """Draw PICTURES pictures, so many at once."""
-    orders = [replace(ORDER, seeds=(seed,)) for seed in range(PICTURES)]
+def generate(engine: Engine, batch: int) -> Round:
+    """Generate IMAGES images in batches of one size."""
+    orders = [replace(ORDER, seeds=(seed,)) for seed in range(IMAGES)]
     started, spent = time.perf_counter(), time.process_time()
-    for first in range(0, PICTURES, batch):
+    for first in range(0, IMAGES, batch):
         if batch == 1:
             engine.generate(orders[first], lambda _k, _n: None)
         else:
@@ -53,31 +53,31 @@ def draw(engine: Engine, batch: int) -> Round:
 
 
 def measure(weights: Path) -> dict[int, list[Round]]:
-    """Give the rounds of each batch, by turns."""
+    """Return the rounds of each batch size, alternating."""
     engine = open_engine(weights)
     rounds: dict[int, list[Round]] = {batch: [] for batch in BATCHES}
     for batch in BATCHES:
-        draw(engine, batch)
+        generate(engine, batch)
     for number in range(ROUNDS):
         for batch in BATCHES if number % 2 else reversed(BATCHES):
-            rounds[batch].append(draw(engine, batch))
+            rounds[batch].append(generate(engine, batch))
     return rounds
 
 
 def shown(values: list[float]) -> str:
-    """Give the median, and the first and third quartile behind it."""
+    """Format the median with the first and third quartile."""
     low, middle, high = statistics.quantiles(values, n=4)
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def row(batch: int, rounds: list[Round], alone: list[Round]) -> str:
-    """Write one line of the table."""
+    """Format one row of the table."""
     pairs = list(zip(rounds, alone, strict=True))
     cells = (
         str(batch),
-        shown([PICTURES / ours.wall_s for ours in rounds]),
+        shown([IMAGES / ours.wall_s for ours in rounds]),
         shown([one.wall_s / ours.wall_s for ours, one in pairs]),
-        shown([ours.processor_s / PICTURES * 1000 for ours in rounds]),
+        shown([ours.processor_s / IMAGES * 1000 for ours in rounds]),
         shown([one.processor_s / ours.processor_s for ours, one in pairs]),
     )
     return f"| {' | '.join(cells)} |"
@@ -85,7 +85,7 @@ def row(batch: int, rounds: list[Round], alone: list[Round]) -> str:
 
 def main() -> None:
     """Measure and write the section."""
-    torch.set_num_threads(1)  # steadier where other processes want the cores too
+    torch.set_num_threads(1)  # steadier when other processes use the cores
     rounds = measure(BUILT_IN)
     rows = "\n".join(row(batch, took, rounds[1]) for batch, took in rounds.items())
     load = os.getloadavg()[0]
@@ -93,7 +93,7 @@ def main() -> None:
         REPORT,
         "Batches",
         f"Measured by `make bench-engine` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load {load:.1f}, with the built-in "
-        f"model at {SIDE}x{SIDE}, {STEPS} steps, one thread. Each round generates {PICTURES} images with each batch size (`KLEIN_BATCH`). There were {ROUNDS} "
+        f"model at {SIDE}x{SIDE}, {STEPS} steps, one thread. Each round generates {IMAGES} images with each batch size (`KLEIN_BATCH`). There were {ROUNDS} "
         "rounds. Processor time per image depends less than images per second on other load. Figures and ratios are the median (first to "
         "third quartile). Not measured on a GPU yet.\n\n"
         "| Batch | images/s | times faster | processor ms per image | times less |\n|---|---|---|---|---|\n"
