@@ -1,4 +1,4 @@
-"""Wires the api process; reads from top to bottom."""
+"""Builds the api process from its settings."""
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -46,11 +46,11 @@ DESCRIPTION = (
     "A self-hosted server with the prediction API of each::labs. The images API of OpenAI and the prediction API of "
     "Replicate are served too. Send your API key in the header `X-API-Key`."
 )
-READERS = 64  # connections that long polls read through
+READERS = 64  # connections for reads of waiting callers
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the api from its settings."""
+    """Create the api application."""
     connection = open_redis(settings.redis)
     reading = open_readers(settings.redis, READERS)
     is_proxied = settings.file_urls is FileUrls.PROXIED

@@ -1,4 +1,4 @@
-"""Who is asking: the key in `X-API-Key` or `Authorization: Bearer`, or `Token` as older clients say."""
+"""Authenticates requests by the API key in `X-API-Key` or `Authorization: Bearer` (or `Token`, for older clients)."""
 
 from typing import Annotated
 
@@ -12,13 +12,13 @@ from app.api.state import state_of
 
 
 class CallersKey(APIKeyHeader):
-    """Authenticates a request, and documents how in our OpenAPI."""
+    """Authenticates a request, and documents the header in `/openapi.json`."""
 
     def __init__(self) -> None:
         super().__init__(name="X-API-Key", description="Or `Authorization: Bearer KEY`.")
 
     async def __call__(self, request: HTTPConnection) -> str:
-        """Tell the id of the caller's key. Raises Unauthorized."""
+        """Return the id of the caller's key. Raises Unauthorized."""
         keys = state_of(request.app).keys
         scheme, bearer = get_authorization_scheme_param(request.headers.get("Authorization"))
         presented = (

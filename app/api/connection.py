@@ -1,4 +1,4 @@
-"""Reading a body of bounded size, and waiting on behalf of a client that may go away meanwhile."""
+"""Reads request bodies of bounded size, and stops work when the client disconnects."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -14,42 +14,42 @@ T = TypeVar("T")
 
 
 async def read_chunks(request: Request, largest_bytes: int) -> AsyncGenerator[bytes, None]:
-    """Read the body as it comes. Raises BodyTooLarge as soon as it is known to be."""
-    told = request.headers.get("Content-Length", "")
-    if told.isdecimal() and int(told[:20]) > largest_bytes:
+    """Yield the body in chunks. Raises BodyTooLarge as soon as the limit is exceeded."""
+    length = request.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length[:20]) > largest_bytes:
         raise BodyTooLarge
-    seen = 0
+    received_bytes = 0
     async for chunk in request.stream():
-        seen += len(chunk)
-        if seen > largest_bytes:
+        received_bytes += len(chunk)
+        if received_bytes > largest_bytes:
             raise BodyTooLarge
         yield chunk
 
 
 async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:
-    """Read a body that is a JSON object. Raises BadBody or BodyTooLarge."""
-    body = b"".join([part async for part in read_chunks(request, largest_bytes)])
+    """Read a JSON object from the body. Raises BadBody or BodyTooLarge."""
+    body = b"".join([chunk async for chunk in read_chunks(request, largest_bytes)])
     try:
-        given = from_json(body, allow_inf_nan=False)
+        parsed = from_json(body, allow_inf_nan=False)
     except ValueError as exc:
         raise BadBody(f"send a JSON object: {exc}") from None
-    if not isinstance(given, dict):
+    if not isinstance(parsed, dict):
         raise BadBody("send a JSON object")
-    return given
+    return parsed
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Give what the work gives, or stop it when the client hangs up. Raises ClientDisconnect."""
+    """Return the result of `work`, or cancel it when the client disconnects. Raises ClientDisconnect."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
+    disconnecting = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
         working.cancel()
-        leaving.cancel()
+        disconnecting.cancel()
 
 
 async def _disconnected(request: Request) -> None:

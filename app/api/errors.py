@@ -18,11 +18,11 @@ class Unauthorized(KleinError):
 
 
 class BadBody(KleinError):
-    """The body is not what the route reads."""
+    """The body is not of the form that the route reads."""
 
 
 class BodyTooLarge(KleinError):
-    """The body is over the limit; send less, or images by URL."""
+    """The body is over the limit; send less, or send images by URL."""
 
 
 class BadRequest(KleinError):

@@ -1,4 +1,4 @@
-"""Stored files at signed URLs: no key is needed, the signature is the permission."""
+"""Serves stored files at signed URLs, which need no API key."""
 
 import mimetypes
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ _HEADERS = {
 @router.api_route(
     ROUTE + "{key:path}",
     methods=["GET", "HEAD"],
-    include_in_schema=False,  # its URLs come whole, in the answers
+    include_in_schema=False,  # responses contain its URLs, already signed
     response_model=None,
 )
 def read_file(
@@ -34,7 +34,7 @@ def read_file(
     expires: Annotated[str, Query()] = "",
     signature: Annotated[str, Query()] = "",
 ) -> Response:
-    """Serve a file, whole or in ranges. Raises StorageError, or FileMissing for what is not there or not signed."""
+    """Serve a file or a range of it. Raises FileMissing also where the signature is invalid, or StorageError."""
     state = state_of(request.app)
     if not state.links.allows(key, expires, signature, datetime.now(UTC)):
         raise FileMissing(key)
@@ -48,6 +48,6 @@ def read_file(
         place, headers=_HEADERS, media_type=media_type, stat_result=place.stat()
     )
     if request.headers.get("If-None-Match") == response.headers["ETag"]:
-        kept = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
-        return Response(status_code=304, headers=kept)
+        headers = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
+        return Response(status_code=304, headers=headers)
     return response

@@ -1,4 +1,4 @@
-"""Reading a form that carries files."""
+"""Reads multipart forms with files."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,13 +11,13 @@ from app.api.connection import read_chunks
 from app.api.errors import BadBody, BadRequest
 
 FIELDS_MAX = 50
-FILES_MAX = 17  # as many as OpenAI takes; how many a model takes is the catalog's business
+FILES_MAX = 17  # as many as OpenAI accepts; the catalog limits the reference images of a model
 FIELD_MAX_BYTES = 64 * 1024
 _CUT_OFF = "send multipart/form-data whole: the body was cut off before its closing boundary"
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, which takes a form that was cut off for a whole one."""
+    """Starlette's parser, which also notes whether the form is complete."""
 
     has_ended = False
 
@@ -27,7 +27,7 @@ class _Parser(MultiPartParser):
 
 @asynccontextmanager
 async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormData]:
-    """Read multipart/form-data; its files are open while the body runs. Raises BadBody, BadRequest or BodyTooLarge."""
+    """Read multipart/form-data, with its files open in the context. Raises BadBody, BadRequest or BodyTooLarge."""
     parser = _Parser(
         request.headers,
         read_chunks(request, largest_bytes),
@@ -38,7 +38,7 @@ async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormD
     try:
         try:
             form = await parser.parse()
-        except (MultiPartException, KeyError, ValueError) as exc:  # a ValueError: of a charset
+        except (MultiPartException, KeyError, ValueError) as exc:  # ValueError: an unknown charset
             raise BadBody(f"send multipart/form-data: {exc}") from None
         if not parser.has_ended:
             raise BadRequest("incomplete form", _CUT_OFF)

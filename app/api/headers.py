@@ -1,4 +1,4 @@
-"""What every answer says to a browser: take nothing from here but what was asked for."""
+"""Sets the security headers of every response."""
 
 from starlette.datastructures import MutableHeaders
 
@@ -8,7 +8,7 @@ _EVERYWHERE = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-_DOCS = {  # FastAPI's page: its script and its pictures come from others
+_DOCS = {  # FastAPI's page loads its script and images from other hosts
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src data: https://fastapi.tiangolo.com; "
     "script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
     "frame-ancestors 'none'"
@@ -17,6 +17,6 @@ _AT = {"/docs": _EVERYWHERE | _DOCS}
 
 
 def protect(headers: MutableHeaders, path: str) -> None:
-    """Add what the route has not said itself."""
+    """Add each header that the route has not set."""
     for name, value in _AT.get(path, _EVERYWHERE).items():
         headers.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""Tells whether this process is alive and whether predictions can be worked on."""
+"""Serves the health checks: `/livez` for this process, `/readyz` for the whole system."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -10,32 +10,32 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """What is up; `status` is ok or what is being waited for."""
+    """The result of a health check: `ok`, or what is missing."""
 
     status: str
 
 
 class Readiness(Health):
-    """Whether predictions are worked on, and by whom."""
+    """The result of the readiness check, with the weights of each ready worker."""
 
     workers: list[str]
 
 
-@router.get("/livez", summary="Is the api process alive?")
+@router.get("/livez", summary="Liveness check")
 @router.get("/healthz", include_in_schema=False)
 async def livez() -> Health:
-    """Answer while the process can answer at all."""
+    """Return 200 while the api process can respond."""
     return Health(status="ok")
 
 
 @router.get(
     "/readyz",
-    summary="Is a worker ready?",
+    summary="Readiness check",
     response_model=None,
     responses={200: {"model": Readiness}, 503: {"model": Readiness}},
 )
 def readyz(request: Request) -> JSONResponse:
-    """Answer 200 once a worker holds the model and Redis answers."""
+    """Return 200 while Redis responds and at least one worker has loaded its model."""
     workers = state_of(request.app).service.ready_workers()
     ready = [worker.weights for worker in workers]
     status = "ok" if ready else "waiting for a worker to load its model"

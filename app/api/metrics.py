@@ -1,4 +1,4 @@
-"""`GET /metrics`: this process's instruments, and what the whole system is at."""
+"""Serves `GET /metrics`: the metrics of this process, and gauges of the whole system."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,20 +17,20 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
-    """Answer in Prometheus's text format; every api process counts the same system."""
+    """Return metrics in the Prometheus text format; the system gauges are the same in every api process."""
     body = generate_latest(REGISTRY) + generate_latest(state_of(request.app).system_metrics)
     return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 
 class SystemCollector(Collector):
-    """The system as gauges, counted anew at each scrape."""
+    """Collects the gauges of the system at each scrape."""
 
     def __init__(self, count: Callable[[], SystemStats], waiters: Callable[[], int]) -> None:
         self._count = count
         self._waiters = waiters
 
     def collect(self) -> Iterable[Metric]:
-        """Give the gauges; without Redis only those that need none."""
+        """Yield the gauges; without Redis only those that do not need it."""
         yield _gauge("klein_waiters", "Clients that wait in this process", self._waiters())
         try:
             stats = self._count()
@@ -56,7 +56,7 @@ class SystemCollector(Collector):
 
 
 def open_system(count: Callable[[], SystemStats], waiters: Callable[[], int]) -> CollectorRegistry:
-    """Open the registry of the system's gauges, apart from the process's own."""
+    """Create a registry for the system gauges, separate from that of the process."""
     registry = CollectorRegistry()
     registry.register(SystemCollector(count, waiters))
     return registry

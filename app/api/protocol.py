@@ -1,7 +1,7 @@
-"""HTTP/1.1 for clients that may be slow on purpose: uvicorn itself waits for a request for ever.
+"""Implements HTTP/1.1 with deadlines against slow clients; uvicorn has none for a request.
 
-A request must come within GRACE_S and the time that its bytes take at RATE; an answer must be read at that pace. Who
-is slower is hung up on; who waits for us is not. A request that is there whole is no longer looked at.
+A request must arrive within GRACE_S plus the time that its bytes take at RATE, and the client must read the response at
+that rate. Slower connections are closed. No deadline runs while the client waits for the server.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol with deadlines."""
+    """Adds deadlines to uvicorn's protocol."""
 
     GRACE_S = 10.0
     RATE = 16 * 1024  # bytes a second
@@ -28,20 +28,20 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._has_headers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Expect the first request."""
+        """Start the deadline of the first request."""
         super().connection_made(transport)
-        self._expect()
+        self._start_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadlines."""
+        """Cancel the deadlines."""
         self._stop_reading()
         self._stop_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes; its first byte starts the clock."""
+        """Count received bytes; the first byte of a request starts its deadline."""
         if self._reading is None:
-            self._expect()
+            self._start_reading()
         self._received_bytes += len(data)
         super().data_received(data)
         if not self._has_headers and self._received_bytes > HEADERS_MAX_BYTES:
@@ -49,45 +49,45 @@ class DeadlineProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Start the clock of a request whose first bytes came with the last ones of another."""
+        """Start the deadline of a pipelined request, which came with the end of the one before."""
         if self._reading is None:
-            self._expect()
+            self._start_reading()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Count no more against the limit of the headers."""
+        """Stop counting bytes against the header limit."""
         self._has_headers = True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Stop the clock: from here on the client waits for us."""
+        """Cancel the read deadline: the request is complete."""
         self._stop_reading()
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Expect the client to read what is buffered."""
+        """Start the deadline for the client to read the buffered response."""
         super().pause_writing()
         waits_s = self.GRACE_S + self.transport.get_write_buffer_size() / self.RATE
         self._writing = self.loop.call_later(waits_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop that clock."""
+        """Cancel the write deadline."""
         self._stop_writing()
         super().resume_writing()
 
-    def _expect(self) -> None:
+    def _start_reading(self) -> None:
         self._began_s = self.loop.time()
         self._received_bytes = 0
         self._has_headers = False
-        self._reading = self.loop.call_later(self.GRACE_S, self._look)
+        self._reading = self.loop.call_later(self.GRACE_S, self._check_reading)
 
-    def _look(self) -> None:
+    def _check_reading(self) -> None:
         now_s = self.loop.time()
-        if self.flow.read_paused:  # it is us who are slow
+        if self.flow.read_paused:  # the server is the slow side
             self._began_s, self._received_bytes = now_s, 0
         left_s = self._began_s + self.GRACE_S + self._received_bytes / self.RATE - now_s
         if left_s > 0:
-            self._reading = self.loop.call_later(left_s, self._look)
+            self._reading = self.loop.call_later(left_s, self._check_reading)
         else:
             self.transport.abort()
 

@@ -1,4 +1,4 @@
-"""Passes stored files on from the URLs where they lie, for readers who cannot reach these."""
+"""Proxies stored files for clients that cannot reach the storage."""
 
 from collections.abc import Iterator
 
@@ -8,13 +8,13 @@ from fastapi.responses import Response, StreamingResponse
 
 from app.storage.errors import FileMissing, StorageError
 
-_ASKED = ("If-None-Match", "Range")
-_TOLD = ("Accept-Ranges", "Content-Length", "Content-Range", "ETag", "Last-Modified")
-_PASSED_ON = {200, 206, 304, 416}
+_REQUEST_HEADERS = ("If-None-Match", "Range")
+_RESPONSE_HEADERS = ("Accept-Ranges", "Content-Length", "Content-Range", "ETag", "Last-Modified")
+_PROXIED_STATUSES = {200, 206, 304, 416}
 
 
 def open_proxy() -> httpx.Client:
-    """Open the connections to the storage."""
+    """Open a client with connections to the storage."""
     return httpx.Client(
         timeout=20,
         limits=httpx.Limits(max_connections=None),
@@ -26,27 +26,33 @@ def open_proxy() -> httpx.Client:
 def proxy_response(
     client: httpx.Client, request: Request, url: str, headers: dict[str, str]
 ) -> Response:
-    """Give what lies at a URL, whole or the range asked for. Raises FileMissing or StorageError."""
-    asked = {name: request.headers[name] for name in _ASKED if name in request.headers}
-    if "," in asked.get("Range", ""):  # they would come as multipart
-        del asked["Range"]
+    """Return the file at a URL, or the requested range of it. Raises FileMissing or StorageError."""
+    request_headers = {
+        name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers
+    }
+    if "," in request_headers.get("Range", ""):  # several ranges would come as multipart
+        del request_headers["Range"]
     key = request.path_params["key"]
     try:
-        reply = client.send(client.build_request(request.method, url, headers=asked), stream=True)
+        reply = client.send(
+            client.build_request(request.method, url, headers=request_headers), stream=True
+        )
     except httpx.HTTPError as exc:
         raise StorageError(f"could not read {key}: S3 cannot be reached") from exc
-    if reply.status_code not in _PASSED_ON:
+    if reply.status_code not in _PROXIED_STATUSES:
         reply.close()
         if reply.status_code == httpx.codes.NOT_FOUND:
             raise FileMissing(key)
         raise StorageError(f"could not read {key}: S3 answered {reply.status_code}")
-    told = headers | {name: reply.headers[name] for name in _TOLD if name in reply.headers}
+    response_headers = headers | {
+        name: reply.headers[name] for name in _RESPONSE_HEADERS if name in reply.headers
+    }
     if request.method == "HEAD" or reply.status_code not in {200, 206}:
         reply.close()
         if request.method != "HEAD":
-            told.pop("Content-Length", None)  # of the words of S3
-        return Response(status_code=reply.status_code, headers=told)
-    return StreamingResponse(_parts(reply), reply.status_code, headers=told)
+            response_headers.pop("Content-Length", None)  # that of the error body of S3
+        return Response(status_code=reply.status_code, headers=response_headers)
+    return StreamingResponse(_parts(reply), reply.status_code, headers=response_headers)
 
 
 def _parts(reply: httpx.Response) -> Iterator[bytes]:

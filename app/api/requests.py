@@ -1,4 +1,4 @@
-"""What every request goes through: an id, one log line, and an answer whatever happens."""
+"""Gives every request an id, a trace span, one log line, and an error response where a route fails."""
 
 import re
 import time
@@ -16,14 +16,14 @@ from app.logs import log
 from app.metrics import REQUEST_SECONDS, REQUESTS
 from app.tracing import span
 
-CLIENT_LEFT = 499  # in the log only, as nginx has it
+CLIENT_LEFT = 499  # in logs only, as in nginx
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 
 class RequestLog:
-    """ASGI middleware, outermost: nothing inside it reaches a caller as a traceback."""
+    """Outermost ASGI middleware; no exception passes it while a response is possible."""
 
     def __init__(self, app: ASGIApp, error_renderer: ErrorRenderer) -> None:
         self._app = app
@@ -44,8 +44,8 @@ class RequestLog:
             traced.set_attribute("http.response.status_code", status)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else str(uuid.uuid4())
+        sent_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent_id if _ID.fullmatch(sent_id) else str(uuid.uuid4())
         started = time.perf_counter()
         status = 0
 
@@ -61,11 +61,11 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            status = CLIENT_LEFT  # nobody is there to answer
+            status = CLIENT_LEFT  # no client to respond to
         except Exception as exc:
             log.exception("request_failed", request=request_id)
             if status:
-                raise  # the answer has begun: all that is left is to hang up
+                raise  # the response has begun: close the connection
             error = self._error_renderer(scope["method"], scope["path"])(exc)
             response = JSONResponse(error.body, error.status, error.headers)
             await response(scope, receive, send_with_id)
@@ -88,5 +88,5 @@ class RequestLog:
 
 
 def _route(scope: Scope) -> str:
-    """Name the route by its template: paths hold ids."""
+    """Return the path template of the route, without ids."""
     return getattr(scope.get("route"), "path", "none")

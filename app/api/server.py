@@ -1,4 +1,4 @@
-"""uvicorn's server, which sends home who waits before it leaves: it would cut them off at the end, with a 500."""
+"""Extends uvicorn's server: ends pending long polls before shutdown, which would otherwise end in a 500."""
 
 import socket
 from datetime import timedelta
@@ -7,11 +7,11 @@ import uvicorn
 
 from app.predictions.service import Service
 
-FINISHING = 0.8  # of the grace may pass before who waits for an end hears that there will be none
+FINISHING = 0.8  # of the grace period, after which calls that wait for an end get an error
 
 
 class Server(uvicorn.Server):
-    """Serves until told to stop; then long polls and streams end at once, and what runs may finish."""
+    """Releases waiters at shutdown, and lets other requests finish."""
 
     def __init__(self, config: uvicorn.Config, service: Service, grace: timedelta) -> None:
         super().__init__(config)
@@ -19,6 +19,6 @@ class Server(uvicorn.Server):
         self._grace_s = grace.total_seconds()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nothing more, and answer what is open."""
+        """Release all waiters, then close the server."""
         self._service.release_waiters(self._grace_s * FINISHING)
         await super().shutdown(sockets)

@@ -1,4 +1,4 @@
-"""`GET /v1/status`: the queue and the workers as a person wants to see them."""
+"""Serves `GET /v1/status`: the queues and the workers, for people."""
 
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -14,25 +14,25 @@ router = APIRouter(tags=["health"])
 
 
 class QueueLine(BaseModel):
-    """What waits for one kind of checkpoint."""
+    """The predictions that wait for one checkpoint kind."""
 
     checkpoint: str
     waiting: int
-    oldest_s: float = Field(description="How long the next in line has waited.")
+    oldest_s: float = Field(description="Seconds that the oldest waiting prediction has waited.")
 
 
 class WorkerLine(BaseModel):
-    """One worker that is ready."""
+    """A ready worker."""
 
     name: str
     weights: str
     revision: str
     models: list[str]
-    seen_s: float = Field(description="How long ago it was last heard of.")
+    seen_s: float = Field(description="Seconds since the last heartbeat of the worker.")
 
 
 class SystemStatus(BaseModel):
-    """What the system is at."""
+    """The state of the whole system."""
 
     running: int
     queues: list[QueueLine]
@@ -41,14 +41,14 @@ class SystemStatus(BaseModel):
 
 @router.get(
     "/v1/status",
-    summary="What waits, what runs, and who works?",
+    summary="System status",
     responses={
         code: {"description": HTTPStatus(code).phrase, "content": {"application/json": {}}}
         for code in (401, 503)
     },
 )
 def status(_key_id: KeyId, request: Request) -> SystemStatus:
-    """Count queue and workers."""
+    """Return running and waiting predictions, and the ready workers."""
     stats = state_of(request.app).collect_stats()
     now = datetime.now(UTC).timestamp()
     return SystemStatus(

@@ -1,4 +1,4 @@
-"""Takes files at presigned URLs: no key is needed, the signature is the permission."""
+"""Receives uploads at presigned URLs, which need no API key."""
 
 import tempfile
 from datetime import UTC, datetime
@@ -16,13 +16,13 @@ from app.storage.links import ROUTE
 from app.uploads import FOLDER, LARGEST_BYTES, UnknownUpload, Upload
 
 FILE_ID = "x-amz-meta-file-id"
-_IN_MEMORY_BYTES = 1024 * 1024  # the rest of a file waits on the disk
+_IN_MEMORY_BYTES = 1024 * 1024  # larger files are spooled to disk
 router = APIRouter(tags=["files"])
 
 
 @router.put(
     ROUTE + FOLDER + "/{upload_id}/{name}",
-    include_in_schema=False,  # its URLs come whole, in the answers
+    include_in_schema=False,  # responses contain its URLs, already signed
     response_model=None,
 )
 async def write_file(
@@ -32,7 +32,7 @@ async def write_file(
     expires: Annotated[str, Query()] = "",
     signature: Annotated[str, Query()] = "",
 ) -> Response:
-    """Take a file. Raises UnknownUpload, AlreadySent, BadRequest, BodyTooLarge, StorageError or Unavailable."""
+    """Receive a file. Raises UnknownUpload, AlreadySent, BadRequest, BodyTooLarge, StorageError or Unavailable."""
     state = state_of(request.app)
     key = f"{FOLDER}/{upload_id}/{name}"
     if not state.links.allows(key, expires, signature, datetime.now(UTC), verb="PUT"):
@@ -48,20 +48,20 @@ async def write_file(
 
 
 async def _receive(request: Request, upload: Upload, file: BinaryIO) -> None:
-    """Write the body to a file while it comes; what is not of the promised type is refused at its first bytes."""
+    """Write the body to a file; a file of another type than announced is refused at its first bytes."""
     head = b""
-    async for part in read_chunks(request, LARGEST_BYTES):
+    async for chunk in read_chunks(request, LARGEST_BYTES):
         if len(head) < HEAD_BYTES:
-            head += part[:HEAD_BYTES]
+            head += chunk[:HEAD_BYTES]
             if len(head) >= HEAD_BYTES:
                 _check_type(upload, head)
-        await run_in_threadpool(file.write, part)
+        await run_in_threadpool(file.write, chunk)
     _check_type(upload, head)
 
 
 def _check_type(upload: Upload, head: bytes) -> None:
-    found = media_type_of(head)
-    if found != upload.media_type:
-        seen = f"is {found}" if found else "is not a PNG, JPEG or WebP"
+    media_type = media_type_of(head)
+    if media_type != upload.media_type:
+        seen = f"is {media_type}" if media_type else "is not a PNG, JPEG or WebP"
         details = f"content_type: {upload.media_type} was promised, but the file {seen}"
         raise BadRequest("invalid content_type parameter", details)

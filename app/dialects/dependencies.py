@@ -43,14 +43,14 @@ JsonBody = Annotated[dict[str, Any], Depends(_json_body)]
 async def wait_for_end(
     request: Request, service: Service, prediction: Prediction, timeout: float | None
 ) -> Prediction:
-    """Wait for the end, or `timeout` seconds, or until the client hangs up."""
+    """Wait until the prediction is final, for `timeout` seconds, or until the client disconnects."""
     return await while_connected(request, service.wait(prediction, timeout))
 
 
 def output_renderer(
     prediction: Prediction, service: Service, image_links: ImageLinks
 ) -> RenderOutput:
-    """Choose how pictures are shown: as URLs, or in sync mode as data URIs, which reads the files."""
+    """Return the function that renders an output: as a URL, or in sync mode as a data URI, which reads the file."""
     if prediction.input.get("sync_mode") is not True:
         return lambda output: image_links.url(prediction, output)
     return lambda output: data_uri(output, service.read_output(output))

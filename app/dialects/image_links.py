@@ -1,4 +1,4 @@
-"""How any dialect shows image_links: at their URLs, or as data URIs; pure."""
+"""Renders output images for any dialect, as URLs or as data URIs; pure."""
 
 import base64
 import mimetypes
@@ -9,24 +9,24 @@ from typing import Any
 
 from app.predictions.prediction import Output, Prediction
 
-RenderOutput = Callable[[Output], str]  # one picture as its URL or data URI
+RenderOutput = Callable[[Output], str]  # an output as a URL or data URI
 Link = Callable[[str, datetime], str]  # (storage key, expiry) -> absolute URL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLinks:
-    """The URLs of image_links, for one caller."""
+    """Makes the URLs of images for one caller."""
 
-    base: str  # the public base of our URLs, without a trailing slash
+    base: str  # the public base URL, without a trailing slash
     retention: timedelta
     link: Link
 
     def url(self, prediction: Prediction, output: Output) -> str:
-        """Link to one picture, for as long as it is kept."""
+        """Return the URL of an output, valid until the output is deleted."""
         return self.link(output.key, retained_until(prediction, self.retention))
 
     def input(self, prediction: Prediction) -> dict[str, Any]:
-        """Show the input, with links to those images that we keep."""
+        """Return the input, with URLs in place of the storage keys of stored images."""
         image_urls = prediction.input.get("image_urls")
         if not prediction.reference_keys or not isinstance(image_urls, list):
             return prediction.input
@@ -39,16 +39,16 @@ class ImageLinks:
 
 
 def data_uri(output: Output, data: bytes) -> str:
-    """Show a picture as a data URI, as sync mode does."""
+    """Render an output as a data URI, for sync mode."""
     media_type = mimetypes.guess_type(output.key)[0]
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 def retained_until(prediction: Prediction, retention: timedelta) -> datetime:
-    """Tell until when the pictures are kept."""
+    """Return the time at which the images are deleted."""
     return (prediction.finished_at or prediction.created_at) + retention
 
 
 def format_time(at: datetime | None) -> str | None:
-    """Write a time as APIs do."""
+    """Format a time as ISO 8601 with `Z`."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")

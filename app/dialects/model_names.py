@@ -1,4 +1,4 @@
-"""The one name that text-to-image and edit share, in dialects where the input says which of them is meant; pure."""
+"""Maps between slugs and the name that text-to-image and edit share in some dialects; pure."""
 
 from app.predictions.checkpoint_kind import CheckpointKind
 
@@ -7,10 +7,10 @@ _TEXT, _EDIT = "-text-to-image", "-edit"
 
 
 def model_slug(name: str, *, is_edit: bool) -> str:
-    """Give the catalog's slug of a name."""
+    """Return the catalog's slug for a name."""
     return name + (_EDIT if is_edit else _TEXT)
 
 
 def shared_name(slug: str) -> str:
-    """Give the name that a slug belongs to; a name stays as it is."""
+    """Return the shared name of a slug; a shared name is returned unchanged."""
     return slug.removesuffix(_TEXT).removesuffix(_EDIT)

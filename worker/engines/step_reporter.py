@@ -18,7 +18,7 @@ class StepReporter:
     CUDA calls return before their work is done. The reporter records an event after each step and waits for the
     event of the step before, so one step is always queued ahead and the device never waits for Python.
     An exception of `on_step`, such as a cancel, therefore stops the device one step later. Without `record_event`
-    (on a CPU) a step is reported at once. ShuttingDown the context reports the last step, unless an exception was raised.
+    (on a CPU) a step is reported at once. Leaving the context reports the last step, unless an exception was raised.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The JSON bodies of the hosted API, as its clients read them; they document our own OpenAPI."""
+"""Declares the JSON bodies of the hosted API, for `/openapi.json`."""
 
 from typing import Any, Literal
 
@@ -6,21 +6,22 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class CreateBody(BaseModel):
-    """A request for a prediction."""
+    """The request to create a prediction."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
     model: str = Field(min_length=1, examples=["flux-2-klein-4b-text-to-image"])
     input: dict[str, Any] = Field(examples=[{"prompt": "a red circle on a blue background"}])
-    version: Any = Field(None, description="Ignored; kept for older clients.", deprecated=True)
+    version: Any = Field(None, description="Ignored; accepted for older clients.", deprecated=True)
     webhook_url: str | None = Field(
-        None, description="Called at the end, on success or failure; an empty string means none."
+        None,
+        description="The URL that receives the result on success or failure; an empty string means none.",
     )
-    webhook_secret: str | None = Field(None, description="Signs what is sent to webhook_url.")
+    webhook_secret: str | None = Field(None, description="The secret that signs the webhook.")
 
 
 class Accepted(BaseModel):
-    """The answer to create and cancel; some clients read `predictionID`, some `id`."""
+    """The response to create and cancel; clients read `predictionID` or `id`."""
 
     status: str = Field(examples=["success"])
     message: str
@@ -29,21 +30,21 @@ class Accepted(BaseModel):
 
 
 class Metrics(BaseModel):
-    """What a prediction took."""
+    """Time and cost of a prediction."""
 
-    predict_time: float = Field(description="Seconds from the start of processing to the end.")
-    cost: float = Field(description="US dollars at the hosted price.")
+    predict_time: float = Field(description="Seconds of processing.")
+    cost: float = Field(description="US dollars, at the price of the hosted API.")
 
 
 class Urls(BaseModel):
-    """Where to go on."""
+    """URLs of this prediction."""
 
     cancel: str
     get: str
 
 
 class FailureClass(BaseModel):
-    """The broad kind of a failure."""
+    """The category of a failure."""
 
     category: Literal[
         "VALIDATION", "PROVIDER", "AUTH", "RATE_LIMIT", "NETWORK", "TIMEOUT", "INTERNAL", "UNKNOWN"
@@ -67,7 +68,7 @@ class FailureEnvelope(BaseModel):
 
 
 class PredictionBody(BaseModel):
-    """A prediction as GET shows it."""
+    """A prediction."""
 
     id: str
     predictionID: str  # noqa: N815 -- the contract's spelling
@@ -83,7 +84,7 @@ class PredictionBody(BaseModel):
 
 
 class RunBody(BaseModel):
-    """The answer to a run, which waits for the end."""
+    """The response to a run, which waits until the prediction is final."""
 
     status: Literal["success", "failed", "cancelled"]
     message: str
@@ -93,18 +94,20 @@ class RunBody(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """A model and what it takes."""
+    """A model and the schema of its input."""
 
     title: str
     slug: str
     version: Literal["0.0.1"] = Field(deprecated=True)
     output_type: str
     request_schema: dict[str, Any]
-    weights: str | None = Field(description="Which weights this server serves it with; ours.")
+    weights: str | None = Field(
+        description="The weights that serve it here. Not part of the hosted API."
+    )
 
 
 class Execution(BaseModel):
-    """One line of the history."""
+    """A prediction in the history."""
 
     id: str
     model: str
@@ -121,7 +124,7 @@ class Execution(BaseModel):
 
 
 class Executions(BaseModel):
-    """A page of the history, newest first."""
+    """A page of predictions, newest first."""
 
     executions: list[Execution]
     total_count: int
@@ -135,24 +138,26 @@ class WebhookBody(BaseModel):
 
     execution_id: str
     url: str
-    request: str = Field(description="The raw JSON that is sent.")
-    headers: dict[str, str] = Field(description="Sent along, without secret and signatures.")
+    request: str = Field(description="The raw JSON body.")
+    headers: dict[str, str] = Field(
+        description="The request headers, without secret and signatures."
+    )
     source: str
     created_at: AwareDatetime
 
 
 class WebhookAttempt(BaseModel):
-    """One request to a receiver."""
+    """One attempt to deliver a webhook."""
 
     status: Literal["PENDING", "SUCCESS", "FAILED"]
     status_code: int | None
-    response: str | None = Field(description="The first 1,024 bytes.")
+    response: str | None = Field(description="The first 1,024 bytes of the response.")
     error_message: str | None
     created_at: AwareDatetime
 
 
 class WebhookWithAttempts(WebhookBody):
-    """A webhook delivery with every attempt."""
+    """A webhook delivery and its attempts."""
 
     attempts: list[WebhookAttempt]
 
@@ -167,30 +172,30 @@ class Webhooks(BaseModel):
 
 
 class PresignBody(BaseModel):
-    """What a caller wants to upload."""
+    """The request to upload a file."""
 
     content_type: str = Field(description="`image/png`, `image/jpeg` or `image/webp`.")
-    file_type: str | None = Field(None, description="Accepted and not used.")
+    file_type: str | None = Field(None, description="Accepted and ignored.")
     expires_in_seconds: int | None = Field(
         None,
-        description="How long the file is kept: 60 to 31536000, what is beyond is cut; else 180 days.",
+        description="How long to keep the file: 60 to 31536000, other values are clamped. Default: 180 days.",
     )
 
 
 class Presigned(BaseModel):
-    """Where a file can be sent, and what it is called then."""
+    """Where to send the file, and the URL that names it."""
 
     id: str
     presigned_url: str = Field(description="PUT the raw bytes here within 15 minutes.")
-    public_url: str = Field(description="Names the file as an input once it was sent.")
-    expires_at: AwareDatetime = Field(description="The file is deleted then.")
-    required_headers: dict[str, str] = Field(description="Send them with the PUT.")
+    public_url: str = Field(description="Use this URL as an input after the upload.")
+    expires_at: AwareDatetime = Field(description="When the file is deleted.")
+    required_headers: dict[str, str] = Field(description="Headers to send with the PUT.")
 
 
 class ErrorBody(BaseModel):
-    """Every error, never empty."""
+    """An error."""
 
     status: int
     error: str
     message: str = Field(description="The same as `error`.")
-    details: Any = Field(description="What is wrong in particular and what to do.")
+    details: Any = Field(description="What is wrong and what to do.")

@@ -1,4 +1,4 @@
-"""A prediction as it gets on, as server-sent events; the hosted API has no such route."""
+"""Serves the progress of a prediction as server-sent events; the hosted API has no such route."""
 
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -19,7 +19,7 @@ from app.predictions.errors import Unavailable, UnknownPrediction
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
 
-# written out, since FastAPI would declare errors as streams too
+# explicit, because FastAPI would declare errors as streams too
 _ERROR = {"application/json": {"schema": bodies.ErrorBody.model_json_schema()}}
 router = APIRouter(
     tags=["predictions"],
@@ -28,7 +28,7 @@ router = APIRouter(
         for code in (401, 404, 429, 503)
     },
 )
-RETRY_MS = 1000  # after which a client whose stream was cut asks again
+RETRY_MS = 1000  # after which a client reconnects
 
 
 async def _own(prediction_id: str, key_id: KeyId, service: ServiceOf) -> AsyncGenerator[Prediction]:
@@ -43,44 +43,52 @@ async def events(
     service: ServiceOf,
     view: ViewOf,
     last_event_id: Annotated[
-        str, Header(description="The last event that was received; it is not repeated.")
+        str, Header(description="The id of the last event received; it is not sent again.")
     ] = "",
 ) -> AsyncIterator[ServerSentEvent]:
-    """Follow a prediction: `status`, `progress` and `preview` as it gets on, and `end` with what GET shows.
+    """Stream the events of a prediction: `status`, `progress` and `preview`, then `end` with the body of GET.
 
-    Each stream begins with the present state and stops after `end`. One that stops without it was cut: ask again.
+    A stream begins with the current state and closes after `end`. If it closes without `end`, connect again.
     """
-    told = {last_event_id}
-    async with aclosing(_followed(service, prediction)) as following:
-        async for now in following:
-            for event in await _events(now, service, view):
-                if event.id not in told:
-                    told.add(str(event.id))
+    sent_ids = {last_event_id}
+    async with aclosing(_states(service, prediction)) as states:
+        async for state in states:
+            for event in await _events(state, service, view):
+                if event.id not in sent_ids:
+                    sent_ids.add(str(event.id))
                     yield event
 
 
-async def _events(now: Prediction, service: Service, view: View) -> list[ServerSentEvent]:
-    """Tell the state of a prediction; the id of an event names what it tells."""
-    if now.status.is_final:
-        body = await run_in_threadpool(view.prediction, now, output_renderer(now, service, view))
+async def _events(prediction: Prediction, service: Service, view: View) -> list[ServerSentEvent]:
+    """Return the events of a state; equal events have equal ids."""
+    if prediction.status.is_final:
+        body = await run_in_threadpool(
+            view.prediction, prediction, output_renderer(prediction, service, view)
+        )
         return [ServerSentEvent(event="end", id="end", data=body)]
-    at = f"{now.status}-{now.attempt}"
-    status = {"id": now.id, "status": view.words[now.status]}
-    told = [ServerSentEvent(event="status", id=at, data=status, retry=RETRY_MS)]
-    if now.step:
-        progress = {"step": now.step, "steps": now.steps}
-        told.append(ServerSentEvent(event="progress", id=f"{at}-{now.step}", data=progress))
-    if now.step and now.input.get("previews") is True:
-        preview = await service.preview(now)
+    state = f"{prediction.status}-{prediction.attempt}"
+    status = {"id": prediction.id, "status": view.status_names[prediction.status]}
+    events = [ServerSentEvent(event="status", id=state, data=status, retry=RETRY_MS)]
+    if prediction.step:
+        progress = {"step": prediction.step, "steps": prediction.steps}
+        events.append(
+            ServerSentEvent(event="progress", id=f"{state}-{prediction.step}", data=progress)
+        )
+    if prediction.step and prediction.input.get("previews") is True:
+        preview = await service.preview(prediction)
         if preview is not None:
             image = f"data:image/webp;base64,{base64.b64encode(preview).decode()}"
-            shown = {"step": now.step, "image": image}
-            told.append(ServerSentEvent(event="preview", id=f"{at}-{now.step}-preview", data=shown))
-    return told
+            preview_data = {"step": prediction.step, "image": image}
+            events.append(
+                ServerSentEvent(
+                    event="preview", id=f"{state}-{prediction.step}-preview", data=preview_data
+                )
+            )
+    return events
 
 
-async def _followed(service: Service, prediction: Prediction) -> AsyncGenerator[Prediction]:
-    """Follow the record until it ends, or until nobody can say more: then the stream is cut."""
+async def _states(service: Service, prediction: Prediction) -> AsyncGenerator[Prediction]:
+    """Yield the states of a prediction until it is final, deleted, or Redis fails."""
     try:
         async with aclosing(service.follow(prediction)) as states:
             async for state in states:

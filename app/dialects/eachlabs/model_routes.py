@@ -1,4 +1,4 @@
-"""The hosted API's models, which anyone may read."""
+"""Serves the models of the hosted API, without authentication."""
 
 from typing import Annotated, Any
 
@@ -21,11 +21,13 @@ router = APIRouter(tags=["models"], responses=refusals(503))
 )
 def models(
     service: ServiceOf,
-    name: Annotated[str, Query(description="Only models whose title or slug contains this.")] = "",
+    name: Annotated[
+        str, Query(description="Only models whose title or slug contains this text.")
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Response:
-    """List the models that this server's workers hold."""
+    """List the models that workers serve."""
     part = name.lower()
     shown = [
         wire.model_body(model, service.weights_of(model))
@@ -41,7 +43,7 @@ def models(
     responses=answers(bodies.ModelBody, 404),
 )
 def model_by_path(slug: str, service: ServiceOf) -> Response:
-    """Show one model and the input it takes."""
+    """Show a model and the schema of its input."""
     model = service.find_model(slug)
     return JSONResponse(wire.model_body(model, service.weights_of(model)))
 
@@ -52,7 +54,7 @@ def model_by_path(slug: str, service: ServiceOf) -> Response:
     responses=answers(bodies.ModelBody, 400, 404),
 )
 def model_by_query(service: ServiceOf, slug: Annotated[str, Query()] = "") -> Response:
-    """Show one model and the input it takes."""
+    """Show a model and the schema of its input."""
     if not slug:
         raise BadRequest("slug parameter is required", "slug: name a model")
     return model_by_path(slug, service)
@@ -64,5 +66,5 @@ def model_by_query(service: ServiceOf, slug: Annotated[str, Query()] = "") -> Re
     responses=answers(dict[str, Any], 404),
 )
 def model_openapi(slug: str, service: ServiceOf, view: ViewOf) -> Response:
-    """Describe the API for one model alone."""
+    """Return an OpenAPI document for this model."""
     return JSONResponse(wire.model_openapi(service.find_model(slug), view.base))

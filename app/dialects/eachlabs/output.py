@@ -1,4 +1,4 @@
-"""What came of a prediction, in the words of each::labs: image_links, reasons, price and times; pure."""
+"""Renders the output of a prediction in the form of each::labs, failures included; pure."""
 
 from typing import Any, NamedTuple
 
@@ -6,8 +6,8 @@ from app.dialects.image_links import RenderOutput
 from app.predictions.prediction import Cause, Prediction
 
 
-class _FailureWords(NamedTuple):
-    """How hosted names a cause."""
+class _FailureTerms(NamedTuple):
+    """The names of a cause in the hosted API."""
 
     code: str
     category: str
@@ -16,8 +16,8 @@ class _FailureWords(NamedTuple):
 
 
 _FAILURES = {
-    cause: _FailureWords(*words)
-    for cause, *words in (
+    cause: _FailureTerms(*terms)
+    for cause, *terms in (
         (Cause.INPUT, "INPUT_VALIDATION_ERROR", "VALIDATION", "input", "invalid_user_input"),
         (Cause.ENGINE, "PROVIDER_FAILED", "PROVIDER", "generate", "provider_error"),
         (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", "generate", "provider_error"),
@@ -37,30 +37,30 @@ _FAILURES = {
 
 
 def classification_of(prediction: Prediction) -> str:
-    """Name a failure as the history's filter does; '' where there is none."""
+    """Return the error classification of a prediction; '' without a failure."""
     return "" if prediction.failure is None else _FAILURES[prediction.failure.cause].classification
 
 
 def output_of(
     prediction: Prediction, show: RenderOutput
 ) -> str | list[str] | dict[str, Any] | None:
-    """Show what came of it: nothing yet, one picture, several, or why it failed."""
+    """Render the output: None, one image, several images, or the failure."""
     if prediction.failure is not None:
         return _envelope(prediction)
-    shown = [show(output) for output in prediction.outputs]
-    return shown[0] if len(shown) == 1 else shown or None
+    images = [show(output) for output in prediction.outputs]
+    return images[0] if len(images) == 1 else images or None
 
 
 def _envelope(prediction: Prediction) -> dict[str, Any]:
     failure = prediction.failure
     assert failure is not None  # noqa: S101 -- the caller looked
-    words = _FAILURES[failure.cause]
+    terms = _FAILURES[failure.cause]
     return {
         "error": "Execution failed",
-        "error_code": words.code,
+        "error_code": terms.code,
         "error_message": failure.message,
-        "error_step": words.step,
-        "classification": {"category": words.category},
+        "error_step": terms.step,
+        "classification": {"category": terms.category},
         "execution_id": prediction.id,
         "model_slug": prediction.model,
         "provider": "klein",

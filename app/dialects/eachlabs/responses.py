@@ -1,4 +1,4 @@
-"""What the OpenAPI document says that a route answers."""
+"""Declares the responses of routes in the OpenAPI document."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def answers(ok: Any, *errors: int) -> Responses:
-    """Describe a 200 with the body `ok`, and each of the errors."""
+    """Declare a 200 with the body `ok`, and errors."""
     return refusals(*errors) | {200: {"model": ok}}
 
 
 def refusals(*errors: int) -> Responses:
-    """Describe errors alone."""
+    """Declare errors."""
     return {status: {"model": bodies.ErrorBody} for status in errors}

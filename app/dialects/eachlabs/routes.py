@@ -1,4 +1,4 @@
-"""The hosted API's routes; each one reads, asks the service, and answers in the wire's words."""
+"""Serves predictions and their history in the form of the hosted API."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ router = APIRouter(tags=["predictions"], responses=refusals(401, 503))
 async def _view(request: Request, image_links: ImageLinksOf) -> wire.View:
     return wire.View(
         base=image_links.base,
-        words=state_of(request.app).status_words,
+        status_names=state_of(request.app).status_words,
         retention=image_links.retention,
         link=image_links.link,
     )
@@ -54,8 +54,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="A word of your own for this request, 1 to 255 visible ASCII characters. Sent again with "
-        "the same body within a day it makes no second prediction; with another body it is a 409.",
+        description="Your own key for this request, 1 to 255 visible ASCII characters. A repeated request with "
+        "the same body within a day returns the first prediction; with another body it is a 409.",
     ),
 ]
 
@@ -68,7 +68,7 @@ def _timeouts(
             alias="X-Queue-Timeout",
             gt=0,
             allow_inf_nan=False,
-            description="Seconds that this prediction may wait for a worker; ends as an error then.",
+            description="Seconds that the prediction may wait for a worker before it fails.",
         ),
     ] = None,
     run: Annotated[
@@ -77,15 +77,15 @@ def _timeouts(
             alias="X-Run-Timeout",
             gt=0,
             allow_inf_nan=False,
-            description="Seconds that an attempt may run; ends as an error then.",
+            description="Seconds that an attempt may run before it fails.",
         ),
     ] = None,
 ) -> Timeouts:
-    """Read how long a caller wants to wait; never longer than the setting allows."""
-    most = service.timeouts
+    """Read the caller's timeouts. Raises BadRequest where they exceed the setting."""
+    maximum = service.timeouts
     return Timeouts(
-        queue=_bounded("X-Queue-Timeout", queue, most.queue),
-        run=_bounded("X-Run-Timeout", run, most.run),
+        queue=_bounded("X-Queue-Timeout", queue, maximum.queue),
+        run=_bounded("X-Run-Timeout", run, maximum.run),
     )
 
 
@@ -111,10 +111,12 @@ def create(  # noqa: PLR0913 -- FastAPI passes each part by name
     service: ServiceOf,
     view: ViewOf,
     timeouts: TimeoutsOf,
-    word: IdempotencyKey = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Create a prediction and answer at once with its id."""
-    return JSONResponse(view.accepted(_submit(key_id, body, service, view, timeouts, word)))
+    """Create a prediction and return its id."""
+    return JSONResponse(
+        view.accepted(_submit(key_id, body, service, view, timeouts, idempotency_key))
+    )
 
 
 @router.post(
@@ -131,11 +133,13 @@ async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
     service: ServiceOf,
     view: ViewOf,
     timeouts: TimeoutsOf,
-    word: IdempotencyKey = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Create a prediction and answer when it has ended; 200 also where it failed."""
+    """Create a prediction and return its result; the status is 200 also where it failed."""
     with service.wait_slot(key_id):
-        created = await run_in_threadpool(_submit, key_id, body, service, view, timeouts, word)
+        created = await run_in_threadpool(
+            _submit, key_id, body, service, view, timeouts, idempotency_key
+        )
         ended = await wait_for_end(request, service, created, None)
     return JSONResponse(
         await run_in_threadpool(view.run, ended, output_renderer(ended, service, view))
@@ -155,10 +159,14 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     view: ViewOf,
     wait: Annotated[
         float | None,
-        Query(ge=0, le=WAIT_MAX_S, description="Answer at the end, or after this many seconds."),
+        Query(
+            ge=0,
+            le=WAIT_MAX_S,
+            description="Respond when the prediction is final, or after this many seconds.",
+        ),
     ] = None,
 ) -> Response:
-    """Show a prediction: now, or with `?wait=` or `Prefer: wait=` the moment it ends."""
+    """Show a prediction; with `?wait=` or `Prefer: wait=` as soon as it is final."""
     prediction = await service.get(key_id, prediction_id)
     timeout = _preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
@@ -177,7 +185,7 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
 )
 @router.post("/v1/prediction/{prediction_id}/cancel/", include_in_schema=False, response_model=None)
 def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, view: ViewOf) -> Response:
-    """Cancel a prediction that has not ended."""
+    """Cancel a prediction that is not final."""
     return JSONResponse(view.cancelled(service.cancel(key_id, prediction_id)))
 
 
@@ -236,31 +244,31 @@ def _submit(  # noqa: PLR0913 -- all that a caller can say of a request
     service: Service,
     view: wire.View,
     timeouts: Timeouts,
-    word: str | None,
+    idempotency_key: str | None,
 ) -> Prediction:
     return service.submit(
         key_id,
         body.model,
         body.input,
         wire.read_webhook(body, view.base),
-        wire.read_idempotency(body, word),
+        wire.read_idempotency(body, idempotency_key),
         timeouts,
     )
 
 
-def _bounded(header: str, asked_s: float | None, most: timedelta) -> timedelta:
-    if asked_s is None:
-        return most
-    if asked_s > most.total_seconds():
-        details = f"{header}: send at most {most.total_seconds():g} seconds"
+def _bounded(header: str, seconds: float | None, maximum: timedelta) -> timedelta:
+    if seconds is None:
+        return maximum
+    if seconds > maximum.total_seconds():
+        details = f"{header}: send at most {maximum.total_seconds():g} seconds"
         raise BadRequest(f"invalid {header} parameter", details)
-    return timedelta(seconds=asked_s)
+    return timedelta(seconds=seconds)
 
 
 def _preferred_wait(request: Request) -> float:
-    """Read `Prefer: wait=SECONDS`; it is a wish, so what is too long is cut and nonsense is no wish."""
-    found = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
-    return min(float(found[1]), WAIT_MAX_S) if found else 0.0
+    """Read `Prefer: wait=SECONDS`, clamped to the maximum; an invalid preference is ignored."""
+    match = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
+    return min(float(match[1]), WAIT_MAX_S) if match else 0.0
 
 
 def _aware(at: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""The hosted API's uploads: a presigned URL to send a file to, and its deletion."""
+"""Serves uploads in the form of the hosted API: presigned URLs, and deletion."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -53,19 +53,19 @@ def presign(  # noqa: PLR0913 -- one argument a part of the request
     service: ServiceOf,
     view: ViewOf,
 ) -> Response:
-    """Give a URL to PUT a file to, and the URL that names the file as an input afterwards.
+    """Return a URL to PUT a file to, and the URL that names the file as an input.
 
-    It counts as a create against the key's creates a minute.
+    The request counts against the key's limit of creates a minute.
     """
     service.count_create(key_id)
-    told = body.content_type.partition(";")[0].strip().lower()
-    media_type = _ALIASES.get(told, told)
+    content_type = body.content_type.partition(";")[0].strip().lower()
+    media_type = _ALIASES.get(content_type, content_type)
     if media_type not in SUFFIXES:
         details = f"content_type: send {', '.join(SUFFIXES)}; the models read nothing else"
         raise BadRequest("invalid content_type parameter", details)
     seconds = body.expires_in_seconds
-    kept = KEPT if seconds is None else _seconds(seconds)
-    upload = uploads.open(key_id, media_type, kept)
+    retention = KEPT if seconds is None else _seconds(seconds)
+    upload = uploads.open(key_id, media_type, retention)
     links = state_of(request.app).links
     return JSONResponse(
         {
@@ -82,7 +82,7 @@ def presign(  # noqa: PLR0913 -- one argument a part of the request
 def delete_file(
     upload_id: Annotated[UUID, Path(alias="id")], key_id: KeyId, uploads: UploadsOf
 ) -> Response:
-    """Delete an uploaded file of this key; one that is gone already is no error."""
+    """Delete an uploaded file; the status is 204 also where it is already gone."""
     uploads.delete(key_id, str(upload_id))
     return Response(status_code=204)
 

@@ -1,4 +1,4 @@
-"""The body of a webhook and the history of its delivery, in the words of each::labs; pure."""
+"""Renders webhook bodies and deliveries in the form of each::labs; pure."""
 
 import json
 from typing import Any
@@ -16,14 +16,14 @@ def webhook_body(prediction: Prediction, _pictures: ImageLinks, show: RenderOutp
     if prediction.failure is None:
         body |= {"status": "succeeded", "output": output_of(prediction, show)}
     else:
-        why = {"id": "", "status": "", "output": "", "error": prediction.failure.message}
-        body |= {"status": "failed", "output": [why]}
+        reason = {"id": "", "status": "", "output": "", "error": prediction.failure.message}
+        body |= {"status": "failed", "output": [reason]}
     body |= {"error": ""}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def delivery_body(delivery: Delivery, body: bytes) -> dict[str, Any]:
-    """Show a delivery without its attempts, and without what would let others sign."""
+    """Render a delivery without its attempts, and without secret and signatures."""
     return {
         "execution_id": delivery.id,
         "url": delivery.url,
@@ -35,7 +35,7 @@ def delivery_body(delivery: Delivery, body: bytes) -> dict[str, Any]:
 
 
 def attempts_of(delivery: Delivery) -> list[dict[str, Any]]:
-    """Show every attempt; before the first there is one that is pending."""
+    """Render all attempts; before the first, one that is pending."""
     if not delivery.attempts:
         pending = DeliveryAttempt(at=delivery.created_at)
         return [_attempt(pending) | {"status": "PENDING"}]

@@ -1,4 +1,4 @@
-"""The hosted API's webhook history, and manual redelivery, which is ours."""
+"""Serves the webhook deliveries of the hosted API, and redelivery, which is not part of it."""
 
 from typing import Annotated, Any
 
@@ -57,8 +57,8 @@ def webhooks(
     responses=answers(bodies.WebhookWithAttempts, 404),
 )
 def webhook(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -> Response:
-    """Show a prediction's webhook delivery with every attempt."""
-    return JSONResponse(_whole(view, *outbox.get(key_id, prediction_id)))
+    """Show the webhook delivery of a prediction and its attempts."""
+    return JSONResponse(_with_attempts(view, *outbox.get(key_id, prediction_id)))
 
 
 @router.post(
@@ -70,15 +70,15 @@ def webhook(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -
     "/v1/webhooks/{prediction_id}/redeliver/", include_in_schema=False, response_model=None
 )
 def redeliver(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -> Response:
-    """Deliver a webhook once more, with all its retries; ours."""
-    return JSONResponse(_whole(view, *outbox.redeliver(key_id, prediction_id)))
+    """Deliver a webhook again, with all retries. Not part of the hosted API."""
+    return JSONResponse(_with_attempts(view, *outbox.redeliver(key_id, prediction_id)))
 
 
 def _delivery(view: View, prediction: Prediction, delivery: Delivery) -> dict[str, Any]:
-    # URLs in sync mode too: a page of a hundred histories must not carry their pictures
+    # URLs in sync mode too: a page of a hundred deliveries must not contain their images
     body = webhook_body(prediction, view, lambda output: view.url(prediction, output))
     return delivery_body(delivery, body)
 
 
-def _whole(view: View, prediction: Prediction, delivery: Delivery) -> dict[str, Any]:
+def _with_attempts(view: View, prediction: Prediction, delivery: Delivery) -> dict[str, Any]:
     return _delivery(view, prediction, delivery) | {"attempts": attempts_of(delivery)}

@@ -1,4 +1,4 @@
-"""klein's predictions in the words of each::labs, and back; a pure mapping."""
+"""Maps requests and predictions to and from the form of each::labs; pure."""
 
 import hashlib
 import json
@@ -47,12 +47,12 @@ _SECRET = re.compile(rf"[\x21-\x7e]{{0,{SECRET_MAX}}}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View(ImageLinks):
-    """How predictions are shown to one caller."""
+    """Renders predictions for one caller."""
 
-    words: dict[Status, str]
+    status_names: dict[Status, str]
 
     def accepted(self, prediction: Prediction) -> dict[str, Any]:
-        """Answer a create."""
+        """Render the response to a create."""
         return {
             "status": "success",
             "message": "Prediction created successfully",
@@ -61,16 +61,16 @@ class View(ImageLinks):
         }
 
     def cancelled(self, prediction: Prediction) -> dict[str, Any]:
-        """Answer a cancel."""
+        """Render the response to a cancel."""
         return {
-            "status": "cancelled" if self.words is DOCUMENTED else "success",
+            "status": "cancelled" if self.status_names is DOCUMENTED else "success",
             "message": "Prediction canceled successfully",
             "predictionID": prediction.id,
             "id": prediction.id,
         }
 
     def prediction(self, prediction: Prediction, show: RenderOutput) -> dict[str, Any]:
-        """Answer a get."""
+        """Render a prediction."""
         own = f"{self.base}/v1/prediction/{prediction.id}"
         succeeded = prediction.status is Status.SUCCEEDED
         body = {
@@ -78,7 +78,7 @@ class View(ImageLinks):
             "predictionID": prediction.id,
             "input": self.input(prediction),
             "logs": "\n".join(prediction.notes) or None,
-            "status": self.words[prediction.status],
+            "status": self.status_names[prediction.status],
             "output": output_of(prediction, show),
             "metrics": {
                 "predict_time": prediction.run_time.total_seconds() if succeeded else 0,
@@ -91,7 +91,7 @@ class View(ImageLinks):
         return body
 
     def run(self, prediction: Prediction, show: RenderOutput) -> dict[str, Any]:
-        """Answer a run."""
+        """Render the response to a run."""
         return {
             "status": _RUN[prediction.status],
             "message": _RUN_MESSAGE[prediction.status],
@@ -101,13 +101,13 @@ class View(ImageLinks):
         }
 
     def execution(self, prediction: Prediction) -> dict[str, Any]:
-        """Show one line of the history."""
+        """Render a prediction for the history."""
         first = prediction.outputs[0] if prediction.outputs else None
         return {
             "id": prediction.id,
             "model": prediction.model,
             "requested_model": None,
-            "status": self.words[prediction.status],
+            "status": self.status_names[prediction.status],
             "workflow_id": None,
             "workflow_execution_id": None,
             "execution_cost": cost_of(prediction),
@@ -119,12 +119,12 @@ class View(ImageLinks):
         }
 
 
-def parse_create(given: dict[str, Any]) -> CreateBody:
-    """Read a create or run. Raises BadRequest or InvalidInput."""
-    if not given.get("model"):
+def parse_create(body: dict[str, Any]) -> CreateBody:
+    """Parse the body of a create or run. Raises BadRequest or InvalidInput."""
+    if not body.get("model"):
         raise BadRequest("model field is required", "model: name one that GET /v1/models lists")
     try:
-        parsed = CreateBody.model_validate(given)
+        parsed = CreateBody.model_validate(body)
     except ValidationError as exc:
         raise InvalidInput(
             *(
@@ -134,7 +134,7 @@ def parse_create(given: dict[str, Any]) -> CreateBody:
         ) from None
     problems = [
         FieldProblem(field=name, message=message)
-        for name, message, is_fine in (
+        for name, message, is_valid in (
             ("webhook_url", WHAT_TO_SEND, not parsed.webhook_url or is_url(parsed.webhook_url)),
             (
                 "webhook_secret",
@@ -142,7 +142,7 @@ def parse_create(given: dict[str, Any]) -> CreateBody:
                 _SECRET.fullmatch(parsed.webhook_secret or ""),
             ),
         )
-        if not is_fine
+        if not is_valid
     ]
     if problems:
         raise InvalidInput(*problems)
@@ -150,23 +150,23 @@ def parse_create(given: dict[str, Any]) -> CreateBody:
 
 
 def read_webhook(parsed: CreateBody, base: str) -> Webhook | None:
-    """Tell whom a create wants to be told of the end; `base` is where its own URLs will point."""
+    """Return the webhook of a request, if it has one; `base` is the base of the URLs in its body."""
     if not parsed.webhook_url:
         return None
     return Webhook(url=parsed.webhook_url, secret=parsed.webhook_secret or None, base=base)
 
 
 def read_idempotency(parsed: CreateBody, key: str | None) -> Idempotency | None:
-    """Tell by what a create is known should it come again: its key, and what it asks for."""
+    """Return the idempotency key of a request with the fingerprint of its body, if it has a key."""
     if key is None:
         return None
-    asked = parsed.model_dump(exclude={"version"})
-    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    content = parsed.model_dump(exclude={"version"})
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return Idempotency(key=key, fingerprint=hashlib.sha256(canonical.encode()).hexdigest())
 
 
 def parse_statuses(text: str) -> frozenset[Status]:
-    """Read the history's status filter; empty means all. Raises BadRequest."""
+    """Parse the status filter of the history; empty means all. Raises BadRequest."""
     tokens = [token.strip() for token in text.split(",") if token.strip()]
     unknown = [token for token in tokens if token not in _FILTERS]
     if unknown:
@@ -176,7 +176,7 @@ def parse_statuses(text: str) -> frozenset[Status]:
 
 
 def model_body(model: Model, weights: str | None) -> dict[str, Any]:
-    """Show a model."""
+    """Render a model."""
     return {
         "title": model.title,
         "slug": model.slug,
@@ -188,7 +188,7 @@ def model_body(model: Model, weights: str | None) -> dict[str, Any]:
 
 
 def model_openapi(model: Model, base: str) -> dict[str, Any]:
-    """Describe the API for one model alone, as an OpenAPI 3.0 document."""
+    """Build an OpenAPI 3.0 document for one model."""
     body = {
         "type": "object",
         "required": ["model", "input"],

@@ -1,4 +1,4 @@
-"""OpenAI's images routes, its list of models for its own clients, and its form of errors."""
+"""Serves OpenAI's images and models routes, and renders errors in OpenAI's form."""
 
 from contextlib import suppress
 from typing import Any
@@ -31,33 +31,33 @@ from app.predictions.errors import (
 from app.predictions.prediction import Cause, Prediction, Status
 from app.predictions.service import Service
 
-_NO_RETRY = {"x-should-retry": "false"}  # the client would send the whole request again
+_NO_RETRY = {"x-should-retry": "false"}  # otherwise the client repeats the whole request
 _CAUSES = {Cause.WITHHELD: "content_policy_violation"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 
 
 class NoImage(KleinError):
-    """The prediction ended without a picture."""
+    """The prediction ended without an image."""
 
     def __init__(self, prediction: Prediction) -> None:
         failure = prediction.failure
         super().__init__(failure.message if failure else "the prediction was cancelled")
-        is_theirs = failure is None or failure.cause.is_caller_error
-        self.status = 400 if is_theirs else 500
+        is_caller_error = failure is None or failure.cause.is_caller_error
+        self.status = 400 if is_caller_error else 500
         self.code = _CAUSES.get(failure.cause, failure.cause) if failure else "cancelled"
 
 
 class OwnClientsRoute(APIRoute):
-    """Matches OpenAI's own clients alone: the hosted API has the same paths for its own models."""
+    """Matches only requests of OpenAI's clients: the hosted API uses the same paths."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Look for the header that all of OpenAI's clients send."""
+        """Match where the header is present that all OpenAI clients send."""
         if "x-stainless-lang" not in Headers(scope=scope):
             return Match.NONE, {}
         return super().matches(scope)
 
 
-images = APIRouter(include_in_schema=False)  # OpenAI documents its API
+images = APIRouter(include_in_schema=False)  # documented by OpenAI
 models = APIRouter(include_in_schema=False, route_class=OwnClientsRoute)
 
 
@@ -65,30 +65,30 @@ models = APIRouter(include_in_schema=False, route_class=OwnClientsRoute)
 async def generate(
     request: Request, key_id: KeyId, body: JsonBody, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
-    """Draw pictures and answer with them."""
-    return await _draw(request, key_id, body, [], service, image_links)
+    """Generate images and return them."""
+    return await _generate(request, key_id, body, [], service, image_links)
 
 
 @images.post("/v1/images/edits", response_model=None)
 async def edit(
     request: Request, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
-    """Draw pictures from others and answer with them."""
+    """Edit images and return the result."""
     async with read_form(request, state_of(request.app).body_max_bytes) as form:
         files = [
             value
             for name, value in form.multi_items()
             if name in {"image", "image[]"} and isinstance(value, UploadFile)
         ]
-        sent = [wire.data_uri(await file.read()) for file in files]
-    if not sent:
+        reference_images = [wire.data_uri(await file.read()) for file in files]
+    if not reference_images:
         raise InvalidInput(FieldProblem(field="image", message="send one image or several"))
-    return await _draw(request, key_id, dict(form), sent, service, image_links)
+    return await _generate(request, key_id, dict(form), reference_images, service, image_links)
 
 
 @models.get("/v1/models", response_model=None)
 def list_models(service: ServiceOf) -> Response:
-    """List the models that the workers hold."""
+    """List the models that workers serve."""
     return JSONResponse(wire.models_body(service.served_kinds()))
 
 
@@ -127,35 +127,37 @@ def render_error(exc: Exception) -> ErrorResponse:
 HTTP = HttpDialect(routers=(models, images), render_error=render_error)
 
 
-async def _draw(  # noqa: PLR0913 -- what FastAPI gave to the route
+async def _generate(  # noqa: PLR0913 -- what FastAPI gave to the route
     request: Request,
     key_id: str,
-    given: dict[str, Any],
-    sent: list[str],
+    body: dict[str, Any],
+    reference_images: list[str],
     service: Service,
     image_links: ImageLinks,
 ) -> Response:
-    body = wire.parse_body(given)
-    slug = wire.find_slug(body.model, service.served_kinds(), is_edit=bool(sent))
+    parsed = wire.parse_body(body)
+    slug = wire.find_slug(parsed.model, service.served_kinds(), is_edit=bool(reference_images))
     try:
-        created = await run_in_threadpool(service.submit, key_id, slug, wire.read_input(body, sent))
+        created = await run_in_threadpool(
+            service.submit, key_id, slug, wire.read_input(parsed, reference_images)
+        )
     except InvalidInput as exc:
         raise wire.rename_fields(exc) from None
     try:
         ended = await wait_for_end(request, service, created, None)
     except ClientDisconnect:
-        # nobody knows its id, so nobody could ask for it: the work would be for nothing
+        # the client never received the id, so it cannot fetch the result
         with suppress(AlreadyFinal):
             await run_in_threadpool(service.cancel, key_id, created.id)
         raise
     if ended.status is not Status.SUCCEEDED:
         raise NoImage(ended)
     files = None
-    if body.response_format != "url":
+    if parsed.response_format != "url":
         files = await run_in_threadpool(
             lambda: [service.read_output(output) for output in ended.outputs]
         )
     shown = wire.images_body(
-        ended, image_links, files, with_urls=body.response_format != "b64_json"
+        ended, image_links, files, with_urls=parsed.response_format != "b64_json"
     )
     return JSONResponse(shown)

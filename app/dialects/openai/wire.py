@@ -1,4 +1,4 @@
-"""klein's predictions in the words of OpenAI's images API; a pure mapping."""
+"""Maps requests and predictions to and from the form of OpenAI's images API; pure."""
 
 import base64
 import re
@@ -17,9 +17,9 @@ from app.predictions.problems import problems_of
 
 REQUESTS = re.compile(r"[A-Z]+ /v1/images(/|$)")  # those whose errors are in OpenAI's form
 RELEASED = datetime(2026, 1, 15, tzinfo=UTC)
-AUTO = (1024, 1024)  # px, where nothing says how large
+AUTO = (1024, 1024)  # px, the default size
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
-_THEIR_NAMES = {
+_FIELD_NAMES = {
     "image_urls": "image",
     "image_size": "size",
     "num_images": "n",
@@ -28,7 +28,7 @@ _THEIR_NAMES = {
 
 
 def _number(value: Any) -> Any:
-    """Take a form's digits for a number."""
+    """Convert the digits of a form field to a number."""
     is_digits = isinstance(value, str) and value.isascii() and value.isdecimal()
     return int(value) if is_digits else value
 
@@ -37,9 +37,9 @@ Whole = Annotated[int, BeforeValidator(_number)]
 
 
 class ImageBody(BaseModel):
-    """A request for pictures; `seed` and `num_inference_steps` are ours, the rest is OpenAI's.
+    """A request for images; `seed` and `num_inference_steps` are not part of OpenAI's API.
 
-    What changes nothing here (quality, moderation, style, user and the like) is ignored.
+    Fields without an effect here (quality, moderation, style, user and others) are ignored.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -57,27 +57,27 @@ class ImageBody(BaseModel):
     num_inference_steps: Whole | None = None
 
 
-def parse_body(given: dict[str, Any]) -> ImageBody:
-    """Read a request. Raises InvalidInput."""
+def parse_body(body: dict[str, Any]) -> ImageBody:
+    """Parse the body of a request. Raises InvalidInput."""
     problems = []
-    if given.get("mask") is not None:
+    if body.get("mask") is not None:
         problems.append(
             FieldProblem(field="mask", message="this model has no masks; say it in words")
         )
-    if given.get("stream") in [True, "true"]:
+    if body.get("stream") in [True, "true"]:
         problems.append(
             FieldProblem(field="stream", message="pictures are not streamed; leave it out")
         )
     if problems:
         raise InvalidInput(*problems)
     try:
-        return ImageBody.model_validate(given)
+        return ImageBody.model_validate(body)
     except ValidationError as exc:
         raise InvalidInput(*problems_of(exc)) from None
 
 
 def find_slug(name: str | None, served: frozenset[CheckpointKind], *, is_edit: bool) -> str:
-    """Give the slug that a model's name means on this route. Raises UnknownModel."""
+    """Return the slug for a model name on this route. Raises UnknownModel."""
     if name is None:
         kind = CheckpointKind.BASE if served == {CheckpointKind.BASE} else CheckpointKind.DISTILLED
         name = NAMES[kind]
@@ -88,7 +88,10 @@ def find_slug(name: str | None, served: frozenset[CheckpointKind], *, is_edit: b
 
 
 def read_input(body: ImageBody, images: list[str]) -> dict[str, Any]:
-    """Give the input that the catalog knows; an edit of no named size follows its first image. Raises InvalidInput."""
+    """Map a request to the input of the catalog's model. Raises InvalidInput.
+
+    An edit without a size has that of its first image.
+    """
     read: dict[str, Any] = {
         "prompt": body.prompt,
         "num_images": body.n,
@@ -107,11 +110,11 @@ def read_input(body: ImageBody, images: list[str]) -> dict[str, Any]:
 
 
 def rename_fields(exc: InvalidInput) -> InvalidInput:
-    """Name fields as OpenAI does."""
+    """Rename the fields of problems to OpenAI's names."""
     return InvalidInput(
         *(
             FieldProblem(
-                field=_THEIR_NAMES.get(p.field.partition("[")[0], p.field), message=p.message
+                field=_FIELD_NAMES.get(p.field.partition("[")[0], p.field), message=p.message
             )
             for p in exc.problems
         )
@@ -119,14 +122,14 @@ def rename_fields(exc: InvalidInput) -> InvalidInput:
 
 
 def data_uri(data: bytes) -> str:
-    """Write an uploaded file as the data URI that the service reads; what it holds is looked at there."""
+    """Encode an uploaded file as a data URI; the service checks its content."""
     return "data:application/octet-stream;base64," + base64.b64encode(data).decode()
 
 
 def images_body(
     prediction: Prediction, image_links: ImageLinks, files: list[bytes] | None, *, with_urls: bool
 ) -> dict[str, Any]:
-    """Answer with the pictures of a prediction: their files, their URLs, or both."""
+    """Render the images of a prediction as files, URLs, or both."""
     first = prediction.outputs[0]
     return {
         "created": round(prediction.created_at.timestamp()),
@@ -143,12 +146,12 @@ def images_body(
 
 
 def models_body(served: frozenset[CheckpointKind]) -> dict[str, Any]:
-    """List the models."""
+    """Render the list of models."""
     return {"object": "list", "data": [model_body(NAMES[kind]) for kind in sorted(served)]}
 
 
 def model_body(name: str) -> dict[str, Any]:
-    """Show a model."""
+    """Render a model."""
     return {
         "id": name,
         "object": "model",
@@ -158,7 +161,7 @@ def model_body(name: str) -> dict[str, Any]:
 
 
 def error_body(status: int, message: str, param: str | None, code: str | None) -> dict[str, Any]:
-    """Write an error."""
+    """Render an error."""
     kinds = {429: "rate_limit_error"}
     kind = "server_error" if status >= 500 else kinds.get(status, "invalid_request_error")  # noqa: PLR2004
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
@@ -179,11 +182,11 @@ def _picture(
 def _size(text: str | None) -> tuple[int, int] | None:
     if text in {None, "", "auto"}:
         return None
-    found = _SIZE.fullmatch(text or "")
-    if found is None:
+    match = _SIZE.fullmatch(text or "")
+    if match is None:
         raise InvalidInput(
             FieldProblem(
                 field="size", message="send WIDTHxHEIGHT in pixels such as 1024x1024, or auto"
             )
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])

@@ -1,6 +1,6 @@
-"""The input of a prediction in the words of Replicate, and back; a pure mapping.
+"""Maps inputs to and from the form of Replicate; pure.
 
-Fields, choices and defaults are those of black-forest-labs/flux-2-klein-4b as Replicate publishes it.
+Fields, choices and defaults are those of black-forest-labs/flux-2-klein-4b at Replicate.
 """
 
 import math
@@ -30,11 +30,13 @@ Megapixels = Literal["0.25", "0.5", "1", "2", "4"]
 
 
 class Input(BaseModel):
-    """The input as Replicate names it; unknown fields are ignored there too."""
+    """The input in Replicate's form; unknown fields are ignored, as at Replicate."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    prompt: str = Field(min_length=1, max_length=PROMPT_MAX_LENGTH, description="What to draw.")
+    prompt: str = Field(
+        min_length=1, max_length=PROMPT_MAX_LENGTH, description="Describes the image."
+    )
     images: list[str] = Field(
         [],
         max_length=REFERENCES_MAX,
@@ -44,8 +46,8 @@ class Input(BaseModel):
         "1:1",
         description=f"Width to height; {_MATCH} takes the size of the first image.",
     )
-    output_megapixels: Megapixels = Field("1", description="Size of the picture.")
-    seed: int | None = Field(None, description="The same seed and input draw the same picture.")
+    output_megapixels: Megapixels = Field("1", description="Size of the image.")
+    seed: int | None = Field(None, description="The same seed and input give the same image.")
     go_fast: bool = Field(False, description="Accepted for compatibility.")
     output_format: Literal["webp", "jpg", "png"] = Field("jpg", description="The file format.")
     output_quality: int = Field(95, ge=0, le=100, description="Of jpg and webp.")
@@ -53,44 +55,44 @@ class Input(BaseModel):
 
 
 class BaseInput(Input):
-    """The base model's input, which has a guidance too."""
+    """The input of the base model, which also has guidance."""
 
     guidance: float = Field(4.0, ge=1, le=10, description="How closely to follow the prompt.")
 
 
 def type_of(name: str) -> type[Input]:
-    """Tell what a model's input is made of."""
+    """Return the input class of a model."""
     return BaseInput if name == NAMES[CheckpointKind.BASE] else Input
 
 
-def read_input(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Give the slug and the input that the catalog knows. Raises InvalidInput with Replicate's names."""
-    present = {field: value for field, value in given.items() if value is not None}
+def read_input(name: str, raw: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Map an input to a slug and the input of its model. Raises InvalidInput with Replicate's field names."""
+    present = {field: value for field, value in raw.items() if value is not None}
     try:
-        asked = type_of(name).model_validate(present)
+        parsed = type_of(name).model_validate(present)
     except ValidationError as exc:
         raise InvalidInput(*problems_of(exc)) from None
     read: dict[str, Any] = {
-        "prompt": asked.prompt,
-        "acceleration": "high" if asked.go_fast else "regular",
-        "output_format": asked.output_format.replace("jpg", "jpeg"),
-        "output_quality": max(asked.output_quality, 1),
-        "enable_safety_checker": not asked.disable_safety_checker,
+        "prompt": parsed.prompt,
+        "acceleration": "high" if parsed.go_fast else "regular",
+        "output_format": parsed.output_format.replace("jpg", "jpeg"),
+        "output_quality": max(parsed.output_quality, 1),
+        "enable_safety_checker": not parsed.disable_safety_checker,
     }
-    if asked.seed is not None:
-        read["seed"] = asked.seed
-    if isinstance(asked, BaseInput):
-        read["guidance_scale"] = asked.guidance
-    if asked.images:
-        read["image_urls"] = asked.images
-    if asked.aspect_ratio != _MATCH or not asked.images:
-        width, height = size_of(asked.aspect_ratio, asked.output_megapixels)
+    if parsed.seed is not None:
+        read["seed"] = parsed.seed
+    if isinstance(parsed, BaseInput):
+        read["guidance_scale"] = parsed.guidance
+    if parsed.images:
+        read["image_urls"] = parsed.images
+    if parsed.aspect_ratio != _MATCH or not parsed.images:
+        width, height = size_of(parsed.aspect_ratio, parsed.output_megapixels)
         read["image_size"] = {"width": width, "height": height}
-    return model_slug(name, is_edit=bool(asked.images)), read
+    return model_slug(name, is_edit=bool(parsed.images)), read
 
 
 def rename_fields(exc: InvalidInput) -> InvalidInput:
-    """Name fields as Replicate does, in problems that were found after the mapping."""
+    """Rename the fields of problems to Replicate's names."""
     return InvalidInput(
         *(
             FieldProblem(field=p.field.replace("image_urls", "images"), message=p.message)
@@ -100,7 +102,7 @@ def rename_fields(exc: InvalidInput) -> InvalidInput:
 
 
 def size_of(ratio: str, megapixels: str) -> tuple[int, int]:
-    """Give width and height in pixels of a ratio at about so many megapixels."""
+    """Return width and height in pixels for an aspect ratio and megapixels."""
     across, down = (1, 1) if ratio == _MATCH else map(int, ratio.split(":"))
     unit = math.sqrt(min(float(megapixels) * _MEGAPIXEL, PIXELS_MAX) / (across * down))
     width, height = (int(side * unit) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in (across, down))

@@ -1,4 +1,4 @@
-"""Replicate's routes, as far as its clients ask for them, and its form of errors."""
+"""Serves the routes that Replicate's clients use, and renders errors in Replicate's form."""
 
 import base64
 import re
@@ -40,7 +40,7 @@ WAIT_MAX_S = 60
 EPOCH = datetime.fromtimestamp(0, UTC)
 _WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*\"?(\d{1,6}))?(?=$|[\",;\s])", re.IGNORECASE)
 _CURSOR = re.compile(r"(\d{1,15})-(\d{1,9})")
-router = APIRouter(include_in_schema=False)  # Replicate documents its API
+router = APIRouter(include_in_schema=False)  # documented by Replicate
 
 
 async def _body(body: JsonBody) -> wire.CreateBody:
@@ -54,7 +54,7 @@ CreateBody = Annotated[wire.CreateBody, Depends(_body)]
 async def create(
     request: Request, key_id: KeyId, body: CreateBody, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
-    """Create a prediction of a version, in Replicate's form."""
+    """Create a prediction of a version."""
     return await _create(request, key_id, wire.model_of(body.version), body, service, image_links)
 
 
@@ -71,7 +71,7 @@ async def create_of_model(  # noqa: PLR0913 -- FastAPI passes each part by name
     service: ServiceOf,
     image_links: ImageLinksOf,
 ) -> Response:
-    """Create a prediction of an official model, in Replicate's form."""
+    """Create a prediction of an official model."""
     wire.check_model(owner, name)
     return await _create(request, key_id, name, body, service, image_links)
 
@@ -83,23 +83,23 @@ def predictions(
     image_links: ImageLinksOf,
     cursor: Annotated[str, Query()] = "",
 ) -> Response:
-    """List this key's predictions, newest first, in Replicate's form."""
+    """List this key's predictions, newest first."""
     until, offset = _position(cursor)
     page = service.history(key_id, since=EPOCH, until=until, offset=offset, limit=wire.PAGE)
     results = [
-        # URLs in sync mode too: a page must not carry a hundred pictures
+        # URLs in sync mode too: a page must not contain a hundred images
         wire.prediction_body(p, image_links, lambda output, p=p: image_links.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
         for p in page.predictions
     ]
-    around = _around(f"{image_links.base}/v1/predictions", until, offset, page.total)
-    return JSONResponse(around | {"results": results})
+    page_urls = _page_urls(f"{image_links.base}/v1/predictions", until, offset, page.total)
+    return JSONResponse(page_urls | {"results": results})
 
 
 @router.get("/v1/predictions/{prediction_id}", response_model=None)
 async def get(
     prediction_id: str, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
-    """Show a prediction in Replicate's form."""
+    """Show a prediction."""
     prediction = await service.get(key_id, prediction_id)
     return await run_in_threadpool(_shown, prediction, service, image_links)
 
@@ -108,7 +108,7 @@ async def get(
 async def cancel(
     prediction_id: str, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
-    """Cancel a prediction; one that has ended is shown as it is."""
+    """Cancel a prediction; a final one is shown unchanged."""
     try:
         prediction = await run_in_threadpool(service.cancel, key_id, prediction_id)
     except AlreadyFinal:
@@ -118,14 +118,14 @@ async def cancel(
 
 @router.get("/v1/models/{owner}/{name}", response_model=None)
 def model(owner: str, name: str, image_links: ImageLinksOf) -> Response:
-    """Show a model in Replicate's form."""
+    """Show a model."""
     wire.check_model(owner, name)
     return JSONResponse(wire.model_body(name, image_links.base, EPOCH))
 
 
 @router.get("/v1/models/{owner}/{name}/versions", response_model=None)
 def versions(owner: str, name: str) -> Response:
-    """List a model's versions in Replicate's form; there is one."""
+    """List the versions of a model; there is one."""
     wire.check_model(owner, name)
     only = wire.version_body(name, EPOCH)
     return JSONResponse({"previous": None, "next": None, "results": [only]})
@@ -133,7 +133,7 @@ def versions(owner: str, name: str) -> Response:
 
 @router.get("/v1/models/{owner}/{name}/versions/{version}", response_model=None)
 def version(owner: str, name: str, version: str) -> Response:
-    """Show a model's version in Replicate's form."""
+    """Show the version of a model."""
     wire.check_model(owner, name)
     wire.model_of(f"{owner}/{name}:{version}")
     return JSONResponse(wire.version_body(name, EPOCH))
@@ -147,7 +147,7 @@ async def create_file(
     uploads: UploadsOf,
     image_links: ImageLinksOf,
 ) -> Response:
-    """Keep a file that predictions can name; it counts as a create against the key's creates a minute."""
+    """Store a file for use as an input. The request counts against the key's limit of creates a minute."""
     await run_in_threadpool(service.count_create, key_id)
     async with read_form(request, LARGEST_BYTES + FIELD_MAX_BYTES) as form:
         content, metadata = form.get("content"), form.get("metadata")
@@ -155,8 +155,8 @@ async def create_file(
             raise InvalidInput(FieldProblem(field="content", message="send a file"))
         if isinstance(metadata, UploadFile):
             raise InvalidInput(FieldProblem(field="metadata", message="send a JSON object"))
-        given = wire.metadata_of(metadata)
-        upload = await run_in_threadpool(_keep, key_id, content, given, uploads)
+        custom_metadata = wire.metadata_of(metadata)
+        upload = await run_in_threadpool(_store, key_id, content, custom_metadata, uploads)
     return JSONResponse(wire.file_body(upload, image_links.link), 201)
 
 
@@ -167,25 +167,25 @@ def list_files(
     image_links: ImageLinksOf,
     cursor: Annotated[str, Query()] = "",
 ) -> Response:
-    """List this key's files, newest first."""
+    """List the files of this key, newest first."""
     until, offset = _position(cursor)
     page = uploads.history(key_id, until, offset, wire.PAGE)
     results = [wire.file_body(upload, image_links.link) for upload in page.uploads]
-    around = _around(f"{image_links.base}/v1/files", until, offset, page.total)
-    return JSONResponse(around | {"results": results})
+    page_urls = _page_urls(f"{image_links.base}/v1/files", until, offset, page.total)
+    return JSONResponse(page_urls | {"results": results})
 
 
 @router.get("/v1/files/{file_id}", response_model=None)
 def show_file(
     file_id: str, key_id: KeyId, uploads: UploadsOf, image_links: ImageLinksOf
 ) -> Response:
-    """Show one of this key's files; DELETE is the hosted API's."""
+    """Show a file of this key; the hosted API's routes have the DELETE."""
     return JSONResponse(wire.file_body(uploads.owned(key_id, file_id), image_links.link))
 
 
 @router.get("/v1/webhooks/default/secret", response_model=None)
 def webhook_secret(request: Request, key_id: KeyId) -> Response:
-    """Tell what this key's webhooks are signed with."""
+    """Return the secret that signs the webhooks of this key."""
     return JSONResponse({"key": _secret(request, key_id)})
 
 
@@ -221,14 +221,14 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
     image_links: ImageLinks,
 ) -> Response:
     timeout = _preferred_wait(request)
-    slug, given = read_input(name, body.input)
+    slug, model_input = read_input(name, body.input)
     if timeout and not image_links.base.startswith("https:"):
-        # Replicate's clients make files of https: and data: alone, and a laptop has no certificate
-        given["sync_mode"] = True
+        # Replicate's clients read files only from https: and data: URLs, and a laptop has no certificate
+        model_input["sync_mode"] = True
     webhook = wire.read_webhook(body, image_links.base, _secret(request, key_id))
     with service.wait_slot(key_id) if timeout else nullcontext():
         try:
-            created = await run_in_threadpool(service.submit, key_id, slug, given, webhook)
+            created = await run_in_threadpool(service.submit, key_id, slug, model_input, webhook)
         except InvalidInput as exc:
             raise rename_fields(exc) from None
         if not timeout:
@@ -238,7 +238,7 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
         wire.prediction_body, ended, image_links, output_renderer(ended, service, image_links)
     )
     if not ended.status.is_final:
-        shown["status"] = "starting"  # the Python client takes anything else for the end
+        shown["status"] = "starting"  # the Python client takes any other status for final
     return JSONResponse(shown, 201)
 
 
@@ -247,7 +247,7 @@ def _shown(prediction: Prediction, service: Service, image_links: ImageLinks) ->
     return JSONResponse(wire.prediction_body(prediction, image_links, show))
 
 
-def _keep(key_id: str, content: UploadFile, metadata: dict[str, Any], uploads: Uploads) -> Upload:
+def _store(key_id: str, content: UploadFile, metadata: dict[str, Any], uploads: Uploads) -> Upload:
     media_type = media_type_of(content.file.read(HEAD_BYTES))
     if media_type is None:
         message = "send a PNG, JPEG or WebP; the models read nothing else"
@@ -259,13 +259,13 @@ def _keep(key_id: str, content: UploadFile, metadata: dict[str, Any], uploads: U
 
 
 def _secret(request: Request, key_id: str) -> str:
-    """Give the key's secret, in the form that Replicate's and Standard Webhooks' libraries take."""
+    """Return the webhook secret of a key, in the form of Standard Webhooks."""
     links = state_of(request.app).links
     return PREFIX + base64.b64encode(links.secret_for(f"webhooks of {key_id}")).decode()
 
 
-def _around(path: str, until: datetime, offset: int, total: int) -> dict[str, str | None]:
-    """Link to the pages before and after one."""
+def _page_urls(path: str, until: datetime, offset: int, total: int) -> dict[str, str | None]:
+    """Return the URLs of the previous and the next page."""
 
     def at(place: int) -> str:
         return f"{path}?cursor={to_ms(until)}-{max(place, 0)}"
@@ -278,17 +278,17 @@ def _around(path: str, until: datetime, offset: int, total: int) -> dict[str, st
 
 def _preferred_wait(request: Request) -> int:
     """Read `Prefer: wait` and `wait=SECONDS`."""
-    found = _WAIT.search(request.headers.get("Prefer", ""))
-    return min(int(found[1] or WAIT_MAX_S), WAIT_MAX_S) if found else 0
+    match = _WAIT.search(request.headers.get("Prefer", ""))
+    return min(int(match[1] or WAIT_MAX_S), WAIT_MAX_S) if match else 0
 
 
 def _position(cursor: str) -> tuple[datetime, int]:
-    """Read where a page begins: the newest time of the first page, and how many came before."""
+    """Parse a cursor: the time of the first page, and the offset from it. Raises InvalidInput."""
     if not cursor:
         return datetime.now(UTC), 0
-    found = _CURSOR.fullmatch(cursor)
-    if found is None:
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
         raise InvalidInput(
             FieldProblem(field="cursor", message="send `next` or `previous` of a page")
         )
-    return from_ms(int(found[1])), int(found[2])
+    return from_ms(int(match[1])), int(match[2])

@@ -1,6 +1,6 @@
-"""klein's predictions in the words of Replicate, and back; a pure mapping.
+"""Maps requests and predictions to and from the form of Replicate; pure.
 
-The bodies are those that the client `replicate` reads; what goes into a prediction is in `input.py`.
+The bodies contain what the client `replicate` reads. `input.py` maps the input.
 """
 
 import json
@@ -29,7 +29,7 @@ OWNER = "black-forest-labs"
 _DISTILLED = NAMES[CheckpointKind.DISTILLED]
 VERSION = "8e9c42d77b10a2a41af823ac4500f7545be6ebc4e745830fc3f3de10de200542"  # of flux-2-klein-4b
 PAGE = 100  # predictions or files in a list
-FILES_KEPT = timedelta(days=1)  # as there
+FILES_KEPT = timedelta(days=1)  # as at Replicate
 _STATUS = {
     Status.QUEUED: "starting",
     Status.RUNNING: "processing",
@@ -41,7 +41,7 @@ _BAR = 20  # characters of the progress bar in the logs
 
 
 class CreateBody(BaseModel):
-    """A request for a prediction."""
+    """The request to create a prediction."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -51,10 +51,10 @@ class CreateBody(BaseModel):
     webhook_events_filter: list[Literal["start", "output", "logs", "completed"]] | None = None
 
 
-def parse_create(given: dict[str, Any]) -> CreateBody:
-    """Read a create. Raises InvalidInput."""
+def parse_create(body: dict[str, Any]) -> CreateBody:
+    """Parse the body of a create. Raises InvalidInput."""
     try:
-        parsed = CreateBody.model_validate(given)
+        parsed = CreateBody.model_validate(body)
     except ValidationError as exc:
         raise InvalidInput(*problems_of(exc)) from None
     if parsed.webhook and not is_url(parsed.webhook):
@@ -63,7 +63,7 @@ def parse_create(given: dict[str, Any]) -> CreateBody:
 
 
 def model_of(version: str | None) -> str:
-    """Tell which model a version means: its id, or owner/name with or without one. Raises InvalidInput."""
+    """Return the model of a version: an id, or owner/name with or without an id. Raises InvalidInput."""
     name, _, version_id = (version or "").rpartition(":")
     if version_id == VERSION and not name:
         return _DISTILLED
@@ -75,13 +75,13 @@ def model_of(version: str | None) -> str:
 
 
 def check_model(owner: str, name: str) -> None:
-    """See that there is such a model. Raises UnknownModel."""
+    """Check that the model exists. Raises UnknownModel."""
     if owner != OWNER or name not in NAMES.values():
         raise UnknownModel(f"{owner}/{name}")
 
 
 def read_webhook(body: CreateBody, base: str, secret: str) -> Webhook | None:
-    """Tell whom a create wants to be told of the end; only the end is told, and signed."""
+    """Return the webhook of a request, if it wants the event `completed`, the only one that is sent."""
     wants_end = body.webhook_events_filter is None or "completed" in body.webhook_events_filter
     if not body.webhook or not wants_end:
         return None
@@ -98,8 +98,8 @@ def read_webhook(body: CreateBody, base: str, secret: str) -> Webhook | None:
 def prediction_body(
     prediction: Prediction, image_links: ImageLinks, show: RenderOutput
 ) -> dict[str, Any]:
-    """Show a prediction; `output` is a list of URLs, however many there are."""
-    own = f"{image_links.base}/v1/predictions/{prediction.id}"
+    """Render a prediction; `output` is always a list of URLs."""
+    url = f"{image_links.base}/v1/predictions/{prediction.id}"
     ended = prediction.finished_at
     metrics = {}
     if prediction.status is Status.SUCCEEDED and ended is not None:
@@ -121,30 +121,30 @@ def prediction_body(
         "created_at": format_time(prediction.created_at),
         "started_at": format_time(prediction.started_at),
         "completed_at": format_time(ended),
-        "urls": {"get": own, "cancel": f"{own}/cancel"},
+        "urls": {"get": url, "cancel": f"{url}/cancel"},
         "metrics": metrics,
     }
 
 
 def webhook_body(prediction: Prediction, image_links: ImageLinks, show: RenderOutput) -> bytes:
-    """Write what a receiver gets: the prediction."""
+    """Render the body of a webhook, which is the prediction."""
     body = prediction_body(prediction, image_links, show)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def metadata_of(text: str | None) -> dict[str, Any]:
-    """Read what a caller keeps with a file. Raises InvalidInput."""
+    """Parse the metadata of a file. Raises InvalidInput."""
     try:
-        found = json.loads(text or "{}")
+        metadata = json.loads(text or "{}")
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        metadata = None
+    if not isinstance(metadata, dict):
         raise InvalidInput(FieldProblem(field="metadata", message="send a JSON object"))
-    return found
+    return metadata
 
 
 def file_body(upload: Upload, link: Link) -> dict[str, Any]:
-    """Show a file; its URL is an input for whoever holds it."""
+    """Render a file; its URL can be used as an input."""
     return {
         "id": upload.id,
         "name": upload.name,
@@ -160,7 +160,7 @@ def file_body(upload: Upload, link: Link) -> dict[str, Any]:
 
 
 def model_body(name: str, base: str, at: datetime) -> dict[str, Any]:
-    """Show a model."""
+    """Render a model."""
     return {
         "url": f"{base}/v1/models/{OWNER}/{name}",
         "owner": OWNER,
@@ -178,7 +178,7 @@ def model_body(name: str, base: str, at: datetime) -> dict[str, Any]:
 
 
 def version_body(name: str, at: datetime) -> dict[str, Any]:
-    """Show a model's only version, with the schema of what goes in and comes out."""
+    """Render the only version of a model, with the schemas of input and output."""
     schema = type_of(name).model_json_schema()
     output = {"type": "array", "items": {"type": "string", "format": "uri"}, "title": "Output"}
     return {
@@ -195,7 +195,7 @@ def version_body(name: str, at: datetime) -> dict[str, Any]:
 
 
 def _logs(prediction: Prediction) -> str:
-    """Write the seed, the notes and how far it is, in the form that Replicate's clients read progress from."""
+    """Render seed, notes and progress, in the form that Replicate's clients read progress from."""
     lines = [f"Using seed: {prediction.input.get('seed')}", *prediction.notes]
     if prediction.steps:
         done = prediction.step / prediction.steps

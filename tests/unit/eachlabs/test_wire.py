@@ -27,11 +27,11 @@ ENDED = NOW + timedelta(seconds=1.5)
 OUTPUTS = tuple(Output(key=f"p/a/{k}.png", width=1024, height=768) for k in range(2))
 VIEW = View(
     base="https://klein.test",
-    words=LIVE,
+    status_names=LIVE,
     retention=timedelta(days=1),
     link=lambda key, expires: f"https://klein.test/files/{key}?expires={expires:%d%H%M%S}",
 )
-DOCUMENTED_VIEW = replace(VIEW, words=DOCUMENTED)
+DOCUMENTED_VIEW = replace(VIEW, status_names=DOCUMENTED)
 FIRST_URL = "https://klein.test/files/p/a/0.png?expires=03030406"
 
 queued = a_prediction(input={"prompt": "a house", "seed": 7})
