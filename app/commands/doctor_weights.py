@@ -1,6 +1,10 @@
-"""Checks for `klein doctor` that the weights exist and are complete, without loading them."""
+"""Checks for `klein doctor` that the weights exist and that a worker would load them.
 
-import json
+The check itself is the worker's (`worker.weights.check`), in a process of its own because `app` imports no torch.
+"""
+
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,8 +12,7 @@ from pathlib import Path
 from app.commands.findings import Finding, ok, problem, warning
 from app.settings import Settings
 
-PREFIX_BYTES = 8  # of a .safetensors file: the length of its header
-HEADER_MAX_BYTES = 100_000_000
+CHECK_S = 120  # to import torch and read the headers of the files, on a busy machine
 
 
 def check_weights(settings: Settings) -> Iterator[Finding]:
@@ -32,45 +35,35 @@ def check_weights(settings: Settings) -> Iterator[Finding]:
         yield from _check_cache(settings.weights)
 
 
-def damage(file: Path) -> str | None:
-    """Return what is wrong with a .safetensors file, judged by header and length, or None."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(PREFIX_BYTES), "little")
-        if not 0 < length <= min(HEADER_MAX_BYTES, size):
-            return "has no header"
-        try:
-            header = json.loads(stream.read(length))
-            ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return "has a damaged header"
-    expected = PREFIX_BYTES + length + max(ends, default=0)
-    return None if size == expected else f"has {size} bytes instead of {expected}"
-
-
 def _check_folder(folder: Path, name: str) -> Iterator[Finding]:
-    advice = "copy or download the checkpoint again"
-    if not (folder / "model_index.json").is_file():
-        yield problem(
+    if find_spec("torch") is None:
+        yield warning(
             "weights",
-            f"{name}: no model_index.json",
-            "set KLEIN_WEIGHTS to the folder of the whole pipeline",
+            f"{name}: cannot be checked without torch",
+            "run pip install '.[worker]' on hosts of workers",
         )
         return
-    files = sorted(folder.rglob("*.safetensors"))
-    problems = [f"{file.relative_to(folder)} {why}" for file in files if (why := damage(file))]
-    for index in folder.rglob("*.safetensors.index.json"):
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        problems += [
-            f"{shard} is missing" for shard in sorted(shards) if not (index.parent / shard).exists()
-        ]
-    if not files:
-        problems = ["no .safetensors file"]
-    if problems:
-        yield problem("weights", f"{name}: {'; '.join(problems)}", advice)
+    try:
+        completed = subprocess.run(  # noqa: S603 -- our own module
+            [sys.executable, "-P", "-m", "worker.weights.check", str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=CHECK_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        yield problem(
+            "weights", f"{name}: not read within {CHECK_S} s", "check that the disk responds"
+        )
+        return
+    lines = completed.stdout.strip().splitlines()
+    if completed.returncode == 0 and lines:
+        yield ok("weights", f"{name}: {lines[-1]}")
+    elif completed.returncode == 1 and lines:
+        yield problem("weights", lines[-1], "a worker refuses to start with these weights")
     else:
-        total = sum(file.stat().st_size for file in files)
-        yield ok("weights", f"{name}: {len(files)} files, {total / 1e6:,.0f} MB, complete")
+        reason = (completed.stderr.strip().splitlines() or ["no message"])[-1]
+        yield problem("weights", f"{name}: cannot be checked: {reason}", "install klein again")
 
 
 def _check_cache(checkpoint: str) -> Iterator[Finding]:
