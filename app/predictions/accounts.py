@@ -1,8 +1,8 @@
-"""What each API key has under way and has spent, and what it may: counted in Redis, in the scripts that change records.
+"""Limits what each API key may have in flight and spend; the scripts that change records count both.
 
-Keys: `klein:held:{key}` what each open prediction of a key may cost · `klein:spent:{key}` what its successes cost, by
-month. Amounts are nanodollars. A prediction is held from its accept to its end and charged in the script that makes it
-a success, so whatever is sent twice counts once; failures and cancels cost nothing.
+Redis keys: `klein:held:{key}` holds the maximum cost of each open prediction, `klein:spent:{key}` the cost of successful
+ones by month. Amounts are nanodollars. The maximum cost of a prediction is held until its end. The script that makes it
+a success charges the cost, so a repeated call counts once. Failures and cancels cost nothing.
 """
 
 import math
@@ -23,21 +23,21 @@ RETRY_MOST_S = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one key may; None is no limit."""
+    """The limits of one key; None is no limit."""
 
     in_flight: int | None = None  # predictions that have not ended
     per_minute: int | None = None  # creates
     dollars_per_month: float | None = None
 
     def with_defaults(self, default: Self) -> Self:
-        """Take the default for what has no limit of its own."""
+        """Fill limits that are None from the default."""
         names = [f.name for f in fields(self)]
         own = {n: getattr(self, n) for n in names}
         return type(self)(**{n: getattr(default, n) if v is None else v for n, v in own.items()})
 
 
 class Refusal(StrEnum):
-    """Why a prediction was not accepted."""
+    """The limit that refused a prediction."""
 
     QUEUE = "queue"
     IN_FLIGHT = "in_flight"
@@ -45,32 +45,32 @@ class Refusal(StrEnum):
 
 
 def held_key(key_id: str) -> str:
-    """Name the Redis key of what a key has under way."""
+    """Return the Redis key of the held costs of an API key."""
     return f"klein:held:{key_id}"
 
 
 def spent_key(key_id: str) -> str:
-    """Name the Redis key of what a key has spent."""
+    """Return the Redis key of the costs of an API key by month."""
     return f"klein:spent:{key_id}"
 
 
 def month_of(at: datetime) -> str:
-    """Name the month that a charge counts for."""
+    """Return the month that a charge counts for."""
     return f"{at:%Y-%m}"
 
 
 def nanodollars(dollars: float) -> int:
-    """Write an amount as it is counted."""
+    """Convert dollars to nanodollars."""
     return round(dollars * NANODOLLARS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """On which terms one prediction is accepted."""
+    """The limits and the maximum cost under which one prediction is accepted."""
 
     limits: Limits = Limits()
     queue_limit: int | None = None
-    cost: float = 0.0  # dollars that it may cost
+    cost: float = 0.0  # the maximum cost, in dollars
 
     def script_arguments(self, now: datetime) -> dict[str, str | int | None]:
         """Return the arguments of the Lua function `refusal`, by name."""
@@ -89,14 +89,14 @@ UNLIMITED = Terms()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What a key has under way and has spent this month."""
+    """The predictions in flight of a key, and its spending this month."""
 
     in_flight: int
     spent_dollars: float
 
 
 def cost_of(prediction: Prediction) -> float:
-    """Price a prediction in dollars at the catalog's price; only a success costs."""
+    """Return the cost of a prediction in dollars; only a success costs."""
     return price([(output.width, output.height) for output in prediction.outputs])
 
 
@@ -112,17 +112,17 @@ def max_cost(parameters: Parameters, reference_size: tuple[int, int] | None) -> 
 
 
 def refusal_error(refusal: Refusal, limits: Limits, now: datetime, per_second: float) -> KleinError:
-    """Say why, and after how long one place is free at the rate at which predictions end."""
+    """Return the error for a refusal, with a wait from the rate at which predictions end (`per_second`)."""
     if refusal is Refusal.BUDGET:
         message = f"the key's budget of ${limits.dollars_per_month:g} a month is spent or reserved"
         return BudgetSpent(message, retry_after_s=_until_next_month(now))
     wait_s = min(math.ceil(1 / per_second), RETRY_MOST_S) if per_second else RETRY_MOST_S
-    what = (
+    reason = (
         "the queue is full"
         if refusal is Refusal.QUEUE
         else f"the key has its {limits.in_flight} predictions under way"
     )
-    return TooManyRequests(f"{what}; send it again later", retry_after_s=wait_s)
+    return TooManyRequests(f"{reason}; send it again later", retry_after_s=wait_s)
 
 
 def _until_next_month(now: datetime) -> int:

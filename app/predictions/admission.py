@@ -1,4 +1,4 @@
-"""Who may create now: the limits of the asking key, beside those of the whole server."""
+"""Applies the limits of a key and of the whole server to each create."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.predictions.rates import Rates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """The limits that every create meets."""
+    """The limits of creates."""
 
     rates: Rates
     limits_of: Callable[[str], Limits]  # by the id of a key
@@ -20,5 +20,5 @@ class Admission:
         self.rates.count(key_id, self.limits_of(key_id).per_minute)
 
     def terms(self, key_id: str, cost: float) -> Terms:
-        """Tell on which terms a prediction of a key that may cost so many dollars is accepted."""
+        """Return the terms for a prediction of a key with this maximum cost (dollars)."""
         return Terms(limits=self.limits_of(key_id), queue_limit=self.queue_limit, cost=cost)

@@ -1,4 +1,4 @@
-"""Redis's time, by which everything is dated: the clocks of several hosts need not agree."""
+"""Reads Redis's time, so that the clocks of hosts need not agree."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,14 +11,16 @@ READ_EVERY_S = 1.0
 
 
 class Clock:
-    """Asks Redis at most once a second and carries on by this host's monotonic clock."""
+    """Reads the time at most once a second; between reads the monotonic clock of this host counts."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection
-        self._read: tuple[float, datetime] | None = None  # when it was read, what it said
+        self._read: tuple[float, datetime] | None = (
+            None  # monotonic time of the read, and the time read
+        )
 
     def now(self) -> datetime:
-        """Tell Redis's time. Raises Unavailable."""
+        """Return Redis's time. Raises Unavailable."""
         at = time.monotonic()
         read = self._read
         if read is None or at - read[0] > READ_EVERY_S:
@@ -31,10 +33,10 @@ class Clock:
 
 
 def to_ms(at: datetime) -> int:
-    """Write a time as Redis's scores have it: milliseconds since 1970."""
+    """Convert a time to milliseconds since 1970."""
     return round(at.timestamp() * 1000)
 
 
 def from_ms(ms: int) -> datetime:
-    """Read a time that is in milliseconds since 1970."""
+    """Convert milliseconds since 1970 to a time."""
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,4 +1,4 @@
-"""What can be wrong with a request for a prediction; the words, and no HTTP.
+"""Defines the errors of predictions, without HTTP.
 
 KleinError
 ├── InvalidInput            the caller's input, field by field
@@ -9,16 +9,16 @@ KleinError
 ├── LeaseLost               the attempt no longer owns its prediction
 ├── Refused
 │   ├── TooManyRequests     too many in flight or a minute, or the queue is full
-│   └── BudgetSpent         the key's budget of the month is spent
-└── Unavailable             Redis or the storage is away
-    └── ShuttingDown        this process is being stopped
+│   └── BudgetSpent         the monthly budget of the key is spent
+└── Unavailable             Redis or the storage does not respond
+    └── ShuttingDown        this process is shutting down
 """
 
 from dataclasses import dataclass
 
 
 class KleinError(Exception):
-    """Everything that klein raises on purpose."""
+    """The base of klein's own errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class UnknownPrediction(KleinError):
 
 
 class AlreadyFinal(KleinError):
-    """The prediction has ended already."""
+    """The prediction has already ended."""
 
     def __init__(self, status: str) -> None:
         super().__init__(f"the prediction has already ended: {status}")
@@ -70,7 +70,7 @@ class Refused(KleinError):
 
 
 class TooManyRequests(Refused):
-    """Too much is asked at once."""
+    """Too many requests at once."""
 
 
 class BudgetSpent(Refused):

@@ -65,11 +65,15 @@ class ModelInput(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
     _normalise = model_validator(mode="before")(_normalised)
 
-    prompt: str = Field(min_length=1, max_length=PROMPT_MAX_LENGTH, description="What to draw.")
+    prompt: str = Field(
+        min_length=1, max_length=PROMPT_MAX_LENGTH, description="Describes the image."
+    )
     num_inference_steps: (
         Annotated[
             int,
-            Field(ge=1, le=50, description="Denoising steps; the checkpoint decides if absent."),
+            Field(
+                ge=1, le=50, description="Denoising steps. The default depends on the checkpoint."
+            ),
         ]
         | SkipJsonSchema[None]
     ) = None
@@ -87,7 +91,7 @@ class ModelInput(BaseModel):
         ]
         | SkipJsonSchema[Size | None]
     ) = None
-    num_images: int = Field(1, ge=1, le=4, description="How many pictures.")
+    num_images: int = Field(1, ge=1, le=4, description="Number of images.")
     acceleration: Literal["none", "regular", "high"] = Field(
         "regular", description="Accepted for compatibility."
     )
@@ -97,7 +101,7 @@ class ModelInput(BaseModel):
             Field(
                 ge=-(2**63),
                 le=2**63 - 1,
-                description="The same seed and input draw the same picture.",
+                description="The same seed and input give the same image.",
             ),
         ]
         | SkipJsonSchema[None]
@@ -111,9 +115,7 @@ class ModelInput(BaseModel):
         [], max_length=LORAS_MAX, description=LORAS_SCHEMA["description"]
     )
     enable_safety_checker: bool = Field(True, description="Accepted for compatibility.")
-    previews: bool = Field(
-        False, description="Show the picture as it comes to who follows the events."
-    )
+    previews: bool = Field(False, description="Send preview images on the event stream.")
     sync_mode: bool = Field(False, description="Return data URIs instead of URLs.")
 
     @field_validator("prompt")

@@ -14,7 +14,7 @@ LORAS_SCHEMA: dict[str, Any] = {
     "type": "array",
     "maxItems": LORAS_MAX,
     "default": [],
-    "description": "LoRAs of this server to draw with, by the names of their files, each once.",
+    "description": "LoRAs to apply, by file name, each once.",
     "items": {
         "type": "object",
         "required": ["path"],

@@ -1,4 +1,4 @@
-"""What must be done from time to time whoever asks: heal lost tokens, delete what has expired."""
+"""Maintains the predictions: reissues lost tokens, times out, and deletes after retention."""
 
 from app.logs import log
 from app.metrics import REISSUED
@@ -10,7 +10,7 @@ from app.storage.errors import StorageError
 
 
 class Maintenance:
-    """The reconciler and the retention; any number may run at once."""
+    """Runs maintenance; any number of processes may run it at once."""
 
     def __init__(self, store: Store, queues: Queues, storage: Storage) -> None:
         self._store = store
@@ -18,19 +18,19 @@ class Maintenance:
         self._storage = storage
 
     def reconcile(self) -> int:
-        """Issue a new token for each open prediction that nobody looks after; tell how many.
+        """Reissue the tokens of open predictions that have none; return how many.
 
-        What has waited for longer than it may ends instead.
+        A prediction past its queue timeout fails instead.
         """
         issued = 0
         for prediction in self._store.claim_due():
-            seen = self._store.change(prediction.id, lambda p, now: p.time_out_in_queue(now))
-            if seen.status.is_final:
+            checked = self._store.change(prediction.id, lambda p, now: p.time_out_in_queue(now))
+            if checked.status.is_final:
                 log.info("prediction_given_up", prediction=prediction.id)
                 continue
             with redis_errors():
-                if self._queues.is_queued(seen):
-                    self._store.check_at_queue_timeout(seen)
+                if self._queues.is_queued(checked):
+                    self._store.check_at_queue_timeout(checked)
                     continue
             self._store.change(prediction.id, lambda p, _now: p.reissue())
             log.info("token_reissued", prediction=prediction.id, attempt=prediction.attempt)
@@ -39,12 +39,12 @@ class Maintenance:
         return issued
 
     def expire(self) -> int:
-        """Delete the files and then the records whose retention has passed; tell how many."""
+        """Delete files and then records after their retention; return how many."""
         deleted = 0
         for prediction in self._store.claim_expired():
             try:
                 self._storage.delete(prediction.id)
-            except StorageError as exc:  # later again, and the others meanwhile
+            except StorageError as exc:  # the next run tries again
                 log.warning("files_not_deleted", prediction=prediction.id, error=str(exc))
                 continue
             self._store.delete(prediction)

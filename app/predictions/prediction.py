@@ -1,8 +1,8 @@
-"""What a prediction is and which transitions are legal; pure, no I/O and no clock.
+"""Defines a prediction and its legal transitions; pure, no I/O and no clock.
 
 A prediction waits in the queue, runs under a lease that its owner renews, and ends once. Each method decides one
-transition and returns the next value, or `self` where the same caller has made that transition before: a
-command whose reply was lost may be sent again. `store.change` applies them.
+transition and returns the next value. It returns `self` where the same caller made that transition before, because a
+command is sent again when its reply was lost. `Store.change` applies the transitions.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,15 +17,13 @@ from app.predictions.parameters import Parameters
 
 MAX_ATTEMPTS = 3
 LEASE = timedelta(seconds=10)
-QUEUE_CHECK = timedelta(
-    seconds=10
-)  # how long a queued prediction waits before its token is looked for
+QUEUE_CHECK = timedelta(seconds=10)  # until the reconciler checks the token of a queued prediction
 
 RETRY_GAP = timedelta(seconds=1)  # before the second attempt; four times as long before each next
 
 
 class Status(StrEnum):
-    """The states of a prediction, in the domain's words; each dialect has its own."""
+    """The states of a prediction; each dialect has its own names for them."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -35,7 +33,7 @@ class Status(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Say whether nothing can follow this state."""
+        """Return whether the prediction has ended."""
         return self not in {Status.QUEUED, Status.RUNNING}
 
 
@@ -59,20 +57,20 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The reason of a failed prediction, in a sentence that the caller may read."""
+    """The cause of a failure, and a message for the caller."""
 
     cause: Cause
     message: str
 
     @property
     def is_retryable(self) -> bool:
-        """Say whether the same request may succeed when it is sent again."""
+        """Return whether the same request may succeed if it is sent again."""
         return not self.cause.is_caller_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One stored picture."""
+    """A stored output image."""
 
     key: str  # in the storage
     width: int  # px
@@ -81,29 +79,27 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """Whom to tell of the end."""
+    """Where to send the result."""
 
     url: str
     secret: str | None = field(default=None, repr=False)
-    sends_secret: bool = True  # along with the signatures, as hosted does
-    base: (
-        str  # of the URLs in its body, without a trailing slash: nobody's request names a host then
-    )
-    dialect: str = "eachlabs"  # in whose words
+    sends_secret: bool = True  # besides the signatures, as the hosted API does
+    base: str  # base of the URLs in its body, without a trailing slash
+    dialect: str = "eachlabs"  # whose form the body has
     on_cancel: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idempotency:
-    """By what a repeated request is known."""
+    """Identifies a repeated request."""
 
-    key: str  # the caller's own word for this request
-    fingerprint: str  # of what was asked for
+    key: str  # the caller's idempotency key
+    fingerprint: str  # hash of the request body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a prediction may wait for a worker, and how long one attempt may run."""
+    """The queue timeout and the run timeout (of one attempt)."""
 
     queue: timedelta
     run: timedelta
@@ -111,22 +107,22 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """One accepted request and what became of it."""
+    """An accepted request and its state."""
 
     id: str
     key_id: str
     model: str
     input: dict[str, Any]
-    created_at: datetime  # Redis time, as all others
-    queued_at: datetime | None = None  # where it was given back to the queue
-    not_before: datetime | None = None  # an attempt failed: when the next one may begin
+    created_at: datetime  # all times are Redis's
+    queued_at: datetime | None = None  # when it returned to the queue
+    not_before: datetime | None = None  # earliest start of the next attempt, after one failed
     timeouts: Timeouts | None = None
     reference_keys: Annotated[tuple[str, ...], Field(alias="references")] = ()
     """Storage keys of the reference images; records keep the name of klein 0.1."""
     parameters: Parameters | None = None  # None in records of klein 0.1; see `parameters_of`
     status: Status = Status.QUEUED
     attempt: int = 0
-    token: int = 1  # how many queue tokens have been issued
+    token: int = 1  # number of queue tokens issued
     owner: str | None = None
     lease_until: datetime | None = None
     started_at: datetime | None = None
@@ -137,13 +133,13 @@ class Prediction:
     notes: tuple[str, ...] = ()
     failure: Failure | None = field(default=None)
     webhook: Webhook | None = None
-    traceparent: str | None = None  # of the request that made it, where requests are traced
+    traceparent: str | None = None  # of the request, where requests are traced
     idempotency: Idempotency | None = None
 
     def claim(self, owner: str, now: datetime) -> "Prediction":
-        """Take the prediction for one attempt, or fail it when its attempts or its time are used up.
+        """Begin an attempt, or fail where no attempt or no queue time is left.
 
-        Raises LeaseLost where it is final, somebody else's lease still runs, or the gap after a failure.
+        Raises LeaseLost where it is final, another lease is valid, or the gap after a failure is not over.
         """
         if self._is_held_by(owner):
             return self
@@ -167,7 +163,7 @@ class Prediction:
         )
 
     def time_out_in_queue(self, now: datetime) -> "Prediction":
-        """End what has waited for longer than it may; anything else stays as it is."""
+        """Fail a prediction past its queue timeout; return any other unchanged."""
         if self.timeouts is None or _is_ahead(self.queue_deadline, now) or self.status.is_final:
             return self
         message = f"no worker was free within {self.timeouts.queue.total_seconds():g} s"
@@ -185,42 +181,42 @@ class Prediction:
         return replace(self, step=step, steps=steps)
 
     def release(self, owner: str, now: datetime) -> "Prediction":
-        """Give the prediction back to the queue through no fault of its own."""
+        """Return the prediction to the queue without counting the attempt."""
         self._require(owner)
         return replace(self._requeue(now), attempt=self.attempt - 1, token=self.token + 1)
 
     def retry(self, owner: str, reason: str, now: datetime) -> "Prediction":
-        """Give back what may itself have ended its attempt, for later; the last attempt fails it."""
+        """Return the prediction to the queue after a gap, because it may have caused the failure; the last attempt fails it."""
         self._require(owner)
         if self.attempt >= MAX_ATTEMPTS:
             return self._lose(now, reason)
         gap = RETRY_GAP * 4 ** (self.attempt - 1)
-        return replace(self._requeue(now), not_before=now + gap)  # the reconciler brings it back
+        return replace(self._requeue(now), not_before=now + gap)  # the reconciler issues its token
 
     def succeed(
         self, owner: str, outputs: tuple[Output, ...], notes: tuple[str, ...], now: datetime
     ) -> "Prediction":
-        """End with stored pictures."""
+        """End with stored images."""
         if self.status is Status.SUCCEEDED and self.owner == owner:
             return self
         self._require(owner)
         return self._end(Status.SUCCEEDED, now, outputs=outputs, notes=notes, step=self.steps)
 
     def fail(self, owner: str, failure: Failure, now: datetime) -> "Prediction":
-        """End with a reason."""
+        """End with a failure."""
         if self.status is Status.FAILED and self.owner == owner:
             return self
         self._require(owner)
         return self._end(Status.FAILED, now, failure=failure)
 
     def cancel(self, now: datetime) -> "Prediction":
-        """End at the caller's wish. Raises AlreadyFinal after the end."""
+        """End at the request of the caller. Raises AlreadyFinal after the end."""
         if self.status.is_final:
             raise AlreadyFinal(self.status)
         return self._end(Status.CANCELLED, now)
 
     def reissue(self) -> "Prediction":
-        """Count a new queue token, for one that was lost."""
+        """Issue a new queue token in place of a lost one."""
         return self if self.status.is_final else replace(self, token=self.token + 1)
 
     @property
@@ -230,35 +226,35 @@ class Prediction:
 
     @property
     def token_id(self) -> str:
-        """Name the newest queue token of this prediction."""
+        """Return the id of the newest queue token."""
         return f"{self.id}-{self.token}"
 
     @property
     def run_time(self) -> timedelta:
-        """Tell how long it was processed; zero before its end."""
+        """Return the time of processing; zero before the end."""
         if self.started_at is None or self.finished_at is None:
             return timedelta()
         return self.finished_at - self.started_at
 
     @property
     def needs_webhook(self) -> bool:
-        """Say whether somebody must be told of its end; of a cancel only who asked for that."""
+        """Return whether the end must be delivered; a cancel only where the webhook wants it."""
         if self.webhook is None or not self.status.is_final:
             return False
         return self.status is not Status.CANCELLED or self.webhook.on_cancel
 
     def due_at(self, now: datetime) -> datetime | None:
-        """Tell when the reconciler must look at it next; None once it is final."""
+        """Return the time of the next check by the reconciler; None once it is final."""
         if self.status.is_final:
             return None
         if _is_ahead(self.lease_until, now):
             return self.lease_until
-        look = self.not_before if _is_ahead(self.not_before, now) else now + QUEUE_CHECK
-        return min(at for at in (look, self.queue_deadline) if at is not None)
+        check = self.not_before if _is_ahead(self.not_before, now) else now + QUEUE_CHECK
+        return min(at for at in (check, self.queue_deadline) if at is not None)
 
     @property
     def queue_deadline(self) -> datetime | None:
-        """The end of its time in the queue; after a lost lease it waits again."""
+        """The end of the queue timeout, which starts again after a lost lease."""
         if self.timeouts is None:
             return None
         since = self.lease_until or self.queued_at or self.created_at

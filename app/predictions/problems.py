@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with an input, in the words and names of the caller."""
+"""Translates pydantic's errors into problems with the caller's field names."""
 
 from pydantic import ValidationError
 
@@ -6,12 +6,12 @@ from app.predictions.errors import FieldProblem
 
 
 def problems_of(exc: ValidationError) -> list[FieldProblem]:
-    """Say what is wrong with each field, once a field."""
+    """Return one problem for each invalid field."""
     problems: dict[str, FieldProblem] = {}
     for error in exc.errors(include_url=False, include_context=False, include_input=False):
         field = _name(error["loc"])
         message = error["msg"].removeprefix("Value error, ")
-        # a union reports every branch: one that merely says "another type" yields to one that looked inside
+        # a union reports every branch; an error inside a branch counts more than "another type"
         if field not in problems or error["type"] not in {
             "literal_error",
             "model_type",
@@ -22,7 +22,7 @@ def problems_of(exc: ValidationError) -> list[FieldProblem]:
 
 
 def _name(path: tuple[int | str, ...]) -> str:
-    """Name a field as the caller wrote it; deeper than a LoRA's own fields lie union branches."""
+    """Return a field's name as the caller wrote it, without the branches of unions."""
     match path:
         case ("loras", int(k), str(field)):
             return f"loras[{k}].{field}"

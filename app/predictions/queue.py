@@ -1,9 +1,9 @@
-"""The queue: RQ carries tokens that say "somebody waits" and nothing else; who is next is decided in lines.
+"""Queues predictions: RQ carries tokens that only wake a worker, and lines decide which prediction is next.
 
-Each API key has a line of its own and the keys take turns, so that one key's backlog does not hold up another's.
-Keys: `klein:line:{kind}:{key}` a key's ids by arrival · `klein:turns:{kind}` the keys in line by turn · `klein:arrivals`
-the number of the latest arrival or turn. RQ may lose, repeat or resurrect a token, and a line may hold what has ended;
-the record decides what happens (see ARCHITECTURE.md). A token can call one function only, whatever is written in Redis.
+Each API key has a line, and the keys take turns, so that one key's backlog does not delay another's. Redis keys:
+`klein:line:{kind}:{key}` holds a key's ids by arrival, `klein:turns:{kind}` the keys with a line by turn,
+`klein:arrivals` the number of the latest arrival or turn. RQ may lose, repeat or resurrect a token, and a line may
+contain ended predictions: the record decides (see ARCHITECTURE.md). A token can call one function only.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Prediction
 
 JOB = "worker.job.token.run_next"
-KEEP_S = 60  # how long RQ keeps a token that has been worked on
-NO_TIMEOUT = -1  # deadlines are the worker's own: an alarm cannot stop a stuck kernel
+KEEP_S = 60  # how long RQ keeps a finished token
+NO_TIMEOUT = -1  # the worker has its own timeouts: an alarm cannot stop a stuck kernel
 ARRIVALS = "klein:arrivals"
 _JOIN = load_script("join_line")
 _TAKE_NEXT = load_script("take_next")
@@ -34,11 +34,11 @@ _MEASURE = load_script("measure_lines")
 
 
 class Token(Job):
-    """An RQ job that can only be a token: no other function, no callback, no webhook."""
+    """An RQ job restricted to a token: no other function, callback or webhook."""
 
     @property
     def func(self) -> Callable[..., Any] | None:
-        """Give the one function that a token may call. Raises PermissionError for any other."""
+        """Return the only function that a token may call. Raises PermissionError for any other."""
         if self.func_name != JOB or self.instance is not None:
             raise PermissionError(f"a token may only call {JOB}")
         return super().func  # type: ignore[no-any-return]  # RQ is untyped here
@@ -46,32 +46,32 @@ class Token(Job):
     success_callback = failure_callback = stopped_callback = property(lambda _self: None)
 
     def restore(self, raw_data: dict[Any, Any]) -> None:
-        """Read a token; one that cannot be read is as good as gone, and no worker falls over it."""
+        """Read a token. Raises NoSuchJobError for one that cannot be read, so that no worker fails."""
         try:
             super().restore(raw_data)
         except (ValueError, TypeError, AssertionError) as exc:  # as RQ raises them
             raise NoSuchJobError(f"token {self.id} cannot be read") from exc
 
     def delete(self, pipeline: Pipeline | None = None, **kwargs: Any) -> None:  # type: ignore[override]  # the rest by name
-        """Delete what has been worked on; of what a cancel deleted meanwhile, what RQ wrote since."""
+        """Delete a finished token; where a cancel deleted it before, delete what RQ wrote since."""
         try:
             super().delete(pipeline, **kwargs)
         except InvalidJobOperation:
             (self.connection if pipeline is None else pipeline).delete(self.key)
 
     def send_webhooks(self, *_args: Any, **_kwargs: Any) -> None:
-        """Send nothing: klein's own courier signs and retries."""
+        """Send nothing: the courier delivers webhooks."""
 
 
 class Queues:
-    """One RQ queue, with its lines, for each kind of checkpoint that a worker can hold."""
+    """One RQ queue, with its lines, for each checkpoint kind."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection
         self._queues = {kind: open_queue(kind, connection) for kind in CheckpointKind}
 
     def push(self, prediction: Prediction, pipe: Pipeline) -> None:
-        """Put the prediction in line, with a token, by a fresh pipeline, before anything else."""
+        """Put the prediction in line with a token; `pipe` must be empty so far."""
         queue = self._of(prediction)
         token = Token.create(
             JOB,
@@ -97,19 +97,19 @@ class Queues:
         )
 
     def take(self, kind: CheckpointKind) -> str | None:
-        """Take the next prediction's id out of its line: the keys take turns, each in order of arrival."""
+        """Take the next prediction and return its id: keys take turns, each in order of arrival."""
         taken = _TAKE_NEXT(
             self._redis, turns=_turns(kind), arrivals=ARRIVALS, line_prefix=_line(kind, "")
         )
         return None if taken is None else cast("bytes", taken).decode()
 
     def list_next(self, kind: CheckpointKind, most: int) -> list[str]:
-        """List who would be taken next, in turns, and take nobody."""
+        """List the ids that would be taken next, without taking them."""
         ids = _LIST_NEXT(self._redis, turns=_turns(kind), line_prefix=_line(kind, ""), most=most)
         return [i.decode() for i in cast("list[bytes]", ids)]
 
     def take_one(self, prediction: Prediction) -> bool:
-        """Take this one out of its line, with a token, as its key's turn; False where it is not there any more."""
+        """Take this prediction with a token, as its key's turn; False where it is no longer in line."""
         kind = _kind_of(prediction)
         taken = _TAKE_ONE(
             self._redis,
@@ -124,7 +124,7 @@ class Queues:
         return bool(taken)
 
     def remove(self, prediction: Prediction, pipe: Pipeline) -> None:
-        """Take a prediction out of its line, with its token, by a pipeline."""
+        """Remove a prediction and its token from the queue, in a pipeline."""
         token_id = prediction.token_id
         _LEAVE(
             pipe,
@@ -136,7 +136,7 @@ class Queues:
         )
 
     def is_queued(self, prediction: Prediction) -> bool:
-        """Say whether it is in line, and as many tokens are left as wait there."""
+        """Return whether it is in line, and its queue has a token for each that is."""
         kind = _kind_of(prediction)
         pipe = self._redis.pipeline()
         pipe.zscore(_line(kind, prediction.key_id), prediction.id)
@@ -146,11 +146,11 @@ class Queues:
         return place is not None and tokens >= in_line
 
     def length(self, kind: CheckpointKind) -> int:
-        """Count the predictions that wait for workers of one kind."""
+        """Count the predictions in line for one checkpoint kind."""
         return self._in_line(kind)[0]
 
     def oldest(self, kind: CheckpointKind) -> str | None:
-        """Give the id of the prediction that arrived first of those that wait."""
+        """Return the id of the first arrival among those in line."""
         first = self._in_line(kind)[1]
         return None if first is None else first.decode()
 
@@ -163,7 +163,7 @@ class Queues:
 
 
 def open_queue(kind: CheckpointKind, connection: "redis.Redis") -> Queue:
-    """Open the queue that workers holding this kind of checkpoint listen to."""
+    """Open the RQ queue of workers with this checkpoint kind."""
     return Queue(f"klein-{kind}", connection=connection, serializer=JSONSerializer, job_class=Token)
 
 

@@ -1,4 +1,4 @@
-"""How often a key may create: a moving window of a minute, held in Redis for all processes."""
+"""Limits the creates of a key per minute, in a moving window that all processes share."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from app.predictions.redis_errors import redis_errors
 
 
 class Rates:
-    """The windows of all keys."""
+    """The moving windows of all keys."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         storage = RedisStorage(
@@ -22,7 +22,7 @@ class Rates:
         self._window = MovingWindowRateLimiter(storage)
 
     def count(self, key_id: str, per_minute: int | None) -> None:
-        """Count one request of a key. Raises TooManyRequests, and counts it not, where it is one too many."""
+        """Count a request of a key. Raises TooManyRequests over the limit, and does not count it then."""
         if per_minute is None:
             return
         item = RateLimitItemPerMinute(per_minute)

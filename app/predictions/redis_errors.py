@@ -1,4 +1,4 @@
-"""Redis being away, said in the words of the domain."""
+"""Translates errors of Redis into Unavailable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from app.predictions.errors import Unavailable
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Translate Redis being away, full or read-only into Unavailable."""
+    """Raise Unavailable where Redis does not respond, is full or is read-only."""
     try:
         yield
     except redis.RedisError as exc:

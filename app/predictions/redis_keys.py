@@ -1,44 +1,44 @@
-"""What the keys and channels of the predictions in Redis are called.
+"""Names the keys and channels of predictions in Redis.
 
-`klein:prediction:{id}` the record · `klein:preview:{id}` its picture by now · `klein:open` ids by the time somebody must
-look at them · `klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{idempotency key}` the id that a repeated request
+`klein:prediction:{id}` the record · `klein:preview:{id}` its latest preview · `klein:open` ids by the time of
+their next check · `klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{idempotency key}` the id that a repeated request
 gets · `klein:expiry` final ids by the time they are deleted · `klein:webhook:{id}` a delivery's record ·
 `klein:webhooks:due` ids by the time of the next attempt · `klein:webhooks:of:{key}` a key's ids with a webhook · and what
 `accounts` says.
 """
 
 FINAL_CHANNEL = "klein:final"
-CHANGED_CHANNEL = "klein:changed"  # what is not the end: a claim, a step, a renewed lease
+CHANGED_CHANNEL = "klein:changed"  # a claim, a step, a renewed lease
 OPEN = "klein:open"
 EXPIRY = "klein:expiry"
 WEBHOOKS_DUE = "klein:webhooks:due"
 
 
 def record_key(prediction_id: str) -> str:
-    """Name the Redis key of a record."""
+    """Return the Redis key of a record."""
     return f"klein:prediction:{prediction_id}"
 
 
 def preview_key(prediction_id: str) -> str:
-    """Name the Redis key of the picture as it looks by now."""
+    """Return the Redis key of the latest preview."""
     return f"klein:preview:{prediction_id}"
 
 
 def delivery_key(prediction_id: str) -> str:
-    """Name the Redis key of a webhook delivery's record."""
+    """Return the Redis key of a webhook delivery's record."""
     return f"klein:webhook:{prediction_id}"
 
 
 def deliveries_key(key_id: str) -> str:
-    """Name the Redis key of an API key's deliveries by age."""
+    """Return the Redis key of an API key's deliveries by age."""
     return f"klein:webhooks:of:{key_id}"
 
 
 def history_key(key_id: str) -> str:
-    """Name the Redis key of an API key's predictions by age."""
+    """Return the Redis key of an API key's predictions by age."""
     return f"klein:history:{key_id}"
 
 
 def idempotency_key(key_id: str, idempotency: str) -> str:
-    """Name the Redis key of the id that a repeated request gets."""
+    """Return the Redis key of the id that a repeated request gets."""
     return f"klein:idempotency:{key_id}:{idempotency}"

@@ -1,4 +1,4 @@
-"""What the whole system is at: counted from Redis, for people and for gauges."""
+"""Collects the state of the whole system from Redis, for `/v1/status` and metrics."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,24 +13,24 @@ from app.predictions.worker_registry import Worker, WorkerRegistry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """The predictions that wait for workers of one kind."""
+    """The predictions that wait for one checkpoint kind."""
 
     count: int
-    oldest: timedelta  # how long the one that is next in line has waited
+    oldest: timedelta  # how long the oldest has waited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemStats:
-    """One look at everything."""
+    """The state of the system."""
 
     waiting: dict[CheckpointKind, Waiting]
     running: int
     workers: list[Worker]
-    webhooks: int  # still to be delivered
+    webhooks: int  # not yet delivered
 
 
 def collect_stats(store: Store, queues: Queues, registry: WorkerRegistry) -> SystemStats:
-    """Count. Raises Unavailable."""
+    """Collect the stats. Raises Unavailable."""
     waiting = {kind: _waiting(store, queues, kind) for kind in CheckpointKind}
     queued = sum(line.count for line in waiting.values())
     return SystemStats(

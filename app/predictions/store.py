@@ -1,6 +1,6 @@
-"""The predictions in Redis: every transition is a pure function applied by one compare-and-set script.
+"""Stores predictions in Redis: a script applies each transition by compare-and-set.
 
-All times that decide anything are Redis's own. A queue token is pushed in the transaction that makes it necessary.
+All deciding times are Redis's. A queue token is pushed in the transaction that makes it necessary.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,21 +48,21 @@ from app.records import Records
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
 PREVIEW_KEPT = timedelta(minutes=1)
 PREVIEW_MAX_BYTES = 64 * 1024
-RATE_OVER = timedelta(minutes=1)  # over which the rate is measured at which predictions end
+RATE_OVER = timedelta(minutes=1)  # window in which ended predictions are counted for their rate
 
 _RECORDS = Records(Prediction)
 Transition = Callable[[Prediction, datetime], Prediction]
 
 
 def decode(record: bytes | None, prediction_id: str) -> Prediction:
-    """Read a stored record. Raises UnknownPrediction where there is none."""
+    """Decode a record. Raises UnknownPrediction for None."""
     if record is None:
         raise UnknownPrediction(prediction_id)
     return _RECORDS.read(record)
 
 
 class Store:
-    """The records, for any number of threads and processes."""
+    """Reads and changes the records; safe for any number of threads and processes."""
 
     def __init__(self, connection: "redis.Redis", queues: Queues, retention: timedelta) -> None:
         self._redis = connection
@@ -70,10 +70,10 @@ class Store:
         self._retention = retention
 
     def add(self, prediction: Prediction, terms: Terms = UNLIMITED) -> Prediction:
-        """Accept a prediction: its record and its queue token, in one transaction.
+        """Add a prediction: its record and its queue token, in one transaction.
 
-        Gives the one that was accepted: where its idempotency key has come before, the first. Raises IdempotencyKeyReused,
-        TooManyRequests or BudgetSpent.
+        Returns the accepted prediction, which is the first one where its idempotency key has come before. Raises
+        IdempotencyKeyReused, TooManyRequests or BudgetSpent.
         """
         idempotency, created_at = prediction.idempotency, prediction.created_at
         key_id = prediction.key_id
@@ -98,7 +98,9 @@ class Store:
             )
             accepted, refused = (part.decode() for part in execute(pipe)[-1])
             if accepted != prediction.id:
-                self._queues.remove(prediction, pipe)  # where this is not reached it leads nowhere
+                self._queues.remove(
+                    prediction, pipe
+                )  # if the process dies before this, the token finds no record
                 execute(pipe)
         if refused:
             raise self._error(Refusal(refused), terms, created_at)
@@ -108,7 +110,7 @@ class Store:
         return _repeated(self.get(accepted), idempotency)
 
     def check(self, key_id: str, terms: Terms, now: datetime) -> None:
-        """Refuse early what `add` would refuse. Raises TooManyRequests or BudgetSpent."""
+        """Check early whether `add` would refuse. Raises TooManyRequests or BudgetSpent."""
         with redis_errors():
             refused = scripts.CHECK(
                 self._redis,
@@ -121,7 +123,7 @@ class Store:
             raise self._error(Refusal(cast("bytes", refused).decode()), terms, now)
 
     def find_repeated(self, key_id: str, idempotency: Idempotency) -> Prediction | None:
-        """Find what this request made when it came before. Raises IdempotencyKeyReused where it was another."""
+        """Return the prediction of an earlier request with this idempotency key. Raises IdempotencyKeyReused."""
         with redis_errors():
             first = self._redis.get(idempotency_key(key_id, idempotency.key))
         if first is None:
@@ -135,9 +137,9 @@ class Store:
         return decode(cast("bytes | None", record), prediction_id)
 
     def change(self, prediction_id: str, transition: Transition) -> Prediction:
-        """Apply a transition to the record as it is now, however many others try the same.
+        """Apply a transition to the current record, and repeat it where another process changed the record meanwhile.
 
-        The transition gets the prediction and Redis's time; what it raises leaves the record as it was.
+        The transition gets the prediction and Redis's time. If it raises, the record stays unchanged.
         """
         key = record_key(prediction_id)
         while True:
@@ -157,7 +159,7 @@ class Store:
                 if is_over_in_line or after.status is Status.CANCELLED:
                     self._queues.remove(before, pipe)
                 elif after.token != before.token:
-                    self._queues.push(after, pipe)  # harmless where the change loses its race
+                    self._queues.push(after, pipe)  # harmless where another change wins
                 scripts.CHANGE(
                     pipe,
                     record=key,
@@ -184,7 +186,7 @@ class Store:
             return after
 
     def store_preview(self, prediction_id: str, preview: bytes) -> None:
-        """Keep how a picture looks by now, beside its record, until the end and no longer than PREVIEW_KEPT."""
+        """Store a preview of an open prediction for PREVIEW_KEPT; an oversized one is dropped."""
         if len(preview) > PREVIEW_MAX_BYTES:
             return
         with redis_errors():
@@ -202,7 +204,7 @@ class Store:
         return self._claim(OPEN, most)
 
     def check_at_queue_timeout(self, prediction: Prediction) -> None:
-        """See to it that an open prediction is due at the end of its time in the queue at the latest."""
+        """Schedule the next check of an open prediction no later than its queue timeout."""
         if prediction.queue_deadline is None:
             return
         with redis_errors():
@@ -216,7 +218,7 @@ class Store:
             return self._redis.zcard(OPEN)
 
     def count_webhooks(self) -> int:
-        """Count the webhooks that are still to be delivered."""
+        """Count the webhooks not yet delivered."""
         with redis_errors():
             return self._redis.zcard(WEBHOOKS_DUE)
 
@@ -225,7 +227,7 @@ class Store:
         return self._claim(EXPIRY, most)
 
     def delete(self, prediction: Prediction) -> None:
-        """Forget a final prediction; its files are the caller's to delete, before."""
+        """Delete the record of a final prediction; the caller deletes its files first."""
         pipe = self._redis.pipeline()
         pipe.delete(record_key(prediction.id))
         pipe.zrem(history_key(prediction.key_id), prediction.id)
@@ -249,7 +251,7 @@ class Store:
         limit: int,
         most: int = 10_000,
     ) -> Page:
-        """Page through a key's predictions, newest first; at most `most` records are looked at."""
+        """Return a page of a key's predictions, newest first; at most `most` records are read."""
         with redis_errors():
             ids = self._redis.zrange(
                 history_key(key_id),
@@ -260,11 +262,11 @@ class Store:
                 offset=0,
                 num=most + 1,
             )
-        looked_at = [i.decode() for i in cast("list[bytes]", ids)[:most]]
-        found = [p for p in self.read_all(looked_at) if matches(p)]
+        recent_ids = [i.decode() for i in cast("list[bytes]", ids)[:most]]
+        matching = [p for p in self.read_all(recent_ids) if matches(p)]
         return Page(
-            predictions=found[offset : offset + limit],
-            total=len(found),
+            predictions=matching[offset : offset + limit],
+            total=len(matching),
             is_capped=len(cast("list[bytes]", ids)) > most,
         )
 
@@ -282,7 +284,7 @@ class Store:
         return list(self.read_all([i.decode() for i in cast("list[bytes]", ids)]))
 
     def read_all(self, ids: list[str]) -> Iterator[Prediction]:
-        """Read those of many records that there are."""
+        """Read many records and skip missing ones."""
         if not ids:
             return
         with redis_errors():

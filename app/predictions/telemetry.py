@@ -1,4 +1,4 @@
-"""What metrics and traces see of a prediction."""
+"""Records the transitions of predictions in metrics and traces."""
 
 from app.metrics import ENDED, STAGE_SECONDS, Stage
 from app.predictions.prediction import Prediction
@@ -6,7 +6,7 @@ from app.tracing import add_span
 
 
 def record_transition(before: Prediction, after: Prediction) -> None:
-    """Count an end, or how long its first start was waited for, and trace the whole of it at its end."""
+    """Record the wait before the first attempt; at the end, count the prediction and add its span."""
     if after.status.is_final:
         cause = after.failure.cause if after.failure else ""
         ENDED.labels(after.model, after.status, cause).inc()

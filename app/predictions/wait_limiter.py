@@ -1,4 +1,4 @@
-"""Who waits in this process: so many at most, of one key and of all, that the others are still answered."""
+"""Limits the waiters of this process, per key and in all, so that other requests are still served."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ RETRY_AFTER_S = 2
 
 @dataclass(slots=True, kw_only=True)
 class WaitLimiter:
-    """The seats of one process; used on one event loop."""
+    """Counts the waiters of one process; use it on one event loop."""
 
     most: int
     most_per_key: int
-    taken: Counter[str] = field(default_factory=Counter)
+    waiting: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def slot(self, key_id: str) -> Iterator[None]:
-        """Hold a seat while a caller waits. Raises TooManyRequests."""
-        if self.taken[key_id] >= self.most_per_key or self.taken.total() >= self.most:
+        """Count a waiter while the body runs. Raises TooManyRequests."""
+        if self.waiting[key_id] >= self.most_per_key or self.waiting.total() >= self.most:
             raise TooManyRequests(
-                "too many requests of the key, or of all, wait here already; ask without waiting",
+                "too many requests of the key, or of all keys, are waiting here; send it without waiting",
                 retry_after_s=RETRY_AFTER_S,
             )
-        self.taken[key_id] += 1
+        self.waiting[key_id] += 1
         try:
             yield
         finally:
-            self.taken[key_id] -= 1
-            if not self.taken[key_id]:
-                del self.taken[key_id]
+            self.waiting[key_id] -= 1
+            if not self.waiting[key_id]:
+                del self.waiting[key_id]

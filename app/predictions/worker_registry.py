@@ -1,4 +1,4 @@
-"""Who is working: each worker announces what it holds, so that the api lists and routes by that."""
+"""Keeps the registry of workers: each announces its checkpoint, which decides what the api offers."""
 
 import time
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from app.predictions.redis_errors import redis_errors
 from app.records import Records
 
 WORKERS = "klein:workers"
-SEEN_S = 15.0  # an announcement older than this means the worker is gone
-REMEMBERED_S = 86_400.0  # but what it served stays listed for a day, so that a restart shows no gap
+SEEN_S = 15.0  # a worker without a newer announcement is gone
+REMEMBERED_S = 86_400.0  # its models stay listed for a day, so that a restart shows no gap
 _CACHE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """One worker's announcement, made while it is ready."""
+    """The announcement of a ready worker."""
 
     name: str
     checkpoint: CheckpointKind
-    weights: str  # what is being served, in words
+    weights: str  # the name of the weights
     revision: str
     seen_at: float  # unix seconds, by Redis's clock
 
@@ -32,7 +32,7 @@ _RECORDS = Records(Worker)
 
 
 class WorkerRegistry:
-    """The announcements, read at most twice a second a process."""
+    """Reads and writes the announcements; each process reads at most twice a second."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection
@@ -41,13 +41,13 @@ class WorkerRegistry:
         self._workers: list[Worker] = []
 
     def now(self) -> float:
-        """Tell the time by which announcements are dated. Raises Unavailable."""
+        """Return the time that dates announcements. Raises Unavailable."""
         return self._clock.now().timestamp()
 
     def announce(self, worker: Worker) -> None:
-        """Say that a worker is ready; one that leaves says so with a `seen_at` that is long ago.
+        """Announce a ready worker, and delete announcements older than a day.
 
-        Announcements of a day ago are dropped on the way.
+        A worker that shuts down sends a `seen_at` of long ago.
         """
         with redis_errors():
             self._redis.hset(WORKERS, worker.name, _RECORDS.write(worker))
@@ -60,12 +60,12 @@ class WorkerRegistry:
         return [w for w in self._cached() if w.seen_at > self.now() - SEEN_S]
 
     def served(self) -> frozenset[CheckpointKind]:
-        """Tell which kinds of checkpoint are served: now, else before the workers left, else distilled."""
+        """Return the checkpoint kinds served now, else those served last, else distilled."""
         workers = self.present() or self._cached()
         return frozenset(w.checkpoint for w in workers) or frozenset({CheckpointKind.DISTILLED})
 
     def weights_of(self, kind: CheckpointKind) -> str | None:
-        """Say in words which weights serve this kind; None where no worker says so now."""
+        """Return the name of the weights that serve a kind; None without a ready worker."""
         return next((w.weights for w in self.present() if w.checkpoint is kind), None)
 
     def _cached(self) -> list[Worker]:
@@ -76,5 +76,5 @@ class WorkerRegistry:
 
     def _all(self) -> list[Worker]:
         with redis_errors():
-            found = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
-        return [_RECORDS.read(announcement) for announcement in found.values()]
+            announcements = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
+        return [_RECORDS.read(announcement) for announcement in announcements.values()]

@@ -22,7 +22,7 @@ def test_one_key_cannot_take_all_seats():
             sit(seats, limiter, "a")
         sit(seats, limiter, "b")
 
-        assert limiter.taken == {"a": 3, "b": 1}
+        assert limiter.waiting == {"a": 3, "b": 1}
 
 
 def test_all_keys_share_what_there_is():
@@ -42,4 +42,4 @@ def test_a_seat_is_given_back_however_the_wait_ends():
         with pytest.raises(ZeroDivisionError), limiter.slot("a"):
             raise ZeroDivisionError
 
-    assert limiter.taken == {}
+    assert limiter.waiting == {}
