@@ -115,7 +115,7 @@ MODELS = {
 
 
 def find_model(slug: str, served: frozenset[CheckpointKind]) -> Model:
-    """Look a model up among those that the workers hold. Raises UnknownModel."""
+    """Return a model that the workers serve. Raises UnknownModel."""
     model = MODELS.get(slug)
     if model is None or model.checkpoint not in served:
         raise UnknownModel(slug)
@@ -131,10 +131,10 @@ def parameters_of(prediction: Prediction) -> Parameters:
 
 
 def draw_seed() -> int:
-    """Draw a seed for a caller who named none."""
+    """Draw a random seed."""
     return secrets.randbits(DRAWN_SEED_BITS)
 
 
 def price(sizes: list[tuple[int, int]]) -> float:
-    """Price pictures of these sizes (px), in dollars."""
+    """Return the price in dollars of images of these sizes in pixels."""
     return round(sum(w * h for w, h in sizes) / 1e6 * PRICE_PER_MEGAPIXEL, 6)
