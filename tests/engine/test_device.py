@@ -34,6 +34,8 @@ ORDERS = {
 @pytest.fixture
 def device(monkeypatch):
     monkeypatch.setattr(model, "choose_device", lambda: OTHER)
+    # It computes with the CPU's kernels, and is compared with the CPU.
+    monkeypatch.setattr(model, "choose_weights_dtype", lambda *_: torch.float32)
     monkeypatch.setattr(safety, "choose_device", lambda: OTHER)
     with OtherDevice() as device:
         yield device
