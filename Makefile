@@ -14,7 +14,7 @@ test: .venv/.dev ## run every test that needs no GPU, with coverage
 
 # Debian's; without them the tests that use them are skipped and say so
 TOOLS := chromium:chromium promtool:prometheus
-tools: ## install what some tests use beside Python, from Debian and as root: a browser, promtool
+tools: ## install Debian packages that some tests use (as root): a browser, promtool
 	@missing=; for tool in $(TOOLS); do command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -27,40 +27,40 @@ check: .venv/.dev ## lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-audit: .venv/.dev ## look for known holes in what requirements.lock pins
+audit: .venv/.dev ## check the pinned dependencies for known vulnerabilities
 	@$(BIN)/python -m tests.support.audit
 
-fmt: .venv/.dev ## format, and mend what ruff can mend
+fmt: .venv/.dev ## format, and apply ruff's fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench-serving: .venv/.dev ## measure the serving overhead and write docs/serving.md
+bench-serving: .venv/.dev ## measure the overhead of serving, into docs/serving.md
 	$(BIN)/python -m benchmarks.serving
 
-bench-engine: .venv/.dev ## measure the engine beside plain diffusers and write docs/performance.md
+bench-engine: .venv/.dev ## compare the engine with plain diffusers, into docs/performance.md
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.backlog
 	$(BIN)/python -m benchmarks.several
 
-bench-scaling: .venv/.dev ## measure 1 to 8 workers, and what Redis and the api spend, into docs/performance.md
+bench-scaling: .venv/.dev ## measure the throughput of 1 to 8 workers, into docs/performance.md
 	$(BIN)/python -m benchmarks.scaling
 
-bench-page: .venv/.dev ## measure the page in a browser and take its pictures, into docs/page.md
+bench-page: .venv/.dev ## measure the page in a browser and take its screenshots, into docs/page.md
 	$(BIN)/python -m benchmarks.page
 
-chaos: .venv/.dev ## break every process at random under load and count what is missing (MINUTES=30 SEED=1 WORKERS=2)
+chaos: .venv/.dev ## kill and pause processes at random under load, and check every promise (MINUTES=30 SEED=1 WORKERS=2)
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)
 
-fuzz: .venv/.dev ## give every parser made-up bytes, with fresh seeds until the time is over (MINUTES=10)
+fuzz: .venv/.dev ## feed generated input to every parser, with new seeds (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
-soak: .venv/.dev ## ask for mixed predictions and watch the memory, into docs/performance.md (REQUESTS=1000)
+soak: .venv/.dev ## run mixed predictions and measure the memory, into docs/performance.md (REQUESTS=1000)
 	$(BIN)/python -m tests.support.soak --requests $(or $(REQUESTS),1000)
 
 weights: .venv/.dev ## train the built-in model (2½ hours on two CPU cores)
 	$(BIN)/python -P -m worker.weights.recipe --out worker/weights/builtin --resume
 
-lock: .venv/.dev ## write requirements.lock anew from pyproject.toml
+lock: .venv/.dev ## update requirements.lock from pyproject.toml
 	$(BIN)/pip-compile --all-extras --strip-extras --quiet --upgrade --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements.lock pyproject.toml

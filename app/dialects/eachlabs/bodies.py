@@ -76,11 +76,11 @@ class PredictionBody(BaseModel):
     logs: str | None
     status: Literal[
         "created", "processing", "success", "error", "cancelled", "starting", "failed"
-    ] = Field(description="`starting` and `failed` only under KLEIN_STATUS_WORDS=documented.")
+    ] = Field(description="`starting` and `failed` appear only with KLEIN_STATUS_WORDS=documented.")
     output: str | list[str] | FailureEnvelope | None
     metrics: Metrics
     urls: Urls
-    error: str = Field(default="", description="Present on error only.")
+    error: str = Field(default="", description="The message of a failed prediction.")
 
 
 class RunBody(BaseModel):

@@ -201,15 +201,23 @@ def executions(  # noqa: PLR0913 -- one argument a filter
     view: ViewOf,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
-    model: Annotated[str, Query(description="Only this model slug.")] = "",
+    model: Annotated[str, Query(description="Return only predictions of this model slug.")] = "",
     status: Annotated[
-        str, Query(description="A comma list of created, starting, success, error.")
+        str, Query(description="Comma-separated statuses: created, starting, success, error.")
     ] = "",
     since: Annotated[
-        datetime | None, Query(alias="from", description="RFC 3339; 90 days before `to` if absent.")
+        datetime | None,
+        Query(
+            alias="from",
+            description="Start of the period, in RFC 3339. Default: 90 days before `to`.",
+        ),
     ] = None,
-    to: Annotated[datetime | None, Query(description="RFC 3339; now if absent.")] = None,
-    error_classification: Annotated[str, Query(description="A comma list.")] = "",
+    to: Annotated[
+        datetime | None, Query(description="End of the period, in RFC 3339. Default: now.")
+    ] = None,
+    error_classification: Annotated[
+        str, Query(description="Comma-separated categories of failures.")
+    ] = "",
 ) -> Response:
     """List this key's predictions, newest first."""
     statuses = wire.parse_statuses(status)
