@@ -1,4 +1,4 @@
-"""The end of a worker: it waits as long as that makes sense, and no longer."""
+"""Graceful shutdown waits for running attempts only as long as they can finish."""
 
 import threading
 from datetime import timedelta
@@ -8,59 +8,59 @@ import pytest
 from worker.graceful_shutdown import GracefulShutdown
 
 
-class Told:
-    """What a shutdown did, and when it gave up."""
+class Recorder:
+    """Records what a shutdown calls."""
 
-    def __init__(self, expected_s, grace_s=60.0):
+    def __init__(self, remaining_s, grace_s=60.0):
         self.events = []
-        self.given_back = threading.Event()
-        self.begun = threading.Event()
+        self.released = threading.Event()
+        self.started = threading.Event()
         self.shutdown = GracefulShutdown(
-            timedelta(seconds=grace_s), lambda: expected_s, self.begin, self.end
+            timedelta(seconds=grace_s), lambda: remaining_s, self.on_start, self.release_all
         )
 
-    def begin(self):
-        self.events.append("begin")
-        self.begun.set()
+    def on_start(self):
+        self.events.append("start")
+        self.started.set()
 
-    def end(self):
-        self.events.append("give back")
-        self.given_back.set()
-
-
-@pytest.mark.parametrize("expected_s", [None, 1.0])
-def test_what_may_fit_is_waited_for(expected_s):
-    """While the estimate fits, or there is none, nothing is given back."""
-    told = Told(expected_s)
-    assert not told.shutdown.is_requested
-    told.shutdown.request()
-    assert told.begun.wait(5)
-
-    assert told.shutdown.is_requested
-    assert not told.given_back.wait(0.3)
+    def release_all(self):
+        self.events.append("release")
+        self.released.set()
 
 
-def test_what_cannot_fit_is_given_back_at_once():
-    """An estimate beyond the grace is not waited for."""
-    told = Told(expected_s=1000.0)
-    told.shutdown.request()
+@pytest.mark.parametrize("remaining_s", [None, 1.0])
+def test_shutdown_waits_for_attempts_that_can_finish(remaining_s):
+    """While the estimate fits into the grace period, or there is none, nothing is released."""
+    recorder = Recorder(remaining_s)
+    assert not recorder.shutdown.is_requested
+    recorder.shutdown.request()
+    assert recorder.started.wait(5)
 
-    assert told.given_back.wait(5)
-    assert told.events == ["begin", "give back"]
-
-
-def test_a_second_signal_gives_back_at_once():
-    """Told twice, it does not wait for what would fit."""
-    told = Told(expected_s=1.0)
-    told.shutdown.request()
-    told.shutdown.request()
-
-    assert told.given_back.wait(5)
+    assert recorder.shutdown.is_requested
+    assert not recorder.released.wait(0.3)
 
 
-def test_the_grace_ends():
-    """Without an estimate it gives back before the grace is over."""
-    told = Told(expected_s=None, grace_s=0.2)
-    told.shutdown.request()
+def test_shutdown_releases_attempts_that_cannot_finish():
+    """An estimate beyond the grace period ends the wait at once."""
+    recorder = Recorder(remaining_s=1000.0)
+    recorder.shutdown.request()
 
-    assert told.given_back.wait(5)
+    assert recorder.released.wait(5)
+    assert recorder.events == ["start", "release"]
+
+
+def test_second_request_releases_at_once():
+    """A second request ends the wait even if the attempts could finish."""
+    recorder = Recorder(remaining_s=1.0)
+    recorder.shutdown.request()
+    recorder.shutdown.request()
+
+    assert recorder.released.wait(5)
+
+
+def test_grace_period_ends():
+    """Without an estimate all is released before the grace period ends."""
+    recorder = Recorder(remaining_s=None, grace_s=0.2)
+    recorder.shutdown.request()
+
+    assert recorder.released.wait(5)

@@ -1,4 +1,4 @@
-"""How long an engine may be silent: by the median step of the latest orders, for its size."""
+"""The silence limit follows the median step duration of the latest orders, scaled by image size."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def an_order(width=1000, height=1000, references=0):
     )
 
 
-def learnt(limit, step_s, steps=4):
+def recorded(limit, step_s, steps=4):
     picture = np.zeros((1000, 1000, 3), np.uint8)
     result = Result(images=(picture,), notes=(), generate_s=1.0)
     at = [step_s * k for k in range(1, steps + 1)]
@@ -27,32 +27,32 @@ def learnt(limit, step_s, steps=4):
     return limit
 
 
-def test_a_fast_engine_may_be_silent_for_twenty_seconds():
-    """Ten quick steps are no measure: below twenty seconds nothing is a hang."""
-    assert learnt(SilenceLimit(), step_s=0.1).limit_s(an_order()) == 20
+def test_limit_is_at_least_twenty_seconds():
+    """However fast the steps are, the limit is not below twenty seconds."""
+    assert recorded(SilenceLimit(), step_s=0.1).limit_s(an_order()) == 20
 
 
-def test_a_slow_engine_may_be_silent_for_ten_steps():
-    """Ten times the median step, whatever one outlier took."""
+def test_limit_is_ten_median_steps():
+    """The limit is ten times the median step, so that one outlier does not change it."""
     limit = SilenceLimit()
     for step_s in (5, 6, 500):
-        learnt(limit, step_s)
+        recorded(limit, step_s)
 
     assert limit.limit_s(an_order()) == pytest.approx(60)
 
 
-def test_larger_pictures_may_take_longer():
-    """The expectation grows with the pixels and with the input images."""
-    limit = learnt(SilenceLimit(), step_s=5)
+def test_limit_grows_with_image_size():
+    """The expected step duration grows with the output size and the number of reference images."""
+    limit = recorded(SilenceLimit(), step_s=5)
 
     assert limit.expected_step_s(an_order(2000, 2000)) == pytest.approx(20)
     assert limit.expected_step_s(an_order(references=1)) == pytest.approx(10)
     assert limit.expected_step_s(an_order(None, None)) == pytest.approx(20)
 
 
-def test_a_batch_may_take_longer():
-    """Four at once may be silent four times as long as one; what four took tells what one will take."""
-    limit = learnt(SilenceLimit(), step_s=5)
+def test_limit_grows_with_batch_size():
+    """A batch of four has four times the limit, and its durations count for a single order as a quarter."""
+    limit = recorded(SilenceLimit(), step_s=5)
     batches = SilenceLimit()
     result = Result(images=(np.zeros((1000, 1000, 3), np.uint8),), notes=(), generate_s=1.0)
     batches.record(an_order(), result, [20, 40, 60, 80], 4)
@@ -61,8 +61,8 @@ def test_a_batch_may_take_longer():
     assert batches.expected_step_s(an_order()) == pytest.approx(5)
 
 
-def test_edits_are_learnt_from():
-    """An order without a size of its own teaches by the size of its picture."""
+def test_edits_are_recorded():
+    """An order without a size is recorded with the size of its output."""
     limit = SilenceLimit()
     result = Result(images=(np.zeros((500, 1000, 3), np.uint8),), notes=(), generate_s=1.0)
     limit.record(an_order(None, None, references=1), result, [1, 4])
@@ -71,9 +71,9 @@ def test_edits_are_learnt_from():
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_without_experience_it_is_patient(steps):
-    """Before two steps were seen the first order may be silent for ten minutes."""
-    limit = learnt(SilenceLimit(), step_s=1, steps=steps)
+def test_initial_limit(steps):
+    """Until two steps were recorded the limit is ten minutes."""
+    limit = recorded(SilenceLimit(), step_s=1, steps=steps)
 
     assert limit.expected_step_s(an_order()) is None
     assert limit.limit_s(an_order()) == 600
