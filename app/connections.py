@@ -1,7 +1,7 @@
-"""Connections to Redis by URL: one server (`redis`, `rediss`, `unix`), or whichever its Sentinels name.
+"""Connects to Redis by URL: one server (`redis`, `rediss`, `unix`), or the master that Sentinels name.
 
-`redis+sentinel://[user:password@]host:26379,host:26379/SERVICE[/DB]`; with `rediss+sentinel` both are spoken to by TLS.
-Options follow as for `redis`, among them `sentinel_username` and `sentinel_password`.
+`redis+sentinel://[user:password@]host:26379,host:26379/SERVICE[/DB]`; `rediss+sentinel` uses TLS for server and
+Sentinels. Options are those of `redis`, and `sentinel_username` and `sentinel_password`.
 """
 
 import time
@@ -22,9 +22,9 @@ from redis.connection import parse_url
 SENTINEL_PORT = 26379
 CONNECT_S = 2.0
 COMMAND_S = 5.0
-READ_S = 15.0  # thousands that ask at once keep an event loop from an answer for seconds
+READ_S = 15.0  # with thousands of callers an event loop may read a reply seconds late
 RETRIES = 10
-AWAY_S = 5.0  # no try begins later: where there is no route, each takes seconds to fail
+RETRY_FOR_S = 5.0  # no retry begins later: without a route, each takes seconds to fail
 _SUFFIX = "+sentinel"
 
 T = TypeVar("T")
@@ -33,46 +33,47 @@ T = TypeVar("T")
 def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis.Redis":
     """Connect when first used; `timeout_s` limits each command. Raises ValueError."""
     options |= {"socket_timeout": timeout_s, "socket_connect_timeout": CONNECT_S}
-    if (watched := _watched(url)) is None:
+    if (sentinel_url := _parse_sentinel_url(url)) is None:
         return redis.Redis.from_url(url, **options)
-    given = parse_url(watched.server_url)  # type: ignore[no-untyped-call]  # redis-py is untyped here
-    is_tls = given.pop("connection_class", None) is not None
+    server_options = parse_url(sentinel_url.server_url)  # type: ignore[no-untyped-call]  # redis-py is untyped here
+    is_tls = server_options.pop("connection_class", None) is not None
     sentinels = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py is untyped here
-        watched.sentinels, sentinel_kwargs=_to_sentinels(given, is_tls=is_tls)
+        sentinel_url.sentinels, sentinel_kwargs=_to_sentinels(server_options, is_tls=is_tls)
     )
     pool = redis.sentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]  # redis-py is untyped here
-        watched.service, sentinels, ssl=is_tls, **given | options
+        sentinel_url.service, sentinels, ssl=is_tls, **server_options | options
     )
     return redis.Redis.from_pool(pool)
 
 
 def open_readers(url: str, most: int) -> "redis.asyncio.Redis":
-    """Connect asynchronously, by `most` connections that are waited for. Raises ValueError."""
+    """Connect asynchronously with a blocking pool of `most` connections. Raises ValueError."""
     options: dict[str, Any] = {
         "max_connections": most,
         "socket_timeout": READ_S,
         "socket_connect_timeout": READ_S,
-        "retry": _InTime(
+        "retry": _BoundedRetry(
             ExponentialBackoff(cap=0.5, base=0.01),
             RETRIES,
-            # not where it is silent: each try would take its whole time limit, ten times over
+            # not for timeouts: each retry would take the whole timeout
             supported_errors=(redis.ConnectionError,),
         ),
     }
-    if (watched := _watched(url)) is None:
+    if (sentinel_url := _parse_sentinel_url(url)) is None:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
         return redis.asyncio.Redis.from_pool(pool)
-    given: dict[str, Any] = dict(parse_url_async(watched.server_url))
-    is_tls = given.pop("connection_class", None) is not None
-    options["connection_class"] = _AskingByTls if is_tls else _Asking
+    server_options: dict[str, Any] = dict(parse_url_async(sentinel_url.server_url))
+    is_tls = server_options.pop("connection_class", None) is not None
+    options["connection_class"] = _SentinelTlsConnection if is_tls else _SentinelConnection
     sentinels = redis.asyncio.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py is untyped here
-        watched.sentinels, sentinel_kwargs=_to_sentinels(given, is_tls=is_tls)
+        sentinel_url.sentinels, sentinel_kwargs=_to_sentinels(server_options, is_tls=is_tls)
     )
-    return redis.asyncio.Redis.from_pool(_Watched(watched.service, sentinels, **given | options))  # type: ignore[no-untyped-call]  # redis-py is untyped here
+    sentinel_pool = _SentinelPool(sentinel_url.service, sentinels, **server_options | options)  # type: ignore[no-untyped-call]  # redis-py is untyped here
+    return redis.asyncio.Redis.from_pool(sentinel_pool)
 
 
-class _InTime(Retry):
-    """Tries again as redis-py does, but no longer than a caller can wait."""
+class _BoundedRetry(Retry):
+    """Retries like redis-py, but for at most RETRY_FOR_S."""
 
     async def call_with_retry(
         self,
@@ -81,8 +82,8 @@ class _InTime(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> T:
-        """Call until it succeeds, fails for good, or the time is over."""
-        ends_at = time.monotonic() + AWAY_S
+        """Call until it succeeds, fails for good, or the time is up."""
+        ends_at = time.monotonic() + RETRY_FOR_S
 
         async def hang_up(error: Exception, *failures: int) -> None:
             await fail(error, *failures)
@@ -92,25 +93,27 @@ class _InTime(Retry):
         return await super().call_with_retry(do, hang_up, is_retryable, with_failure_count)
 
 
-class _Asking(redis.asyncio.sentinel.SentinelManagedConnection):
-    """A connection that asks the Sentinels anew once it is lost; redis-py's goes back to the address it had."""
+class _SentinelConnection(redis.asyncio.sentinel.SentinelManagedConnection):
+    """A connection that asks the Sentinels again after it is lost; redis-py's keeps its address."""
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Connect to the master of now before anything is sent."""
+        """Connect to the current master before sending."""
         if not self.is_connected:
             await self.connect()  # type: ignore[no-untyped-call]  # redis-py is untyped here
         await super().send_packed_command(command, check_health)
 
 
-class _AskingByTls(_Asking, redis.asyncio.connection.SSLConnection):
-    """The same by TLS."""
+class _SentinelTlsConnection(_SentinelConnection, redis.asyncio.connection.SSLConnection):
+    """The same with TLS."""
 
 
-class _Watched(redis.asyncio.sentinel.SentinelConnectionPool, redis.asyncio.BlockingConnectionPool):
-    """A pool that asks the Sentinels at each connect, and is waited for where it is used up."""
+class _SentinelPool(
+    redis.asyncio.sentinel.SentinelConnectionPool, redis.asyncio.BlockingConnectionPool
+):
+    """A blocking pool that asks the Sentinels at each connect."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Hang up, at the Sentinels too where it is the end."""
+        """Disconnect, and close the connections to the Sentinels at the end."""
         await super().disconnect(inuse_connections)
         if inuse_connections:
             await self.sentinel_manager.aclose()
@@ -118,16 +121,14 @@ class _Watched(redis.asyncio.sentinel.SentinelConnectionPool, redis.asyncio.Bloc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Service:
-    """What a Sentinel URL names."""
+    """The parts of a Sentinel URL."""
 
     sentinels: list[tuple[str, int]]
     service: str
-    server_url: (
-        str  # with the server's user, database and options; its host is the Sentinels' to tell
-    )
+    server_url: str  # user, database and options of the server; the Sentinels name its host
 
 
-def _watched(url: str) -> _Service | None:
+def _parse_sentinel_url(url: str) -> _Service | None:
     parts = urlsplit(url)
     if not parts.scheme.endswith(_SUFFIX):
         return None
@@ -152,10 +153,12 @@ def _address(host: str) -> tuple[str, int]:
     return parts.hostname, parts.port or SENTINEL_PORT
 
 
-def _to_sentinels(given: dict[str, Any], *, is_tls: bool) -> dict[str, Any]:
-    """Take the Sentinels' own options out of those of the server; both share what is said of TLS."""
-    own = {name: given.pop(name) for name in [*given] if name.startswith("sentinel_")}
-    shared = {name: value for name, value in given.items() if name.startswith("ssl_")}
+def _to_sentinels(server_options: dict[str, Any], *, is_tls: bool) -> dict[str, Any]:
+    """Split off the options of the Sentinels; both sides share the TLS options."""
+    own = {
+        name: server_options.pop(name) for name in [*server_options] if name.startswith("sentinel_")
+    }
+    shared = {name: value for name, value in server_options.items() if name.startswith("ssl_")}
     return {
         **shared,
         **{name.removeprefix("sentinel_"): value for name, value in own.items()},

@@ -1,4 +1,4 @@
-"""Structured logs: one event a line, JSON unless a terminal reads them; never prompts, keys or URLs' signatures."""
+"""Configures structured logs: one event per line, as JSON except on a terminal; no prompts, keys or signatures."""
 
 import logging
 import sys
@@ -34,6 +34,6 @@ def configure_logs(process: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # RQ and uvicorn say through logging what klein says in its own events: keep their warnings only
+    # RQ and uvicorn log what klein logs as events: keep only their warnings
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("rq").setLevel(logging.WARNING)

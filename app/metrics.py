@@ -1,4 +1,4 @@
-"""Every Prometheus instrument, named in one place; a label is an enum or a route, never an id."""
+"""Declares all Prometheus metrics; a label is an enum or a route, never an id."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -14,7 +14,7 @@ _WORK_S = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 3
 
 
 class Stage(StrEnum):
-    """Where a prediction's time goes, in order."""
+    """The stages of a prediction, in order."""
 
     QUEUED = "queued"
     GENERATE = "generate"
@@ -22,12 +22,10 @@ class Stage(StrEnum):
     FINISH = "finish"
 
 
-REQUESTS = Counter(
-    "klein_http_requests", "Requests that were answered", ("method", "route", "status")
-)
+REQUESTS = Counter("klein_http_requests", "Requests served", ("method", "route", "status"))
 REQUEST_SECONDS = Histogram(
     "klein_http_request_seconds",
-    "Time to the end of the answer, the waiting of long polls included",
+    "Time to the end of the response, with the waiting time of long polls",
     ("method", "route"),
     buckets=_FAST_S,
 )
@@ -47,10 +45,10 @@ ENGINE_READY = Gauge("klein_engine_ready", "1 while the worker's engine can take
 ENGINE_DEATHS = Counter("klein_engine_deaths", "Engine processes that ended unexpectedly")
 BATCH_SIZE = Histogram(
     "klein_batch_size",
-    "Predictions that the engine drew at once",
+    "Predictions in one batch of the engine",
     buckets=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64),
 )
-STORAGE_ERRORS = Counter("klein_storage_errors", "Failed attempts to store a picture")
+STORAGE_ERRORS = Counter("klein_storage_errors", "Failed attempts to store an image")
 WEBHOOK_ATTEMPTS = Counter("klein_webhook_attempts", "Webhook attempts", ("outcome",))
 REISSUED = Counter(
     "klein_tokens_reissued", "Predictions whose lease or queue token was lost and issued anew"

@@ -1,4 +1,4 @@
-"""Requests to URLs that callers name: public addresses only, unless the operator opens private ones.
+"""Sends requests to URLs that callers name, only to public addresses unless the operator allows others.
 
 A name is resolved once and the connection goes to the address that was checked (`ssrfguard`); every redirect is
 checked like the first URL. Nothing is read beyond a size and a time that the caller of this module sets.
@@ -42,23 +42,23 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Unreachable(Exception):
-    """The host could not be reached, or is not one that this server may reach."""
+    """The host cannot be reached, or this server may not reach it."""
 
-    # One text for denied, refused and timed out: the answer must not tell which ports are open.
+    # One text for denied, refused and timed out, so that it does not reveal open ports.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back."""
+    """A response, or the part of it that was read."""
 
     status: int
-    is_encoded: bool  # compressed, which nobody asked for
+    is_encoded: bool  # compressed, against the request
     body: bytes
-    is_whole: bool  # the body neither was cut at the largest size nor broke off
+    is_whole: bool  # neither cut at the size limit nor interrupted
 
 
 class SafeHttp:
-    """Sends requests; `allow_hosts` are the hosts, addresses and networks that may be private."""
+    """Sends requests; hosts, addresses and networks in `allow_hosts` may be private."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class SafeHttp:
         resolver: Resolver | None = None,
         public_ports: frozenset[int] = PUBLIC_PORTS,
     ) -> None:
-        self._names, networks = _sorted(allow_hosts)
+        self._names, networks = _parse_hosts(allow_hosts)
         self._resolver = resolver or DnsLookup()
         self._trusted = Policy(
             allowed_networks=_EVERYTHING, allowed_ports=_ANY_PORT, max_url_length=URL_MAX
@@ -80,7 +80,7 @@ class SafeHttp:
         self._private = replace(self._trusted, allowed_networks=networks, denied_networks=_NOWHERE)
         self._tls = ssl.create_default_context()
 
-    async def send(  # noqa: PLR0913 -- a request has that many parts
+    async def send(  # noqa: PLR0913 -- one argument a part of the request
         self,
         method: str,
         url: str,
@@ -93,19 +93,19 @@ class SafeHttp:
     ) -> Reply:
         """Send one request and read at most `max_bytes` of the reply. Raises Unreachable."""
         partial: list[Reply] = []
-        sent = {**headers, "Accept-Encoding": "identity"}
+        sent_headers = {**headers, "Accept-Encoding": "identity"}
         try:
             async with asyncio.timeout(within_s):
                 for _ in range(redirects + 1):
-                    moved = await self._once(
-                        httpx.Request(method, url, headers=sent, content=content),
+                    redirect = await self._once(
+                        httpx.Request(method, url, headers=sent_headers, content=content),
                         max_bytes,
                         within_s,
                         partial,
                     )
-                    if moved is None or not redirects:
+                    if redirect is None or not redirects:
                         return partial[-1]
-                    url = moved
+                    url = redirect
         except (httpx.HTTPError, httpx.InvalidURL, SSRFGuardError, OSError, ValueError):
             if partial:
                 return partial[-1]
@@ -114,7 +114,7 @@ class SafeHttp:
     async def _once(
         self, request: httpx.Request, max_bytes: int, within_s: float, partial: list[Reply]
     ) -> str | None:
-        """Append the reply as far as it came, and give where a redirect points."""
+        """Send one request, put the response into `partial`, and return the target of a redirect."""
         partial.clear()
         policy = self._policy_for(self._trusted.check_url(str(request.url)))
         async with (
@@ -147,7 +147,7 @@ class SafeHttp:
 async def _read(response: httpx.Response, max_bytes: int, partial: list[Reply]) -> None:
     body = bytearray()
 
-    def note(*, is_whole: bool) -> None:
+    def record(*, is_whole: bool) -> None:
         partial[:] = [
             Reply(
                 status=response.status_code,
@@ -157,20 +157,20 @@ async def _read(response: httpx.Response, max_bytes: int, partial: list[Reply]) 
             )
         ]
 
-    note(is_whole=False)
+    record(is_whole=False)
     try:
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > max_bytes:
                 break
         else:
-            note(is_whole=True)
+            record(is_whole=True)
     finally:
         if not partial[0].is_whole:
-            note(is_whole=False)
+            record(is_whole=False)
 
 
-def _sorted(
+def _parse_hosts(
     allow_hosts: tuple[str, ...],
 ) -> tuple[frozenset[str], tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]]:
     names, networks = set(), []

@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry; off unless a process is told where to send them."""
+"""Records OpenTelemetry traces; off without an endpoint."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _tracer = trace.get_tracer("klein")
 
 
 def configure_tracing(process: str, endpoint: str | None) -> None:
-    """Send this process's spans by OTLP over HTTP; the SDK reads the other OTEL_* variables itself.
+    """Send the spans of this process by OTLP over HTTP; the SDK reads the other OTEL_* variables.
 
     Raises ValueError where the SDK is not installed.
     """
@@ -45,7 +45,7 @@ def span(
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Mapping[str, str | int | float] | None = None,
 ) -> Iterator[Span]:
-    """Time the body; `parent` is a W3C traceparent, else the span around this one."""
+    """Record a span around the body; `parent` is a W3C traceparent, else the current span."""
     context = extract({"traceparent": parent}) if parent else None
     with _tracer.start_as_current_span(
         name, context=context, kind=kind, attributes=attributes
@@ -61,7 +61,7 @@ def add_span(
     finished_at: datetime,
     attributes: Mapping[str, str | int | float],
 ) -> None:
-    """Tell of something that is over; nothing where its request was not traced."""
+    """Record a finished span; does nothing where its request was not traced."""
     if parent is None:
         return
     added = _tracer.start_span(
@@ -75,7 +75,7 @@ def add_span(
 
 
 def traceparent() -> str | None:
-    """Name the span around this, for whoever goes on elsewhere; None while tracing is off."""
+    """Return the traceparent of the current span, for another process; None while tracing is off."""
     carrier: dict[str, str] = {}
     inject(carrier)
     return carrier.get("traceparent")

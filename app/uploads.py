@@ -1,7 +1,7 @@
-"""Files that callers upload to name them as inputs: who owns each, and until when it is kept.
+"""Manages the files that callers upload as inputs: their owners, and when they are deleted.
 
-Keys: `klein:upload:{id}` the record · `klein:uploads:expiry` ids by the time (s) at which they are deleted ·
-`klein:uploads:of:{key}` an API key's files that came, by age (s).
+Redis keys: `klein:upload:{id}` holds the record, `klein:uploads:expiry` ids by the time of deletion (s),
+`klein:uploads:of:{key}` the uploaded files of an API key by age (s).
 """
 
 import hashlib
@@ -36,35 +36,35 @@ _COMPLETE = load_script("complete_upload")
 
 
 class UnknownUpload(KleinError):
-    """No such file: it never came, was deleted, or has expired. A URL to send one to lives 15 minutes."""
+    """No such file: it was never sent, was deleted, or has expired. An upload URL is valid for 15 minutes."""
 
 
 class AlreadySent(KleinError):
-    """Another file was sent to this URL before, and what is there never changes; ask for a new URL."""
+    """Another file was sent to this URL before, and files never change; request a new URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that may come, or has come."""
+    """An upload, before or after its file is sent."""
 
     id: str
     key_id: str
     media_type: str
     opened_at: datetime
     expires_at: datetime
-    name: str = ""  # the caller's own
-    metadata: dict[str, Any] = field(default_factory=dict)  # the caller's own too
-    size_bytes: int | None = None  # None: it has not come
-    sha256: str = ""  # of the only file that may come, from the moment one was there whole
+    name: str = ""  # as the caller named it
+    metadata: dict[str, Any] = field(default_factory=dict)  # the caller's
+    size_bytes: int | None = None  # None: not sent yet
+    sha256: str = ""  # of the only file accepted, once one was received
 
     @property
     def key(self) -> str:
-        """Name the file in the storage."""
+        """The storage key of the file."""
         return f"{_folder(self.id)}/file.{SUFFIXES[self.media_type]}"
 
     @property
     def url_expires_at(self) -> datetime:
-        """Tell until when the file may be sent."""
+        """The end of the time in which the file may be sent."""
         return self.opened_at + URL_LIVES
 
 
@@ -73,14 +73,14 @@ _RECORDS = Records(Upload)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadPage:
-    """A stretch of a key's files, newest first."""
+    """Some of a key's files, newest first, and how many there are in all."""
 
     uploads: list[Upload]
     total: int
 
 
 class Uploads:
-    """The uploads of all keys, for any number of processes."""
+    """Reads and changes uploads; safe for any number of processes."""
 
     def __init__(self, connection: "redis.Redis", storage: Storage) -> None:
         self._redis = connection
@@ -91,41 +91,41 @@ class Uploads:
         self,
         key_id: str,
         media_type: str,
-        kept: timedelta,
+        retention: timedelta,
         *,
         name: str = "",
         metadata: dict[str, Any] | None = None,
     ) -> Upload:
-        """Expect a file. Raises Unavailable."""
+        """Create an upload, which expects a file. Raises Unavailable."""
         now = self._clock.now()
         upload = Upload(
             id=str(uuid.uuid4()),
             key_id=key_id,
             media_type=media_type,
             opened_at=now,
-            expires_at=now + min(max(kept, KEPT_LEAST), KEPT_MOST),
+            expires_at=now + min(max(retention, KEPT_LEAST), KEPT_MOST),
             name=name,
             metadata=metadata or {},
         )
-        with redis_errors(), self._redis.pipeline() as both:
-            both.set(_record_key(upload.id), _RECORDS.write(upload))
-            both.zadd(EXPIRY, {upload.id: upload.expires_at.timestamp()})
-            both.execute()
+        with redis_errors(), self._redis.pipeline() as pipe:
+            pipe.set(_record_key(upload.id), _RECORDS.write(upload))
+            pipe.zadd(EXPIRY, {upload.id: upload.expires_at.timestamp()})
+            pipe.execute()
         return upload
 
     def get(self, upload_id: str) -> Upload:
-        """Read what is known of an upload. Raises UnknownUpload or Unavailable."""
+        """Read an upload. Raises UnknownUpload or Unavailable."""
         return _RECORDS.read(self._read(upload_id))
 
     def owned(self, key_id: str, upload_id: str) -> Upload:
-        """Read what is known of this key's file that came. Raises UnknownUpload or Unavailable."""
+        """Read an uploaded file of this key. Raises UnknownUpload or Unavailable."""
         upload = self.get(upload_id)
         if upload.key_id != key_id or upload.size_bytes is None:
             raise UnknownUpload(upload_id)
         return upload
 
     def history(self, key_id: str, until: datetime, offset: int, limit: int) -> UploadPage:
-        """Page through a key's files that came, newest first."""
+        """Return a page of a key's uploaded files, newest first."""
         key, newest = _of_key(key_id), until.timestamp()
         with redis_errors():
             ids = cast(
@@ -136,11 +136,11 @@ class Uploads:
             )
             total = self._redis.zcount(key, "-inf", newest)
             records = self._redis.mget([_record_key(i.decode()) for i in ids]) if ids else []
-        found = [_RECORDS.read(r) for r in cast("list[bytes | None]", records) if r]
-        return UploadPage(uploads=found, total=total)
+        files = [_RECORDS.read(r) for r in cast("list[bytes | None]", records) if r]
+        return UploadPage(uploads=files, total=total)
 
     def store(self, upload: Upload, file: BinaryIO) -> Upload:
-        """Keep the file that came; the same file sent again changes nothing.
+        """Store the file of an upload; the same file sent again changes nothing.
 
         Raises StorageError, Unavailable, AlreadySent, or UnknownUpload if it was deleted meanwhile.
         """
@@ -150,7 +150,7 @@ class Uploads:
         claimed = self._claim(upload.id, digest.hexdigest())
         if claimed.size_bytes is not None:
             return claimed
-        came = replace(claimed, size_bytes=file.tell())
+        completed = replace(claimed, size_bytes=file.tell())
         record = self._read(upload.id)
         file.seek(0)
         self._storage.put(upload.key, file)
@@ -159,17 +159,17 @@ class Uploads:
                 self._redis,
                 record=_record_key(upload.id),
                 uploads=_of_key(upload.key_id),
-                value=_RECORDS.write(came, over=record),
+                value=_RECORDS.write(completed, over=record),
                 id=upload.id,
                 opened_s=upload.opened_at.timestamp(),
             )
         if not is_wanted:
             self._storage.delete(_folder(upload.id))
             raise UnknownUpload(upload.id)
-        return came
+        return completed
 
     def delete(self, key_id: str, upload_id: str) -> None:
-        """Delete a file of this key; nothing happens where it has none. Raises StorageError or Unavailable."""
+        """Delete a file of this key, if it exists. Raises StorageError or Unavailable."""
         try:
             upload = self.get(upload_id)
         except UnknownUpload:
@@ -178,7 +178,7 @@ class Uploads:
             self._delete(upload_id)
 
     def expire(self) -> int:
-        """Delete what is no longer kept; tell how many."""
+        """Delete expired files; return how many."""
         with redis_errors():
             due = cast(
                 "list[bytes]",
@@ -190,14 +190,14 @@ class Uploads:
         for upload_id in (member.decode() for member in due):
             try:
                 self._delete(upload_id)
-            except StorageError as exc:  # the next sweep tries again, and the others go meanwhile
+            except StorageError as exc:  # the next run tries again
                 log.warning("files_not_deleted", upload=upload_id, error=str(exc))
                 continue
             deleted += 1
         return deleted
 
     def _claim(self, upload_id: str, sha256: str) -> Upload:
-        """Let this be the upload's file for good, before it is stored: readers may cache it for ever."""
+        """Fix the hash of the file before it is stored: clients may cache the file for ever."""
         while True:
             record = self._read(upload_id)
             upload = _RECORDS.read(record)
@@ -226,15 +226,17 @@ class Uploads:
         try:
             key_id = self.get(upload_id).key_id
         except UnknownUpload:
-            pass  # a sweep that failed half-way has forgotten it already
+            pass  # an earlier run deleted the record and then failed
         else:
-            with redis_errors(), self._redis.pipeline() as both:
-                both.delete(_record_key(upload_id))  # first: a PUT that ends now sees it
-                both.zrem(_of_key(key_id), upload_id)
-                both.execute()
+            with redis_errors(), self._redis.pipeline() as pipe:
+                pipe.delete(_record_key(upload_id))  # first, so that a concurrent PUT notices
+                pipe.zrem(_of_key(key_id), upload_id)
+                pipe.execute()
         self._storage.delete(_folder(upload_id))
         with redis_errors():
-            self._redis.zrem(EXPIRY, upload_id)  # last: until then a sweep tries again
+            self._redis.zrem(
+                EXPIRY, upload_id
+            )  # last, so that the next run tries again after a failure
 
 
 def _record_key(upload_id: str) -> str:

@@ -1,1 +1,1 @@
-"""Input images before anything is queued: data URIs and the checking of what callers send."""
+"""Reads and checks input images before a prediction is queued."""

@@ -1,4 +1,4 @@
-"""Judges an image file by loading it once, within bounded memory; keeps no pixels."""
+"""Checks an image file by decoding it once in bounded memory; the pixels are not kept."""
 
 import io
 import threading
@@ -16,23 +16,23 @@ SMALLEST_SIDE = 64
 WIDEST_ASPECT = 8
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _PHONE_FORMAT = "MPO"
-"""A JPEG with a second picture behind it, such as a depth map: the first one counts."""
+"""A JPEG followed by a second image, such as a depth map; only the first is used."""
 _WHAT_TO_SEND = "send a still PNG, JPEG or WebP"
 _TURNED = range(5, 9)
 """EXIF orientations that swap width and height."""
 
-_one_at_a_time = threading.Lock()  # bounds memory; warning filters belong to the whole process too
+_one_at_a_time = threading.Lock()  # bounds memory; warning filters also belong to the whole process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """What is known of an image that can be used."""
+    """The format and size of a valid image."""
 
     format: str
-    """png, jpeg or webp, by content."""
+    """png, jpeg or webp, detected from the content."""
     width: int
     height: int
-    """Pixels of the upright picture, after its EXIF orientation."""
+    """Pixels, after the EXIF orientation is applied."""
 
 
 def check_image(
@@ -41,22 +41,22 @@ def check_image(
     largest_bytes: int = LARGEST_BYTES,
     largest_pixels: int = LARGEST_PIXELS,
 ) -> ImageInfo:
-    """Load the image and tell its format and size; raises `ImageRejected` with what to do.
+    """Decode the image and return its format and size. Raises ImageRejected, which says what to do.
 
-    Dimensions are read from the header and judged before any pixel is decoded, and one image is
-    decoded at a time, so the process needs at most about twelve bytes per allowed pixel (a progressive CMYK JPEG).
+    The size in the header is checked before any pixel is decoded, and one image is decoded at a time, so the process
+    needs at most about twelve bytes per allowed pixel (a progressive CMYK JPEG).
     """
     if len(data) > largest_bytes:
         megabytes = largest_bytes / (1024 * 1024)
         raise ImageRejected(f"the image is larger than {megabytes:g} MB; send a smaller file")
     if is_too_costly(data):
-        raise ImageRejected("the image is cut into too many parts; open it and save it anew")
+        raise ImageRejected("the image file has too many parts; open it and save it again")
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                info = _judge(image, largest_pixels)
+                info = _check_header(image, largest_pixels)
                 image.load()
         except ImageRejected:
             raise
@@ -64,12 +64,12 @@ def check_image(
             raise ImageRejected(f"the file is not an image we read; {_WHAT_TO_SEND}") from exc
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
             raise _too_many_pixels(largest_pixels) from exc
-        except Exception as exc:  # Pillow's plugins raise whatever they like about damaged files
+        except Exception as exc:  # Pillow's plugins raise any exception for damaged files
             raise ImageRejected(f"the image is truncated or damaged; {_WHAT_TO_SEND}") from exc
     return info
 
 
-def _judge(image: Image.Image, largest_pixels: int) -> ImageInfo:
+def _check_header(image: Image.Image, largest_pixels: int) -> ImageInfo:
     width, height = image.size
     if width * height > largest_pixels:
         raise _too_many_pixels(largest_pixels)

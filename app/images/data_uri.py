@@ -1,4 +1,4 @@
-"""Reads the bytes out of a `data:` URI; what they hold is judged elsewhere."""
+"""Decodes `data:` URIs; `check` checks their content."""
 
 import base64
 import binascii
@@ -12,15 +12,14 @@ _LONGEST_HEAD = 256
 
 
 def is_data_uri(text: str) -> bool:
-    """Tell whether the text claims to be a data URI."""
+    """Return whether the text begins like a data URI."""
     return text[:5].lower() == "data:"
 
 
 def parse_data_uri(text: str, *, largest_bytes: int = LARGEST_BYTES) -> bytes:
-    """Decode a base64 image data URI; its length is checked before anything is decoded.
+    """Decode a base64 image data URI, after a check of its length. Raises ImageRejected.
 
-    The media type is read leniently (clients write image/jpg, octet-stream or nothing): the
-    content decides. Raises `ImageRejected`.
+    The media type is not decisive, because clients write image/jpg, octet-stream or nothing.
     """
     head = _HEAD.match(text, 0, _LONGEST_HEAD)
     if head is None:

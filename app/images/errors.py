@@ -1,4 +1,4 @@
-"""Why an input image is refused; the message is for the caller."""
+"""Defines the error of an invalid input image; its message is for the caller."""
 
 
 class ImageRejected(ValueError):

@@ -1,11 +1,11 @@
-"""What the first bytes of a file say it is; only the kinds that input images may have."""
+"""Detects the media type of input images from their first bytes."""
 
-HEAD_BYTES = 12  # that many tell
+HEAD_BYTES = 12  # enough to detect each type
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def media_type_of(head: bytes) -> str | None:
-    """Tell the media type of a PNG, JPEG or WebP by its first bytes; None for anything else."""
+    """Return the media type of a PNG, JPEG or WebP from its first bytes; None for other files."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):

@@ -1,4 +1,4 @@
-"""Where input images come from: data URIs, this server's own files, and the hosts of others."""
+"""Reads input images from data URIs, from this server's files, and from URLs of other hosts."""
 
 import asyncio
 from http import HTTPStatus
@@ -11,9 +11,9 @@ from app.storage import Storage
 from app.storage.errors import FileMissing
 from app.storage.links import Links
 
-FETCH_S = 10.0  # for one image, from the first byte sent to the last received
+FETCH_S = 10.0  # timeout of one image, from the first byte sent to the last received
 REDIRECTS = 3
-# the same for a host that is denied, down, slow or sends something else: it must not tell what is there
+# one message for every failure, so that it does not reveal which hosts exist
 NOT_FETCHED = (
     "the image could not be fetched; check the URL, or send a data URI; hosts in private networks "
     "must be in KLEIN_ALLOW_HOSTS"
@@ -22,7 +22,7 @@ NOT_HERE = "the file was not uploaded, has expired or was deleted; upload it, or
 
 
 class ImageSource:
-    """Gives the bytes of the images that callers name."""
+    """Reads the images that callers name."""
 
     def __init__(self, storage: Storage, links: Links, outbound: SafeHttp) -> None:
         self._storage = storage
@@ -30,7 +30,7 @@ class ImageSource:
         self._outbound = outbound
 
     def read(self, reference: str) -> bytes:
-        """Give the image file behind a reference. Raises ImageRejected or StorageError."""
+        """Read the image file of a reference. Raises ImageRejected or StorageError."""
         if is_data_uri(reference):
             return parse_data_uri(reference)
         try:

@@ -1,4 +1,4 @@
-"""Where files live: one protocol, one `open_storage`, one module for each kind of place."""
+"""Stores files: the protocol of a storage, and `open_storage`; each kind of storage is a module."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from app.storage.s3 import S3Storage
 
 
 class Storage(Protocol):
-    """Bytes by key; a key is a `/`-separated relative path of plain names."""
+    """Stores bytes by key; a key is a relative path of plain names, separated by `/`."""
 
     @property
     def requirement(self) -> str:
@@ -18,23 +18,23 @@ class Storage(Protocol):
 
     @property
     def origin(self) -> str | None:
-        """Where the URLs of `locate` lead, for policies that name origins; None where there are paths."""
+        """The origin of the URLs that `locate` returns, for Content-Security-Policy; None where it returns paths."""
 
     def put(self, key: str, data: bytes | BinaryIO) -> None:
-        """Store a file whole or not at all. Raises StorageError."""
+        """Store a file atomically. Raises StorageError."""
 
     def get(self, key: str, max_bytes: int | None = None) -> bytes:
-        """Read a file, or no more than its first `max_bytes`. Raises FileMissing or StorageError."""
+        """Read a file, or its first `max_bytes`. Raises FileMissing or StorageError."""
 
     def delete(self, prefix: str) -> None:
-        """Delete every file below a prefix; none is no error. Raises StorageError."""
+        """Delete all files below a prefix, if there are any. Raises StorageError."""
 
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path | str:
-        """Tell where a file can be served from: a path here, or a URL. Raises FileMissing or StorageError."""
+        """Return a local path or a URL from which to serve a file. Raises FileMissing or StorageError."""
 
 
 def open_storage(url: str, public_url: str | None = None) -> Storage:
-    """Open the storage that a URL names, which readers reach at `public_url`. Raises ValueError."""
+    """Open the storage of a URL; clients reach it at `public_url`. Raises ValueError."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return LocalStorage(Path(unquote(parts.path)))

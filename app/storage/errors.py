@@ -1,4 +1,4 @@
-"""What can be wrong with a storage."""
+"""Defines the errors of storages."""
 
 
 class StorageError(Exception):
@@ -6,4 +6,4 @@ class StorageError(Exception):
 
 
 class FileMissing(StorageError):
-    """There is no such file, or its URL was changed or has ended; ask for the prediction or upload again."""
+    """There is no such file, or its URL is invalid or has expired; request the prediction or upload again."""

@@ -1,4 +1,4 @@
-"""What may name a stored file: a relative path of plain names, so that nothing else can be reached."""
+"""Validates storage keys: relative paths of plain names, so that no other path can be reached."""
 
 import re
 
@@ -8,7 +8,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def names_of(key: str) -> list[str]:
-    """Split a key into its names. Raises FileMissing for what can name no file."""
+    """Split a key into its names. Raises FileMissing where the key is invalid."""
     names = key.split("/")
     if not all(_NAME.fullmatch(name) for name in names):
         raise FileMissing(key)

@@ -1,4 +1,4 @@
-"""Signed, expiring URLs of stored files: whoever holds one may fetch that file, without a key."""
+"""Signs expiring URLs of stored files; whoever has a URL may fetch the file without an API key."""
 
 import hashlib
 import hmac
@@ -12,20 +12,20 @@ ROUTE = "/files/"
 
 
 class Links:
-    """Makes and checks the URLs; every api process must hold the same secret."""
+    """Signs and verifies URLs; all api processes must have the same secret."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
     def link(self, base: str, key: str, expires_at: datetime, *, verb: str = "GET") -> str:
-        """Make the URL to read or, with PUT, write a file below `base`; the same arguments make the same URL."""
+        """Return the URL to read a file or, with PUT, to write it; equal arguments give equal URLs."""
         expires = round(expires_at.timestamp())
         return f"{base}{ROUTE}{key}?expires={expires}&signature={self._sign(verb, key, expires)}"
 
     def allows(
         self, key: str, expires: str, signature: str, now: datetime, *, verb: str = "GET"
     ) -> bool:
-        """Say whether a signature opens this file now."""
+        """Return whether a signature is valid for this file now."""
         if not (expires.isascii() and expires.isdecimal() and len(expires) < 12):  # noqa: PLR2004 -- year 5138
             return False
         expected = self._sign(verb, key, int(expires))
@@ -34,7 +34,7 @@ class Links:
         )
 
     def key_of(self, url: str) -> str | None:
-        """Tell which file one of our own URLs names; None for every other URL."""
+        """Return the storage key that a signed URL names; None for any other URL."""
         parts = urlsplit(url)
         query = parse_qs(parts.query)
         key = parts.path.removeprefix(ROUTE)
@@ -43,7 +43,7 @@ class Links:
         return key if self.allows(key, expires, signature, datetime.now(UTC)) else None
 
     def secret_for(self, purpose: str) -> bytes:
-        """Derive a secret for something else than URLs, the same in every api process."""
+        """Derive a secret for another purpose; it is the same in all api processes."""
         return hmac.digest(self._secret, f"SECRET\n{purpose}".encode(), "sha256")
 
     def _sign(self, verb: str, key: str, expires: int) -> str:
@@ -53,16 +53,16 @@ class Links:
 
 
 def open_links(secret: str | None, folder: Path) -> Links:
-    """Open the links with the secret given by setting, or with one that the data folder keeps."""
+    """Create Links with the secret of the setting, or with one stored in the data folder."""
     if secret:
         return Links(secret)
-    kept = folder / "url_secret"
-    if not kept.exists():
+    file = folder / "url_secret"
+    if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        made = folder / f".url_secret.{secrets.token_hex(4)}"
-        made.touch(mode=0o600)
-        made.write_text(secrets.token_hex(32))
+        new = folder / f".url_secret.{secrets.token_hex(4)}"
+        new.touch(mode=0o600)
+        new.write_text(secrets.token_hex(32))
         with suppress(FileExistsError):
-            kept.hardlink_to(made)  # the first process wins, and the file is never half written
-        made.unlink()
-    return Links(kept.read_text())
+            file.hardlink_to(new)  # the first process wins, and the file is never half written
+        new.unlink()
+    return Links(file.read_text())

@@ -1,4 +1,4 @@
-"""A folder as storage: files appear whole, by rename, and are on the disk before `put` returns."""
+"""Stores files in a folder: `put` writes to disk, then renames, so that a file appears whole."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from app.storage.keys import names_of
 
 
 class LocalStorage:
-    """Files below one folder; nothing outside it can be named."""
+    """Stores files below one folder; no key reaches outside it."""
 
     origin = None
     requirement = "let klein write there, or set STORAGE_URL or KLEIN_DATA"
@@ -21,7 +21,7 @@ class LocalStorage:
         self._root = root.resolve()
 
     def put(self, key: str, data: bytes | BinaryIO) -> None:
-        """Store a file whole or not at all. Raises StorageError."""
+        """Store a file atomically. Raises StorageError."""
         path = self._path(key)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
@@ -41,7 +41,7 @@ class LocalStorage:
             raise StorageError(f"could not store {key}: {exc.strerror}") from exc
 
     def get(self, key: str, max_bytes: int | None = None) -> bytes:
-        """Read a file, or no more than its first `max_bytes`. Raises FileMissing or StorageError."""
+        """Read a file, or its first `max_bytes`. Raises FileMissing or StorageError."""
         try:
             with self._path(key).open("rb") as file:
                 return file.read(-1 if max_bytes is None else max_bytes)
@@ -51,7 +51,7 @@ class LocalStorage:
             raise StorageError(f"could not read {key}: {exc.strerror}") from exc
 
     def delete(self, prefix: str) -> None:
-        """Delete the folder of a prefix; none is no error. Raises StorageError."""
+        """Delete the folder of a prefix, if it exists. Raises StorageError."""
         try:
             shutil.rmtree(self._path(prefix))
         except FileNotFoundError:
@@ -59,8 +59,8 @@ class LocalStorage:
         except OSError as exc:
             raise StorageError(f"could not delete {prefix}: {exc.strerror}") from exc
 
-    def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path:  # noqa: ARG002 -- a path has none
-        """Tell the path of a file. Raises FileMissing."""
+    def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path:  # noqa: ARG002 -- a path serves both
+        """Return the path of a file. Raises FileMissing."""
         path = self._path(key)
         if not path.is_file():
             raise FileMissing(key)
@@ -68,13 +68,13 @@ class LocalStorage:
 
     def _path(self, key: str) -> Path:
         path = self._root.joinpath(*names_of(key))
-        if not path.resolve().is_relative_to(self._root):  # a link that leads out
+        if not path.resolve().is_relative_to(self._root):  # a symbolic link that leads outside
             raise FileMissing(key)
         return path
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable."""
+    """Flush a folder to disk, which makes a rename durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

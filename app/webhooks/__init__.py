@@ -1,1 +1,1 @@
-"""Webhooks: what is owed to whom, when it is sent, how it is signed, and what came of it."""
+"""Signs and delivers webhooks, and records the attempts."""

@@ -1,4 +1,4 @@
-"""Which URLs may be asked to be told: the syntax alone; where one leads to is looked at when it is called."""
+"""Validates the syntax of webhook URLs; their addresses are checked at delivery."""
 
 from urllib.parse import urlsplit
 
@@ -9,11 +9,11 @@ WHAT_TO_SEND = "send an http(s) URL without a user name"
 
 
 def is_url(url: str) -> bool:
-    """Say whether we would call this."""
+    """Return whether the URL is valid."""
     try:
         parts = urlsplit(url)
         port = parts.port
-        httpx.URL(url)  # by which it will be called, and which knows what no host can be named
+        httpx.URL(url)  # the client that sends webhooks; it also rejects invalid host names
     except (ValueError, httpx.InvalidURL):
         return False
     return (

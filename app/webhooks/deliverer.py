@@ -1,4 +1,4 @@
-"""Delivers webhooks beside each other, so that a slow receiver holds up only itself."""
+"""Delivers webhooks concurrently, so that a slow receiver delays only its own."""
 
 import asyncio
 import threading
@@ -20,17 +20,15 @@ from app.webhooks.delivery import DeliveryAttempt
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
 
-AT_ONCE = 64  # deliveries
-AT_ONCE_PER_HOST = 8
+CONCURRENT = 64  # deliveries
+CONCURRENT_PER_HOST = 8
 POLL_S = 0.25
-BUSY_HOST = timedelta(
-    seconds=POLL_S
-)  # until a delivery to a host with many under way is looked at anew
-AWAY_S = 1.0  # between looks for a Redis that went away
+BUSY_HOST = timedelta(seconds=POLL_S)  # before a delivery to a busy host is tried again
+RETRY_S = 1.0  # while Redis does not respond
 
 
 class Deliverer:
-    """Takes what is due, posts it and keeps what came of it; any number may run at once."""
+    """Delivers what is due and records the attempts; any number of processes may run it."""
 
     def __init__(
         self,
@@ -47,20 +45,20 @@ class Deliverer:
         self._hosts: Counter[str] = Counter()
 
     async def run(self, stopping: threading.Event) -> None:
-        """Deliver until told to stop; what is under way then goes out again later."""
+        """Deliver until `stopping` is set; deliveries in progress are then made again later."""
         while not stopping.is_set():
             try:
                 await self._take()
             except Unavailable as exc:
                 log.warning("webhooks_wait", error=str(exc))
-                await asyncio.sleep(AWAY_S)
+                await asyncio.sleep(RETRY_S)
             await asyncio.sleep(
                 POLL_S
-            )  # in a rush too: a silent host's backlog is looked at slowly
-        await self._leave()
+            )  # under load too: the backlog of a silent host is checked slowly
+        await self._shut_down()
 
     async def _take(self) -> None:
-        room = AT_ONCE - len(self._running)
+        room = CONCURRENT - len(self._running)
         if not room:
             return
         ids = await asyncio.to_thread(self._outbox.take, room)
@@ -71,16 +69,16 @@ class Deliverer:
             self._running[prediction_id] = task
             task.add_done_callback(lambda _, i=prediction_id: self._running.pop(i))  # type: ignore[misc]  # mypy cannot infer this lambda
 
-    async def _leave(self) -> None:
-        under_way = dict(self._running)
-        for task in under_way.values():
+    async def _shut_down(self) -> None:
+        in_progress = dict(self._running)
+        for task in in_progress.values():
             task.cancel()
-        await asyncio.gather(*under_way.values(), return_exceptions=True)
-        for prediction_id in under_way:
+        await asyncio.gather(*in_progress.values(), return_exceptions=True)
+        for prediction_id in in_progress:
             try:
                 await asyncio.to_thread(self._outbox.postpone, prediction_id, timedelta())
             except Unavailable:
-                return  # the leases end by themselves
+                return  # the leases expire
 
     async def _deliver(self, prediction_id: str) -> None:
         try:
@@ -88,16 +86,16 @@ class Deliverer:
             await self._deliver_one(prediction)
         except UnknownPrediction:
             await asyncio.to_thread(self._outbox.drop, prediction_id)
-        except (Unavailable, StorageError) as exc:  # the lease ends, and somebody takes it again
+        except (Unavailable, StorageError) as exc:  # the lease expires, and it is claimed again
             log.warning("webhook_waits", prediction=prediction_id, error=str(exc))
-        except Exception:  # noqa: BLE001 -- around a job: one that nobody foresaw must not end without a word
+        except Exception:  # noqa: BLE001 -- around a job: an unforeseen error must be logged
             log.exception("webhook_failed", prediction=prediction_id)
 
     async def _deliver_one(self, prediction: Prediction) -> None:
         webhook = prediction.webhook
-        assert webhook is not None  # noqa: S101 -- only such are in the outbox
+        assert webhook is not None  # noqa: S101 -- only predictions with a webhook are in the outbox
         host = urlsplit(webhook.url).netloc
-        if self._hosts[host] >= AT_ONCE_PER_HOST:
+        if self._hosts[host] >= CONCURRENT_PER_HOST:
             await asyncio.to_thread(self._outbox.postpone, prediction.id, BUSY_HOST)
             return
         self._hosts[host] += 1
@@ -115,13 +113,13 @@ class Deliverer:
         await self._record(prediction, attempt)
 
     async def _record(self, prediction: Prediction, attempt: DeliveryAttempt) -> None:
-        """Keep what came of it, however long Redis is away: else it would be sent once more."""
+        """Record an attempt, and wait for Redis if necessary: an unrecorded attempt is sent again."""
         while True:
             try:
                 await asyncio.to_thread(self._outbox.record, prediction, attempt)
             except Unavailable as exc:
                 log.warning("webhook_not_recorded", prediction=prediction.id, error=str(exc))
-                await asyncio.sleep(AWAY_S)
+                await asyncio.sleep(RETRY_S)
             else:
                 outcome = "acknowledged" if attempt.is_acknowledged else "failed"
                 WEBHOOK_ATTEMPTS.labels(outcome).inc()

@@ -1,11 +1,11 @@
-"""What a delivery is and when it is tried again; pure, no I/O and no clock."""
+"""Defines a delivery and its retries; pure, no I/O and no clock."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.predictions.prediction import Prediction
 
-GONE = 410  # the receiver wants no more of it
+GONE = 410  # the receiver refuses further attempts
 
 
 SCHEDULES = {
@@ -23,12 +23,12 @@ SCHEDULES = {
         timedelta(hours=24),
     ),
 }
-"""The pauses between attempts, by setting: one attempt more than there are pauses."""
+"""The pauses between attempts, by setting; there is one attempt more than pauses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryAttempt:
-    """One request to the receiver and what came back."""
+    """One request to the receiver and its result."""
 
     at: datetime
     status_code: int | None = None
@@ -37,30 +37,32 @@ class DeliveryAttempt:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Say whether the receiver has it: any 2xx."""
+        """Return whether the receiver responded with 2xx."""
         return self.status_code is not None and 200 <= self.status_code < 300  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One final state that somebody wants to hear of."""
+    """The delivery of a webhook, with its attempts."""
 
     id: str  # the prediction's
     url: str
     created_at: datetime
     attempts: tuple[DeliveryAttempt, ...] = ()
-    round_from: int = 0  # the attempt at which the current round began: redelivery begins another
+    round_from: int = (
+        0  # the attempt at which the current round began; redelivery begins a new round
+    )
 
     def with_attempt(self, attempt: DeliveryAttempt) -> "Delivery":
         """Add an attempt."""
         return replace(self, attempts=(*self.attempts, attempt))
 
     def restarted(self) -> "Delivery":
-        """Begin another round, with all its attempts."""
+        """Begin a new round with all its attempts."""
         return replace(self, round_from=len(self.attempts))
 
     def pause(self, pauses: tuple[timedelta, ...]) -> timedelta | None:
-        """Tell how long to wait now; None where it is acknowledged, refused for good or given up."""
+        """Return the pause before the next attempt; None where there is none."""
         tries = len(self.attempts) - self.round_from
         if not tries:
             return timedelta()
@@ -71,7 +73,7 @@ class Delivery:
 
 
 def first_delivery(prediction: Prediction) -> Delivery:
-    """Give the delivery that a final prediction owes, before any attempt."""
-    assert prediction.webhook is not None  # noqa: S101 -- the caller looked
-    assert prediction.finished_at is not None  # noqa: S101 -- only what ended is delivered
+    """Create the delivery of a final prediction."""
+    assert prediction.webhook is not None  # noqa: S101 -- the caller checked
+    assert prediction.finished_at is not None  # noqa: S101 -- only final predictions are delivered
     return Delivery(id=prediction.id, url=prediction.webhook.url, created_at=prediction.finished_at)

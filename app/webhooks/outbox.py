@@ -1,7 +1,7 @@
-"""The deliveries in Redis: what is due, what is being sent, and what came of each.
+"""Stores deliveries in Redis: their attempts, and when the next one is due.
 
-`app.predictions.store` puts an id into `klein:webhooks:due` in the same script that makes its prediction final; a
-delivery without a record yet is one that nobody has tried. Records change by compare-and-set, like predictions.
+The script that makes a prediction final puts its id into `klein:webhooks:due`. A delivery without a record has had no
+attempt. Records change by compare-and-set, like predictions.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from app.predictions.store import Store
 from app.records import Records
 from app.webhooks.delivery import Delivery, DeliveryAttempt, first_delivery
 
-LEASE = timedelta(seconds=60)  # longer than one attempt can take
+LEASE = timedelta(seconds=60)  # longer than one attempt
 _RECORDS = Records(Delivery)
 _CLAIM_DUE = load_script("claim_due")
 _POSTPONE = load_script("postpone_delivery")
@@ -28,19 +28,19 @@ _CHANGE = load_script("change_delivery")
 
 
 class UnknownWebhook(KleinError):
-    """There is no such delivery; it is made when a prediction with a webhook_url ends."""
+    """There is no such delivery; it is created when a prediction with a webhook_url ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryPage:
-    """A stretch of a key's deliveries, newest first."""
+    """Some of a key's deliveries, newest first, and how many there are in all."""
 
     deliveries: list[tuple[Prediction, Delivery]]
     total: int
 
 
 class Outbox:
-    """The deliveries, for any number of threads and processes."""
+    """Reads and changes deliveries; safe for any number of threads and processes."""
 
     def __init__(
         self, connection: "redis.Redis", store: Store, pauses: tuple[timedelta, ...]
@@ -50,27 +50,27 @@ class Outbox:
         self._pauses = pauses
 
     def take(self, most: int) -> list[str]:
-        """Lease ids that are due; whoever gets one has LEASE to deal with it."""
+        """Claim due deliveries for LEASE and return their ids."""
         with redis_errors():
             ids = _CLAIM_DUE(self._redis, due=WEBHOOKS_DUE, most=most, lease_ms=_ms(LEASE))
         return [i.decode() for i in cast("list[bytes]", ids)]
 
     def postpone(self, prediction_id: str, pause: timedelta) -> None:
-        """Give a lease back, to be taken again after a pause."""
+        """Return a claimed delivery; it is due again after a pause."""
         with redis_errors():
             _POSTPONE(self._redis, due=WEBHOOKS_DUE, id=prediction_id, pause_ms=_ms(pause))
 
     def drop(self, prediction_id: str) -> None:
-        """Forget an id whose prediction is gone."""
+        """Remove the id of a deleted prediction."""
         with redis_errors():
             self._redis.zrem(WEBHOOKS_DUE, prediction_id)
 
     def record(self, prediction: Prediction, attempt: DeliveryAttempt) -> Delivery:
-        """Keep an attempt and plan the next."""
+        """Record an attempt and schedule the next."""
         return self._change(prediction, lambda d: d.with_attempt(attempt))
 
     def redeliver(self, key_id: str, prediction_id: str) -> tuple[Prediction, Delivery]:
-        """Deliver anew, from now on, whatever came of it before. Raises UnknownWebhook."""
+        """Start a new round of attempts now. Raises UnknownWebhook."""
         prediction, _ = self.get(key_id, prediction_id)
         return prediction, self._change(prediction, Delivery.restarted)
 
@@ -78,27 +78,27 @@ class Outbox:
         """Read one of this key's deliveries. Raises UnknownWebhook or Unavailable."""
         with redis_errors():
             is_own = self._redis.zscore(deliveries_key(key_id), prediction_id) is not None
-        found = self._read([prediction_id]) if is_own else []
-        if not found:
+        deliveries = self._read([prediction_id]) if is_own else []
+        if not deliveries:
             raise UnknownWebhook(prediction_id)
-        return found[0]
+        return deliveries[0]
 
     def history(self, key_id: str, *, offset: int, limit: int) -> DeliveryPage:
-        """Page through a key's deliveries, newest first."""
+        """Return a page of a key's deliveries, newest first."""
         key = deliveries_key(key_id)
         with redis_errors():
             ids = self._redis.zrange(key, offset, offset + limit - 1, desc=True)
             total = self._redis.zcard(key)
-        found = self._read([i.decode() for i in cast("list[bytes]", ids)])
-        return DeliveryPage(deliveries=found, total=total)
+        deliveries = self._read([i.decode() for i in cast("list[bytes]", ids)])
+        return DeliveryPage(deliveries=deliveries, total=total)
 
     def _read(self, ids: list[str]) -> list[tuple[Prediction, Delivery]]:
         if not ids:
             return []
         with redis_errors():
             records = self._redis.mget([delivery_key(i) for i in ids])
-        kept = dict(zip(ids, cast("list[bytes | None]", records), strict=True))
-        return [(p, _decode(p, kept[p.id])) for p in self._store.read_all(ids)]
+        by_id = dict(zip(ids, cast("list[bytes | None]", records), strict=True))
+        return [(p, _decode(p, by_id[p.id])) for p in self._store.read_all(ids)]
 
     def _change(self, prediction: Prediction, change: Callable[[Delivery], Delivery]) -> Delivery:
         key = delivery_key(prediction.id)

@@ -1,4 +1,4 @@
-"""One attempt: sign the body, post it, and keep what came back."""
+"""Makes one attempt: signs the body, posts it, and returns the result."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,18 +9,18 @@ from app.webhooks.delivery import DeliveryAttempt
 from app.webhooks.sign import headers
 
 ACKNOWLEDGE_S = 30.0
-KEPT_BYTES = 1024  # of the reply
+KEPT_BYTES = 1024  # of the response
 CONTENT_HEADERS = {"Content-Type": "application/json", "User-Agent": "klein-webhooks/1"}
 UNREACHABLE = "the receiver could not be reached, or did not answer in time"
 
 
 def webhook_id(prediction_id: str) -> str:
-    """Name a delivery by what never changes, so that a receiver can tell a repetition."""
+    """Return the id of a delivery, the same in each attempt, by which receivers detect repeats."""
     return f"msg_{prediction_id}"
 
 
 class Sender:
-    """Posts webhooks; the time comes from `clock`."""
+    """Posts webhooks."""
 
     def __init__(
         self, outbound: SafeHttp, clock: Callable[[], datetime], within_s: float = ACKNOWLEDGE_S
@@ -30,7 +30,7 @@ class Sender:
         self._within_s = within_s
 
     async def post(self, prediction_id: str, webhook: Webhook, body: bytes) -> DeliveryAttempt:
-        """Post a body once; whatever goes wrong is in the attempt."""
+        """Post a body once; the attempt contains any error."""
         at = self._clock()
         signed = headers(
             webhook_id(prediction_id),

@@ -1,9 +1,8 @@
-"""The headers by which a receiver knows who calls; pure.
+"""Signs webhooks; pure.
 
-Hosted sends the secret itself as `X-Webhook-Secret`. Beside it stand `X-Webhook-Signature`, the hex HMAC-SHA256 of
-`timestamp.body`, and the three headers of standardwebhooks.com, which its libraries verify. Those want a base64 key:
-a secret that is not `whsec_` and base64 is the key as it stands, so give the library
-`"whsec_" + base64(secret)`.
+The hosted API sends the secret itself as `X-Webhook-Secret`. klein adds `X-Webhook-Signature`, the hex HMAC-SHA256 of
+`timestamp.body`, and the three headers of standardwebhooks.com. Its libraries expect a base64 key. A secret other than
+`whsec_` and base64 is used as the key unchanged, so give the library `"whsec_" + base64(secret)`.
 """
 
 import base64
@@ -16,7 +15,7 @@ PREFIX = "whsec_"
 def headers(
     webhook_id: str, secret: str | None, body: bytes, timestamp_s: int, *, sends_secret: bool = True
 ) -> dict[str, str]:
-    """Give the headers for one attempt, hosted's only with the secret itself; the id is the same in every attempt."""
+    """Return the signature headers of an attempt; those of the hosted API only if `sends_secret`."""
     plain = {"webhook-id": webhook_id, "webhook-timestamp": str(timestamp_s)}
     if secret is None:
         return plain
@@ -37,7 +36,7 @@ def _key(secret: str) -> bytes:
     if encoded == secret or not encoded:
         return secret.encode()
     try:
-        # libraries take keys without their padding too
+        # libraries also accept keys without padding
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except ValueError:
         return secret.encode()

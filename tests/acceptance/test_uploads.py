@@ -133,7 +133,7 @@ def test_a_file_that_may_be_cached_never_changes(client: httpx.Client) -> None:
 
     assert [answer.status_code for answer in answers] == [200, 409]
     assert answers[1].json()["error"] == "conflict"
-    assert "ask for a new URL" in answers[1].json()["details"]
+    assert "request a new URL" in answers[1].json()["details"]
     shown = httpx.get(slot["public_url"], trust_env=False)
     assert (shown.content, "immutable" in shown.headers["Cache-Control"]) == (PNG, True)
 

@@ -10,7 +10,7 @@ import pytest
 from app.predictions.prediction import Webhook
 from app.predictions.redis_keys import WEBHOOKS_DUE, deliveries_key, delivery_key
 from app.safe_http import SafeHttp
-from app.webhooks.deliverer import AT_ONCE_PER_HOST, Deliverer
+from app.webhooks.deliverer import CONCURRENT_PER_HOST, Deliverer
 from app.webhooks.outbox import Outbox, UnknownWebhook
 from app.webhooks.send import Sender
 from tests.support.fakes import a_prediction, a_store, eventually, make_due
@@ -173,13 +173,13 @@ def test_a_large_reply_is_cut(post):
 def test_a_slow_receiver_holds_up_only_itself(post):
     """With more deliveries waiting for one than may be under way, another is still told at once."""
     with running_receiver(hang) as slow, running_receiver() as quick, post.courier():
-        for k in range(3 * AT_ONCE_PER_HOST):
+        for k in range(3 * CONCURRENT_PER_HOST):
             post.owe(slow.url, f"slow-{k}")
-        eventually(lambda: len(slow.calls) == AT_ONCE_PER_HOST)
+        eventually(lambda: len(slow.calls) == CONCURRENT_PER_HOST)
         post.owe(quick.url, "quick")
         eventually(lambda: quick.calls, within_s=1.5)
 
-        assert len(slow.calls) == AT_ONCE_PER_HOST
+        assert len(slow.calls) == CONCURRENT_PER_HOST
         slow.released.set()
 
 

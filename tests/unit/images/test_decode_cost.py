@@ -53,7 +53,7 @@ def with_scans(count):
 )
 def test_what_is_cut_into_too_many_parts_is_refused(data):
     """Floods of chunks, segments, filling or scans are refused before a decoder walks through them."""
-    with pytest.raises(ImageRejected, match="too many parts; open it and save it anew"):
+    with pytest.raises(ImageRejected, match="too many parts; open it and save it again"):
         check_image(data)
 
 
