@@ -1,4 +1,4 @@
-"""The bench of a backlog does what docs/performance.md says of it."""
+"""Tests of the backlog benchmark."""
 
 import re
 import sys

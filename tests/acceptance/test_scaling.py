@@ -1,4 +1,4 @@
-"""The bench of several workers does what docs/performance.md says of it."""
+"""Tests of the benchmark of several workers."""
 
 import re
 import sys
