@@ -1,6 +1,6 @@
-"""Chaos: real load on real processes, a random fault every few seconds, and then nothing may be missing.
+"""Chaos test: real load on real processes with a random fault every few seconds. Afterwards, nothing may be missing.
 
-`python -m tests.chaos --minutes 30 --seed 1 --workers 2` prints a table and ends with 1 where a promise was broken.
+`python -m tests.chaos --minutes 30 --seed 1 --workers 2` prints a table and exits with 1 if a promise was broken.
 """
 
 import argparse
@@ -14,18 +14,18 @@ import httpx
 
 from tests.chaos.crowd import crowd
 from tests.chaos.faults import Faults, as_json
-from tests.chaos.load import FINAL, Caller, EngineRequest, look
+from tests.chaos.load import FINAL, Caller, CallerRequest, look
 from tests.chaos.system import System, running_system
 from tests.chaos.verdict import Verdict, judge, percentile
 from tests.support.webhook_receiver import Receiver, running_receiver
 
 CALLERS = 8
 QUIET_S = 180.0
-RECOVERY_S = {True: 20.0, False: 45.0}  # several workers, or one that must start again
+RECOVERY_S = {True: 20.0, False: 45.0}  # with several workers, or with one that must restart
 
 
 def run(seconds: float, seed: int, workers: int) -> Verdict:
-    """Make load and faults for so long, let it come to rest, and judge."""
+    """Run load and faults for so long, wait until all work has ended, and check the result."""
     verdict = Verdict()
     keys = ["chaos-a", "chaos-b", "chaos-c"]
     with running_receiver() as receiver, running_system(workers, keys) as system:
@@ -45,17 +45,17 @@ def run(seconds: float, seed: int, workers: int) -> Verdict:
         stopping.set()
         for caller in callers:
             caller.join()
-        asked = [one for caller in callers for one in caller.asked]
-        settle_s = settle(system, receiver, asked)
+        requests = [one for caller in callers for one in caller.requests]
+        settle_s = settle(system, receiver, requests)
         verdict.row("seed, workers, seconds of faults", f"{seed}, {workers}, {seconds:.0f}")
         verdict.row("faults", as_json(faults))
-        judge(system, receiver, asked, verdict)
+        judge(system, receiver, requests, verdict)
         verdict.row("seconds until all had ended", f"{settle_s:.1f}")
         judge_recovery(faults, workers, verdict)
         for part in system.parts:
             verdict.row(f"{part.name}: starts, exit codes", f"{part.starts}, {dict(part.codes)}")
-            for words in part.last_words:
-                verdict.row(f"{part.name}: its last words", words)
+            for line in part.last_words:
+                verdict.row(f"{part.name}: its last words", line)
         if verdict.violations:
             keep_logs(system, seed)
     return verdict
@@ -75,10 +75,10 @@ def await_ready(system: System) -> None:
     raise TimeoutError("\n".join(line for part in system.parts for line in part.tail))
 
 
-def settle(system: System, receiver: Receiver, asked: list[EngineRequest]) -> float:
-    """Wait until every accepted prediction has ended and every webhook is out."""
+def settle(system: System, receiver: Receiver, requests: list[CallerRequest]) -> float:
+    """Wait until every accepted prediction has ended and every webhook is delivered."""
     started = time.monotonic()
-    left = [one for one in asked if one.ids]
+    left = [one for one in requests if one.ids]
     with httpx.Client(base_url=system.url, trust_env=False, timeout=30) as client:
         while left and time.monotonic() - started < QUIET_S:
             still = []
@@ -91,19 +91,21 @@ def settle(system: System, receiver: Receiver, asked: list[EngineRequest]) -> fl
     settled_s = time.monotonic() - started
     owed = {
         one.word
-        for one in asked
+        for one in requests
         if one.has_webhook and one.first_final and one.first_final["status"] != "cancelled"
     }
     while time.monotonic() - started < QUIET_S:
-        told = {call.path.removeprefix("/") for call in receiver.calls if call.is_answered_well}
-        if owed <= told:
+        delivered = {
+            call.path.removeprefix("/") for call in receiver.calls if call.is_answered_well
+        }
+        if owed <= delivered:
             break
         time.sleep(0.2)
     return settled_s
 
 
 def judge_recovery(faults: Faults, workers: int, verdict: Verdict) -> None:
-    """Compare how long predictions were without a worker to what is promised."""
+    """Compare how long predictions were without a worker with the promised limit."""
     times = faults.recoveries_s
     p50, p95 = percentile(times, 50), percentile(times, 95)
     verdict.row(
@@ -115,7 +117,7 @@ def judge_recovery(faults: Faults, workers: int, verdict: Verdict) -> None:
 
 
 def keep_logs(system: System, seed: int) -> None:
-    """Leave the last lines of each process for whoever looks into it."""
+    """Keep the last lines of each process for debugging."""
     path = Path(f"chaos-{seed}.log")
     lines = [f"{part.name}: {line}" for part in system.parts for line in part.tail]
     path.write_text("\n".join(lines) + "\n")

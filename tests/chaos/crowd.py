@@ -1,4 +1,4 @@
-"""A crowd: thousands of predictions of many keys in the queue, thousands of callers who wait, and then the workers come."""
+"""Crowd test: thousands of predictions of many keys are queued, thousands of callers wait, and then the workers start."""
 
 import asyncio
 import resource
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 
 from app.predictions.redis_keys import FINAL_CHANNEL
 from benchmarks.client import Connection
@@ -22,7 +22,7 @@ PATIENCE_S = 600.0
 
 
 class Announcements(threading.Thread):
-    """Notes when each end was announced."""
+    """Records when each end was announced."""
 
     def __init__(self, system: System) -> None:
         super().__init__(daemon=True)
@@ -39,10 +39,10 @@ class Announcements(threading.Thread):
 
 
 def crowd(predictions: int = 5000, keys: int = 50, waiters: int = 2000) -> Verdict:
-    """Queue, wait, work, and compare what each caller got."""
+    """Queue, wait, run, and compare the response of each caller."""
     verdict = Verdict()
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # a connection a waiter
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # one per waiter
     names = [f"crowd-{k:02}" for k in range(keys)]
     with running_system(workers=0, keys=names) as system:
         asyncio.run(_crowd(system, verdict, names, predictions, waiters))
@@ -105,7 +105,7 @@ async def _crowd(
 async def _create(
     port: int, keys: list[str], count: int
 ) -> tuple[list[tuple[str, str]], list[float]]:
-    """Create by several connections at once, the keys by turns."""
+    """Create predictions over several connections at once, alternating between keys."""
     numbers = iter(range(count))
     ids: list[tuple[str, str]] = []
     times: list[float] = []
@@ -114,9 +114,9 @@ async def _create(
         async with _connected(port) as connection:
             for number in numbers:
                 key = keys[number % len(keys)]
-                given = {"prompt": "crowd", "seed": number, "image_size": SIZE}
+                inputs = {"prompt": "crowd", "seed": number, "image_size": SIZE}
                 began = time.monotonic()
-                body = {"model": TEXT, "input": given}
+                body = {"model": TEXT, "input": inputs}
                 created = await connection.ask("POST", "/v1/prediction", key, body)
                 times.append(time.monotonic() - began)
                 ids.append((key, created["predictionID"]))
@@ -126,13 +126,13 @@ async def _create(
 
 
 async def _wait(port: int, key: str, prediction_id: str) -> tuple[str, float]:
-    """Long-poll until the end; tell the state, and when it was known."""
+    """Long-poll until the end. Return the state and the time it was received."""
     async with _connected(port) as connection:
         while True:
             path = f"/v1/prediction/{prediction_id}?wait=60"
-            shown = await connection.ask("GET", path, key)
-            if shown["status"] in FINAL:
-                return shown["status"], time.monotonic()
+            body = await connection.ask("GET", path, key)
+            if body["status"] in FINAL:
+                return body["status"], time.monotonic()
 
 
 async def _end(port: int, key: str, prediction_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What is done to the system, at random but by a seed, and how long a lost worker's prediction was without one."""
+"""Random faults, reproducible by seed, and how long the prediction of a lost worker was without one."""
 
 import json
 import random
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import redis
 
 from app.predictions.prediction import Prediction, Status
@@ -23,7 +23,7 @@ GIVEN_UP_S = 90.0
 
 
 class Faults(threading.Thread):
-    """Does one thing after the other until told to stop; all that it stopped goes on in the end."""
+    """Injects one fault after the other until stopped. Everything it paused is resumed at the end."""
 
     def __init__(
         self, system: System, receiver: Receiver, seed: int, stopping: threading.Event
@@ -116,13 +116,15 @@ class Faults(threading.Thread):
     def _running(self) -> list[Prediction]:
         try:
             with self._system.connect() as connection:
-                found = [_read(connection, i.decode()) for i in connection.zrange(OPEN, 0, -1)]
+                predictions = [
+                    _read(connection, i.decode()) for i in connection.zrange(OPEN, 0, -1)
+                ]
         except redis.RedisError:
             return []
-        return [p for p in found if p is not None and p.status is Status.RUNNING]
+        return [p for p in predictions if p is not None and p.status is Status.RUNNING]
 
     def _watch(self, running: list[Prediction], killed_at: float) -> None:
-        """Time until those that lost their worker run again; the others go on or end."""
+        """Measure the time until predictions that lost their worker run again. The others continue or end."""
         before = {p.id: p for p in running}
         ends = time.monotonic() + GIVEN_UP_S
         while before and time.monotonic() < ends:
@@ -161,5 +163,5 @@ def _read(connection: "redis.Redis", prediction_id: str) -> Prediction | None:
 
 
 def as_json(faults: Faults) -> str:
-    """Say in one line what was done."""
+    """Describe the injected faults in one line."""
     return json.dumps(dict(sorted(faults.done.items())))

@@ -1,4 +1,4 @@
-"""A worker without a model and a courier in a hurry: the shipped processes but for that; `… process worker|courier`."""
+"""A worker without a model and a courier with short pauses, otherwise the shipped processes: `… process worker|courier`."""
 
 import sys
 from datetime import timedelta
@@ -18,7 +18,7 @@ def main() -> None:
     else:
         SCHEDULES["hosted"] = (
             timedelta(seconds=3),
-        ) * 100  # the pauses are cut, the promise is not
+        ) * 100  # the pauses are shorter, the promise is the same
         run_courier(Settings())
 
 

@@ -1,4 +1,4 @@
-"""The whole system as processes that are started again when they end, as systemd or Kubernetes would."""
+"""The whole system as processes that are restarted when they end, as systemd or Kubernetes does."""
 
 import os
 import resource
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -32,14 +32,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class Part:
-    """One process that must always run, and the last lines it wrote."""
+    """One process that must always run, and the last lines of its output."""
 
     def __init__(self, name: str, command: list[str], environ: dict[str, str]) -> None:
         self.name = name
         self.tail: deque[str] = deque(maxlen=400)
         self.starts = 0
         self.codes: Counter[int] = Counter()
-        self.last_words: list[str] = []  # where it ended by itself with an error
+        self.last_words: list[str] = []  # set if it ended by itself with an error
         self._command = command
         self._environ = environ
         self._stopping = threading.Event()
@@ -48,7 +48,7 @@ class Part:
         self._keeper.start()
 
     def engine(self) -> psutil.Process | None:
-        """Find the engine below a worker."""
+        """Find the engine process below a worker."""
         with suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children():
                 if "tests.support.fake_engine_process" in " ".join(child.cmdline()):
@@ -60,7 +60,7 @@ class Part:
             self.process.send_signal(number)
 
     def limit_files(self, size_bytes: int) -> None:
-        """Let every write past this size fail, as on a full disk."""
+        """Make every write past this size fail, as on a full disk."""
         pids = [self.process.pid]
         with suppress(psutil.Error):
             pids += [child.pid for child in psutil.Process(self.process.pid).children()]
@@ -78,7 +78,7 @@ class Part:
         finally:
             processes.end(self.process)
         self._keeper.join(STOPPED_S)
-        processes.end(self.process)  # where the thread has just started another one
+        processes.end(self.process)  # the thread may have just started another one
 
     def _start(self) -> processes.Process:
         self.starts += 1
@@ -116,7 +116,7 @@ class Part:
 
 
 class System:
-    """Redis, api, workers and courier, each for itself."""
+    """Redis, api, workers and courier, each as a process."""
 
     def __init__(self, folder: Path, keys: list[str]) -> None:
         self.folder = folder
@@ -146,11 +146,11 @@ class System:
 
     @property
     def api(self) -> Part:
-        """The first one."""
+        """The first api."""
         return self.apis[0]
 
     def add_api(self, **settings: str) -> str:
-        """Start one more api, and tell its URL."""
+        """Start one more api, and return its URL."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "app.cli", "api"]
@@ -164,7 +164,7 @@ class System:
             self.workers.append(self._add(name, command, **settings))
 
     def connect(self) -> "redis.Redis":
-        """Connect to Redis without patience."""
+        """Connect to Redis without retries."""
         return redis.Redis(
             unix_socket_path=str(self.redis_socket), retry=Retry(NoBackoff(), 0), socket_timeout=2
         )
@@ -172,8 +172,8 @@ class System:
     def record(self, prediction_id: str) -> Prediction:
         """Read a record as the store keeps it."""
         with self.connect() as connection:
-            kept = cast("bytes | None", connection.get(record_key(prediction_id)))
-        return decode(kept, prediction_id)
+            record = cast("bytes | None", connection.get(record_key(prediction_id)))
+        return decode(record, prediction_id)
 
     def await_redis(self, within_s: float = 60) -> None:
         ends = time.monotonic() + within_s
@@ -188,7 +188,7 @@ class System:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop every process that was started, Redis last."""
+        """Stop every started process, Redis last."""
         others = [threading.Thread(target=part.stop) for part in self.parts[1:]]
         for thread in others:
             thread.start()
@@ -204,7 +204,7 @@ class System:
 
 @contextmanager
 def running_system(workers: int, keys: list[str]) -> Iterator[System]:
-    """Run a system on a folder of its own, and leave nothing of it."""
+    """Run a system in a folder of its own, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="klein-chaos-") as folder:
         system = System(Path(folder), keys)
         try:

@@ -1,4 +1,4 @@
-"""What must be true after all that: the checker, over what callers, receiver, Redis and disk have seen."""
+"""The checker: what must be true at the end, according to callers, receiver, Redis and disk."""
 
 import io
 import statistics
@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from app.predictions.redis_keys import OPEN
-from tests.chaos.load import FINAL, EngineRequest, look
+from tests.chaos.load import FINAL, CallerRequest, look
 from tests.chaos.system import System
 from tests.support.webhook_receiver import Receiver
 
@@ -20,7 +20,7 @@ SECRET = "whsec_" + "c2VjcmV0" * 6
 
 @dataclass
 class Verdict:
-    """The figures, and everything that should not have been."""
+    """The figures, and every violation."""
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -38,19 +38,21 @@ class Verdict:
         return "\n".join(lines + [f"VIOLATION {v}" for v in self.violations[:50]])
 
 
-def judge(system: System, receiver: Receiver, asked: list[EngineRequest], verdict: Verdict) -> None:
-    """Look at every request once more and compare."""
-    accepted = [a for a in asked if a.ids]
-    for one in asked:
+def judge(
+    system: System, receiver: Receiver, requests: list[CallerRequest], verdict: Verdict
+) -> None:
+    """Read every request's prediction once more and compare."""
+    accepted = [a for a in requests if a.ids]
+    for one in requests:
         for refusal in one.refusals:
             verdict.violation(f"{one.word}: answered {refusal}")
         if len(one.ids) > 1:
             verdict.violation(f"{one.word}: one request, several predictions {one.ids}")
-    verdict.row("requests sent", sum(a.posts for a in asked))
+    verdict.row("requests sent", sum(a.posts for a in requests))
     verdict.row("accepted", len(accepted))
     with httpx.Client(base_url=system.url, trust_env=False, timeout=30) as client:
         states = Counter(_check_end(client, one, verdict) for one in accepted)
-        listed = _listed(client, {a.key for a in asked})
+        listed = _listed(client, {a.key for a in requests})
     twice = [i for i, times in listed.items() if times > 1]
     for prediction_id in twice:
         verdict.violation(f"{prediction_id}: listed, and charged, twice")
@@ -62,9 +64,11 @@ def judge(system: System, receiver: Receiver, asked: list[EngineRequest], verdic
     _check_rest(system, verdict)
 
 
-def _check_end(client: httpx.Client, one: EngineRequest, verdict: Verdict) -> str:
-    """Compare one prediction's end to what was asked for, and name it."""
-    body = next((seen for _ in range(20) if (seen := look(client, one)) is not None), None)
+def _check_end(client: httpx.Client, one: CallerRequest, verdict: Verdict) -> str:
+    """Compare one prediction's end with its request, and return the status."""
+    body = next(
+        (response_body for _ in range(20) if (response_body := look(client, one)) is not None), None
+    )
     if body is None or body["status"] not in FINAL:
         verdict.violation(f"{one.ids}: not final: {body}")
         return "not final"
@@ -80,7 +84,7 @@ def _check_end(client: httpx.Client, one: EngineRequest, verdict: Verdict) -> st
 
 
 def _check_pictures(
-    client: httpx.Client, one: EngineRequest, output: str | list[str], verdict: Verdict
+    client: httpx.Client, one: CallerRequest, output: str | list[str], verdict: Verdict
 ) -> bool:
     before = len(verdict.violations)
     urls = [output] if isinstance(output, str) else output
@@ -97,8 +101,8 @@ def _check_pictures(
     return len(verdict.violations) == before
 
 
-def _check_error(one: EngineRequest, body: dict[str, object], verdict: Verdict) -> None:
-    """Only what deserved it, or was unlucky in a way that it says, may fail."""
+def _check_error(one: CallerRequest, body: dict[str, object], verdict: Verdict) -> None:
+    """Only predictions that deserved it, or that report why they were unlucky, may fail."""
     reason = str(body.get("error", ""))
     is_fair = (
         ("die" in one.prompt and "3 attempts" in reason)
@@ -111,7 +115,7 @@ def _check_error(one: EngineRequest, body: dict[str, object], verdict: Verdict) 
 
 
 def _listed(client: httpx.Client, keys: set[str]) -> Counter[str]:
-    """Count how often each prediction stands in its key's history."""
+    """Count how often each prediction appears in its key's history."""
     listed: Counter[str] = Counter()
     for key in keys:
         offset = 0
@@ -128,7 +132,7 @@ def _listed(client: httpx.Client, keys: set[str]) -> Counter[str]:
     return listed
 
 
-def _check_webhooks(receiver: Receiver, accepted: list[EngineRequest], verdict: Verdict) -> None:
+def _check_webhooks(receiver: Receiver, accepted: list[CallerRequest], verdict: Verdict) -> None:
     calls = defaultdict(list)
     for call in list(receiver.calls):
         calls[call.path.removeprefix("/")].append(call)
@@ -136,20 +140,20 @@ def _check_webhooks(receiver: Receiver, accepted: list[EngineRequest], verdict: 
     for one in accepted:
         if not one.has_webhook or one.first_final is None:
             continue
-        seen = calls.pop(one.word, [])
+        received = calls.pop(one.word, [])
         if one.first_final["status"] == "cancelled":
-            if seen:
+            if received:
                 verdict.violation(f"{one.ids}: a cancel was told")
             continue
-        attempts += len(seen)
-        if not seen or not seen[-1].is_answered_well:
-            verdict.violation(f"{one.ids}: webhook not delivered in {len(seen)} attempts")
+        attempts += len(received)
+        if not received or not received[-1].is_answered_well:
+            verdict.violation(f"{one.ids}: webhook not delivered in {len(received)} attempts")
             continue
         delivered += 1
-        if len({(c.headers["webhook-id"], c.body) for c in seen}) != 1:
+        if len({(c.headers["webhook-id"], c.body) for c in received}) != 1:
             verdict.violation(f"{one.ids}: its webhooks differ")
         try:
-            Webhook(SECRET).verify(seen[-1].body, seen[-1].headers)
+            Webhook(SECRET).verify(received[-1].body, received[-1].headers)
         except WebhookVerificationError as exc:
             if "old" not in str(exc):
                 verdict.violation(f"{one.ids}: its webhook does not verify: {exc}")
@@ -166,7 +170,7 @@ def _check_rest(system: System, verdict: Verdict) -> None:
 
 
 def percentile(values: list[float], q: int) -> float:
-    """Give the q-th percentile, also of few values."""
+    """Return the q-th percentile, also of few values."""
     if len(values) < 2:
         return values[0] if values else float("nan")
     return statistics.quantiles(values, n=100, method="inclusive")[q - 1]

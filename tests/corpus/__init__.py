@@ -1,4 +1,4 @@
-"""Bad inputs as data: each is one request, with the status it gets and what the answer must name."""
+"""Bad inputs as data: each is one request, with the status it gets and what the error must name."""
 
 from tests.corpus import create, openai, paths, pictures, replicate, uploads
 

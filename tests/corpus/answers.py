@@ -1,14 +1,14 @@
-"""How each dialect words that something is wrong."""
+"""How each dialect formats an error."""
 
 from typing import Any, Literal
 
 Dialect = Literal["eachlabs", "replicate", "openai"]
 
 
-def told(dialect: Dialect, body: Any) -> tuple[int | None, list[str], str]:
-    """Give the status (OpenAI tells none), the fields that an answer names, and all that it says.
+def parse_error(dialect: Dialect, body: Any) -> tuple[int | None, list[str], str]:
+    """Return the status in the body (OpenAI has none), the fields that the error names, and its whole text.
 
-    Raises KeyError, TypeError or ValueError where it has another form.
+    Raises KeyError, TypeError or ValueError if the body has another form.
     """
     match dialect:
         case "eachlabs":

@@ -1,4 +1,4 @@
-"""One bad input, and how its parts are written."""
+"""One bad input, and how its parts are encoded."""
 
 import json
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ class Case:
     key: str | None = KEY
     status: int
     names: str
-    """The field, parameter, header or thing that the answer names."""
+    """The field, parameter, header or thing that the error names."""
     says: str = ""
-    """Words of what to do, where they matter."""
+    """Words of the advice in the error, where they matter."""
     dialect: Dialect = "eachlabs"
 
     def __str__(self) -> str:
-        """Tell it apart from the others."""
+        """Return a name that distinguishes the case from others."""
         shown = (
             self.body[:40] if len(self.body) < 200 else self.body[:20] + b"..." + self.body[-20:]
         )
@@ -38,17 +38,17 @@ class Case:
 
 
 def written(value: Any) -> bytes:
-    """Write JSON, surrogates and infinities included."""
+    """Encode as JSON, including surrogates and infinities."""
     return json.dumps(value).encode()
 
 
 def form(*parts: tuple[str, bytes] | tuple[str, bytes, str]) -> bytes:
-    """Write multipart/form-data: name, content and, for files, a file name."""
+    """Encode as multipart/form-data: name, content and, for files, a file name."""
     lines = []
     for name, content, *file in parts:
-        told = f'; filename="{file[0]}"' if file else ""
+        filename = f'; filename="{file[0]}"' if file else ""
         lines.append(
-            f'--b\r\nContent-Disposition: form-data; name="{name}"{told}\r\n\r\n'.encode()
+            f'--b\r\nContent-Disposition: form-data; name="{name}"{filename}\r\n\r\n'.encode()
             + content
             + b"\r\n"
         )
@@ -56,7 +56,7 @@ def form(*parts: tuple[str, bytes] | tuple[str, bytes, str]) -> bytes:
 
 
 CUT_OFF = "the body was cut off"
-"""What a form without its closing boundary is told."""
+"""The message for a form without its closing boundary."""
 FORM: Mapping[str, str | bytes] = MappingProxyType(
     {"Content-Type": "multipart/form-data; boundary=b"}
 )

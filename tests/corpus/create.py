@@ -84,7 +84,7 @@ BODIES = [
 
 
 def of_field(field: str, value: Any, model: str = TEXT, path: str = "/v1/prediction") -> Case:
-    """Send one wrong field beside good ones."""
+    """Send one invalid field beside valid ones."""
     good = {"prompt": "a red circle", "image_size": {"width": 64, "height": 64}}
     return Case(
         path=path,
@@ -148,7 +148,7 @@ MISSING = [
 
 
 def with_more(status: int, names: str, says: str = "", **more: Any) -> Case:
-    """Send something wrong beside a good input."""
+    """Send something invalid beside a valid input."""
     body = {"model": TEXT, "input": {"prompt": "a red circle"}} | more
     return Case(body=written(body), status=status, names=names, says=says)
 
@@ -196,7 +196,7 @@ WEBHOOKS = [
 
 
 def with_header(name: str, value: str | bytes, path: str = "/v1/prediction") -> Case:
-    """Send a good body with a bad header."""
+    """Send a valid body with an invalid header."""
     return Case(
         path=path,
         headers={**JSON, name: value},

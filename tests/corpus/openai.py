@@ -1,4 +1,4 @@
-"""Bad requests in the words of OpenAI's images API."""
+"""Bad requests of OpenAI's images API."""
 
 from typing import Any
 
@@ -23,9 +23,9 @@ VALUES: dict[str, list[Any]] = {
 
 
 def case(**values: Any) -> Case:
-    """Ask for pictures."""
-    given: dict[str, Any] = {"path": GENERATIONS, "status": 400, "dialect": "openai"}
-    return Case(**given | values)
+    """Send a request for images."""
+    defaults: dict[str, Any] = {"path": GENERATIONS, "status": 400, "dialect": "openai"}
+    return Case(**defaults | values)
 
 
 FIELDS = [

@@ -1,4 +1,4 @@
-"""What is not there: ids, slugs, pages, paths, methods, parameters out of range, and keys that open nothing."""
+"""Things that do not exist: ids, slugs, pages, paths, methods, parameters out of range, and keys that open nothing."""
 
 from tests.corpus.case import Case
 

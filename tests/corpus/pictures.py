@@ -1,4 +1,4 @@
-"""Bad input images: references that lead nowhere or elsewhere, and files that are no pictures."""
+"""Bad input images: references that cannot be fetched, and files that are not images."""
 
 import base64
 import io
@@ -13,19 +13,19 @@ from tests.corpus.create import EDIT
 
 
 def image_file(width: int = 64, height: int = 64, kind: str = "PNG", **saving: Any) -> bytes:
-    """Draw an image file."""
+    """Create an image file."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), "teal").save(file, kind, **saving)
     return file.getvalue()
 
 
 def uri(data: bytes, head: str = "data:image/png;base64,") -> str:
-    """Write a file as a data URI."""
+    """Encode a file as a data URI."""
     return head + base64.b64encode(data).decode()
 
 
 def claiming(width: int, height: int) -> bytes:
-    """Write a PNG whose header promises a size."""
+    """Write a PNG whose header claims a size."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         PNG[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
@@ -39,9 +39,9 @@ SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
 
 
 def of_reference(reference: Any, says: str = "") -> Case:
-    """Send a bad reference behind a good one."""
-    given = {"prompt": "make it red", "image_urls": [uri(PNG), reference]}
-    body = written({"model": EDIT, "input": given})
+    """Send a bad reference after a good one."""
+    inputs = {"prompt": "make it red", "image_urls": [uri(PNG), reference]}
+    body = written({"model": EDIT, "input": inputs})
     return Case(body=body, status=400, names="image_urls[1]", says=says)
 
 

@@ -1,4 +1,4 @@
-"""Bad requests in Replicate's words."""
+"""Bad requests of Replicate's API."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ VALUES: dict[str, list[Any]] = {
 
 
 def of_body(body: Any, status: int, names: str, path: str = OF_MODEL) -> Case:
-    """Send a create."""
+    """Send a create request."""
     return Case(path=path, body=written(body), status=status, names=names, dialect="replicate")
 
 

@@ -1,4 +1,4 @@
-"""Bytes that are no request: the server itself answers these, with a 400, and hangs up."""
+"""Bytes that are not a valid HTTP request. The server itself answers with a 400 and closes the connection."""
 
 _GET, _POST = b"GET /livez HTTP/1.1\r\n", b"POST /v1/prediction HTTP/1.1\r\nHost: klein\r\n"
 REQUESTS = {

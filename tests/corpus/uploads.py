@@ -1,4 +1,4 @@
-"""Bad uploads: what is asked for, and what is sent."""
+"""Bad uploads: the request for a URL, and the file."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ UPLOAD = Upload(
     opened_at=OPENED,
     expires_at=ENDS,
 )
-"""An upload that waits for its file; the test puts it into Redis."""
+"""An upload that waits for its file. The test writes it into Redis."""
 URL = Links(SECRET).link("", UPLOAD.key, ENDS, verb="PUT")
 ENDED = Links(SECRET).link("", UPLOAD.key, OPENED + timedelta(days=1), verb="PUT")
 READ = Links(SECRET).link("", UPLOAD.key, ENDS)
@@ -26,7 +26,7 @@ NOBODYS = Links(SECRET).link("", "uploads/nobodys/file.png", ENDS, verb="PUT")
 
 
 def asked(body: Any, names: str, status: int = 400) -> Case:
-    """Ask for a URL."""
+    """Request an upload URL."""
     data = body if isinstance(body, bytes) else written(body)
     return Case(path="/v1/upload/presign", body=data, status=status, names=names)
 

@@ -16,7 +16,7 @@ from app.main import create_app
 from app.predictions.errors import AlreadyFinal, UnknownPrediction
 from app.predictions.redis_keys import OPEN
 from app.settings import Settings
-from tests.corpus.answers import told
+from tests.corpus.answers import parse_error
 from tests.corpus.case import form
 from tests.corpus.pictures import PNG, image_file, uri
 from tests.fuzz.mutation import mutated
@@ -153,7 +153,7 @@ def ask(client, way, dialect, accepted, *, body=b"", **headers):
     if answer.status_code in accepted:
         return answer
     assert answer.status_code in REFUSALS, answer.text
-    status, fields, text = told(dialect, answer.json())
+    status, fields, text = parse_error(dialect, answer.json())
     assert status in {answer.status_code, None}
     assert len(text) >= len("Field required")
     assert "Traceback" not in text

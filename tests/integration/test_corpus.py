@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from app.uploads import Upload
 from tests.corpus import CASES
-from tests.corpus.answers import told
+from tests.corpus.answers import parse_error
 from tests.corpus.case import KEY, Case
 from tests.corpus.create import TEXT
 from tests.corpus.requests import REQUESTS
@@ -88,7 +88,7 @@ def wrong_with(case: Case, answer: httpx.Response) -> str:
     if answer.status_code != case.status:
         return f"{answer.status_code}, not {case.status}: {answer.text}"
     try:
-        status, fields, text = told(case.dialect, answer.json())
+        status, fields, text = parse_error(case.dialect, answer.json())
     except (ValueError, KeyError, TypeError) as exc:
         return f"another form, {exc!r}: {answer.text}"
     is_named = fields == [case.names] if fields else case.names in text

@@ -43,10 +43,10 @@ def test_a_checkpoint_is_downloaded_whole(hub, tmp_path):
 def test_the_second_time_nobody_is_asked(hub, tmp_path):
     """A checkpoint that is here is found without a single request."""
     first = find(hub, tmp_path)
-    hub.asked.clear()
+    hub.requested.clear()
 
     assert find(hub, tmp_path) == first
-    assert hub.asked == []
+    assert hub.requested == []
 
 
 def test_a_broken_download_goes_on(hub, tmp_path):
@@ -55,12 +55,12 @@ def test_a_broken_download_goes_on(hub, tmp_path):
     with pytest.raises(WeightsError, match=f"{REPO}: no such folder, and the hub") as failed:
         find(hub, tmp_path)
     hub.withheld = set()
-    hub.asked.clear()
+    hub.requested.clear()
     found = find(hub, tmp_path)
 
     assert "\n" not in str(failed.value)
     assert inspect_folder(found).revision == COMMIT
-    assert not any(path.endswith("vae/config.json") for path in hub.asked)
+    assert not any(path.endswith("vae/config.json") for path in hub.requested)
 
 
 def test_an_unknown_checkpoint_is_one_line(hub, tmp_path):

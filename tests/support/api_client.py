@@ -1,4 +1,4 @@
-"""How the tests ask for predictions and look at what comes back."""
+"""Requests that the acceptance tests send: create, run, poll, download, and compare images."""
 
 import base64
 import io
@@ -17,42 +17,42 @@ TEXT = "flux-2-klein-4b-text-to-image"
 EDIT = "flux-2-klein-4b-edit"
 SMALL = {"width": 64, "height": 64}
 LONG: dict[str, Any] = {"num_inference_steps": 50, "num_images": 4, "image_size": "square_hd"}
-"""Takes a minute, in steps of a quarter of a second."""
+"""Takes a minute: steps of a quarter of a second."""
 
 T = TypeVar("T")
 
 
 def order(model: str = TEXT, **inputs: Any) -> dict[str, Any]:
-    """Write a body for create and run: a small picture unless the inputs say otherwise."""
+    """Build a body for create and run. The image is small unless the inputs set a size."""
     return {"model": model, "input": {"prompt": "a red circle", "image_size": SMALL} | inputs}
 
 
 def create(client: httpx.Client, model: str = TEXT, **inputs: Any) -> str:
-    """Create a prediction and give its id."""
+    """Create a prediction and return its id."""
     answer = client.post("/v1/prediction", json=order(model, **inputs))
     assert answer.status_code == 200, answer.text
     return str(answer.json()["predictionID"])
 
 
 def run(client: httpx.Client, model: str = TEXT, **inputs: Any) -> Any:
-    """Run a prediction to its successful end and give the answer."""
+    """Run a prediction until it succeeds and return the response."""
     answer = client.post("/v1/prediction/run", json=order(model, **inputs)).json()
     assert answer["status"] == "success", answer
     return answer
 
 
 def get(client: httpx.Client, prediction_id: str, wait: float = 0) -> Any:
-    """Show a prediction, at the latest after `wait` seconds."""
+    """Get a prediction, with a long poll of up to `wait` seconds."""
     return client.get(f"/v1/prediction/{prediction_id}", params={"wait": wait}).json()
 
 
 def is_running(client: httpx.Client, prediction_id: str) -> bool:
-    """Say whether a worker draws a prediction."""
+    """Return whether a worker is running the prediction."""
     return bool(get(client, prediction_id)["status"] == "processing")
 
 
 def ended(client: httpx.Client, prediction_id: str) -> str | None:
-    """Give the final status, whatever is down meanwhile."""
+    """Return the final status, or None while it is not final or the server does not answer."""
     try:
         answer = client.get(f"/v1/prediction/{prediction_id}", params={"wait": 30})
     except httpx.TransportError:
@@ -68,7 +68,7 @@ class Event(NamedTuple):
 
 
 def events(client: httpx.Client, prediction_id: str, **headers: str) -> Generator[Event]:
-    """Read the events of a prediction as they come, until the stream stops."""
+    """Read the events of a prediction from its event stream until the stream ends."""
     path = f"/v1/prediction/{prediction_id}/events"
     with client.stream("GET", path, headers=headers) as answer:
         assert answer.status_code == 200
@@ -93,13 +93,13 @@ def fetch(url: str) -> bytes:
 
 
 def pixels(url: str) -> "np.ndarray[Any, Any]":
-    """Download a picture and give its pixels."""
+    """Download an image and return its pixels."""
     with Image.open(io.BytesIO(fetch(url))) as image:
         return np.asarray(image.convert("RGB"), np.float64)
 
 
 def decibels(one: str, other: str) -> float:
-    """Compare two pictures: their peak signal-to-noise ratio."""
+    """Return the peak signal-to-noise ratio of two images, in dB."""
     error = float(np.mean((pixels(one) - pixels(other)) ** 2))
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
 
@@ -107,19 +107,19 @@ def decibels(one: str, other: str) -> float:
 def image_file(
     width: int = 64, height: int = 64, kind: str = "PNG", *, colour: str = "teal", **saving: Any
 ) -> bytes:
-    """Draw an image file."""
+    """Create an image file."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), colour).save(file, kind, **saving)
     return file.getvalue()
 
 
 def data_uri(data: bytes) -> str:
-    """Write a file as a data URI."""
+    """Encode a file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 def until(look: Callable[[], T | None], within_s: float = 30) -> T:
-    """Look until there is something to see."""
+    """Call `look` until it returns something true, and return that."""
     deadline = time.monotonic() + within_s
     while not (seen := look()):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -128,7 +128,7 @@ def until(look: Callable[[], T | None], within_s: float = 30) -> T:
 
 
 def is_ready(client: httpx.Client) -> bool:
-    """Say whether the api answers and a worker is there."""
+    """Return whether the api answers and a worker is ready."""
     try:
         return client.get("/readyz").status_code == 200
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""Certificates that may sign pictures: a root and, below it, a signer, as C2PA wants them."""
+"""Certificates that can sign images: a root and a signer certificate below it, as C2PA requires."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Pem:
 
 
 def make_signer(kind: str = "es256", *, days: int = 30) -> Pem:
-    """Make a signing certificate that ends after so many days, its chain, and its key."""
+    """Create a signing certificate that expires after `days`, its chain, and its key."""
     root_key, key = KEYS["es256"](), KEYS[kind]()
     root = _certificate("Test Root", root_key, "Test Root", root_key)
     signer = _certificate("klein test", key, "Test Root", root_key, days)

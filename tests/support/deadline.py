@@ -1,4 +1,4 @@
-"""Run a command for at most so many minutes; at the deadline print which tests were running, kill them, and exit with 124.
+"""Run a command for at most so many minutes. At the deadline, print which tests were running, kill them, and exit with 124.
 
 `python -m tests.support.deadline --minutes 40 make test`
 """
@@ -27,7 +27,7 @@ def limited(
     wait: Callable[[processes.Process, float], int] = processes.Process.wait,
     **options: Any,
 ) -> int:
-    """Run a command to its end or its deadline, and return its exit code, or LATE."""
+    """Run a command until it ends or reaches its deadline. Return its exit code, or LATE."""
     with (
         tempfile.TemporaryDirectory(prefix="klein-running-") as folder,
         processes.started(command, env=os.environ | {FOLDER: folder}, **options) as process,
@@ -42,7 +42,7 @@ def limited(
 
 
 def _running(folder: Path) -> str:
-    """Describe the tests that run, each with its process and its seconds so far."""
+    """Describe the running tests, each with its process and its seconds so far."""
     now = time.time()
     lines = [
         f"  {file.read_text()} (process {file.name}, for {now - file.stat().st_mtime:.0f} s)"

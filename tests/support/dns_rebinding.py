@@ -1,7 +1,7 @@
-"""A world of its own, played in fresh namespaces: a name server whose answers change, a public host, and canaries.
+"""DNS rebinding attacks in fresh network namespaces: a name server with changing answers, a public host, and canaries.
 
-`unshare --user --map-root-user --net --mount python -m tests.support.dns_rebinding` prints, as JSON, what came of each way to lead
-`SafeHttp` inside: its answers, who was connected to, and how often the name was looked up.
+`unshare --user --map-root-user --net --mount python -m tests.support.dns_rebinding` prints the result of each attempt to make
+`SafeHttp` connect to an internal address, as JSON: its answers, which hosts were connected to, and how often the name was resolved.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ PUBLIC = "93.184.215.14"
 PRIVATE = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "100.100.100.200")
 INSIDE = (*PRIVATE, "::1", "64:ff9b::7f00:1")
 TRIES = 8
-# by name: the addresses, or the other name, that answer one question after the other, from the first again
+# by name: the addresses, or the other name, that successive queries return, starting over after the last
 ZONE: dict[str, list[list[str]]] = {
     "moving": [[PUBLIC], ["127.0.0.1"], ["10.0.0.1"]],
     "metadata": [[PUBLIC], ["169.254.169.254"]],
@@ -40,17 +40,17 @@ ZONE: dict[str, list[list[str]]] = {
 
 
 class Zone:
-    """The attacker's name server: nothing that it says may be kept, and the next answer is another one."""
+    """The attacker's name server. Its answers have no lifetime, and each query gets the next answer."""
 
     def __init__(self) -> None:
-        self.asked: Counter[tuple[str, str]] = Counter()
+        self.queries: Counter[tuple[str, str]] = Counter()
 
     def resolve(self, request, handler):
         reply, kind = request.reply(), QTYPE[request.q.qtype]
         name = str(request.q.qname).split(".")[0]
         answers = ZONE[name]
-        answer = answers[self.asked[name, kind] % len(answers)]
-        self.asked[name, kind] += 1
+        answer = answers[self.queries[name, kind] % len(answers)]
+        self.queries[name, kind] += 1
         if answer[0] in ZONE:
             reply.add_answer(RR(f"{name}.test", QTYPE.CNAME, rdata=CNAME(f"{answer[0]}.test")))
             name, answer = answer[0], ZONE[answer[0]][0]
@@ -62,21 +62,21 @@ class Zone:
 
 
 class Host:
-    """Listens at one address, counts who comes, and sends them on where the path says so."""
+    """An HTTP server at one address. It counts connections and redirects requests if the path says so."""
 
     def __init__(self, address: str) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._listener = socket.create_server((address, 80), family=family)
-        self.seen = 0
+        self.connections = 0
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
         while True:
             client, _ = self._listener.accept()
-            self.seen += 1
+            self.connections += 1
             with client:
-                asked = client.recv(4096)
-                moved = b"Location: http://again.test/\r\n" if b" /moved " in asked else b""
+                request = client.recv(4096)
+                moved = b"Location: http://again.test/\r\n" if b" /moved " in request else b""
                 line = b"302 Found" if moved else b"200 OK"
                 client.sendall(
                     b"HTTP/1.1 " + line + b"\r\nContent-Length: 2\r\n" + moved + b"\r\nok"
@@ -84,7 +84,7 @@ class Host:
 
 
 def ask(outbound: SafeHttp, url: str) -> str:
-    """Fetch as the api does."""
+    """Fetch a URL as the api does."""
     try:
         reply = asyncio.run(
             outbound.send("GET", url, headers={}, max_bytes=99, within_s=10, redirects=3)
@@ -95,14 +95,14 @@ def ask(outbound: SafeHttp, url: str) -> str:
 
 
 def ask_naively(host: str) -> str:
-    """Check the address, then let the client look the name up once more: what `SafeHttp` must not do."""
+    """Check the address, then let the client resolve the name again. `SafeHttp` must not do this."""
     address = socket.getaddrinfo(host, 80, socket.AF_INET)[0][4][0]
     assert ipaddress.ip_address(address).is_global
     return str(httpx.get(f"http://{host}/", trust_env=False).status_code)
 
 
 def main() -> None:
-    """Set the world up, and play."""
+    """Set up the namespaces and run all attempts."""
     processes.run(["ip", "link", "set", "lo", "up"], check=True)
     for address in (PUBLIC, *INSIDE):
         if address not in {"127.0.0.1", "::1"}:
@@ -120,18 +120,18 @@ def main() -> None:
 
 
 class Quiet:
-    """Logs nothing; dnslib wants a method for each event."""
+    """Discard all log events. dnslib calls one method for each event."""
 
     def __getattr__(self, name: str):
         return lambda *_: None
 
 
 def play(zone: Zone, hosts: dict[str, Host]) -> dict[str, object]:
-    """Lead `SafeHttp` on by every name, and then somebody naive by one."""
-    told: dict[str, object] = {}
+    """Run each attempt with `SafeHttp`, then one with a naive client."""
+    results: dict[str, object] = {}
     outbound = SafeHttp(())
     for name in ZONE:
-        before = {address: host.seen for address, host in hosts.items()}
+        before = {address: host.connections for address, host in hosts.items()}
         match name:
             case "naive":
                 answers = [ask_naively("naive.test")]
@@ -139,9 +139,9 @@ def play(zone: Zone, hosts: dict[str, Host]) -> dict[str, object]:
                 answers = [ask(outbound, f"http://{PUBLIC}/moved") for _ in range(TRIES)]
             case _:
                 answers = [ask(outbound, f"http://{name}.test/") for _ in range(TRIES)]
-        seen = [address for address, host in hosts.items() if host.seen > before[address]]
-        told[name] = {"answers": answers, "seen": seen, "asked": zone.asked[name, "A"]}
-    return told
+        reached = [address for address, host in hosts.items() if host.connections > before[address]]
+        results[name] = {"answers": answers, "seen": reached, "asked": zone.queries[name, "A"]}
+    return results
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A device beside the CPU that every machine has: its tensors cannot be mixed with the host's.
+"""A torch device beside the CPU that every machine has. Its tensors cannot be mixed with the host's.
 
-It computes with the CPU's kernels, so that it draws what the CPU draws, and notes where the host of a GPU would
-wait for it. It stands on torch's experimental way to write a backend in Python.
+It computes with the CPU's kernels, so it produces what the CPU produces. It records where the host of a GPU would
+wait for the device. It uses torch's experimental support for backends written in Python.
 """
 
 from typing import Any, Self
@@ -18,13 +18,13 @@ _NUMBER = torch.ops.aten._local_scalar_dense.default
 
 
 class _There(torch.Tensor):
-    """A tensor on the device; only the device itself reaches what it holds."""
+    """A tensor on the device. Only the device itself can access the tensor it holds."""
 
     held: torch.Tensor
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> Self:
-        with torch.inference_mode(False):  # an inference tensor could not be a view of another one
+        with torch.inference_mode(False):  # an inference tensor cannot be a view of another one
             new: Any = torch.Tensor._make_wrapper_subclass
             there: Self = new(
                 cls,
@@ -39,24 +39,22 @@ class _There(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, *_: Any) -> Any:
-        return NotImplemented  # only what is entered can work with it
+        return NotImplemented  # only operations inside the mode can use it
 
 
 class OtherDevice(TorchDispatchMode):
-    """While it is entered, tensors can be on `OTHER`."""
+    """A mode: while it is active, tensors can be on `OTHER`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.journal: list[str] = []
-        """`copy` and `number`: what a GPU's host waits for. Others may write into it too."""
+        """`copy` and `number`: the operations that a GPU's host waits for. Tests may append to it."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operation of torch where its tensors lie."""
+        """Run one torch operation on the device of its tensors."""
         kwargs = kwargs or {}
         if not {*types} <= {_There, torch.Tensor, torch.nn.Parameter}:
-            return (
-                NotImplemented  # tensors of tensors, such as torchao's, come back with their parts
-            )
+            return NotImplemented  # tensors of tensors, such as torchao's, arrive by their parts
         with self:
             whole = func.decompose(*args, **kwargs)
         if whole is not NotImplemented:
@@ -64,8 +62,8 @@ class OtherDevice(TorchDispatchMode):
         leaves, shape = pytree.tree_flatten((args, kwargs))
         there = {id(leaf.held): leaf for leaf in leaves if isinstance(leaf, _There)}
         here = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.device != OTHER]
-        asked = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
-        goes_there = asked.type == OTHER.type if asked is not None else bool(there)
+        target = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
+        goes_there = target.type == OTHER.type if target is not None else bool(there)
         if not there and not goes_there:
             return func(*args, **kwargs)
         if func in _COPIES and (here or not goes_there):

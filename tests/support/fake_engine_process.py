@@ -1,7 +1,7 @@
-"""An engine process without a model, started in a blink: `EngineClient(…, module="tests.support.fake_engine_process")`.
+"""An engine process without a model, for a fast start: `EngineClient(…, module="tests.support.fake_engine_process")`.
 
-The prompt says what happens after each step: "slow" waits 50 ms, "hang" forever, "die" ends the
-process, "out of memory" and "fault" fail, "device lost" does what a broken GPU does.
+The prompt says what happens after each step: "slow" waits 50 ms, "hang" blocks forever, "die" ends the
+process, "out of memory" and "fault" fail, "device lost" behaves like a broken GPU.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from worker.engines.errors import WeightsError
 
 
 class FakeEngine:
-    """Draws one colour per prompt and seed."""
+    """Generates images of one colour, chosen by prompt and seed."""
 
     checkpoint = Checkpoint(
         name="fake",
@@ -57,7 +57,7 @@ class FakeEngine:
     def generate(
         self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
     ) -> Result:
-        """Do what the prompt says."""
+        """Do what the prompt says at each step."""
         started = time.perf_counter()
         pictures = []
         for index, seed in enumerate(order.seeds):
@@ -75,7 +75,7 @@ class FakeEngine:
         on_step: OnStep,
         on_previews: Sequence[OnPreview | None] = (),
     ) -> tuple[Result | None, ...]:
-        """Do what each prompt says at each step; "poor" gives no picture but alone."""
+        """Do what each prompt says at each step. "poor" produces an image only when it is alone."""
         for step in range(orders[0].steps):
             for order, hear in zip_longest(orders, on_previews):
                 self._act(order.prompt)
@@ -116,7 +116,7 @@ def _paint(order: Order, seed: int, height: int, width: int) -> ImageArray:
 
 
 def open_fake(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnStatus) -> FakeEngine:
-    """Give the fake; a folder named "broken" cannot be served, "endless" loads for ever. It says how it was tuned."""
+    """Open the fake. A folder named "broken" is refused, "endless" never finishes loading. Reports the tuning it received."""
     on_status(tuning.to_json())
     if weights.name == "endless":
         threading.Event().wait()

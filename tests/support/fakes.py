@@ -1,4 +1,4 @@
-"""Stand-ins for the outermost edges: an engine that does as told, a storage that fails."""
+"""Fakes for the outermost edges: an engine scripted by the test, a storage that fails."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ DEADLINE_S = 8.0
 
 
 def a_prediction(prediction_id: str = "p", **values: Any) -> Prediction:
-    """Make a queued prediction of the plainest kind, its parameters settled as the service does."""
+    """Create a queued prediction with defaults, its parameters resolved as the service does."""
     plain: dict[str, Any] = {
         "key_id": "key",
         "model": "flux-2-klein-4b-text-to-image",
@@ -48,31 +48,31 @@ def a_store(connection: "redis.Redis", retention: timedelta = timedelta(days=7))
 
 
 def edited(script: LuaScript, old: str, new: str) -> LuaScript:
-    """Copy a script with one place of its text replaced, to see that tests notice."""
+    """Copy a script with one part of its text replaced, to check that tests notice."""
     assert old in script.text
     return LuaScript(script.text.replace(old, new, 1))
 
 
 def expire_lease(store: Store, prediction_id: str) -> None:
-    """Let the lease of a prediction run out, as if its time had passed."""
+    """Expire the lease of a prediction now."""
     past = timedelta(milliseconds=1)
     store.change(prediction_id, lambda p, now: replace(p, lease_until=now - past))
 
 
 def end_gap(store: Store, prediction_id: str) -> None:
-    """Let the gap after a failed attempt be over, as if its time had passed."""
+    """End the delay after a failed attempt now."""
     store.change(
         prediction_id, lambda p, _now: p if p.status.is_final else replace(p, not_before=None)
     )
 
 
 def make_due(connection: "redis.Redis", prediction_id: str, key: str = OPEN) -> None:
-    """Let the time come at which somebody must look at a prediction."""
+    """Make a prediction due for maintenance now."""
     connection.zadd(key, {prediction_id: 0}, xx=True)
 
 
 def eventually(condition: Callable[[], Any], within_s: float = DEADLINE_S) -> None:
-    """Wait until a condition holds, and fail when it takes too long."""
+    """Wait until a condition is true, and fail after a timeout."""
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while not condition():
@@ -81,7 +81,7 @@ def eventually(condition: Callable[[], Any], within_s: float = DEADLINE_S) -> No
 
 
 class ScriptedEngine:
-    """An engine that does what the test says in between its two steps, with no process behind it."""
+    """An engine that calls the test's function between its two steps, without a process."""
 
     def __init__(self, act: Callable[[Order], None] = lambda _order: None) -> None:
         self._act = act
@@ -97,7 +97,7 @@ class ScriptedEngine:
         timeout_s: float | None = None,
         on_preview: OnPreview | None = None,
     ) -> Result:
-        """Draw one grey picture per seed in two steps."""
+        """Generate one grey image per seed in two steps."""
         self.orders.append(order)
         if on_preview is not None and order.previews:
             on_preview(a_result().images[0])
@@ -109,13 +109,16 @@ class ScriptedEngine:
         return a_result(len(order.seeds))
 
     def generate_batch(self, batch: Sequence[EngineRequest]) -> list[Outcome]:
-        """Draw one after the other; what `_act` raises is that one's outcome."""
+        """Generate one image after the other. What `_act` raises becomes that request's result."""
         outcomes: list[Outcome] = []
-        for asked in batch:
+        for request in batch:
             try:
                 outcomes.append(
                     self.generate(
-                        asked.order, asked.on_step, asked.timeout_s, on_preview=asked.on_preview
+                        request.order,
+                        request.on_step,
+                        request.timeout_s,
+                        on_preview=request.on_preview,
                     )
                 )
             except (Cancelled, RequestFailed, EngineDied) as exc:
@@ -123,12 +126,12 @@ class ScriptedEngine:
         return outcomes
 
     def cancel(self) -> None:
-        """Count how often somebody wanted it to stop."""
+        """Count the cancel requests."""
         self.cancels += 1
 
 
 def a_result(count: int = 1) -> Result:
-    """Make grey pictures, each 64 pixels wide and 48 high."""
+    """Create grey images, each 64 pixels wide and 48 high."""
     picture = np.full((48, 64, 3), 128, np.uint8)
     return Result(images=(picture,) * count, notes=("a note",), generate_s=0.1)
 
@@ -145,7 +148,7 @@ class FailingStorage:
         self.puts = 0
 
     def put(self, key: str, data: bytes | BinaryIO) -> None:
-        """Fail, or store."""
+        """Store the file, or fail."""
         self.puts += 1
         if self.failures > 0:
             self.failures -= 1
@@ -153,16 +156,16 @@ class FailingStorage:
         self._inner.put(key, data)
 
     def get(self, key: str, max_bytes: int | None = None) -> bytes:
-        """Read."""
+        """Read the file."""
         return self._inner.get(key, max_bytes)
 
     def delete(self, prefix: str) -> None:
-        """Delete, or fail."""
+        """Delete the file, or fail."""
         if self.failures > 0:
             self.failures -= 1
             raise StorageError(f"could not delete {prefix}")
         self._inner.delete(prefix)
 
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path | str:
-        """Locate."""
+        """Locate the file."""
         return self._inner.locate(key, verb)

@@ -1,4 +1,4 @@
-"""Networks before Redis that break: one swallows everything and hangs nothing up, one loses a reply."""
+"""Faulty networks in front of Redis: one drops all traffic without closing connections, one loses a reply."""
 
 import select
 import socket
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Network(ABC):
-    """A proxy before the Redis at the socket `target`."""
+    """A proxy in front of the Redis at the socket `target`."""
 
     def __init__(self, listener: socket.socket, target: Path) -> None:
         self._listener = listener
@@ -18,7 +18,7 @@ class Network(ABC):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Accept until the body is over."""
+        """Accept connections while the body runs."""
         thread = threading.Thread(target=self._serve, daemon=True)
         thread.start()
         try:
@@ -29,7 +29,7 @@ class Network(ABC):
 
     @abstractmethod
     def relay(self, client: socket.socket, server: socket.socket) -> None:
-        """Pass on what is sent, until one of them hangs up."""
+        """Forward data in both directions until one side closes."""
 
     def _serve(self) -> None:
         while True:
@@ -46,7 +46,7 @@ class Network(ABC):
 
 
 class BlackHole(Network):
-    """What is sent while it swallows arrives afterwards, as retransmitted packets do."""
+    """Holds traffic back while it is faulty. The data arrives after `heal`, as retransmitted packets do."""
 
     def __init__(self, listener: socket.socket, target: Path) -> None:
         super().__init__(listener, target)
@@ -55,15 +55,15 @@ class BlackHole(Network):
         self._passing.set()
 
     def swallow(self) -> None:
-        """Pass nothing on from now on; connecting still works."""
+        """Forward nothing from now on. New connections are still accepted."""
         self._passing.clear()
 
     def heal(self) -> None:
-        """Pass on again, what was swallowed first."""
+        """Forward again, starting with the data that was held back."""
         self._passing.set()
 
     def relay(self, client: socket.socket, server: socket.socket) -> None:
-        """Pass on, unless it swallows."""
+        """Forward data, unless traffic is held back."""
         others = {client: server, server: client}
         while True:
             readable, _, _ = select.select([client, server], [], [])
@@ -76,7 +76,7 @@ class BlackHole(Network):
 
 
 class LossyNetwork(Network):
-    """Loses the reply to one command after Redis has carried it out."""
+    """Loses the reply to one command after Redis has executed it."""
 
     def __init__(self, listener: socket.socket, target: Path) -> None:
         super().__init__(listener, target)
@@ -85,11 +85,11 @@ class LossyNetwork(Network):
         self.lost = 0
 
     def lose_reply_to(self, word: bytes, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Lose the reply to the next command that contains `word`; do something before the caller knows."""
+        """Lose the reply to the next command that contains `word`. Call `meanwhile` before the caller notices."""
         self._word, self._meanwhile = word, meanwhile
 
     def relay(self, client: socket.socket, server: socket.socket) -> None:
-        """Pass on, and hang up where a reply is to be lost."""
+        """Forward data, and close the connection instead of the reply to lose."""
         losing = False
         while True:
             readable, _, _ = select.select([client, server], [], [])

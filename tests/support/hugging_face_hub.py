@@ -1,4 +1,4 @@
-"""A Hugging Face hub of one repository on this machine: the requests that a snapshot takes."""
+"""A local Hugging Face hub with one repository. It serves the requests that a snapshot download makes."""
 
 import hashlib
 import json
@@ -14,13 +14,13 @@ REPO = "owner/Tiny-klein"
 
 
 class Hub:
-    """What is served, and what was asked for."""
+    """The folder to serve, and the requests received."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.withheld: set[str] = set()
-        """Paths that are answered 404."""
+        """Paths that get a 404."""
         self.url = ""
 
     def entries(self) -> list[dict[str, object]]:
@@ -52,18 +52,18 @@ def serving_hub(folder: Path) -> Iterator[Hub]:
 
         def _answer(self, *, has_body: bool) -> None:
             path = unquote(urlsplit(self.path).path)
-            hub.asked.append(path)
-            found = self._find(path)
+            hub.requested.append(path)
+            content = self._find(path)
             status = 200
-            if found is None or path.rpartition(COMMIT + "/")[2] in hub.withheld:
-                found, status = b"", 404
+            if content is None or path.rpartition(COMMIT + "/")[2] in hub.withheld:
+                content, status = b"", 404
             self.send_response(status)
-            self.send_header("Content-Length", str(len(found)))
+            self.send_header("Content-Length", str(len(content)))
             self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha1(found).hexdigest()}"')
+            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
             self.end_headers()
             if has_body:
-                self.wfile.write(found)
+                self.wfile.write(content)
 
         def _find(self, path: str) -> bytes | None:
             if path == f"/api/models/{REPO}/revision/main":
@@ -74,7 +74,7 @@ def serving_hub(folder: Path) -> Iterator[Hub]:
             return file.read_bytes() if file.is_file() else None
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         hub.url = f"http://127.0.0.1:{server.server_address[1]}"

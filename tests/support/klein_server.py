@@ -1,4 +1,4 @@
-"""klein as it ships: `klein up` in a process of its own, and a client that holds its key."""
+"""klein as shipped: `klein up` in a process of its own, and a client with its key."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import uvicorn
 from fastapi import FastAPI
 
@@ -30,11 +30,11 @@ _TELLING = {
     "courier": "worker.courier",
     "engine": "worker.engine_process.main",
 }
-"""What each process's command line holds."""
+"""Text in each process's command line that identifies it."""
 
 
 class Klein:
-    """A running tree of processes."""
+    """A running process tree."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -55,12 +55,12 @@ class Klein:
 
     @property
     def process(self) -> processes.Process:
-        """The `klein up` that runs, or ran last."""
+        """The `klein up` process that is running, or the last one that ran."""
         assert self._process is not None
         return self._process
 
     def launch(self) -> None:
-        """Start the processes, and do not wait for them."""
+        """Start the processes without waiting for them."""
         self._ready = threading.Event()
         self._process = processes.start(
             [sys.executable, "-P", "-m", "app.cli", "up"],
@@ -77,7 +77,7 @@ class Klein:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop what still runs; whatever does not stop in time is killed."""
+        """Stop all running processes. Kill those that do not stop in time."""
         if self._process is None:
             return
         try:
@@ -96,7 +96,7 @@ class Klein:
         return self.ended()
 
     def ended(self) -> int:
-        """Wait for the end, and give the exit code."""
+        """Wait until `klein up` exits, and return the exit code."""
         code = self.process.wait(STARTED_S)
         self._reader.join()
         return code
@@ -107,7 +107,7 @@ class Klein:
         return below
 
     def part(self, name: str) -> psutil.Process | None:
-        """Find redis, api, worker, courier, or the engine below the worker."""
+        """Return the process of redis, api, worker or courier, or of the engine below the worker."""
         for process in self.parts():
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 if _TELLING[name] in " ".join(process.cmdline()):
@@ -141,7 +141,7 @@ def running_klein(weights: Path, **settings: str) -> Iterator[Klein]:
 
 @contextmanager
 def served(redis_url: str, data: Path) -> Iterator[tuple[FastAPI, httpx.Client]]:
-    """Serve an app in this process, so that the test can look inside; give it with a client."""
+    """Serve an app in this process, so that the test can inspect it. Yields it with a client."""
     app = create_app(Settings(data=data, redis_url=redis_url, api_keys=("k",)))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     with socket.create_server(("127.0.0.1", 0)) as listener:

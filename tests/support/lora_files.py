@@ -1,4 +1,4 @@
-"""Writes LoRA files for the tiny weights, and files that are not quite that."""
+"""LoRA files for the tiny weights, valid and invalid."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ _INPUTS = {"single_transformer_blocks.0.attn.to_out": 128}
 
 
 def write_lora(file: Path, seed: int = 0, *, prefix: str = "transformer", width: int = TINY_WIDTH):
-    """Write a LoRA of rank 2 that changes the tiny model's pictures visibly."""
-    drawn = torch.Generator().manual_seed(seed)
+    """Write a LoRA of rank 2 that visibly changes the tiny model's images."""
+    generator = torch.Generator().manual_seed(seed)
     state = {}
     for target in TINY_TARGETS:
         inputs = _INPUTS.get(target, width)
-        state[f"{prefix}.{target}.lora_A.weight"] = torch.randn(2, inputs, generator=drawn)
-        state[f"{prefix}.{target}.lora_B.weight"] = torch.randn(width, 2, generator=drawn)
+        state[f"{prefix}.{target}.lora_A.weight"] = torch.randn(2, inputs, generator=generator)
+        state[f"{prefix}.{target}.lora_B.weight"] = torch.randn(width, 2, generator=generator)
     save_file(state, file)
     return state

@@ -1,4 +1,4 @@
-"""Hosts of their own on one machine: Linux network namespaces, each with an address, joined by a switch whose ports can be cut."""
+"""Separate hosts on one machine: Linux network namespaces, each with an address, joined by a switch whose ports can be disconnected."""
 
 import os
 import shutil
@@ -15,17 +15,17 @@ NEEDS = "several hosts need network namespaces: root, CAP_NET_ADMIN and iproute2
 
 
 class NoNamespaces(Exception):
-    """This machine lets us make no network namespaces."""
+    """This machine does not allow creating network namespaces."""
 
 
 def ip(*arguments: str) -> None:
-    done = processes.run(["ip", *arguments])
-    if done.returncode:
-        raise NoNamespaces(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+    result = processes.run(["ip", *arguments])
+    if result.returncode:
+        raise NoNamespaces(f"ip {' '.join(arguments)}: {result.stderr.strip()}")
 
 
 class Host:
-    """A namespace with one leg at the switch, and processes that see nothing of the others but the network."""
+    """A namespace with one link to the switch. Its processes reach the others only by network."""
 
     def __init__(self, network: "Network", name: str, address: str) -> None:
         self.name = name
@@ -34,7 +34,7 @@ class Host:
         self._switch = network.switch
 
     def start(self, command: list[str], **environ: str) -> Part:
-        """Start a process here, and again whenever it ends."""
+        """Start a process in this namespace, and restart it whenever it exits."""
         inside = ["ip", "netns", "exec", self.namespace, *command]
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("KLEIN_", "REDIS_"))}
         return Part(self.name, inside, clean | {"PYTHONPATH": str(ROOT)} | environ)
@@ -43,7 +43,7 @@ class Host:
         return self.start([sys.executable, "-m", *arguments], **environ)
 
     def cut(self) -> None:
-        """Pull its cable out of the switch: what it sends is lost, and nothing is hung up."""
+        """Disconnect the host from the switch. What it sends is lost, and no connection is closed."""
         ip("-n", self._switch, "link", "set", "dev", self.name, "down")
 
     def heal(self) -> None:
@@ -51,7 +51,7 @@ class Host:
 
 
 class Network:
-    """A switch (a bridge in a namespace of its own), and the hosts at it."""
+    """A switch (a bridge in a namespace of its own) and its hosts."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.name = f"klein{os.getpid()}"
@@ -64,7 +64,7 @@ class Network:
         ip("-n", self.switch, "link", "set", "bridge", "up")
 
     def add(self, name: str) -> Host:
-        """Add a host; addresses are of 198.18.0.0/15, which RFC 2544 keeps for tests."""
+        """Add a host. Addresses are from 198.18.0.0/15, which RFC 2544 reserves for tests."""
         self._hosts += 1
         host = Host(self, name, f"198.18.{self._third}.{self._hosts}")
         self._add(host.namespace)
@@ -75,7 +75,7 @@ class Network:
         return host
 
     def lead_in(self, host: Host) -> str:
-        """Connect a host to this process by a cable of its own, and give its address there."""
+        """Connect a host directly to this process, and return its address there."""
         self._cables += 1
         cable = f"{self.name}.{self._cables}"
         here, there = (f"198.19.{self._third}.{4 * self._cables + end}" for end in (1, 2))
@@ -94,7 +94,7 @@ class Network:
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """Make a network, and leave nothing of it; skips where that cannot be."""
+    """Create a network and remove it afterwards. Skips the test where that is not possible."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip(NEEDS)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Start and end the processes of the tests: the only module that calls `subprocess`, so that no process outlives its test."""
+"""Starts and ends the processes of the tests. The only module that calls `subprocess`, so that no process outlives its test."""
 
 import signal
 import subprocess
@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 
 RUN_S = 50.0
-"""The longest that `run` waits by default: less than the limit of a test that starts processes."""
+"""The default time limit of `run`: shorter than the limit of a test that starts processes."""
 
 Process = subprocess.Popen[Any]
 Completed = subprocess.CompletedProcess[str]
@@ -18,14 +18,14 @@ Command = Sequence[str | Path]
 
 
 def start(command: Command, **options: Any) -> Process:
-    """Start a process that an object holds; whoever owns the object calls `end`."""
+    """Start a process that an object holds. The owner of the object calls `end`."""
     return subprocess.Popen(command, **options)
 
 
 def end(process: Process) -> None:
-    """Kill a process and all its descendants, those in sessions of their own included; close its pipes."""
+    """Kill a process and all its descendants, including those in sessions of their own. Close its pipes."""
     if process.poll() is None:
-        process.send_signal(signal.SIGSTOP)  # it starts nothing more
+        process.send_signal(signal.SIGSTOP)  # a stopped process starts no more children
         below = []
         with suppress(psutil.NoSuchProcess):
             below = psutil.Process(process.pid).children(recursive=True)
@@ -36,15 +36,15 @@ def end(process: Process) -> None:
         process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
-            with suppress(BrokenPipeError, ValueError):  # ValueError: a thread reads it still
+            with suppress(BrokenPipeError, ValueError):  # ValueError: a thread is still reading it
                 pipe.close()
 
 
 @contextmanager
 def started(command: Command, **options: Any) -> Iterator[Process]:
-    """Start a process, and end it when the body ends, in whatever way.
+    """Start a process, and end it when the body ends, also on an exception.
 
-    `with subprocess.Popen(...)` does not: on an exception, a test's time limit among them, it waits for the process.
+    `with subprocess.Popen(...)` does not: on an exception, such as a test's time limit, it waits for the process.
     """
     process = start(command, **options)
     try:
@@ -58,10 +58,10 @@ def run(
     *,
     timeout_s: float = RUN_S,
     check: bool = False,
-    input: str | None = None,  # noqa: A002 -- as subprocess calls it
+    input: str | None = None,  # noqa: A002 -- the name that subprocess uses
     **options: Any,
 ) -> Completed:
-    """Run a command to its end and return its output as text. Raises TimeoutExpired, and CalledProcessError if `check`."""
+    """Run a command until it ends and return its output as text. Raises TimeoutExpired, and CalledProcessError if `check`."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     if input is not None:
         pipes["stdin"] = subprocess.PIPE

@@ -13,7 +13,7 @@ from tests.support import processes
 
 
 class RedisServer:
-    """One server and its data; it can be killed and started again."""
+    """One server and its data. It can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis.sock"
@@ -27,7 +27,7 @@ class RedisServer:
             try:
                 with redis.Redis.from_url(self.url, retry=None) as connection:
                     connection.ping()
-            except redis.ConnectionError:  # not yet; the test's own time limit ends this
+            except redis.ConnectionError:  # not ready yet; the test's own time limit ends this loop
                 assert self._process.poll() is None
             else:
                 return
@@ -42,7 +42,7 @@ class RedisServer:
 
 @contextmanager
 def running_redis() -> Iterator[RedisServer]:
-    # a short path: a socket's may not be longer than 107 bytes
+    # a short path: a socket path may have at most 107 bytes
     with tempfile.TemporaryDirectory(prefix="klein-") as folder:
         server = RedisServer(Path(folder))
         try:

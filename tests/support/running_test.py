@@ -1,4 +1,4 @@
-"""A pytest plugin that writes down which test runs, for `tests.support.deadline`; it does nothing where nobody asks for it."""
+"""A pytest plugin that records which test is running, for `tests.support.deadline`. Inactive unless its variable is set."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = "KLEIN_RUNNING_TESTS"
-"""The environment variable with the folder: a file for each process that runs tests, named by its id."""
+"""The environment variable with the folder. Each process that runs tests writes one file, named by its process id."""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -22,7 +22,7 @@ _PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc
 
 
 class S3Server:
-    """One server and its data; it can be killed, stopped for a while, and started again."""
+    """One server and its data. It can be killed, paused, and started again."""
 
     def __init__(self, folder: Path, volumes: int = 8, volume_mb: int = 64) -> None:
         with ExitStack() as held:
@@ -47,7 +47,7 @@ class S3Server:
             "-filer",
             "-s3",
             "-s3.iam=false",
-            "-s3.port.iceberg=0",  # their ports are fixed, and two servers would fight for them
+            "-s3.port.iceberg=0",  # their ports are fixed, and two servers would conflict
             "-s3.port.lance=0",
             "-master.telemetry=false",
             f"-master.volumeSizeLimitMB={volume_mb}",
@@ -64,21 +64,21 @@ class S3Server:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, and wait until it takes a file."""
+        """Start the server, and wait until it accepts a file."""
         with self._log.open("ab") as log:
             self._process = processes.start(
                 self._command, env=os.environ | self.environ, stdout=log, stderr=log
             )
-        while not self._answers():  # the test's own time limit ends this
+        while not self._answers():  # the test's own time limit ends this loop
             assert self._process.poll() is None, self._log.read_text()[-2000:]
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill the server, as a crash does."""
         assert self._process is not None
         processes.end(self._process)
 
     def pause(self) -> None:
-        """Let it take connections and answer nothing."""
+        """Accept connections and answer nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 

@@ -1,6 +1,6 @@
-"""Asks for one mixed prediction after the other and watches how much memory worker and engine hold.
+"""Sends mixed predictions one after the other and measures the memory of worker and engine.
 
-`make soak` runs it long and puts the curve into docs/performance.md; tests/acceptance/test_soak.py runs it briefly.
+`make soak` runs it long and writes the curve into docs/performance.md. tests/acceptance/test_soak.py runs it briefly.
 """
 
 import argparse
@@ -24,34 +24,34 @@ from tests.support.tiny_weights import make_tiny_weights
 LORAS = 6
 WATCHED = ("worker", "engine")
 SIZES = (64, 128, 192, 256, 384)
-SETTLED = 0.4  # the part of a run in which a process may still take what it needs
+SETTLED = 0.4  # the share of a run in which a process may still allocate what it needs
 GROWTH_MOST = 1.1
 
 
 @dataclass(slots=True)
 class Curve:
-    """What one process held after each look, in MB."""
+    """The memory of one process at each measurement, in MB."""
 
     sizes_mb: list[float] = field(default_factory=list)
 
     @property
     def growth(self) -> float:
-        """Compare the last tenth with the most that it held when it had settled."""
+        """Compare the last tenth with the maximum at the end of the settling phase."""
         settled = self.sizes_mb[: round(len(self.sizes_mb) * SETTLED)]
         last = self.sizes_mb[-max(1, len(self.sizes_mb) // 10) :]
         return sum(last) / len(last) / max(settled)
 
 
 def soak(klein: Klein, requests: int, loras: Path) -> dict[str, Curve]:
-    """Ask for so many; give the curve of each process. Raises AssertionError where one ends wrongly."""
-    drawn = random.Random(1)
+    """Run that many predictions. Return the curve of each process. Raises AssertionError if one ends wrongly."""
+    rng = random.Random(1)
     for number in range(LORAS):
         write_lora(loras / f"{number}.safetensors", seed=number)
     curves = {name: Curve() for name in WATCHED}
     parts = {name: klein.part(name) for name in WATCHED}
     with klein.client() as client:
         for number in range(requests):
-            _ask(client, drawn, number)
+            _ask(client, rng, number)
             if number % max(1, requests // 50) == 0:
                 for name, part in parts.items():
                     assert part is not None
@@ -60,30 +60,30 @@ def soak(klein: Klein, requests: int, loras: Path) -> dict[str, Curve]:
     return curves
 
 
-def _ask(client: httpx.Client, drawn: random.Random, number: int) -> None:
-    size = {"width": drawn.choice(SIZES), "height": drawn.choice(SIZES)}
+def _ask(client: httpx.Client, rng: random.Random, number: int) -> None:
+    size = {"width": rng.choice(SIZES), "height": rng.choice(SIZES)}
     inputs: dict[str, Any] = {"image_size": size, "prompt": f"a red circle {number}"}
-    inputs["output_format"] = drawn.choice(["png", "jpeg", "webp"])
-    inputs["num_images"] = drawn.choice([1, 1, 1, 2])
+    inputs["output_format"] = rng.choice(["png", "jpeg", "webp"])
+    inputs["num_images"] = rng.choice([1, 1, 1, 2])
     model = TEXT
-    if drawn.random() < 0.3:
+    if rng.random() < 0.3:
         model = EDIT
-        images = [image_file(drawn.choice(SIZES), 96) for _ in range(drawn.randint(1, 3))]
+        images = [image_file(rng.choice(SIZES), 96) for _ in range(rng.randint(1, 3))]
         inputs["image_urls"] = [data_uri(image) for image in images]
-    if drawn.random() < 0.3:
-        inputs["loras"] = [{"path": f"{drawn.randrange(LORAS)}.safetensors"}]
+    if rng.random() < 0.3:
+        inputs["loras"] = [{"path": f"{rng.randrange(LORAS)}.safetensors"}]
     is_cancelled = number % 10 == 9
     if is_cancelled:
         inputs["num_inference_steps"] = 50
     prediction_id = create(client, model, **inputs)
     if is_cancelled:
         client.post(f"/v1/prediction/{prediction_id}/cancel")
-    shown = get(client, prediction_id, wait=60)
-    assert shown["status"] in ({"cancelled", "success"} if is_cancelled else {"success"}), shown
+    body = get(client, prediction_id, wait=60)
+    assert body["status"] in ({"cancelled", "success"} if is_cancelled else {"success"}), body
 
 
 def main() -> int:
-    """Soak, write the section, and tell by the exit code whether memory stayed flat."""
+    """Run the soak and write the section. The exit code says whether memory stayed flat."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=500)
     requests = parser.parse_args().requests
@@ -108,7 +108,7 @@ def main() -> int:
         "| Process | start | 20 % | 40 % | 60 % | 80 % | end | growth |\n|---|---|---|---|---|---|---|---|\n"
         + "\n".join(rows),
     )
-    print("\n".join(rows))  # noqa: T201 -- a tool for people
+    print("\n".join(rows))  # noqa: T201 -- a command-line tool
     return 0 if all(curve.growth <= GROWTH_MOST for curve in curves.values()) else 1
 
 

@@ -1,12 +1,12 @@
-"""A real image classifier, made by hand, that calls pictures unsafe which are mostly red."""
+"""A real image classifier, built by hand, that classifies mostly red images as unsafe."""
 
 from pathlib import Path
 
-SIDE = 32  # px that it looks at, in patches of 16
+SIDE = 32  # px: the input size, in patches of 16
 
 
 def make_checker(folder: Path, *, label: str = "nsfw", score: float = 4.0) -> Path:
-    """Write the folder; pictures that are mostly red score about 1 - e^(-2 x score)."""
+    """Write the folder. Mostly red images score about 1 - e^(-2 x score)."""
     import torch
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
@@ -29,7 +29,7 @@ def make_checker(folder: Path, *, label: str = "nsfw", score: float = 4.0) -> Pa
             redness = torch.tensor([1.0, -0.5, -0.5]).view(3, 1, 1) / 16**2
             value[0], value[1] = redness, -redness
         elif name.endswith(("v_proj.weight", "o_proj.weight")):
-            value.add_(torch.eye(2))  # attention is the mean: all else in it is zero
+            value.add_(torch.eye(2))  # attention is the mean: everything else in it is zero
         elif name == "classifier.weight":
             value.add_(score * torch.tensor([[-1.0, 1.0], [1.0, -1.0]]) / 2)
     model.load_state_dict(weights)

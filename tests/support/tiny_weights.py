@@ -1,4 +1,4 @@
-"""Builds a random-weights klein pipeline offline, for tests that need the real classes."""
+"""Builds a klein pipeline with random weights offline, for tests that need the real classes."""
 
 import json
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_weights(folder: Path, *, distilled: bool = True, **manifest: Any) -> Path:
-    """Write a pipeline of 0.4 MB that takes the same call as the 4B checkpoint, in under a second.
+    """Write a pipeline of 0.4 MB that accepts the same call as the 4B checkpoint, in under a second.
 
-    The random weights are the same on every call; keyword arguments go into klein.json.
+    The random weights are the same on every call. Keyword arguments go into klein.json.
     """
-    import torch  # this file is a plugin of every test run; torch takes seconds
+    import torch  # this file is a plugin of every test run, and importing torch takes seconds
     from diffusers import (
         AutoencoderKLFlux2,
         FlowMatchEulerDiscreteScheduler,
@@ -94,7 +94,7 @@ def _tokenizer() -> Any:
     return Qwen2Tokenizer(
         vocab={symbol: index for index, symbol in enumerate(symbols)},
         merges=[],
-        eos_token="<|im_end|>",  # a token of text
+        eos_token="<|im_end|>",  # a text token
         pad_token="<|endoftext|>",
         extra_special_tokens=["<|im_start|>"],
         chat_template=CHAT_TEMPLATE,
@@ -103,19 +103,19 @@ def _tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a tiny distilled checkpoint."""
+    """The folder of a tiny distilled checkpoint."""
     return make_tiny_weights(tmp_path_factory.mktemp("tiny") / "weights")
 
 
 @pytest.fixture(scope="session")
 def tiny_base_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a tiny base checkpoint, which honours guidance."""
+    """The folder of a tiny base checkpoint, which uses guidance."""
     return make_tiny_weights(tmp_path_factory.mktemp("tiny") / "base", distilled=False)
 
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Draw with one thread: spinning threads starve each other on a busy machine."""
+    """Generate with one thread, because spinning threads starve each other on a busy machine."""
     import torch
 
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""TLS before a server, as a managed one speaks it: klein's own binary is built without. Who does not begin by TLS passes as he is."""
+"""A TLS proxy in front of a server, because klein's own Redis binary is built without TLS. Other traffic passes unchanged."""
 
 import select
 import socket
@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-HANDSHAKE = b"\x16"  # what a TLS client sends first
+HANDSHAKE = b"\x16"  # the first byte that a TLS client sends
 
 
 def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 that vouches for itself, and its key."""
+    """Write a self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "klein test")])
     now = datetime.now(UTC)
@@ -45,7 +45,7 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def tls_front(certificate: tuple[Path, Path], target: int | Path) -> Iterator[int]:
-    """Stand before a port or a socket of this host while the body runs, and give the port."""
+    """Listen in front of a port or a socket of this host while the body runs. Yields the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -68,7 +68,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext, target: int | Path)
 
 
 def _relay(client: socket.socket, context: ssl.SSLContext, target: int | Path) -> None:
-    with suppress(OSError), client, _connected(target) as server:  # it may not listen yet
+    with suppress(OSError), client, _connected(target) as server:  # not listening yet
         if client.recv(1, socket.MSG_PEEK) == HANDSHAKE:
             client = context.wrap_socket(client, server_side=True)
         with client:

@@ -1,4 +1,4 @@
-"""Somebody else's web server: it answers as the test says and remembers what it was sent."""
+"""A third party's web server: it answers as the test says and records the requests."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 @dataclass
 class Call:
-    """One request as it came."""
+    """One received request."""
 
     path: str
     headers: dict[str, str]
@@ -23,7 +23,7 @@ class Call:
 
 @dataclass
 class Receiver:
-    """What was sent, and the answers to come; the last one is given for ever."""
+    """The received requests, and the answers to give. The last answer repeats."""
 
     url: str = ""
     calls: list[Call] = field(default_factory=list)
@@ -49,7 +49,7 @@ def status(code: int, body: bytes = b"thanks", **headers: str) -> Answer:
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:
-    """Hang up in the rudest way."""
+    """Close the connection with a reset."""
     linger = b"\1\0\0\0\0\0\0\0"
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     handler.connection.close()
@@ -75,7 +75,7 @@ def running_receiver(
             try:
                 receiver.next_answer()(self)
                 call.is_answered_well = self.answered == HTTPStatus.OK
-            except OSError:  # the other side has had enough
+            except OSError:  # the other side has closed the connection
                 self.close_connection = True
 
         do_GET = do_POST  # noqa: N815 -- the name that http.server calls
@@ -93,7 +93,7 @@ def running_receiver(
                 return
 
         def log_message(self, *_: object) -> None:
-            """Stay quiet."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True

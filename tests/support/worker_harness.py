@@ -1,4 +1,4 @@
-"""A worker's parts on a real Redis and real files, around an engine of the test's choice."""
+"""The parts of a worker on a real Redis and real files, around an engine that the test chooses."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ QUEUE = "rq:queue:klein-distilled"
 
 
 class Rig:
-    """A worker's parts, wired as worker/main.py does, around an engine."""
+    """The parts of a worker, wired as in worker/main.py, around an engine."""
 
     def __init__(self, connection, folder, engine, *, batch=1):
         self.connection = connection
@@ -44,8 +44,8 @@ class Rig:
             self.engine.wait_ready(30)
 
     def add(self, prediction_id="p", prompt="a red house", **values):
-        given = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
-        self.store.add(a_prediction(prediction_id, input=given | values))
+        inputs = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
+        self.store.add(a_prediction(prediction_id, input=inputs | values))
 
     def work(self):
         """Take tokens until the queue is empty, as RQ does."""
@@ -63,7 +63,7 @@ class Rig:
         self.publisher.close()
 
     def reconcile(self):
-        """Let the gaps after failed attempts pass, and look after what is open."""
+        """End the delays after failed attempts, and reconcile the open predictions."""
         for prediction_id in self.connection.zrange(OPEN, 0, -1):
             end_gap(self.store, prediction_id.decode())
             make_due(self.connection, prediction_id)

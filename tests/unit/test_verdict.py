@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.chaos import verdict as verdict_module
-from tests.chaos.load import EngineRequest
+from tests.chaos.load import CallerRequest
 from tests.chaos.verdict import Verdict
 from tests.support.webhook_receiver import Call, Receiver
 
-ASKED = EngineRequest(
+ASKED = CallerRequest(
     word="w", key="k", prompt="slow", seed=1, images=1, steps=2, headers={}, has_webhook=True
 )
 SUCCESS = {"status": "success", "output": "http://test/0.png"}
