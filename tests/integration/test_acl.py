@@ -35,7 +35,7 @@ PASSWORDS = {"klein-api": "CHANGE-ME-API", "klein-worker": "CHANGE-ME-WORKER"}
 
 @pytest.fixture
 def server():
-    """A Redis with the users of the file, beside the default one that looks on."""
+    """A Redis with the users of the file, and the default user to observe it."""
     with running_redis() as server:
         with server.connect() as admin:
             for line in USERS:
@@ -51,14 +51,14 @@ def url(server, user):
 
 @pytest.fixture
 def mine(server):
-    """A connection as the worker."""
+    """A connection as the worker's user."""
     with redis.Redis.from_url(url(server, "klein-worker")) as connection:
         yield connection
 
 
 @pytest.mark.timeout(60)
 def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
-    """A prediction is created, worked on by RQ, healed, read, listed, cancelled; nothing was denied on the way."""
+    """A prediction is created, run by RQ, reconciled, read, listed and cancelled without any denied command."""
     with server.connect() as admin:
         _, key = KeyRing(admin, frozenset()).create("k", None, Limits(per_minute=9, in_flight=9))
     settings = Settings(redis_url=url(server, "klein-api"), data=tmp_path, _env_file=None)
@@ -72,7 +72,7 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
     )
     leases = Leases(store, registry)
     publisher = Publisher(store, storage, leases)
-    generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # obeys
+    generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # a fake engine
     queues = Queues(mine)
     monkeypatch.setattr(token, "_installed", None)
     batches = BatchFinder(store, queues, replace(FakeEngine.checkpoint, batch=2))
@@ -94,7 +94,7 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
         client.post(f"/v1/prediction/{second}/cancel")
         worker.work(burst=True, logging_level="CRITICAL")
         eventually(lambda: store.get(first).status.is_final)
-        eventually(lambda: store.get(third).status.is_final)  # drawn at once with the first
+        eventually(lambda: store.get(third).status.is_final)  # in the first one's batch
         publisher.close()
         shown = client.get(f"/v1/prediction/{first}", params={"wait": 1})
         listed = client.get("/v1/executions").json()
@@ -136,7 +136,7 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
     ],
 )
 def test_they_can_do_nothing_else(server, user, command):
-    """Whoever has their passwords cannot empty, configure, stop or read the server beyond klein's own."""
+    """With the passwords of these users nobody can empty, configure, stop or read the server beyond klein's own keys."""
     with (
         redis.Redis.from_url(url(server, user)) as connection,
         pytest.raises(redis.ResponseError, match=r"(?i)no permission|NOPERM|can't access"),

@@ -1,4 +1,4 @@
-"""Predictions that are drawn at once, on a real Redis and a real engine process: who, and what becomes of each."""
+"""Batches on a real Redis and a real engine process: which predictions run together, and how each one ends."""
 
 import os
 import signal
@@ -35,18 +35,18 @@ process = pytest.mark.timeout(60)
 
 
 def batches_of(connection, most, **checkpoint):
-    known = replace(FakeEngine.checkpoint, batch=most, **checkpoint)
-    return BatchFinder(a_store(connection), Queues(connection), known)
+    served = replace(FakeEngine.checkpoint, batch=most, **checkpoint)
+    return BatchFinder(a_store(connection), Queues(connection), served)
 
 
-def add(connection, prediction_id, key="key", model="flux-2-klein-4b-text-to-image", **given):
-    given = {"prompt": prediction_id, "seed": 7, "image_size": SIZE} | given
-    prediction = a_prediction(prediction_id, key_id=key, model=model, input=given)
+def add(connection, prediction_id, key="key", model="flux-2-klein-4b-text-to-image", **inputs):
+    inputs = {"prompt": prediction_id, "seed": 7, "image_size": SIZE} | inputs
+    prediction = a_prediction(prediction_id, key_id=key, model=model, input=inputs)
     a_store(connection).add(prediction)
 
 
 def claim_next(connection):
-    """Take who is next, as a worker does, and give the claimed prediction."""
+    """Take the next prediction in line, as a worker does, and return it claimed."""
     connection.lpop(QUEUE)
     prediction_id = str(Queues(connection).take(KIND))
     return a_store(connection).change(prediction_id, lambda p, now: p.claim("me", now))
@@ -58,7 +58,7 @@ def company(connection, most=4, **checkpoint):
 
 
 def test_those_that_agree_are_drawn_at_once(connection):
-    """Words, noise, previews and file format are each prediction's own; at most so many are taken as may be drawn at once."""
+    """Predictions that differ only in prompt, seed, previews and file format form a batch, up to the maximum size."""
     add(connection, "p")
     add(connection, "q", seed=-3, output_format="jpeg", output_quality=50, previews=True)
     for name in ("r", "s", "t"):
@@ -80,7 +80,7 @@ def test_those_that_agree_are_drawn_at_once(connection):
 )
 @pytest.mark.parametrize("is_first", [True, False])
 def test_those_that_disagree_are_drawn_one_after_the_other(connection, other, is_first):
-    """What differs in size, steps or LoRAs, or is more than one picture, is never drawn with others, and keeps its place."""
+    """Predictions that differ in size, steps or LoRAs, or that have several images, never share a batch, and keep their place."""
     add(connection, "p", **(other if is_first else {}))
     add(connection, "q", **({} if is_first else other))
 
@@ -89,20 +89,20 @@ def test_those_that_disagree_are_drawn_one_after_the_other(connection, other, is
     assert Queues(connection).take(KIND) == "q"
 
 
-@pytest.mark.parametrize(("guidance", "found"), [(4.0, ["q"]), (3.0, [])])
-def test_guidance_must_agree_where_it_counts(connection, guidance, found):
-    """On a base checkpoint predictions of another guidance are not drawn along, those of another negative prompt are."""
+@pytest.mark.parametrize(("guidance", "batch_mates"), [(4.0, ["q"]), (3.0, [])])
+def test_guidance_must_agree_where_it_counts(connection, guidance, batch_mates):
+    """On a base checkpoint, a different guidance prevents a shared batch, and a different negative prompt does not."""
     model = "flux-2-klein-4b-base-text-to-image"
     add(connection, "p", model=model, guidance_scale=4.0, negative_prompt="a")
     add(connection, "q", model=model, guidance_scale=guidance, negative_prompt="b")
     Queues(connection).take(CheckpointKind.BASE)
     first = a_store(connection).change("p", lambda p, now: p.claim("me", now))
 
-    assert list(batches_of(connection, 4).find_batch_mates(first)) == found
+    assert list(batches_of(connection, 4).find_batch_mates(first)) == batch_mates
 
 
 def test_edits_are_drawn_alone(connection):
-    """Input images are not shared, so an edit has no company."""
+    """An edit never shares a batch, because input images are not shared."""
     add(connection, "p")
     a_store(connection).add(
         a_prediction(
@@ -120,7 +120,7 @@ def test_edits_are_drawn_alone(connection):
     ("side", "scaled", "count"), [(64, False, 3), (128, False, 0), (128, True, 3)]
 )
 def test_larger_pictures_are_fewer_at_once(connection, side, scaled, count):
-    """Four of 64x64 are as many pixels as one of 128x128; a model that scales draws each at its own size."""
+    """Four images of 64x64 have as many pixels as one of 128x128. A model that scales generates each at its own size."""
     for name in FOUR:
         add(connection, name, image_size={"width": side, "height": side})
 
@@ -128,7 +128,7 @@ def test_larger_pictures_are_fewer_at_once(connection, side, scaled, count):
 
 
 def test_turns_are_as_they_would_be_alone(connection):
-    """Drawn at once or not, the keys take turns, and each key's predictions go in order of arrival."""
+    """With or without batches, the keys take turns, and each key's predictions run in order of arrival."""
 
     def fill():
         connection.flushall()
@@ -149,7 +149,7 @@ def test_turns_are_as_they_would_be_alone(connection):
 
 
 def test_a_key_that_disagrees_is_next(connection):
-    """A prediction of another size is not overtaken by its key's later ones, and its key's turn comes right after."""
+    """A prediction of another size is not overtaken by later ones of its key, and its key's turn comes next."""
     for number in range(6):
         add(connection, f"a{number}", key="a")
     add(connection, "b0", key="b", num_inference_steps=9)
@@ -160,7 +160,7 @@ def test_a_key_that_disagrees_is_next(connection):
 
 
 def test_what_was_tried_before_is_drawn_alone(connection):
-    """A prediction whose attempt failed has no company, first or not: it may itself have ended the engine."""
+    """A prediction whose attempt failed never shares a batch, because it may itself have ended the engine."""
     for name in FOUR:
         add(connection, name)
     store = a_store(connection)
@@ -171,7 +171,7 @@ def test_what_was_tried_before_is_drawn_alone(connection):
 
 
 def test_who_was_taken_and_never_drawn_comes_back(connection):
-    """A worker that dies between taking a prediction out of line and claiming it loses nothing."""
+    """A worker that dies between taking a prediction out of its line and claiming it loses nothing."""
     add(connection, "p")
     add(connection, "q")
 
@@ -197,14 +197,14 @@ def scripted(connection, tmp_path):
 
 @pytest.fixture
 def drawings():
-    """Tell how many predictions were drawn in how many drawings since the test began."""
+    """Return a function that counts the predictions and the batches generated since the test began."""
 
-    def told():
+    def counts():
         names = ("klein_batch_size_sum", "klein_batch_size_count")
         return [REGISTRY.get_sample_value(name) or 0 for name in names]
 
-    before = told()
-    return lambda: tuple(now - then for now, then in zip(told(), before, strict=True))
+    before = counts()
+    return lambda: tuple(now - then for now, then in zip(counts(), before, strict=True))
 
 
 def ends(rig, names=FOUR):
@@ -217,7 +217,7 @@ AGAIN = (Status.SUCCEEDED, 2)
 
 @process
 def test_a_batch_becomes_files(rig, drawings):
-    """Four that wait are one drawing; each has its own file, in its own format, and its own end."""
+    """Four waiting predictions form one batch. Each has its own file, in its own format, and its own end."""
     for name in FOUR:
         rig.add(name, output_format="jpeg" if name == "d" else "png")
     rig.work()
@@ -232,15 +232,15 @@ def test_a_batch_becomes_files(rig, drawings):
 
 @process
 def test_a_cancel_in_a_batch_ends_one(rig):
-    """One of a batch is cancelled at its third step: it hears no more steps and leaves no file, the others succeed."""
+    """A prediction of a batch that is cancelled at its third step gets no more steps and leaves no file. The others succeed."""
     for name in FOUR:
         rig.add(name, prompt="slow", num_inference_steps=8)
-    heard: Counter[str] = Counter()
+    steps: Counter[str] = Counter()
     original = rig.generator._advance
 
     def cancel_at_third(drawing, step, of):
-        heard[drawing.prediction.id] += 1
-        drawing.recorded_s = 0.0  # each step is written
+        steps[drawing.prediction.id] += 1
+        drawing.recorded_s = 0.0  # record every step
         if (drawing.prediction.id, step) == ("b", 3):
             rig.store.change("b", lambda p, now: p.cancel(now))
         return original(drawing, step, of)
@@ -250,7 +250,7 @@ def test_a_cancel_in_a_batch_ends_one(rig):
     rig.publisher.close()
 
     assert ends(rig) == [DONE, (Status.CANCELLED, 1), DONE, DONE]
-    assert heard == {"a": 8, "b": 3, "c": 8, "d": 8}
+    assert steps == {"a": 8, "b": 3, "c": 8, "d": 8}
     assert not any(file.startswith("b/") for file in rig.files())
 
 
@@ -259,7 +259,7 @@ def test_a_cancel_in_a_batch_ends_one(rig):
     ("prompt", "cause"), [("fault", Cause.ENGINE), ("out of memory", Cause.OUT_OF_MEMORY)]
 )
 def test_a_failure_in_a_batch_fails_one(rig, drawings, prompt, cause):
-    """What one of a batch does to the drawing is its own failure; the others are drawn all the same."""
+    """A request of a batch that fails fails alone. The others are generated."""
     for name in FOUR:
         rig.add(name, prompt=prompt if name == "c" else "fine")
     rig.work()
@@ -272,7 +272,7 @@ def test_a_failure_in_a_batch_fails_one(rig, drawings, prompt, cause):
 
 @process
 def test_a_dead_engine_costs_each_of_a_batch_one_attempt(rig, drawings):
-    """kill -9 amid a batch: all come back, are drawn one by one, and succeed in their second attempt."""
+    """After kill -9 during a batch all its predictions are queued again, run one by one, and succeed in their second attempt."""
     for name in FOUR:
         rig.add(name, prompt="slow", num_inference_steps=8)
     pid = rig.engine.pid
@@ -297,7 +297,7 @@ def test_a_dead_engine_costs_each_of_a_batch_one_attempt(rig, drawings):
 
 @process
 def test_a_poisonous_one_takes_nobody_along_for_good(rig):
-    """What kills its engine each time fails after its attempts; who was drawn with it once succeeds."""
+    """A prediction that kills its engine each time fails after its attempts. The ones that shared its batch once succeed."""
     for name in FOUR:
         rig.add(name, prompt="die" if name == "b" else "fine")
     for _ in range(MAX_ATTEMPTS):
@@ -311,12 +311,12 @@ def test_a_poisonous_one_takes_nobody_along_for_good(rig):
 
 @process
 def test_a_batch_that_takes_too_long_for_one_leaves_the_others(rig, monkeypatch):
-    """Whose time ends in a batch is tried once more alone, as company made it slow; nobody else is held up, or killed for it."""
-    monkeypatch.setattr(engine_client, "STOP_S", 0.0)  # a step of the batch takes longer than that
+    """A request whose run timeout ends in a batch is retried alone. The others are neither delayed nor killed for it."""
+    monkeypatch.setattr(engine_client, "STOP_S", 0.0)  # a step of the batch takes longer
     for name in FOUR:
         timeouts = Timeouts(queue=timedelta(days=999), run=timedelta(seconds=0.5))
-        given = {"prompt": "slow", "seed": 7, "image_size": SIZE, "num_inference_steps": 6}
-        rig.store.add(a_prediction(name, input=given, timeouts=timeouts if name == "c" else None))
+        inputs = {"prompt": "slow", "seed": 7, "image_size": SIZE, "num_inference_steps": 6}
+        rig.store.add(a_prediction(name, input=inputs, timeouts=timeouts if name == "c" else None))
     rig.work()
     waits = rig.store.get("c")
     rig.reconcile()
@@ -328,7 +328,7 @@ def test_a_batch_that_takes_too_long_for_one_leaves_the_others(rig, monkeypatch)
 
 
 def test_a_batch_is_given_back_whole(scripted):
-    """Told to leave amid a batch the worker releases all of it, at no attempt's cost."""
+    """When the worker shuts down during a batch, it releases all of its predictions, and no attempt is counted."""
     gate, is_drawing = threading.Event(), threading.Event()
 
     def wait(_order):
@@ -355,7 +355,7 @@ def test_a_batch_is_given_back_whole(scripted):
 
 
 def test_each_of_a_batch_has_its_own_lease(scripted):
-    """One of a batch whose lease was lost is left to who took it over; the others are drawn."""
+    """A prediction of a batch whose lease was lost is left to its new owner. The others are generated."""
 
     def take_over(order):
         if order.prompt == "b":
@@ -374,7 +374,7 @@ def test_each_of_a_batch_has_its_own_lease(scripted):
 
 @pytest.mark.parametrize("error", [Unavailable("Redis is away"), ValueError("a record of old")])
 def test_whoever_finds_no_company_is_drawn(scripted, error):
-    """Nothing that goes wrong in the search for company keeps a claimed prediction from being drawn."""
+    """An error in the search for batch mates does not keep the claimed prediction from running."""
 
     def fail(_first):
         yield "b"

@@ -1,4 +1,4 @@
-"""The ways to reach Redis, each against real servers."""
+"""The ways to connect to Redis, each against real servers."""
 
 import asyncio
 import subprocess
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @contextmanager
 def server(folder: Path, *options: str) -> Iterator[processes.Process]:
-    """Run a server with a folder of its own while the body runs."""
+    """Run a server in a folder of its own while the body runs."""
     folder.mkdir()
     command = [server_binary(), *options, "--dir", str(folder), "--save", ""]
     with processes.started(command, stdout=subprocess.DEVNULL) as process:
@@ -44,7 +44,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 async def test_a_managed_url_is_spoken_to_by_tls(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
-    """`rediss://` checks the certificate, and sends the password only to who shows it."""
+    """`rediss://` checks the certificate, and sends the password only after the check succeeds."""
     chain, port = certificate[0], free_port()
     plain = ("--port", str(port), "--requirepass", "secret")
     with server(tmp_path / "server", *plain), tls_front(certificate, port) as front:
@@ -110,7 +110,7 @@ class Watched:
 
 
 def hang_up(connection: "redis.Redis") -> None:
-    """Close a connection, and those to the Sentinels that led to it."""
+    """Close a connection, and its connections to the Sentinels."""
     connection.close()
     for sentinel in connection.connection_pool.sentinel_manager.sentinels:  # type: ignore[attr-defined]  # a Sentinel pool has it
         sentinel.close()
@@ -123,7 +123,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 
 async def test_sentinels_lead_to_the_new_master(watched: Watched) -> None:
-    """After the master dies, the connections that were open write to the one that the Sentinels name."""
+    """After the master dies, open connections write to the master that the Sentinels name."""
     connection, readers = open_redis(watched.url, timeout_s=1), open_readers(watched.url, 2)
     connection.set("written", "before")
     assert await readers.get("written") == b"before"
@@ -147,7 +147,7 @@ async def test_sentinels_lead_to_the_new_master(watched: Watched) -> None:
 async def test_sentinels_and_their_master_are_spoken_to_by_tls(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
-    """`rediss+sentinel://` checks the certificates of both, with the authority that the URL names, and refuses others."""
+    """`rediss+sentinel://` checks the certificates of both against the authority that the URL names, and refuses others."""
     with ExitStack() as stack:
         url = Watched(tmp_path, stack, certificate).url
         known = open_redis(f"{url}?ssl_ca_certs={certificate[0]}")
@@ -168,6 +168,6 @@ async def test_sentinels_and_their_master_are_spoken_to_by_tls(
     ["redis+sentinel://host:26379", "redis+sentinel:///klein", "redis+sentinel://host/klein/x"],
 )
 def test_a_sentinel_url_that_lacks_something_is_said(url: str) -> None:
-    """The refusal names the setting and shows the form."""
+    """The error names the setting and shows the form."""
     with pytest.raises(ValueError, match=r"REDIS_URL.*SERVICE"):
         open_redis(url)

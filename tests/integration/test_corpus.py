@@ -1,4 +1,4 @@
-"""The corpus of bad inputs against the api as it ships: each is refused by name, and nothing comes of it."""
+"""The corpus of bad inputs against the api as shipped: each is refused with an error that names the problem, and changes nothing."""
 
 import os
 import re
@@ -25,11 +25,11 @@ from tests.support import processes
 from tests.support.api_client import until
 
 pytestmark = pytest.mark.timeout(60)
-LONGEST = 2000  # bytes of an answer: what was sent is not sent back
+LONGEST = 2000  # bytes of an answer, so that it does not echo the input
 
 
 class Api(NamedTuple):
-    """A running api, and what it may have changed."""
+    """A running api, and the state that it may have changed."""
 
     client: httpx.Client
     redis: Any
@@ -37,14 +37,14 @@ class Api(NamedTuple):
     log: Path
 
     def everything(self) -> tuple[dict[bytes, Any], set[str]]:
-        """Give all that Redis and the storage hold."""
-        kept = {key: self.redis.dump(key) for key in self.redis.scan_iter()}
-        return kept, {str(path) for path in self.folder.rglob("*") if path.is_file()}
+        """Return everything that Redis and the storage hold."""
+        values = {key: self.redis.dump(key) for key in self.redis.scan_iter()}
+        return values, {str(path) for path in self.folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
 def api(redis_server) -> Iterator[Api]:
-    """`klein api` in a process of its own, before an upload that waits for its file."""
+    """`klein api` in a process of its own, with an upload that waits for its file."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as made, redis_server.connect() as redis:
@@ -84,7 +84,7 @@ def ask(client: httpx.Client, case: Case) -> httpx.Response:
 
 
 def wrong_with(case: Case, answer: httpx.Response) -> str:
-    """Say what an answer lacks; nothing where it is right."""
+    """Return what is wrong with an answer, or an empty string."""
     if answer.status_code != case.status:
         return f"{answer.status_code}, not {case.status}: {answer.text}"
     try:
@@ -101,7 +101,7 @@ def wrong_with(case: Case, answer: httpx.Response) -> str:
 
 @pytest.mark.parametrize("group", CASES)
 def test_a_bad_input_is_refused_by_name(api, group):
-    """Each answer has the right status and form, names what is wrong and says what to do; nothing is queued or kept."""
+    """Each answer has the right status and form, names the problem and says what to do. Nothing is queued or stored."""
     before = api.everything()
     wrong = {}
     for case in CASES[group]:
@@ -115,7 +115,7 @@ def test_a_bad_input_is_refused_by_name(api, group):
 
 
 def test_the_corpus_is_large():
-    """It holds more than 700 different requests."""
+    """The corpus holds more than 700 different requests."""
     assert len({case_key(case) for cases in CASES.values() for case in cases}) > 700
 
 
@@ -125,20 +125,20 @@ def case_key(case: Case) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("raw", REQUESTS.values(), ids=REQUESTS)
 def test_what_is_no_request_is_hung_up_on(api, raw):
-    """Bytes that HTTP does not allow are a 400 and the end of the connection, whatever lies behind them."""
+    """Bytes that HTTP does not allow get a 400 and end the connection, whatever follows them."""
     before = api.everything()
     with socket.create_connection((api.client.base_url.host, api.client.base_url.port)) as caller:
         caller.settimeout(10)
         caller.sendall(raw)
-        heard = b"".join(iter(lambda: caller.recv(4096), b""))
+        response = b"".join(iter(lambda: caller.recv(4096), b""))
 
-    assert heard.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert heard.count(b"HTTP/1.1 ") == 1
+    assert response.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert response.count(b"HTTP/1.1 ") == 1
     assert api.everything() == before
 
 
 def test_a_good_input_is_not(api):
-    """A create that is right is accepted and does change what Redis holds: the test above can fail."""
+    """A valid create is accepted and changes what Redis holds, so the test above can fail."""
     before = api.everything()
     answer = api.client.post("/v1/prediction", json={"model": TEXT, "input": {"prompt": "x"}}, headers={"X-API-Key": KEY})  # fmt: skip
 
@@ -147,7 +147,7 @@ def test_a_good_input_is_not(api):
 
 
 def test_nothing_unforeseen_happened(api):
-    """After all of them the api lives, and has logged no traceback and no warning."""
+    """After all of them the api is running, and has logged no traceback and no warning."""
     logged = api.log.read_text()
 
     assert lives(api.client)

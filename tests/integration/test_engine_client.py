@@ -1,4 +1,4 @@
-"""The engine's own process: its pipe, its faults and its end; mostly with a model that is none."""
+"""The engine process and its client: the pipe, faults and the end of the process. Mostly with a fake model."""
 
 import io
 import os
@@ -74,8 +74,8 @@ def carry_on(_k, _n):
     return True
 
 
-class Heard:
-    """Remembers the steps it hears of, and cancels at one of them."""
+class StepRecorder:
+    """Records the reported steps, and cancels at one of them."""
 
     def __init__(self, stop_at=None):
         self.steps = []
@@ -87,7 +87,7 @@ class Heard:
 
 
 def is_gone(pid):
-    """Tell whether the process has ended; one that nobody has waited for has."""
+    """Return whether the process has ended. A zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def wait_until(condition, seconds):
 
 
 def test_pictures_cross_the_border(child):
-    """The child returns each picture in its size, the same for the same order."""
+    """The engine process returns each image in its size, and the same image for the same order."""
     first = child.generate(order(seeds=(7, 8)), carry_on)
     second = child.generate(order(seeds=(7, 8)), carry_on)
 
@@ -114,41 +114,41 @@ def test_pictures_cross_the_border(child):
 
 
 def test_a_batch_crosses_the_border(child):
-    """Orders that are drawn at once come back each with its own picture and all its steps; a failure is its own."""
-    heard = [Heard() for _ in range(3)]
+    """The requests of a batch return each with its own image and all its steps. A failure affects one request only."""
+    recorders = [StepRecorder() for _ in range(3)]
     prompts = ("a red house", "fault", "a blue tree")
     batch = [
         EngineRequest(order=order(prompt, steps=3), on_step=on_step)
-        for prompt, on_step in zip(prompts, heard, strict=True)
+        for prompt, on_step in zip(prompts, recorders, strict=True)
     ]
     red, fault, blue = child.generate_batch(batch)
 
     assert np.array_equal(red.images[0], child.generate(order(), carry_on).images[0])
     assert np.array_equal(blue.images[0], child.generate(order("a blue tree"), carry_on).images[0])
     assert (type(fault), fault.cause, str(fault)) == (RequestFailed, Cause.ENGINE, "a fault")
-    assert [(k, n) for k, n in heard[0].steps[-3:]] == [(1, 3), (2, 3), (3, 3)]
+    assert [(k, n) for k, n in recorders[0].steps[-3:]] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_previews_of_a_batch_cross_the_border(child):
-    """Who looks at one of a batch sees previews of that one, as many as of it alone; who did not ask sees none."""
-    seen: list[list[ImageArray]] = [[], [], []]
-    asking = (order("red", previews=True), order("green"), order("blue", previews=True))
+    """A caller that asked for previews gets those of its own request, as many as without a batch. Others get none."""
+    previews: list[list[ImageArray]] = [[], [], []]
+    orders = (order("red", previews=True), order("green"), order("blue", previews=True))
     child.generate_batch(
         [
-            EngineRequest(order=asked, on_step=carry_on, on_preview=look.append)
-            for asked, look in zip(asking, seen, strict=True)
+            EngineRequest(order=one, on_step=carry_on, on_preview=look.append)
+            for one, look in zip(orders, previews, strict=True)
         ]
     )
-    for asked, pictures in zip(asking, seen, strict=True):
+    for one, pictures in zip(orders, previews, strict=True):
         alone: list[ImageArray] = []
-        child.generate(asked, carry_on, on_preview=alone.append)
+        child.generate(one, carry_on, on_preview=alone.append)
         assert np.array_equal(pictures, alone)
 
-    assert [len(pictures) > 0 for pictures in seen] == [True, False, True]
+    assert [len(pictures) > 0 for pictures in previews] == [True, False, True]
 
 
 def test_a_batch_dies_as_one(child):
-    """A child that dies amid a batch dies for each order that has no picture yet, and starts afresh."""
+    """An engine process that dies during a batch fails each request that has no image yet, and is started again."""
     outcomes = child.generate_batch(
         [EngineRequest(order=order(p), on_step=carry_on) for p in ("die", "fine")]
     )
@@ -160,28 +160,28 @@ def test_a_batch_dies_as_one(child):
 
 
 def test_steps_arrive_in_order(child):
-    """The parent hears each step of all images once."""
-    heard = Heard()
-    child.generate(order(seeds=(1, 2), steps=3), heard)
+    """The parent receives each step of all images once."""
+    recorder = StepRecorder()
+    child.generate(order(seeds=(1, 2), steps=3), recorder)
 
-    assert heard.steps == [(k, 6) for k in range(1, 7)]
+    assert recorder.steps == [(k, 6) for k in range(1, 7)]
 
 
 def test_cancel_stops_within_a_step(child):
-    """Three cancels in a row each stop their order at its next step; the next order draws."""
+    """Three cancels in a row each stop their order at its next step. The next order is generated."""
     for _ in range(3):
-        heard = Heard(stop_at=3)
+        recorder = StepRecorder(stop_at=3)
         started = time.monotonic()
         with pytest.raises(Cancelled):
-            child.generate(order("slow", steps=100), heard)
+            child.generate(order("slow", steps=100), recorder)
 
-        assert heard.steps == [(1, 100), (2, 100), (3, 100)]
+        assert recorder.steps == [(1, 100), (2, 100), (3, 100)]
         assert time.monotonic() - started < 2.5
     assert child.generate(order(), carry_on).images[0].shape == (64, 96, 3)
 
 
 def test_cancel_after_the_last_step_gives_no_pictures(child):
-    """A caller that gave up at the last step gets Cancelled, not pictures, and stays in step."""
+    """A caller that cancels at the last step gets Cancelled, not images. The next request is not affected."""
     with pytest.raises(Cancelled):
         child.generate(order(steps=1), lambda k, n: False)
 
@@ -189,7 +189,7 @@ def test_cancel_after_the_last_step_gives_no_pictures(child):
 
 
 def test_cancel_from_another_thread(child):
-    """Any thread may cancel what is being drawn; with nothing to cancel nothing happens."""
+    """Any thread can cancel the current request. Without one, cancelling does nothing."""
     child.cancel()
 
     def cancel_once(k, _n):
@@ -204,7 +204,7 @@ def test_cancel_from_another_thread(child):
 
 
 def test_error_in_on_step_leaves_the_child_usable(child):
-    """What the parent's callback raises reaches the caller; the order stops, the next one draws."""
+    """An exception of the parent's callback reaches the caller. The request stops, and the next one is generated."""
     expected = child.generate(order(), carry_on).images[0]
 
     def fail(_k, _n):
@@ -235,7 +235,7 @@ def test_failed_order_leaves_the_child_usable(child, prompt, cause, message):
 
 
 def test_lost_device_ends_the_child(child):
-    """A device that only a new process cures ends the process with a code of its own."""
+    """A device error that only a new process can cure ends the process with its own exit code."""
     with pytest.raises(EngineDied, match="exit code 86") as caught:
         child.generate(order("device lost"), carry_on)
 
@@ -243,7 +243,7 @@ def test_lost_device_ends_the_child(child):
 
 
 def test_results_leave_no_descriptors_behind(child):
-    """Neither side's open files grow with the number of orders."""
+    """The number of open files on either side does not grow with the number of requests."""
     folders = [Path(f"/proc/{pid}/fd") for pid in (os.getpid(), child.pid)]
     child.generate(order(), carry_on)
     before = [len(list(folder.iterdir())) for folder in folders]
@@ -261,7 +261,7 @@ def test_results_leave_no_descriptors_behind(child):
 
 
 def test_death_is_noticed_with_the_last_lines(child):
-    """A child that ends raises EngineDied with what it wrote last."""
+    """An engine process that ends raises EngineDied with its last lines of output."""
     with pytest.raises(EngineDied, match="exit code 3") as caught:
         child.generate(order("die"), carry_on)
 
@@ -270,7 +270,7 @@ def test_death_is_noticed_with_the_last_lines(child):
 
 
 def test_kill_is_noticed_and_cured_by_a_restart(child):
-    """A kill -9 amid an order raises EngineDied; after a restart the child draws."""
+    """A kill -9 during a request raises EngineDied. After a restart the engine generates again."""
 
     def kill(_k, _n):
         os.kill(child.pid, signal.SIGKILL)
@@ -287,7 +287,7 @@ def test_kill_is_noticed_and_cured_by_a_restart(child):
 
 
 def test_crash_leaves_its_stack(child):
-    """A crash in C is told with its signal and the stack that faulthandler wrote."""
+    """A crash in C is reported with its signal and the stack that faulthandler wrote."""
 
     def crash(_k, _n):
         os.kill(child.pid, signal.SIGSEGV)
@@ -299,7 +299,7 @@ def test_crash_leaves_its_stack(child):
 
 
 def test_kill_from_another_thread_ends_the_wait(child):
-    """A watchdog's kill makes the waiting call raise at once."""
+    """When a watchdog kills the process, the waiting call raises at once."""
 
     def kill(k, _n):
         if k == 1:
@@ -311,7 +311,7 @@ def test_kill_from_another_thread_ends_the_wait(child):
 
 
 def test_hung_child_is_killed_and_says_where(child):
-    """A child that is silent for too long is killed, and its stack shows where it hung."""
+    """A process that is silent for too long is killed, and its stack shows where it hung."""
     child._silence_limit = IMPATIENT
     with pytest.raises(EngineHung, match="silent") as caught:
         child.generate(order("hang"), carry_on)
@@ -331,7 +331,7 @@ def test_stopped_process_is_killed(child):
 
 
 def test_an_order_that_takes_too_long_is_stopped(child):
-    """At the end of its time an order stops at its next step, and the child draws on."""
+    """At its timeout a request stops at its next step, and the engine process keeps working."""
     with pytest.raises(TimedOut):
         child.generate(order("slow", steps=1000), carry_on, timeout_s=0.2)
 
@@ -342,7 +342,7 @@ def test_an_order_that_takes_too_long_is_stopped(child):
 
 @pytest.mark.parametrize("how", ["hang", "stop"])
 def test_an_order_that_does_not_stop_is_killed(child, how):
-    """A child that is deaf at the end of the order's time is killed soon after."""
+    """A process that does not stop at the request's timeout is killed soon after."""
     if how == "stop":
         os.kill(child.pid, signal.SIGSTOP)
     started = time.monotonic()
@@ -354,13 +354,13 @@ def test_an_order_that_does_not_stop_is_killed(child, how):
 
 
 def test_a_death_within_the_time_is_a_death(child):
-    """An order whose child dies before its time is up raises EngineDied, not TimedOut."""
+    """A request whose process dies before the timeout raises EngineDied, not TimedOut."""
     with pytest.raises(EngineDied):
         child.generate(order("die"), carry_on, timeout_s=60)
 
 
 def test_signals_to_the_group_do_not_end_the_child(child):
-    """SIGINT and SIGTERM to the whole group do not end the child: its parent decides."""
+    """SIGINT and SIGTERM to the whole group do not end the process, because its parent decides."""
     os.kill(child.pid, signal.SIGINT)
     os.kill(child.pid, signal.SIGTERM)
 
@@ -368,7 +368,7 @@ def test_signals_to_the_group_do_not_end_the_child(child):
 
 
 def test_child_outlives_the_thread_that_started_it(child):
-    """A child started by a thread that ended is alive and draws."""
+    """An engine process that was started by a thread which has ended is alive and generates."""
     thread = threading.Thread(target=child.restart)
     thread.start()
     thread.join()
@@ -388,7 +388,7 @@ def test_child_outlives_the_thread_that_started_it(child):
     ],
 )
 def test_child_ends_with_its_parent(tiny_weights, module, moment):
-    """When the parent is killed, the child is gone within two seconds, whatever it was doing."""
+    """When the parent is killed, the process ends within two seconds, whatever it was doing."""
     command = [sys.executable, "-c", PARENT, str(tiny_weights), module, moment]
     with processes.started(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -406,7 +406,7 @@ def test_child_ends_with_its_parent(tiny_weights, module, moment):
 
 
 def test_child_knows_no_secrets(tmp_path):
-    """No address, key or token of the parent's environment is in the child's."""
+    """No address, key or token of the parent's environment is in the environment of the engine process."""
     secrets = {
         "REDIS_URL": "redis://:secret@host",
         "STORAGE_URL": "s3://secret",
@@ -420,18 +420,18 @@ def test_child_knows_no_secrets(tmp_path):
     ) as child:
         child.wait_ready(30)
         raw = Path(f"/proc/{child.pid}/environ").read_bytes().decode()
-    seen = dict(entry.split("=", 1) for entry in raw.split("\0") if entry)
+    variables = dict(entry.split("=", 1) for entry in raw.split("\0") if entry)
 
-    assert not secrets.keys() & seen.keys()
+    assert not secrets.keys() & variables.keys()
     assert "secret" not in raw
-    assert seen["OMP_NUM_THREADS"] == "1"
-    assert seen["HF_HUB_OFFLINE"] == "1"
-    assert seen["OMP_WAIT_POLICY"] == "passive"
-    assert seen == engine_environment(environ)
+    assert variables["OMP_NUM_THREADS"] == "1"
+    assert variables["HF_HUB_OFFLINE"] == "1"
+    assert variables["OMP_WAIT_POLICY"] == "passive"
+    assert variables == engine_environment(environ)
 
 
 def test_child_inherits_no_files(child, tmp_path):
-    """The child holds none of the parent's files, not even an inheritable one."""
+    """The process inherits no open file of the parent, not even an inheritable one."""
     with (tmp_path / "parents").open("w") as parents:
         os.set_inheritable(parents.fileno(), True)
         child.restart()
@@ -442,7 +442,7 @@ def test_child_inherits_no_files(child, tmp_path):
 
 
 def test_broken_weights_are_named(tmp_path):
-    """Weights that cannot be served raise the engine's own line; the folder is looked at first."""
+    """Invalid weights raise the engine's own error line. The folder is checked first."""
     with (
         EngineClient(tmp_path / "nowhere", on_line=quiet) as child,
         pytest.raises(WeightsError, match="nowhere does not exist"),
@@ -451,7 +451,7 @@ def test_broken_weights_are_named(tmp_path):
 
 
 def test_each_phase_of_loading_is_heard(tmp_path):
-    """The worker hears what the engine does and decides at start; the tuning reaches the engine."""
+    """The client reports what the engine does and decides while it loads. The tuning reaches the engine."""
     tuning = Tuning(quantization=Quantization.FP8, compile=Compile.ON, warm_sizes=((64, 96),))
     phases: list[str] = []
     with EngineClient(
@@ -463,7 +463,7 @@ def test_each_phase_of_loading_is_heard(tmp_path):
 
 
 def test_a_setting_that_this_machine_cannot_run_is_named(tiny_weights):
-    """The engine's one line reaches the worker, which ends with it."""
+    """The engine's error line reaches the worker, which ends with it."""
     tuning = Tuning(quantization=Quantization.NVFP4)
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     with (
@@ -474,7 +474,7 @@ def test_a_setting_that_this_machine_cannot_run_is_named(tiny_weights):
 
 
 def test_loading_too_long_is_a_hang(tmp_path):
-    """A child that is not ready in time is killed."""
+    """A process that is not ready in time is killed."""
     with EngineClient(tmp_path, module="tests.support.fake_engine_process", on_line=quiet) as child:
         with pytest.raises(EngineHung):
             child.wait_ready(0)
@@ -483,7 +483,7 @@ def test_loading_too_long_is_a_hang(tmp_path):
 
 
 def test_unstarted_child_says_so(tmp_path):
-    """A handle that was never started raises instead of waiting; closing it is harmless."""
+    """A client that was never started raises instead of waiting. Closing it is harmless."""
     child = EngineClient(tmp_path)
     with pytest.raises(EngineDied, match="not started"):
         child.generate(order(), carry_on)
@@ -496,7 +496,7 @@ def test_unstarted_child_says_so(tmp_path):
 
 
 def test_output_is_passed_on_by_default(tmp_path, capfd):
-    """Without a listener the child's lines go to this process's error stream."""
+    """Without a listener the output of the process goes to this process's standard error."""
     with EngineClient(tmp_path, module="tests.support.fake_engine_process") as child:
         child.wait_ready(30)
         with pytest.raises(EngineDied):
@@ -506,7 +506,7 @@ def test_output_is_passed_on_by_default(tmp_path, capfd):
 
 
 def test_real_engine_draws_behind_the_border(tiny_weights):
-    """The shipped child loads weights, edits with four references, notes, cancels, and draws on."""
+    """The shipped engine process loads weights, edits with four references, reports steps, cancels, and generates again."""
     file = io.BytesIO()
     Image.effect_noise((640, 480), 90).convert("RGB").save(file, "PNG")
     references = (file.getvalue(),) * 4

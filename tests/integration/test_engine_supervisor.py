@@ -1,4 +1,4 @@
-"""The engine's supervisor, on real processes that draw nothing: what dies comes back, what dies for ever ends the worker."""
+"""The engine supervisor, on real processes with a fake model: a dead engine is restarted, a crash loop ends the worker."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class Rig:
-    """A supervisor over a real child, and what it told."""
+    """A supervisor over a real engine process, and what it reported."""
 
     def __init__(self, folder, recycle_policy=None):
         self.child = EngineClient(
@@ -55,7 +55,7 @@ def rig(tmp_path):
 
 
 def test_a_dead_engine_comes_back(rig):
-    """After a death the worker is not ready, then an engine is started, and it is ready and draws."""
+    """After the engine dies the worker is not ready. Then an engine is started, and the worker is ready and generates."""
     rig.supervisor.start()
     rig.die()
     rig.supervisor.ensure_running()
@@ -65,7 +65,7 @@ def test_a_dead_engine_comes_back(rig):
 
 
 def test_a_living_engine_is_left_alone(rig):
-    """Nothing is done for an engine that is ready."""
+    """An engine that is ready is left alone."""
     rig.supervisor.start()
     pid = rig.child.pid
     rig.supervisor.ensure_running()
@@ -75,7 +75,7 @@ def test_a_living_engine_is_left_alone(rig):
 
 
 def test_an_idle_engine_that_dies_comes_back_by_itself(rig):
-    """Nobody asks for a picture, and yet the engine is replaced before the next one."""
+    """An idle engine that dies is replaced before the next request."""
     rig.supervisor.start()
     pid = rig.child.pid
     os.kill(pid, signal.SIGKILL)
@@ -86,7 +86,7 @@ def test_an_idle_engine_that_dies_comes_back_by_itself(rig):
 
 
 def test_an_engine_that_died_before_the_order_is_told_apart(rig):
-    """A death that the order cannot have caused has a name of its own."""
+    """A death that the request cannot have caused raises an exception of its own."""
     rig.child.wait_ready(30)
     os.kill(rig.child.pid, signal.SIGKILL)
     eventually(lambda: not rig.child.alive)
@@ -95,7 +95,7 @@ def test_an_engine_that_died_before_the_order_is_told_apart(rig):
 
 
 def test_a_crash_loop_ends_the_worker(rig):
-    """The pauses grow, and the fifth death in a row without a picture ends the worker, once."""
+    """The delays grow, and the fifth death in a row without an image ends the worker, once."""
     rig.child.wait_ready(30)
     for _ in range(MAX_DEATHS - 1):
         rig.die()
@@ -112,7 +112,7 @@ def test_a_crash_loop_ends_the_worker(rig):
 
 
 def test_a_picture_between_deaths_is_a_new_start(rig):
-    """Deaths that pictures come between are no loop, however many."""
+    """Deaths with images in between are not a crash loop, however many there are."""
     rig.child.wait_ready(30)
     for _ in range(MAX_DEATHS + 1):
         rig.draw()
@@ -124,7 +124,7 @@ def test_a_picture_between_deaths_is_a_new_start(rig):
 
 
 def test_a_worker_that_leaves_brings_nothing_back(rig):
-    """Told to stop, the supervisor starts no engine any more."""
+    """After a shutdown the supervisor starts no engine."""
     rig.child.wait_ready(30)
     rig.die()
     rig.supervisor.stop()
@@ -134,7 +134,7 @@ def test_a_worker_that_leaves_brings_nothing_back(rig):
 
 
 def test_an_engine_that_has_drawn_enough_is_renewed(tmp_path):
-    """After its last order a fresh process draws, and neither callers nor the count of deaths notice."""
+    """After its maximum of requests the engine is replaced by a fresh process, without an effect on callers or the count of deaths."""
     rig = Rig(tmp_path, RecyclePolicy(baseline_orders=1, max_orders=2))
     with rig.child:
         rig.supervisor.start()
@@ -151,7 +151,7 @@ def test_an_engine_that_has_drawn_enough_is_renewed(tmp_path):
 
 
 def test_a_worker_that_leaves_renews_nothing(tmp_path):
-    """Once it is told to stop, an engine stays as it is."""
+    """After a shutdown the engine is not replaced."""
     rig = Rig(tmp_path, RecyclePolicy(baseline_orders=0, max_orders=1))
     with rig.child:
         rig.supervisor.start()

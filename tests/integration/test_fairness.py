@@ -1,4 +1,4 @@
-"""Fair turns on a real Redis: one key's backlog holds up another key's prediction by one job at most."""
+"""Fairness on a real Redis: one key's backlog delays another key's prediction by one job at most."""
 
 from collections import Counter
 
@@ -26,18 +26,18 @@ def add(connection, key, count, first=0):
 
 
 def taken(queues, count):
-    """Take so many turns."""
+    """Take this many turns."""
     return [queues.take(KIND) for _ in range(count)]
 
 
 def turns_before(queues, wanted, most):
-    """Count how many others are worked on before it is its turn."""
+    """Count how many other predictions run before its turn."""
     return next(n for n in range(most) if queues.take(KIND) == wanted)
 
 
 @pytest.mark.timeout(60)
 def test_a_backlog_does_not_hold_up_another_key(connection, queues):
-    """With a thousand predictions of one key queued and one running, another key's single one is next but one."""
+    """With a thousand queued predictions of one key and one running, another key's single prediction is second in turn."""
     connection.config_set("appendfsync", "no")
     add(connection, "a", BACKLOG)
     connection.config_set("appendfsync", "always")
@@ -49,11 +49,11 @@ def test_a_backlog_does_not_hold_up_another_key(connection, queues):
 
 
 def test_without_turns_it_would(connection, queues, monkeypatch):
-    """One line for all is not fair: the test above can fail."""
+    """A single line for all keys is not fair, so the test above can fail."""
     one_line = queue_module._line
     monkeypatch.setattr(queue_module, "_line", lambda kind, key: one_line(kind, key and "all"))
     unfair = edited(queue_module._JOIN, "number, key_id)", "number, 'all')")
-    monkeypatch.setattr(queue_module, "_JOIN", unfair)  # a mutant is what patching is for
+    monkeypatch.setattr(queue_module, "_JOIN", unfair)  # a mutant needs patching
     add(connection, "a", 50)
     add(connection, "b", 1)
 
@@ -61,7 +61,7 @@ def test_without_turns_it_would(connection, queues, monkeypatch):
 
 
 def test_keys_take_turns(connection, queues):
-    """Three keys with much to do get equal shares, each in its order of arrival."""
+    """Three keys with long lines get equal shares, each in its order of arrival."""
     for key in ("a", "b", "c"):
         add(connection, key, 10)
     first = taken(queues, 15)
@@ -83,7 +83,7 @@ def test_who_comes_again_waits_a_turn(connection, queues):
 
 
 def test_what_is_cancelled_costs_no_turn(connection, queues):
-    """A cancelled prediction leaves its line with its token; the others keep their tokens and their order."""
+    """A cancelled prediction leaves its line together with its token. The others keep their tokens and their order."""
     add(connection, "a", 3)
     add(connection, "b", 1)
     store = a_store(connection)
@@ -95,7 +95,7 @@ def test_what_is_cancelled_costs_no_turn(connection, queues):
 
 
 def test_a_cancel_takes_nobody_elses_token(connection, queues):
-    """Cancelling what already runs, by another's token, leaves a token for each that waits."""
+    """Cancelling a prediction that runs on another one's token leaves a token for each waiting prediction."""
     add(connection, "a", 2)
     add(connection, "b", 1)
     for _ in range(2):  # the tokens of a0 and a1 bring a worker to a0 and b0
@@ -108,7 +108,7 @@ def test_a_cancel_takes_nobody_elses_token(connection, queues):
 
 
 def test_who_is_in_line_keeps_the_place(connection, queues):
-    """A token that is issued anew does not send its prediction to the end of its line."""
+    """A reissued token does not move its prediction to the end of its line."""
     add(connection, "a", 3)
     a_store(connection).change("a0", lambda p, _now: p.reissue())
 
@@ -116,7 +116,7 @@ def test_who_is_in_line_keeps_the_place(connection, queues):
 
 
 def test_kinds_of_checkpoints_have_lines_of_their_own(connection, queues):
-    """A worker never takes what needs the other kind of checkpoint."""
+    """A worker never takes a prediction that needs the other kind of checkpoint."""
     base = a_prediction("base", model="flux-2-klein-4b-base-text-to-image")
     a_store(connection).add(base)
 
@@ -125,7 +125,7 @@ def test_kinds_of_checkpoints_have_lines_of_their_own(connection, queues):
 
 
 def test_what_lost_its_worker_comes_next(connection, queues):
-    """A prediction that had its turn and comes back is worked on before all that wait, whoever they are."""
+    """A prediction that lost its worker runs before all waiting predictions of all keys."""
     add(connection, "a", 3)
     add(connection, "b", 3)
     lost = queues.take(KIND)

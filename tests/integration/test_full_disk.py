@@ -1,4 +1,4 @@
-"""A disk that is really full: nothing half-written is ever visible, and what there was stays."""
+"""A disk that is really full: a partial file is never visible, and existing files stay."""
 
 import os
 import resource
@@ -38,7 +38,7 @@ storage.put("p/a/0.png", b"x" * 8192)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte, where this machine lets us mount one."""
+    """A file system of one megabyte. Skips where this machine does not allow mounting one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -53,7 +53,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
-    """What does not fit raises and leaves nothing; once there is room the same file is stored."""
+    """A file that does not fit raises and leaves nothing. Once there is room the same file is stored."""
     storage = LocalStorage(small_disk)
     (small_disk / "ballast").write_bytes(b"x" * (MEGABYTE - 16_384))
     storage.put("p/a/0.png", b"small")
@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
 
 
 def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connection) -> None:
-    """A picture that does not fit is tried again, then its prediction fails as retryable; the next one succeeds."""
+    """An image that does not fit is retried, then its prediction fails as retryable. The next one succeeds."""
     store = a_store(connection)
     leases = Leases(store, WorkerRegistry(connection))
     publisher = Publisher(store, LocalStorage(small_disk), leases, pause_s=0.001)
@@ -93,7 +93,7 @@ def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connec
 
 
 def test_a_file_that_cannot_grow_leaves_no_half_file(tmp_path: Path) -> None:
-    """Where the kernel refuses the write in the middle, the error says so, and nothing is left of it."""
+    """If the kernel refuses the write halfway, the error says so, and nothing is left of the file."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     done = processes.run([sys.executable, "-c", LIMITED, str(tmp_path)], check=True)
 
@@ -102,7 +102,7 @@ def test_a_file_that_cannot_grow_leaves_no_half_file(tmp_path: Path) -> None:
 
 
 def test_without_the_rename_a_half_file_would_show(small_disk: Path) -> None:
-    """Written in place, a file that does not fit is there in part: the tests above can fail."""
+    """Written in place, a file that does not fit is visible in part, so the tests above can fail."""
     (small_disk / "ballast").write_bytes(b"x" * (MEGABYTE // 2))
     half = small_disk / "0.png"
     with pytest.raises(OSError, match="No space left"):

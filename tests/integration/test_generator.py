@@ -1,4 +1,4 @@
-"""The job on a real Redis and real files: with a real engine process that draws nothing, or one that obeys the test."""
+"""The job on a real Redis and real files, with a real engine process that has a fake model, or with a scripted engine."""
 
 import _thread
 import io
@@ -56,7 +56,7 @@ process = pytest.mark.timeout(60)
 @process
 @pytest.mark.parametrize(("kind", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
 def test_a_prediction_becomes_files(rig, kind, suffix):
-    """Two pictures are drawn, stored in their format and size, and stand on the final record."""
+    """Two images are generated, stored in their format and size, and listed in the final record."""
     rig.add(num_images=2, output_format=kind, num_inference_steps=3)
     rig.work()
     ended = rig.ended()
@@ -73,7 +73,7 @@ def test_a_prediction_becomes_files(rig, kind, suffix):
 
 @process
 def test_a_dead_engine_costs_one_attempt(rig):
-    """The engine dies once: the prediction is drawn anew and succeeds in its second attempt."""
+    """The engine dies once. The prediction runs again and succeeds in its second attempt."""
     rig.add(prompt="slow", num_inference_steps=50)
     pid = rig.engine.pid
     original = rig.generator._advance
@@ -96,7 +96,7 @@ def test_a_dead_engine_costs_one_attempt(rig):
 @process
 @pytest.mark.parametrize("prompt", ["die", "device lost"])
 def test_a_poisonous_prediction_is_given_up(rig, prompt):
-    """What kills its engine each time fails after three attempts, and the next prediction succeeds."""
+    """A prediction that kills its engine each time fails after three attempts, and the next prediction succeeds."""
     rig.add("poison", prompt)
     rig.add("next")
     for _ in range(MAX_ATTEMPTS):
@@ -115,11 +115,11 @@ def test_a_poisonous_prediction_is_given_up(rig, prompt):
 @process
 @pytest.mark.parametrize(("prompt", "revived"), [("slow", 0), ("hang", 1)])
 def test_what_runs_too_long_ends(rig, prompt, revived):
-    """At the end of its time a prediction fails for good; only an engine that is deaf to it is replaced."""
-    given = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
+    """At its run timeout a prediction fails without a retry. The engine is replaced only if it does not stop."""
+    inputs = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
     timeouts = Timeouts(queue=timedelta(days=9999), run=timedelta(seconds=0.2))
-    given |= {"num_inference_steps": 50}
-    rig.store.add(a_prediction("long", input=given, timeouts=timeouts))
+    inputs |= {"num_inference_steps": 50}
+    rig.store.add(a_prediction("long", input=inputs, timeouts=timeouts))
     rig.add("next")
     rig.work()
     ended = rig.ended("long")
@@ -140,7 +140,7 @@ def test_what_runs_too_long_ends(rig, prompt, revived):
     ],
 )
 def test_an_engine_that_fails_lives_on(rig, prompt, cause, words):
-    """Too little memory, an unusable LoRA and a fault fail their prediction alone, each with its reason, in one attempt."""
+    """Out of memory, an unusable LoRA and a fault each fail their prediction alone, with its reason, in one attempt."""
     rig.add("bad", prompt)
     rig.add("next")
     rig.work()
@@ -175,7 +175,7 @@ def test_a_cancel_stops_the_engine(rig):
 
 
 def test_references_reach_the_engine(scripted):
-    """Stored input images go along with the order."""
+    """Stored input images are sent with the order."""
     scripted.storage.put("p/in-0.png", b"png")
     scripted.store.add(
         a_prediction(
@@ -191,7 +191,7 @@ def test_references_reach_the_engine(scripted):
 
 
 def test_a_lost_reference_fails_its_prediction(scripted):
-    """An input image that is gone is a storage failure, and the engine is not asked."""
+    """A missing input image is a storage failure, and the engine gets no request."""
     scripted.store.add(
         a_prediction(
             model="flux-2-klein-4b-edit",
@@ -207,7 +207,7 @@ def test_a_lost_reference_fails_its_prediction(scripted):
 
 @pytest.mark.parametrize("prediction_id", ["nobody", "cancelled", "theirs", "final"])
 def test_a_stale_token_does_nothing(scripted, prediction_id):
-    """A token of what is unknown, cancelled, somebody else's or final asks nothing of the engine."""
+    """The token of a prediction that is unknown, cancelled, owned by another worker or final sends no request to the engine."""
     for known in ("cancelled", "theirs", "final"):
         scripted.add(known)
     scripted.store.change("cancelled", lambda p, now: p.cancel(now))
@@ -220,7 +220,7 @@ def test_a_stale_token_does_nothing(scripted, prediction_id):
 
 
 def test_the_same_turn_twice_draws_once(scripted):
-    """A repeated turn finds the prediction final, or running in the publisher's hands."""
+    """A repeated turn finds the prediction final, or running in the publisher, and generates nothing."""
     scripted.add()
     scripted.connection.rpush(QUEUE, "p-1", "p-1")
     scripted.work()
@@ -231,7 +231,7 @@ def test_the_same_turn_twice_draws_once(scripted):
 
 
 def test_a_lease_that_was_lost_stops_the_work(scripted):
-    """Somebody else took over meanwhile: the engine is stopped, and their run goes on."""
+    """When another worker takes over, the engine is stopped, and the other attempt continues."""
 
     def take_over(_order):
         expire_lease(scripted.store, "p")
@@ -248,7 +248,7 @@ def test_a_lease_that_was_lost_stops_the_work(scripted):
 
 
 def test_a_late_result_is_discarded_with_its_files(scripted):
-    """Pixels that arrive when somebody else has finished change nothing and leave no file."""
+    """A result that arrives after another worker finished changes nothing and leaves no file."""
 
     def overtaken(_order):
         expire_lease(scripted.store, "p")
@@ -267,7 +267,7 @@ def test_a_late_result_is_discarded_with_its_files(scripted):
 
 @pytest.fixture
 def leaving():
-    """Let SIGTERM end the main thread's work, as in a worker that is told twice, and SIGINT as Python has it."""
+    """Make SIGTERM end the main thread's work, as in a worker that gets the signal twice, with Python's SIGINT handler."""
 
     def leave(*_):
         raise SystemExit(0)
@@ -285,7 +285,7 @@ def leaving():
     ("number", "stop"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 )
 def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, stop):
-    """Told to leave amid a drawing the worker releases it and the one that waits, at no attempt's cost."""
+    """When a worker shuts down during a run, it releases this prediction and the next one, and no attempt is counted."""
     gate = threading.Event()
 
     def leave(_order):
@@ -311,7 +311,7 @@ def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, st
 
 
 def test_a_drain_ends_the_wait_for_the_engine(scripted):
-    """What waits for the engine, and what is claimed too late, goes back when another thread says so."""
+    """When another thread starts the shutdown, a prediction that waits for the engine and one that is claimed too late are released."""
     gate = threading.Event()
     scripted.engine._act = lambda _order: gate.wait()
     for name in ("p", "q", "r"):
@@ -336,12 +336,12 @@ def test_a_drain_ends_the_wait_for_the_engine(scripted):
 
 
 def test_the_next_prediction_waits_for_the_engine(scripted):
-    """Near the end of a drawing the next prediction is claimed, and drawn only after it."""
+    """Near the end of a run the next prediction is claimed, and is generated only after it."""
     gate = threading.Event()
     scripted.engine._act = lambda _order: gate.wait()
     scripted.add("p")
     scripted.add("q")
-    scripted.generator.work("p")  # returns while the engine still draws
+    scripted.generator.work("p")  # returns while the engine is still busy
     second = threading.Thread(target=scripted.generator.work, args=("q",))
     second.start()
     eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
@@ -366,29 +366,29 @@ def test_the_next_prediction_waits_for_the_engine(scripted):
     ],
 )
 def test_the_end_is_estimated_from_the_steps(step, steps, passed_s, is_near):
-    """A drawing is near its end where the rest, at its own pace, takes a tenth of a second at most."""
+    """A run is near its end if the rest, at its measured pace, takes at most a tenth of a second."""
     drawing = Attempt(prediction=a_prediction(), owner="a", started_s=100.0)
 
     assert drawing.is_near_end(step, steps, 100.0 + passed_s) is is_near
 
 
 def test_quick_steps_are_not_written_one_by_one(scripted):
-    """A step that follows the last written one at once is not written; a later one is."""
+    """A step right after the last recorded one is not recorded. A later one is."""
     scripted.add()
     scripted.store.change("p", lambda p, now: p.claim("a", now))
     drawing = Attempt(prediction=scripted.store.get("p"), owner="a")
-    seen = []
+    recorded_steps = []
     for step in (1, 2):
         scripted.generator._advance(drawing, step, 50)
-        seen.append(scripted.store.get("p").step)
+        recorded_steps.append(scripted.store.get("p").step)
     drawing.recorded_s = 0.0
     scripted.generator._advance(drawing, 3, 50)
 
-    assert [*seen, scripted.store.get("p").step] == [1, 1, 3]
+    assert [*recorded_steps, scripted.store.get("p").step] == [1, 1, 3]
 
 
 def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
-    """What ensure_running raises reaches whoever waits for the work, and the prediction is not lost."""
+    """An exception of ensure_running reaches the caller that waits for the work, and the prediction is not lost."""
 
     def die(_order):
         raise EngineDied("gone", "")
@@ -408,7 +408,7 @@ def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
 
 
 def test_a_worker_that_was_lost_is_replaced(scripted):
-    """A claim whose worker died is found when its lease ends, and another worker draws the prediction."""
+    """A claim whose worker died is found when its lease ends, and another worker runs the prediction."""
     scripted.add()
     scripted.connection.lpop(QUEUE)
     scripted.store.change("p", lambda p, now: p.claim("dead", now))
@@ -423,7 +423,7 @@ def test_a_worker_that_was_lost_is_replaced(scripted):
 
 @process
 def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
-    """Redis dies between the last step and the end: the files wait, the end is written once it is back."""
+    """If Redis dies between the last step and the end, the files are kept, and the end is recorded once Redis is back."""
     with (
         running_redis() as server,
         redis.Redis(unix_socket_path=str(server.socket), retry=Retry(NoBackoff(), 0)) as connection,
@@ -444,7 +444,7 @@ def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
 
 
 def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path):
-    """Cut off from Redis amid a drawing, a worker draws on; another one's end stands, and its own files go."""
+    """A worker that loses Redis during a run continues. The other worker's end stands, and its own files are deleted."""
     wire = Path(redis_server.socket).with_name("cut.sock")
     wire.symlink_to(redis_server.socket)
     other = a_store(connection)
@@ -460,7 +460,7 @@ def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path
         rig = Rig(cut, tmp_path, ScriptedEngine(cut_and_take_over))
         rig.add()
         rig.generator.work("p")
-        eventually(rig.files)  # stored, and not to be told to anybody
+        eventually(rig.files)  # stored, but not recorded
         wire.symlink_to(redis_server.socket)
         rig.publisher.close()
 
@@ -470,7 +470,7 @@ def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path
 
 
 def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
-    """A step that Redis does not hear of costs only that it is not shown."""
+    """A step that cannot be recorded only lacks in the progress."""
     scripted.add()
     owner = scripted.store.change("p", lambda p, now: p.claim("a", now)).owner
 
@@ -483,12 +483,12 @@ def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
     drawing = Attempt(prediction=a_prediction(), owner=owner)
 
     assert scripted.generator._advance(drawing, 1, 4)
-    scripted.generator._release("p", owner)  # and an end is left to the lease
+    scripted.generator._release("p", owner)  # and the end is left to the lease
 
 
 @pytest.fixture
 def work_by_rq(rig, monkeypatch):
-    """A real RQ worker that works until no token is left; who is next is the test's choice."""
+    """A real RQ worker that works until no token is left. The test chooses the next prediction."""
 
     def work(take):
         monkeypatch.setattr(token, "_installed", None)
@@ -506,7 +506,7 @@ def work_by_rq(rig, monkeypatch):
 
 @process
 def test_rq_carries_a_prediction_through(rig, work_by_rq):
-    """RQ takes the token and works on it with what this process has installed."""
+    """RQ takes the token and runs the job that this process has installed."""
     rig.add("bad", "fault")
     rig.add("good")
 
@@ -518,7 +518,7 @@ def test_rq_carries_a_prediction_through(rig, work_by_rq):
 
 @process
 def test_a_cancel_while_rq_holds_the_token_is_no_failure(rig, work_by_rq, caplog):
-    """The cancel deletes the token; RQ finds it gone, and neither complains nor brings it back."""
+    """The cancel deletes the token. RQ finds it gone, does not report a failure, and does not recreate it."""
 
     def take():
         rig.store.change("p", lambda p, now: p.cancel(now))

@@ -1,4 +1,4 @@
-"""A request that is sent again under its idempotency key makes no second prediction, over a real Redis and real files."""
+"""A request that is repeated with its idempotency key creates no second prediction, on a real Redis and real files."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,7 +25,7 @@ TWINS = 20
 
 
 def add_twins(connection):
-    """Accept the same request many times in the same moment; give the ids that the callers got."""
+    """Add the same request many times at once. Return the ids that the callers got."""
     start = Barrier(TWINS)
 
     def add(number):
@@ -37,7 +37,7 @@ def add_twins(connection):
 
 
 def test_twins_make_one_prediction(connection):
-    """Of twenty equal requests in the same moment one is accepted, and all callers get its id."""
+    """Of twenty equal requests at once, one is accepted, and all callers get its id."""
     ids = add_twins(connection)
 
     assert len(ids) == 1
@@ -47,15 +47,15 @@ def test_twins_make_one_prediction(connection):
 
 
 def test_without_the_look_twins_make_many(connection, monkeypatch):
-    """A script that does not look for the key accepts each twin: the test above can fail."""
+    """A script that does not check the idempotency key accepts every request, so the test above can fail."""
     blind = edited(scripts.ADD, "if first and", "if false and")
-    monkeypatch.setattr(scripts, "ADD", blind)  # a mutant is what patching is for
+    monkeypatch.setattr(scripts, "ADD", blind)  # a mutant needs patching
 
     assert len(add_twins(connection)) == TWINS
 
 
 def test_another_request_is_refused(connection):
-    """The same word for something else raises, before and in the transaction, and leaves nothing."""
+    """The same idempotency key with another request raises, before the transaction and in it, and leaves nothing."""
     store = a_store(connection)
     store.add(a_prediction("first", idempotency=WORD))
     other = replace(WORD, fingerprint="a blue house")
@@ -69,7 +69,7 @@ def test_another_request_is_refused(connection):
 
 
 def test_each_key_has_its_own_words(connection):
-    """Two callers may use the same word."""
+    """Two callers can use the same idempotency key."""
     store = a_store(connection)
     mine = store.add(a_prediction("mine", idempotency=WORD))
     theirs = store.add(a_prediction("theirs", key_id="another", idempotency=WORD))
@@ -79,7 +79,7 @@ def test_each_key_has_its_own_words(connection):
 
 
 def test_a_word_is_kept_for_a_day_or_as_long_as_its_record(connection):
-    """The word lapses after a day, on Redis's clock, and goes with its record before that."""
+    """The idempotency key expires after a day on Redis's clock, or earlier with its record."""
     store = a_store(connection, retention=timedelta(0))
     store.add(a_prediction(idempotency=WORD))
     left_ms = connection.pttl(KEPT_AT)
@@ -92,7 +92,7 @@ def test_a_word_is_kept_for_a_day_or_as_long_as_its_record(connection):
 
 @pytest.mark.timeout(60)
 def test_a_word_survives_a_restart(tmp_path):
-    """After kill -9 of Redis the word still names its prediction, and still for a day."""
+    """After kill -9 of Redis the idempotency key still names its prediction, and still for a day."""
     with running_redis() as server, server.connect() as connection:
         store = a_store(connection)
         store.add(a_prediction(idempotency=WORD))
@@ -105,7 +105,7 @@ def test_a_word_survives_a_restart(tmp_path):
 
 
 def test_a_lost_reply_makes_no_second_prediction(redis_server, connection):
-    """Redis's client repeats the script when its reply is lost: the caller gets the id that was accepted."""
+    """If the client repeats the script because its reply was lost, the caller gets the id that was accepted."""
     path = Path(redis_server.socket).with_name("lossy-word.sock")
     with lossy_network(redis_server.socket, path) as network:
         network.lose_reply_to(b"EXEC")

@@ -1,4 +1,4 @@
-"""The manifests of deploy/k8s, as `kubectl kustomize` renders them: against published schemas, and against klein itself."""
+"""The manifests of deploy/k8s, as `kubectl kustomize` renders them, against published schemas and against klein itself."""
 
 import sys
 from pathlib import Path
@@ -26,9 +26,9 @@ FOREIGN: dict[str, Any] = {
     "ScaledObject": ScaledObject,
     "ServiceMonitor": ServiceMonitor,
 }
-"""Kinds of KEDA and of the Prometheus operator, as made from the schemas that these publish."""
+"""Kinds of KEDA and of the Prometheus operator, generated from their published schemas."""
 PARTS = ["api", "worker", "courier"]
-PUBLISH_SHARE = 0.5  # of the grace, on top of it, a worker may take to store what is drawn
+PUBLISH_SHARE = 0.5  # of the grace period: extra time to store results
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -44,7 +44,7 @@ def named(documents: list[Any], kind: str, name: str) -> Any:
 
 
 def validate(document: Any) -> None:
-    """Raise ValueError where an object lacks a field, or has one that its kind does not know."""
+    """Raise ValueError if an object lacks a required field, or has one that its kind does not define."""
     if (foreign := FOREIGN.get(document["kind"])) is None:
         kubernetes_validate.validate(document, VERSION, strict=True)
         return
@@ -58,19 +58,19 @@ def pod(documents: list[Any], part: str) -> Any:
 
 
 def settings_of(documents: list[Any], part: str) -> Settings:
-    """Read what a part's container is told, the secret aside."""
-    told: dict[str, str] = {}
+    """Return the settings of a part's container, without the secret."""
+    environment: dict[str, str] = {}
     container = pod(documents, part)["spec"]["containers"][0]
     for source in container["envFrom"]:
         if "configMapRef" in source:
-            told |= named(documents, "ConfigMap", source["configMapRef"]["name"])["data"]
-    told |= {e["name"]: e["value"] for e in container.get("env", [])}
-    return Settings.model_validate(told)
+            environment |= named(documents, "ConfigMap", source["configMapRef"]["name"])["data"]
+    environment |= {e["name"]: e["value"] for e in container.get("env", [])}
+    return Settings.model_validate(environment)
 
 
 @pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda", "ingress"])
 def test_every_object_is_what_its_project_publishes(overlay: str) -> None:
-    """Each object has all fields that its kind requires, and none that it does not have."""
+    """Each object has all fields that its kind requires, and no unknown ones."""
     documents = rendered(overlay)
     for document in documents:
         validate(document)
@@ -81,7 +81,7 @@ def test_every_object_is_what_its_project_publishes(overlay: str) -> None:
 
 @pytest.mark.parametrize("kind", ["Deployment", "NetworkPolicy", "ScaledObject", "ServiceMonitor"])
 def test_a_field_that_a_kind_does_not_have_is_found(kind: str) -> None:
-    """A mistyped field is refused, of foreign kinds too."""
+    """A misspelled field is refused, also in custom resources."""
     document = next(d for d in rendered("keda") if d["kind"] == kind)
     document["spec"]["replicaCuont"] = 1
 
@@ -91,7 +91,7 @@ def test_a_field_that_a_kind_does_not_have_is_found(kind: str) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_pod_is_restricted(part: str) -> None:
-    """Each pod meets Kubernetes's `restricted` standard, with a file system that it cannot write."""
+    """Each pod meets Kubernetes's `restricted` standard, with a read-only file system."""
     spec = named(rendered("gpu"), "Deployment", part)["spec"]["template"]["spec"]
     container = spec["containers"][0]
 
@@ -106,7 +106,7 @@ def test_every_pod_is_restricted(part: str) -> None:
 
 
 def test_no_job_is_cut_off_by_a_rollout() -> None:
-    """A worker's grace is over the longest attempt that the api allows, and Kubernetes waits until that is stored."""
+    """A worker's grace period is longer than the longest attempt that the api allows, and Kubernetes waits until the result is stored."""
     documents = rendered("gpu")
     spec = pod(documents, "worker")["spec"]
 
@@ -120,7 +120,7 @@ def test_no_job_is_cut_off_by_a_rollout() -> None:
 
 @pytest.mark.parametrize("part", ["api", "courier"])
 def test_a_part_without_a_model_stops_in_time(part: str) -> None:
-    """Kubernetes waits longer than the sleep before the signal and the grace after it."""
+    """Kubernetes waits longer than the sleep before the signal plus the grace period after it."""
     documents = rendered("gpu")
     spec = pod(documents, part)["spec"]
     sleep = spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {})
@@ -132,7 +132,7 @@ def test_a_part_without_a_model_stops_in_time(part: str) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_probes_ask_what_is_served(part: str) -> None:
-    """Each probe asks a path that the part serves, on a port that it listens on in the image."""
+    """Each probe requests a path that the part serves, on a port that it listens on in the image."""
     container = pod(rendered("gpu"), part)["spec"]["containers"][0]
     ports = {p["name"]: p["containerPort"] for p in container["ports"]}
     probes = {n: p["httpGet"] for n, p in container.items() if n.endswith("Probe")}
@@ -141,7 +141,7 @@ def test_probes_ask_what_is_served(part: str) -> None:
         served = {"/metrics", "/readyz"} if part == "worker" else {"/metrics"}
 
     assert "livenessProbe" in probes
-    assert part != "api" or probes["livenessProbe"]["path"] == "/livez"  # the path that docs name
+    assert part != "api" or probes["livenessProbe"]["path"] == "/livez"  # the docs name it
     assert {p["path"] for p in probes.values()} <= served
     assert {p["port"] for p in probes.values()} <= set(ports)
     image = (ROOT / "Dockerfile").read_text()
@@ -150,7 +150,7 @@ def test_probes_ask_what_is_served(part: str) -> None:
 
 
 def test_a_drain_of_nodes_leaves_something_that_serves() -> None:
-    """Each disruption budget counts the pods of one deployment, and allows one fewer than there are."""
+    """Each disruption budget selects the pods of one deployment, and allows the eviction of one at a time."""
     documents = rendered("gpu")
     for part in ("api", "worker"):
         budget = named(documents, "PodDisruptionBudget", part)["spec"]
@@ -163,7 +163,7 @@ def test_a_drain_of_nodes_leaves_something_that_serves() -> None:
 
 
 def test_nothing_comes_in_but_requests_and_scrapes() -> None:
-    """All pods are closed but for the monitoring's scrapes; the api alone is open, on its own port."""
+    """All pods are closed except to the monitoring's scrapes. Only the api is open, on its own port."""
     documents = rendered("gpu")
     everyone, api = (named(documents, "NetworkPolicy", n)["spec"] for n in ("klein", "api"))
     ports = {
@@ -183,7 +183,7 @@ def test_nothing_comes_in_but_requests_and_scrapes() -> None:
 
 
 def test_the_cloud_s_metadata_is_out_of_reach() -> None:
-    """The addresses that hand out a node's credentials are denied to every pod."""
+    """Every pod is denied the addresses that provide a node's credentials."""
     everyone = named(rendered("gpu"), "NetworkPolicy", "klein")["spec"]
     blocks = [to["ipBlock"] for rule in everyone["egress"] for to in rule["to"] if "ipBlock" in to]
 
@@ -205,7 +205,7 @@ def test_every_service_is_scraped() -> None:
 
 
 def test_the_operator_s_alerts_are_those_of_prometheus() -> None:
-    """The PrometheusRule holds the groups of alerts.yml, which promtool tests."""
+    """The PrometheusRule holds the same groups as alerts.yml, which promtool tests."""
     alerts = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
 
     assert named(rendered("gpu"), "PrometheusRule", "klein")["spec"] == alerts
@@ -234,7 +234,7 @@ def test_scraped_targets_carry_the_labels_that_alerts_select() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_pods_of_a_part_spread_over_nodes(part: str) -> None:
-    """Pods of one part prefer different nodes, and may share one where there are too few."""
+    """Pods of one part prefer different nodes, and may share one if there are too few."""
     template = pod(rendered("gpu"), part)
     constraint = template["spec"]["topologySpreadConstraints"][0]
     selector = constraint["labelSelector"]["matchLabels"]
@@ -246,7 +246,7 @@ def test_pods_of_a_part_spread_over_nodes(part: str) -> None:
 
 
 def test_the_ingress_lets_pass_what_the_api_takes() -> None:
-    """The ingress example reaches the api's port, takes its largest body and buffers no event stream."""
+    """The ingress example points to the api's port, accepts its largest body and buffers no event stream."""
     documents = rendered("ingress")
     ingress = named(documents, "Ingress", "api")
     annotations = ingress["metadata"]["annotations"]

@@ -1,4 +1,4 @@
-"""The heartbeat: what is held is renewed, what is lost is let go, and the registry knows who is ready."""
+"""The heartbeat: held leases are renewed, lost ones are dropped, and the registry knows which workers are ready."""
 
 import pytest
 import redis
@@ -33,7 +33,7 @@ def claim(store, owner="a"):
 
 
 def test_what_is_held_is_renewed(store, leases):
-    """A lease that would end is extended again and again while its prediction is held."""
+    """A lease is renewed again and again while its prediction is held."""
     store.add(a_prediction())
     claimed = claim(store)
     leases.hold("p", "a")
@@ -46,25 +46,25 @@ def test_what_is_held_is_renewed(store, leases):
 
 
 def test_what_was_dropped_is_renewed_no_more(store, leases):
-    """After a drop the lease runs out while the heart beats on."""
+    """After a drop the lease expires although the heartbeat continues."""
     store.add(a_prediction())
     claim(store)
     leases.hold("p", "a")
     leases.drop("p")
-    leases.drop("p")  # twice is no error
+    leases.drop("p")  # dropping twice is not an error
     leases.start()
     leases.announce(WORKER)
     expire_lease(store, "p")
     before = store.get("p")
-    seen = leases._registry._all()[0].seen_at
-    eventually(lambda: leases._registry._all()[0].seen_at > seen)
+    first_seen_at = leases._registry._all()[0].seen_at
+    eventually(lambda: leases._registry._all()[0].seen_at > first_seen_at)
 
     assert store.get("p") == before
 
 
 @pytest.mark.parametrize("prediction_id", ["p", "nobody"])
 def test_what_was_lost_is_let_go(store, leases, prediction_id):
-    """A prediction that somebody else ended or that is unknown is not asked for again."""
+    """The lease of a prediction that is final or unknown is not renewed again."""
     store.add(a_prediction())
     claim(store)
     store.change("p", lambda p, now: p.cancel(now))
@@ -75,7 +75,7 @@ def test_what_was_lost_is_let_go(store, leases, prediction_id):
 
 
 def test_a_loss_lets_go_of_no_later_attempt(store, leases):
-    """The loss of an old attempt does not end the renewals of the next one in the same worker."""
+    """Losing an old attempt does not end the renewals of the next attempt in the same worker."""
     store.add(a_prediction())
     claim(store, "b")
     leases.hold("p", "b")
@@ -85,7 +85,7 @@ def test_a_loss_lets_go_of_no_later_attempt(store, leases):
 
 
 def test_the_heart_beats_on_without_redis(tmp_path):
-    """An outage ends no heartbeat and gives nothing up."""
+    """An outage neither ends the heartbeat nor drops a lease."""
     nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
     leases = Leases(a_store(nowhere), WorkerRegistry(nowhere), beat_s=0.001)
     leases.hold("p", "a")
@@ -99,7 +99,7 @@ def test_the_heart_beats_on_without_redis(tmp_path):
 
 
 def test_a_worker_is_present_until_it_leaves(connection, leases):
-    """Announced, a worker is listed as ready; told that it is not, or closed, it is not."""
+    """An announced worker is listed as ready. One that is not ready, or closed, is not."""
     leases.announce(WORKER)
     assert [w.name for w in WorkerRegistry(connection).present()] == ["w"]
     leases.announce(None)
@@ -112,5 +112,5 @@ def test_a_worker_is_present_until_it_leaves(connection, leases):
 
 
 def test_leases_that_never_beat_can_be_closed(connection, store):
-    """Where loading failed before the first beat, closing is no second error."""
+    """Closing leases before the first heartbeat, as after failed loading, raises nothing."""
     Leases(store, WorkerRegistry(connection)).close()

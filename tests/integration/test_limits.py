@@ -1,4 +1,4 @@
-"""What a key may and what it spends, counted on a real Redis however many ask at once."""
+"""The limits and the spending of a key, counted on a real Redis for any number of concurrent callers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ def terms(queue_limit=None, cost=0.001, **limits):
 
 
 def try_to_add(store, prediction_id, terms, **values):
-    """Add a prediction; say whether it was accepted."""
+    """Add a prediction. Return whether it was accepted."""
     try:
         store.add(
             a_prediction(prediction_id, **({"created_at": datetime.now(UTC)} | values)), terms
@@ -43,7 +43,7 @@ def try_to_add(store, prediction_id, terms, **values):
 
 
 def accepted(redis_server, asks, **terms_given):
-    """Count how many of many creates by as many callers, each with a connection of its own, are accepted."""
+    """Count how many of many concurrent creates, each on a connection of its own, are accepted."""
     start = Barrier(asks)
 
     def ask(number):
@@ -68,7 +68,7 @@ def spent(connection, now=None):
     "limit", [{"in_flight": 5}, {"queue_limit": 5}, {"dollars_per_month": 0.005}]
 )
 def test_of_many_at_once_no_more_than_allowed_are_accepted(redis_server, connection, limit):
-    """Of twenty creates in the same moment a limit of five accepts five; the others leave no trace."""
+    """Of twenty creates at once a limit of five accepts five. The others leave no trace."""
     assert accepted(redis_server, 20, **limit) == 5
     assert connection.zcard("klein:open") == connection.hlen("klein:held:key") == 5
     assert len(connection.keys("klein:prediction:*")) == connection.zcard("klein:history:key") == 5
@@ -79,9 +79,9 @@ def test_of_many_at_once_no_more_than_allowed_are_accepted(redis_server, connect
     "limit", [{"in_flight": 5}, {"queue_limit": 5}, {"dollars_per_month": 0.005}]
 )
 def test_without_the_judgement_all_are_accepted(redis_server, connection, limit, monkeypatch):
-    """A script that does not judge accepts all twenty: the test above can fail."""
+    """A script that does not check the limits accepts all twenty, so the test above can fail."""
     blind = edited(scripts.ADD, "if refused ~= ''", "if false")
-    monkeypatch.setattr(scripts, "ADD", blind)  # a mutant is what patching is for
+    monkeypatch.setattr(scripts, "ADD", blind)  # a mutant needs patching
 
     assert accepted(redis_server, 20, **limit) == 20
 
@@ -106,17 +106,17 @@ def test_an_end_makes_room(store):
 
 
 def test_keys_are_counted_apart(store):
-    """What one key has under way and has spent is nothing to another; the queue is everybody's."""
+    """The open predictions and spending of one key do not count for another. The queue is shared."""
     assert try_to_add(store, "mine", terms(in_flight=1, dollars_per_month=0.001))
     assert try_to_add(store, "theirs", terms(in_flight=1, dollars_per_month=0.001), key_id="b")
     assert not try_to_add(store, "more", terms(queue_limit=2), key_id="c")
 
 
 def test_only_a_success_is_charged_and_once(store, connection):
-    """One megapixel costs a thousandth of a dollar; failures, cancels and repeated ends cost nothing."""
+    """One megapixel costs a thousandth of a dollar. Failures, cancels and repeated ends cost nothing."""
     for prediction_id in ("won", "lost", "gone"):
         store.add(a_prediction(prediction_id), terms())
-    for _ in range(2):  # whose reply was lost, and which is sent again
+    for _ in range(2):  # sent again after a lost reply
         store.change("won", lambda p, now: p if p.status.is_final else p.claim("a", now))
         store.change("won", lambda p, now: p.succeed("a", MEGAPIXEL, (), now))
     store.change("lost", lambda p, now: p.claim("a", now))
@@ -128,7 +128,7 @@ def test_only_a_success_is_charged_and_once(store, connection):
 
 
 def test_ends_that_race_are_charged_once(store, connection, redis_server):
-    """Of ten that write the same end in the same moment one is charged."""
+    """If ten callers write the same end at once, one is charged."""
     store.add(a_prediction(), terms())
     store.change("p", lambda p, now: p.claim("a", now))
     start = Barrier(10)
@@ -146,7 +146,7 @@ def test_ends_that_race_are_charged_once(store, connection, redis_server):
 
 
 def test_a_budget_counts_what_is_under_way(store):
-    """Three thousandths of a dollar are enough for two ended and one open megapixel, and no fourth."""
+    """Three thousandths of a dollar are enough for two ended and one open megapixel, but not for a fourth."""
     budget = terms(dollars_per_month=0.003)
     for prediction_id in ("a", "b"):
         assert try_to_add(store, prediction_id, budget)
@@ -162,7 +162,7 @@ def test_a_budget_counts_what_is_under_way(store):
 
 
 def test_a_month_begins_anew(store, connection):
-    """What was spent in another month leaves this one's budget alone."""
+    """Spending in another month does not count against this month's budget."""
     connection.hset(spent_key("key"), "2025-12", 10**12)
     budget = terms(dollars_per_month=0.001)
 
@@ -171,7 +171,7 @@ def test_a_month_begins_anew(store, connection):
 
 
 def test_a_repeated_accept_is_not_refused(store):
-    """An accept that is sent again because its reply was lost is the same one, even at the limit."""
+    """An accept that is repeated because its reply was lost is the same prediction, even at the limit."""
     one = terms(in_flight=1)
 
     assert try_to_add(store, "p", one)
@@ -179,7 +179,7 @@ def test_a_repeated_accept_is_not_refused(store):
 
 
 def test_a_refused_one_is_unknown(store):
-    """What was refused has no record."""
+    """A refused prediction has no record."""
     store.add(a_prediction("p"), terms(in_flight=1))
     assert not try_to_add(store, "q", terms(in_flight=1))
 
@@ -188,7 +188,7 @@ def test_a_refused_one_is_unknown(store):
 
 
 def test_when_to_come_back_follows_the_rate(store):
-    """With thirty ends in the last minute one place becomes free in two seconds; with none nobody knows."""
+    """With thirty ends in the last minute a place becomes free in two seconds. Without any, there is no estimate."""
     full = terms(queue_limit=1)
     store.add(a_prediction("p"), full)
     with pytest.raises(TooManyRequests, match="the queue is full") as unknown:
@@ -203,7 +203,7 @@ def test_when_to_come_back_follows_the_rate(store):
 
 
 def test_creates_a_minute_are_counted_by_all_processes(redis_server, connection):
-    """Of twenty creates in the same moment, by as many connections, five a minute lets five through."""
+    """Of twenty creates at once, each on a connection of its own, a limit of five a minute accepts five."""
     start = Barrier(20)
 
     def ask(number):
@@ -226,7 +226,7 @@ def test_creates_a_minute_are_counted_by_all_processes(redis_server, connection)
 
 
 def test_the_window_is_as_long_as_it_says(connection):
-    """A key that used its minute up hears how long its oldest create still counts."""
+    """A key at its limit is told when its oldest create leaves the window of one minute."""
     rates = Rates(connection)
     rates.count("key", 1)
     with pytest.raises(TooManyRequests, match="1 predictions a minute") as refused:
@@ -240,7 +240,7 @@ def test_the_window_is_as_long_as_it_says(connection):
 
 
 def test_uploads_count_against_the_creates_a_minute(redis_server, connection, tmp_path):
-    """A key of one create a minute presigns once; then it is told when to come back."""
+    """A key with one create a minute can presign once. Then it is told when to retry."""
     settings = Settings(
         redis_url=redis_server.url,
         data=tmp_path,

@@ -1,4 +1,4 @@
-"""KLEIN_WEIGHTS as a hub id, against a hub on this machine."""
+"""KLEIN_WEIGHTS as a hub id, against a local hub."""
 
 import shutil
 
@@ -30,18 +30,18 @@ def find(hub, tmp_path):
 
 
 def test_a_checkpoint_is_downloaded_whole(hub, tmp_path):
-    """What arrives is a pipeline folder with its name and its commit, and nothing that it does not need."""
-    found = find(hub, tmp_path)
-    inspected = inspect_folder(found)
+    """The download is a pipeline folder with its name and its commit, and without files that it does not need."""
+    folder = find(hub, tmp_path)
+    inspected = inspect_folder(folder)
 
     assert (inspected.revision, inspected.manifest.name) == (COMMIT, "Tiny-klein")
-    assert (found / WEIGHTS).read_bytes() == (hub.folder / WEIGHTS).read_bytes()
-    assert not any((found / name).exists() for name in ("run.py", "vae/model.bin"))
-    assert not list(found.glob("*.safetensors"))
+    assert (folder / WEIGHTS).read_bytes() == (hub.folder / WEIGHTS).read_bytes()
+    assert not any((folder / name).exists() for name in ("run.py", "vae/model.bin"))
+    assert not list(folder.glob("*.safetensors"))
 
 
 def test_the_second_time_nobody_is_asked(hub, tmp_path):
-    """A checkpoint that is here is found without a single request."""
+    """A downloaded checkpoint is used without a single request."""
     first = find(hub, tmp_path)
     hub.requested.clear()
 
@@ -50,21 +50,21 @@ def test_the_second_time_nobody_is_asked(hub, tmp_path):
 
 
 def test_a_broken_download_goes_on(hub, tmp_path):
-    """A download that failed is one clear line, and the next start fetches only what is missing."""
+    """A failed download is reported in one clear line, and the next start fetches only the missing files."""
     hub.withheld = {WEIGHTS}
     with pytest.raises(WeightsError, match=f"{REPO}: no such folder, and the hub") as failed:
         find(hub, tmp_path)
     hub.withheld = set()
     hub.requested.clear()
-    found = find(hub, tmp_path)
+    folder = find(hub, tmp_path)
 
     assert "\n" not in str(failed.value)
-    assert inspect_folder(found).revision == COMMIT
+    assert inspect_folder(folder).revision == COMMIT
     assert not any(path.endswith("vae/config.json") for path in hub.requested)
 
 
 def test_an_unknown_checkpoint_is_one_line(hub, tmp_path):
-    """A hub id that the hub does not know is said with its name."""
+    """The error for an unknown hub id names it."""
     with pytest.raises(WeightsError, match="owner/other") as failed:
         locate_weights("owner/other", endpoint=hub.url, cache=tmp_path)
 
@@ -72,14 +72,14 @@ def test_an_unknown_checkpoint_is_one_line(hub, tmp_path):
 
 
 def test_a_folder_is_itself(tiny_weights):
-    """A folder is taken as it is."""
+    """A folder is used as it is."""
     assert locate_weights(str(tiny_weights)) == tiny_weights
 
 
 @pytest.mark.parametrize("setting", ["/nonexistent", "a/b/c", "../x", "klein", "https://x/y"])
 def test_what_is_neither_is_said(setting, tmp_path, monkeypatch):
     """Anything else is refused by name before any request."""
-    monkeypatch.chdir(tmp_path)  # where no such folder lies
+    monkeypatch.chdir(tmp_path)  # a folder without that path
     with pytest.raises(WeightsError, match="not a hub id") as failed:
         locate_weights(setting)
 

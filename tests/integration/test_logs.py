@@ -1,4 +1,4 @@
-"""The log of a process, as whoever runs it reads it."""
+"""The log of a process, as an operator reads it."""
 
 import json
 import sys
@@ -41,7 +41,7 @@ def test_one_event_is_one_line_of_json():
 
 
 def test_libraries_are_heard_when_they_warn():
-    """RQ's warnings reach the log, its chatter does not."""
+    """RQ's warnings reach the log. Its info messages do not."""
     run = processes.run([sys.executable, "-c", SCRIPT], check=True, timeout_s=10)
 
     assert "a warning of RQ's" in run.stderr

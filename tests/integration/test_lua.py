@@ -1,4 +1,4 @@
-"""Each Lua script on a real Redis, and what happens where Redis does not have it."""
+"""Each Lua script on a real Redis, and what happens if Redis does not have the script."""
 
 import time
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_every_script_is_tested_and_names_its_keys(name):
 
 
 def test_names_are_checked(connection):
-    """A call that leaves out a key or an argument, or invents one, never reaches Redis."""
+    """A call that omits or invents a key or an argument never reaches Redis."""
     script = load_script("change_upload")
     calls: list[Values] = [
         {"record": "r", "old": ""},
@@ -54,7 +54,7 @@ def test_names_are_checked(connection):
 
 @pytest.fixture
 def add(connection):
-    """Add a prediction `p` under some limits."""
+    """Add a prediction `p` with limits."""
     script = load_script("add_prediction")
     fixed: Values = {
         "record": "record",
@@ -71,7 +71,7 @@ def add(connection):
 
 
 def test_add_prediction(connection, add):
-    """The record is written once, with its due time, its place in the history and what it may cost."""
+    """The record is written once, with its due time, its place in the history and its maximum cost."""
     assert add(cost=7) == [b"p", b""]
     assert add(cost=9, value="again") == [b"p", b""]
 
@@ -82,7 +82,7 @@ def test_add_prediction(connection, add):
 
 
 def test_add_prediction_with_idempotency_key(connection, add):
-    """The first id is kept for a time; another record of the same key is not written."""
+    """The first id is kept for a time. Another record with the same idempotency key is not written."""
     assert add(idempotency="key") == [b"p", b""]
     assert add(idempotency="key", id="q", record="other") == [b"p", b""]
 
@@ -99,7 +99,7 @@ def test_add_prediction_over_a_limit(connection, add):
 
 
 def test_check_limits(connection):
-    """The first limit that is reached is named; a cost counts beside what is spent and held."""
+    """The first limit that is reached is named. A cost counts on top of spent and held amounts."""
     check = load_script("check_limits")
 
     def refused(**limits):
@@ -116,7 +116,7 @@ def test_check_limits(connection):
 
 
 def test_read_prediction(connection):
-    """The time is Redis's own; a record that is not there is None."""
+    """The time is Redis's own. A missing record is None."""
     read = load_script("read_prediction")
     connection.set("record", "value")
     at, value = read(connection, record="record")
@@ -128,7 +128,7 @@ def test_read_prediction(connection):
 
 @pytest.fixture
 def change(connection):
-    """Change a record from `old` to `new`, as one that has not ended."""
+    """Change a record from `old` to `new`, not to its end."""
     script = load_script("change_prediction")
     keys = {"record": "record", "expiry": "expiry", "webhooks_due": "due", "deliveries": "of"}
     fixed: Values = {
@@ -151,7 +151,7 @@ def change(connection):
 
 
 def test_change_prediction(connection, change):
-    """A change that is not the end moves the due time and announces itself."""
+    """A change that is not the end moves the due time and is announced."""
     with connection.pubsub() as subscription:
         subscription.subscribe("channel")
         subscription.get_message(timeout=5)
@@ -166,7 +166,7 @@ def test_change_prediction(connection, change):
 
 
 def test_change_prediction_at_its_end(connection, change):
-    """The end frees what was held, charges the cost, and lists the record for deletion and delivery."""
+    """The end frees the held amount, charges the cost, and lists the record for deletion and delivery."""
     assert change(due_ms=None, webhook_due_ms=3, cost=4) == 1
 
     assert connection.exists("open", "preview", "held") == 0
@@ -176,7 +176,7 @@ def test_change_prediction_at_its_end(connection, change):
 
 
 def test_change_prediction_that_has_changed(connection, change):
-    """A record that is no longer `old` stays as it is."""
+    """A record that no longer equals `old` is not changed."""
     assert change(old="older") == 0
     assert connection.get("record") == b"old"
     assert connection.zscore("open", "p") == 1
@@ -195,7 +195,7 @@ def test_store_preview(connection):
 
 
 def test_claim_due(connection):
-    """Due ids are claimed once, oldest first and no more than asked for; others stay."""
+    """Due ids are claimed once, oldest first and at most as many as requested. Others stay."""
     claim = load_script("claim_due")
     connection.zadd("due", {"b": 2, "a": 1, "c": 3, "later": now_ms() + 600_000})
 
@@ -224,7 +224,7 @@ def join(connection):
 
 
 def test_join_line(connection, join):
-    """Predictions stand in order of arrival, a retry stands first, and nobody loses a place."""
+    """Predictions wait in order of arrival, a retry waits first, and a repeated join does not change the place."""
     join("a", "a1")
     join("a", "a2")
     join("b", "b1")
@@ -237,7 +237,7 @@ def test_join_line(connection, join):
 
 
 def test_take_next(connection, join):
-    """Keys take turns, each in order of arrival, and a line that was lost is passed over."""
+    """Keys take turns, each in order of arrival, and a missing line is skipped."""
     take = load_script("take_next")
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("lost", "x"), ("b", "b1")):
         join(key_id, prediction_id)
@@ -250,7 +250,7 @@ def test_take_next(connection, join):
 
 
 def test_list_next(connection, join):
-    """What would be taken is listed in its order, at most as many as asked for, and stays."""
+    """The next predictions are listed in their order, at most as many as requested, and stay in line."""
     listing = load_script("list_next")
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("b", "b1")):
         join(key_id, prediction_id)
@@ -264,7 +264,7 @@ def test_list_next(connection, join):
 
 
 def test_take_one(connection, join):
-    """The prediction leaves its line with a token and ends its key's turn; a second time there is none."""
+    """The prediction leaves its line with a token and ends its key's turn. The second call takes nothing."""
     take = load_script("take_one")
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("b", "b1")):
         join(key_id, prediction_id)
@@ -281,7 +281,7 @@ def test_take_one(connection, join):
 
 
 def test_leave_line(connection, join):
-    """A prediction in line leaves with its token; one that is not in line leaves the tokens alone."""
+    """A prediction in line leaves with its token. One that is not in line leaves the tokens alone."""
     leave = load_script("leave_line")
     join("a", "a1")
     connection.rpush("tokens", "t1", "t2")
@@ -296,7 +296,7 @@ def test_leave_line(connection, join):
 
 
 def test_measure_lines(connection, join):
-    """All lines are counted, and the first arrival of all is named."""
+    """All lines are counted, and the oldest arrival is returned."""
     measure = load_script("measure_lines")
     assert measure(connection, turns="turns", line_prefix="line:") == [0, None]
     for key_id, prediction_id in (("b", "b1"), ("a", "a1"), ("a", "a2")):
@@ -306,7 +306,7 @@ def test_measure_lines(connection, join):
 
 
 def test_postpone_delivery(connection):
-    """A delivery that is still to be made becomes due later; another is not added."""
+    """A planned delivery becomes due later. An unknown one is not added."""
     postpone = load_script("postpone_delivery")
     connection.zadd("due", {"p": 1})
     for prediction_id in ("p", "gone"):
@@ -317,7 +317,7 @@ def test_postpone_delivery(connection):
 
 
 def test_change_delivery(connection):
-    """A record is replaced only as it was read; the next attempt is planned, dropped, or dropped with its prediction."""
+    """A record is replaced only if unchanged. The next attempt is planned, dropped, or dropped with its prediction."""
     script = load_script("change_delivery")
     connection.set("prediction", "x")
     connection.zadd("due", {"p": 1})
@@ -338,7 +338,7 @@ def test_change_delivery(connection):
 
 
 def test_change_upload(connection):
-    """A record is replaced only as it was read."""
+    """A record is replaced only if unchanged."""
     change = load_script("change_upload")
     connection.set("record", "old")
 
@@ -348,7 +348,7 @@ def test_change_upload(connection):
 
 
 def test_complete_upload(connection):
-    """An upload that is there is completed and listed; a deleted one does not come back."""
+    """An existing upload is completed and listed. A deleted one is not restored."""
     complete = load_script("complete_upload")
     values: Values = {
         "record": "record",
@@ -366,7 +366,7 @@ def test_complete_upload(connection):
 
 
 def test_a_script_that_redis_has_lost_is_sent_again(connection):
-    """After SCRIPT FLUSH, as after a restart or a failover, a call succeeds, and the next sends the hash alone."""
+    """After SCRIPT FLUSH, as after a restart or a failover, a call succeeds, and the next one sends only the hash."""
     read = load_script("read_prediction")
     for _ in range(2):
         connection.script_flush()
@@ -391,7 +391,7 @@ def test_a_first_transaction_runs_once(connection, redis_server):
 
 
 def test_a_transaction_without_its_scripts_is_repeated(connection):
-    """Redis without a script of a transaction gets them all, and every reply is there; the pipeline can be used again."""
+    """If Redis lacks a script of a transaction it gets all of them, and every reply is present. The pipeline can be reused."""
     script = LuaScript("local key = unpack(KEYS)\nreturn redis.call('GET', key)")
     connection.script_flush()
     pipe = connection.pipeline()
@@ -403,7 +403,7 @@ def test_a_transaction_without_its_scripts_is_repeated(connection):
 
 
 def test_predictions_survive_lost_scripts(connection):
-    """A prediction is accepted, taken, claimed and cancelled while Redis forgets all scripts before each step."""
+    """A prediction is accepted, taken, claimed and cancelled although Redis loses all scripts before each step."""
     store, queues = a_store(connection), Queues(connection)
     kind = MODELS[a_prediction().model].checkpoint
     connection.script_flush()

@@ -1,4 +1,4 @@
-"""The reconciler and the retention on a real Redis and real files, and the courier that runs them."""
+"""Reconcile and expire on a real Redis and real files, and the courier that runs them."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +49,7 @@ def end(store, prediction_id):
 
 
 def test_a_lost_token_is_issued_anew(store, maintenance, connection):
-    """A queued prediction whose token is gone gets one of another name, and is then left alone."""
+    """A queued prediction whose token is lost gets a token with another name, once."""
     store.add(a_prediction())
     connection.delete(QUEUE)
     make_due(connection, "p")
@@ -69,7 +69,7 @@ def test_a_waiting_token_is_left_alone(store, maintenance, connection):
 
 
 def test_a_lapsed_lease_is_offered_again(store, maintenance, connection):
-    """A prediction whose worker went silent gets a token; one whose lease runs does not."""
+    """A prediction whose lease has expired gets a token. One with a current lease does not."""
     for prediction_id in ("dead", "alive"):
         store.add(a_prediction(prediction_id))
         store.change(prediction_id, lambda p, now: p.claim("a", now))
@@ -82,7 +82,7 @@ def test_a_lapsed_lease_is_offered_again(store, maintenance, connection):
 
 
 def test_many_couriers_issue_one_token(store, maintenance, connection):
-    """Eight reconcilers at once give each of forty lost predictions one token between them."""
+    """Eight concurrent reconcilers together issue one token for each of forty lost predictions."""
     for number in range(40):
         store.add(a_prediction(str(number)))
         make_due(connection, str(number))
@@ -94,7 +94,7 @@ def test_many_couriers_issue_one_token(store, maintenance, connection):
 
 
 def test_what_has_expired_is_deleted_with_its_files(connection, storage, tmp_path):
-    """Record, history and files go together; what is open or still kept stays."""
+    """The record, its history entry and its files are deleted together. Open and retained predictions stay."""
     store = a_store(connection, retention=timedelta(0))
     maintenance = Maintenance(store, Queues(connection), storage)
     for prediction_id in ("old", "open"):
@@ -115,7 +115,7 @@ def test_what_has_expired_is_deleted_with_its_files(connection, storage, tmp_pat
 
 
 def test_files_that_cannot_be_deleted_hold_nobody_up(connection, storage):
-    """A record stays while its files do and is tried again later; the others are deleted."""
+    """If files cannot be deleted, their record stays and is retried later. The others are deleted."""
     store = a_store(connection, retention=timedelta(0))
     maintenance = Maintenance(store, Queues(connection), storage)
     for prediction_id in ("a", "b", "c"):
@@ -130,7 +130,7 @@ def test_files_that_cannot_be_deleted_hold_nobody_up(connection, storage):
 
 
 def test_redis_that_goes_away_meanwhile_is_unavailable(connection, store, storage, tmp_path):
-    """An outage between finding a due prediction and looking for its token has the domain's name."""
+    """An outage between reading a due prediction and checking its token raises Unavailable."""
     nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
     store.add(a_prediction())
     make_due(connection, "p")
@@ -140,7 +140,7 @@ def test_redis_that_goes_away_meanwhile_is_unavailable(connection, store, storag
 
 @pytest.mark.timeout(60)
 def test_the_courier_outlives_an_outage(tmp_path):
-    """While Redis is away the courier waits; once it is back a lost token is found."""
+    """The courier waits while Redis is down. Once it is back, a lost token is reissued."""
     has_failed = threading.Event()
 
     class Watched(Maintenance):

@@ -1,4 +1,4 @@
-"""Previews on a real Redis: beside the record that is being drawn, and nowhere else."""
+"""Previews on a real Redis: stored beside the record of a running prediction, and nowhere else."""
 
 import io
 
@@ -23,7 +23,7 @@ def preview(connection):
 
 
 def test_a_preview_is_kept_for_a_short_while(store, connection, preview):
-    """It lies beside its own record, not in it, and expires by itself."""
+    """A preview is stored beside its own record, not in it, and expires."""
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
     before = store.get("p")
@@ -42,7 +42,7 @@ def test_a_preview_is_kept_for_a_short_while(store, connection, preview):
     ],
 )
 def test_the_end_deletes_it(store, preview, end):
-    """After the end there is no preview, and none can be put there any more."""
+    """After the end there is no preview, and none can be stored."""
     store.add(a_prediction())
     store.change("p", lambda p, now: p.claim("a", now))
     store.store_preview("p", b"small")
@@ -54,34 +54,34 @@ def test_the_end_deletes_it(store, preview, end):
 
 
 def test_what_is_not_there_has_no_preview(store, preview):
-    """Nothing is kept for a prediction that Redis does not know."""
+    """No preview is stored for a prediction that Redis does not know."""
     store.store_preview("p", b"small")
 
     assert preview() is None
 
 
 def test_a_large_preview_is_not_kept(store, preview):
-    """Redis holds no more than the limit."""
+    """A preview above the size limit is not stored."""
     store.add(a_prediction())
     store.store_preview("p", b"x" * (PREVIEW_MAX_BYTES + 1))
 
     assert preview() is None
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_previews_are_made_for_who_asks(connection, tmp_path, preview, monkeypatch, asked):
-    """A prediction that asks has a WebP file while it is drawn; one that does not has none; neither after the end."""
+@pytest.mark.parametrize("wants_previews", [True, False])
+def test_previews_are_made_for_who_asks(connection, tmp_path, preview, monkeypatch, wants_previews):
+    """A running prediction has a WebP preview if its caller asked for it. Otherwise, and after the end, it has none."""
     monkeypatch.setattr(generator, "PROGRESS_S", 0.0)  # the fake's steps take no time
-    seen: list[bytes | None] = []
-    rig = Rig(connection, tmp_path, ScriptedEngine(lambda _: seen.append(preview())))
-    rig.add(previews=asked)
+    stored_previews: list[bytes | None] = []
+    rig = Rig(connection, tmp_path, ScriptedEngine(lambda _: stored_previews.append(preview())))
+    rig.add(previews=wants_previews)
     rig.work()
     rig.ended()
     rig.publisher.close()
 
-    assert rig.engine.orders[0].previews is asked
+    assert rig.engine.orders[0].previews is wants_previews
     assert preview() is None
-    if asked:
-        assert Image.open(io.BytesIO(seen[0] or b"")).size == (64, 48)
+    if wants_previews:
+        assert Image.open(io.BytesIO(stored_previews[0] or b"")).size == (64, 48)
     else:
-        assert seen == [None]
+        assert stored_previews == [None]

@@ -1,11 +1,11 @@
-"""No process outlives its test, and a run that hangs says where; each case is a pytest of its own on a test that hangs."""
+"""No process outlives its test, and a run that hangs reports where. Each case runs a pytest of its own on a test that hangs."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import pytest
 
 from tests.support import deadline, processes
@@ -41,7 +41,7 @@ def test_self():
 
 
 def pytest_in(folder: Path, workers: str, *options: str, **environ: str) -> processes.Completed:
-    """Run pytest in a folder, without the plugins that it does not need: they take seconds."""
+    """Run pytest in a folder, without plugins that it does not need, because they take seconds."""
     plugins = [f"-p{name}" for name in ("pytest_timeout", "xdist.plugin", "no:cacheprovider")]
     command = [sys.executable, "-m", "pytest", f"-c{os.devnull}", "--rootdir=.", *plugins]
     environ = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environ
@@ -49,7 +49,7 @@ def pytest_in(folder: Path, workers: str, *options: str, **environ: str) -> proc
 
 
 def is_running(pid: int) -> bool:
-    """Say whether a process runs: a zombie, which its parent has not waited for yet, does not."""
+    """Return whether a process is running. A zombie, which its parent has not waited for yet, is not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -58,7 +58,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize("workers", ["0", "1"], ids=["pytest alone", "pytest-xdist"])
 def test_timeout_ends_the_processes_of_a_test(tmp_path: Path, workers: str) -> None:
-    """At its time limit a test fails at once, and neither its process nor that one's child is left."""
+    """At its time limit a test fails at once, and neither its process nor its grandchild is left."""
     (tmp_path / "test_hanging.py").write_text(HANGS)
 
     done = pytest_in(tmp_path, workers)
@@ -71,7 +71,7 @@ def test_timeout_ends_the_processes_of_a_test(tmp_path: Path, workers: str) -> N
 
 
 def test_exception_ends_the_process() -> None:
-    """A body that raises ends the process, a stopped one too, and closes its pipes."""
+    """A body that raises ends the process, even a stopped one, and closes its pipes."""
     with pytest.raises(ZeroDivisionError), processes.started(["cat"], stdin=subprocess.PIPE) as cat:
         raise ZeroDivisionError
 
@@ -81,13 +81,13 @@ def test_exception_ends_the_process() -> None:
 
 
 def test_run_has_a_timeout() -> None:
-    """A command that takes longer than its limit is killed, and the error says which it was."""
+    """A command that takes longer than its limit is killed, and the error names it."""
     with pytest.raises(subprocess.TimeoutExpired, match="sleep"):
         processes.run(["sleep", "600"], timeout_s=0.1)
 
 
 def test_run_checks_the_exit_code() -> None:
-    """The output is text; an exit code other than 0 raises only where it is to be checked."""
+    """The output is text. A non-zero exit code raises only with `check`."""
     assert processes.run(["cat"], input="text").stdout == "text"
     assert processes.run(["false"]).returncode == 1
     with pytest.raises(subprocess.CalledProcessError):
@@ -96,7 +96,7 @@ def test_run_checks_the_exit_code() -> None:
 
 @pytest.mark.parametrize("workers", ["0", "2"], ids=["pytest alone", "pytest-xdist"])
 def test_the_running_test_is_written_down(tmp_path: Path, workers: str) -> None:
-    """While a test runs a file holds its name; afterwards there is none."""
+    """A file holds the name of the running test, and is deleted after the test."""
     (tmp_path / "test_self.py").write_text(READS_ITSELF)
     (running := tmp_path / "running").mkdir()
 
@@ -107,7 +107,7 @@ def test_the_running_test_is_written_down(tmp_path: Path, workers: str) -> None:
 
 
 def test_deadline_names_the_running_tests(capsys: pytest.CaptureFixture[str]) -> None:
-    """A command past its deadline is killed, and what says so names the tests that were running."""
+    """A command past its deadline is killed, and the message names the tests that were running."""
     script = f'echo test_slow.py::test_one > "${FOLDER}/7"; echo ready; sleep 600'
     ended = []
 
@@ -134,7 +134,7 @@ def test_deadline_of_a_command_that_runs_no_test(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_deadline_passes_the_exit_code_on(code: int) -> None:
-    """A command that ends in time ends the deadline with its own exit code."""
+    """If the command ends in time, `deadline` exits with the command's exit code."""
     limited = [sys.executable, "-m", "tests.support.deadline", "--minutes", "1"]
 
     assert processes.run([*limited, "sh", "-c", f"exit {code}"], cwd=ROOT).returncode == code

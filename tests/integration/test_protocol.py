@@ -1,4 +1,4 @@
-"""Slow clients on real sockets: each is hung up on, and those who wait for us are not."""
+"""Slow clients on real sockets: each is disconnected, and clients that wait for the server are not."""
 
 import asyncio
 import socket
@@ -19,14 +19,14 @@ PATIENCE_S = 5.0
 
 
 class Hasty(DeadlineProtocol):
-    """The protocol, with deadlines that a test can wait for."""
+    """The protocol with short deadlines."""
 
     GRACE_S = 0.3
     RATE = 100_000
 
 
 async def app(scope, receive, send):
-    """Read the body, and answer with its length, after a while or at great length where the path says so."""
+    """Read the body and answer with its length. The path can ask for a delay or a large answer."""
     assert scope["type"] == "http"
     length = 0
     more = True
@@ -66,21 +66,21 @@ def port():
 
 
 def talk(port, start=b"", drip=b"", pause_s=0.05, patience_s=PATIENCE_S):
-    """Send the start, then drip for ever; give what came back until the server hung up."""
-    heard = bytearray()
+    """Send the start, then one byte at a time without end. Return what the server sent before it closed the connection."""
+    received = bytearray()
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.settimeout(pause_s)
         client.sendall(start)
         for _ in range(int(patience_s / pause_s)):
             try:
                 client.sendall(drip)
-                if not (said := client.recv(1 << 16)):
-                    return bytes(heard)
-                heard += said
+                if not (data := client.recv(1 << 16)):
+                    return bytes(received)
+                received += data
             except TimeoutError:
                 continue
             except OSError:
-                return bytes(heard)
+                return bytes(received)
     pytest.fail("the server did not hang up")
 
 
@@ -99,20 +99,20 @@ SLOW = {
 
 @pytest.mark.parametrize(("start", "drip"), SLOW.values(), ids=list(SLOW))
 def test_a_slow_client_is_hung_up_on(port, start, drip):
-    """Whatever it is that comes too slowly, the connection ends, and at most a whole request was answered."""
+    """Whatever part of the request comes too slowly, the connection is closed, and at most one whole request was answered."""
     assert talk(port, start, drip).count(b"200 OK") == (1 if start.startswith(WHOLE) else 0)
 
 
 @pytest.mark.parametrize("kind", ["dripping headers", "a dripping body"])
 def test_uvicorn_itself_waits_for_ever(kind):
-    """Without the deadlines the same clients keep their connections: the test above can fail."""
+    """Without the deadlines the same clients keep their connections, so the test above can fail."""
     start, drip = SLOW[kind]
     with serving(HttpToolsProtocol) as port, pytest.raises(pytest.fail.Exception):
         talk(port, start, drip, patience_s=1.5)
 
 
 def test_who_waits_for_us_is_not_slow(port):
-    """A request that is there whole may be answered later than any deadline."""
+    """A complete request may be answered later than any deadline."""
     request = WHOLE.replace(b"POST /", b"POST /later").replace(
         b"Host", b"Connection: close\r\nHost"
     )
@@ -121,7 +121,7 @@ def test_who_waits_for_us_is_not_slow(port):
 
 
 def test_who_keeps_the_pace_may_take_long(port):
-    """A body at more than the least rate is read to its end, however long that takes."""
+    """A body above the minimum rate is read to its end, however long that takes."""
     chunk = b"x" * 20_000
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(HEAD + b"Content-Length: 200000\r\n\r\n")
@@ -133,7 +133,7 @@ def test_who_keeps_the_pace_may_take_long(port):
 
 
 def test_who_does_not_read_is_hung_up_on():
-    """A client that takes nothing of a large answer loses its connection."""
+    """A client that reads nothing of a large answer loses its connection."""
 
     class Brief(Hasty):
         RATE = 1 << 30
@@ -141,16 +141,16 @@ def test_who_does_not_read_is_hung_up_on():
     with serving(Brief) as port, socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(WHOLE.replace(b"POST /", b"POST /large"))
         threading.Event().wait(1)
-        heard = 0
+        received_bytes = 0
         with suppress(OSError):
-            while said := client.recv(1 << 20):
-                heard += len(said)
+            while data := client.recv(1 << 20):
+                received_bytes += len(data)
 
-        assert heard < LARGE
+        assert received_bytes < LARGE
 
 
 def test_endless_headers_are_refused(port):
-    """Headers over the limit are a 431, whole or not."""
+    """Headers over the limit get a 431, complete or not."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(HEAD + b"X: " + b"y" * (HEADERS_MAX_BYTES + 1))
 
@@ -158,13 +158,13 @@ def test_endless_headers_are_refused(port):
 
 
 def test_a_request_behind_another_may_have_a_large_body():
-    """Headers that come with the end of the request before count as headers; what follows is a body."""
+    """Headers that arrive with the end of the previous request count as headers. What follows is a body."""
     large = b"x" * (HEADERS_MAX_BYTES + 1)
     start = HEAD + b"Content-Length: %d\r\n\r\n" % len(large)
     with serving(DeadlineProtocol) as port, socket.create_connection(("127.0.0.1", port)) as client:
         client.settimeout(PATIENCE_S)
         client.sendall(WHOLE + start)
-        first = client.recv(1 << 16)  # by now the server has taken what was sent
+        first = client.recv(1 << 16)  # the server has read everything now
         client.sendall(large)
         second = client.recv(1 << 16)
 

@@ -1,4 +1,4 @@
-"""Files that the api passes on, before a web server that reads `Range` as HTTP allows."""
+"""Files that the api proxies, in front of a web server that handles `Range` as HTTP allows."""
 
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler
@@ -15,17 +15,17 @@ FILE = b"\x89PNG the whole file"
 
 
 def upstream(handler: BaseHTTPRequestHandler) -> None:
-    """Answer one range by its bytes, and several by a multipart body, as RFC 9110 has it."""
-    asked = handler.headers.get("Range", "")
-    if "," in asked:
+    """Answer one range with its bytes, and several with a multipart body, as RFC 9110 specifies."""
+    requested_range = handler.headers.get("Range", "")
+    if "," in requested_range:
         kind = {"Content-Type": "multipart/byteranges; boundary=b"}
         return status(206, b"--b\r\nContent-Range: bytes 0-0/19\r\n\r\n\x89", **kind)(handler)
-    return status(206, FILE[:4])(handler) if asked else status(200, FILE)(handler)
+    return status(206, FILE[:4])(handler) if requested_range else status(200, FILE)(handler)
 
 
 @pytest.fixture
 async def reader() -> AsyncIterator[httpx.AsyncClient]:
-    """Ask an api that passes on what lies at the web server."""
+    """A client of an api that proxies the web server's files."""
     app = FastAPI()
     with running_receiver(upstream) as server, open_proxy() as proxy:
 
@@ -39,7 +39,7 @@ async def reader() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_a_range_is_passed_on(reader: httpx.AsyncClient) -> None:
-    """One range is asked for as it came."""
+    """A single range is forwarded unchanged."""
     answer = await reader.get("/files/p.png", headers={"Range": "bytes=0-3"})
 
     assert (answer.status_code, answer.content) == (206, FILE[:4])
@@ -47,7 +47,7 @@ async def test_a_range_is_passed_on(reader: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("ranges", ["bytes=0-0,2-3", "bytes=" + ",".join(["0-"] * 999)])
 async def test_several_ranges_get_the_whole_file(reader: httpx.AsyncClient, ranges: str) -> None:
-    """A body of several parts never comes under the picture's own type, and a flood costs no more than the file."""
+    """A multipart body is never served as the image's own type, and many ranges cost no more than the file."""
     answer = await reader.get("/files/p.png", headers={"Range": ranges})
 
     assert (answer.status_code, answer.content) == (200, FILE)

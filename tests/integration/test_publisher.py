@@ -1,4 +1,4 @@
-"""From pixels to a final record: storages that fail, Redis that is away, results that come too late."""
+"""From pixels to a final record: failing storages, a Redis outage, and results that come too late."""
 
 import threading
 
@@ -20,7 +20,7 @@ from worker.job.publisher import BACKLOG, STORE_ATTEMPTS, Publisher
 
 
 class Desk:
-    """A publisher over a storage that fails as often as it is told."""
+    """A publisher over a storage that fails as often as the test says."""
 
     def __init__(self, connection, folder):
         self.store = a_store(connection)
@@ -30,8 +30,8 @@ class Desk:
         self.publisher = Publisher(self.store, self.storage, self.leases, pause_s=0.001)
 
     def claim(self, prediction_id="p", owner="a", **values):
-        given = {"prompt": "x", "seed": 1} | values
-        self.store.add(a_prediction(prediction_id, input=given))
+        inputs = {"prompt": "x", "seed": 1} | values
+        self.store.add(a_prediction(prediction_id, input=inputs))
         self.leases.hold(prediction_id, owner)
         return self.store.change(prediction_id, lambda p, now: p.claim(owner, now))
 
@@ -51,7 +51,7 @@ def files(folder):
 
 
 def test_a_storage_that_fails_now_and_then(desk):
-    """A put that fails is tried again, and the prediction succeeds in the same attempt."""
+    """A put that fails is retried, and the prediction succeeds in the same attempt."""
     desk.storage.failures = STORE_ATTEMPTS - 1
     desk.publish(desk.claim())
     desk.publisher.close()
@@ -63,7 +63,7 @@ def test_a_storage_that_fails_now_and_then(desk):
 
 
 def test_a_storage_that_keeps_failing(desk, tmp_path):
-    """After its attempts the prediction fails with the storage's reason, retryable; the next one succeeds."""
+    """After the retries the prediction fails with the storage's reason, retryable. The next one succeeds."""
     desk.storage.failures = STORE_ATTEMPTS
     desk.publish(desk.claim("p"))
     desk.publish(desk.claim("q"))
@@ -79,7 +79,7 @@ def test_a_storage_that_keeps_failing(desk, tmp_path):
 
 
 def test_a_late_failure_is_no_error(desk):
-    """A storage failure of an attempt that was lost leaves the other's end alone."""
+    """A storage failure of an attempt that lost its lease does not change the end of the other attempt."""
     desk.storage.failures = STORE_ATTEMPTS
     prediction = desk.claim()
     cancelled = desk.store.change("p", lambda p, now: p.cancel(now))
@@ -91,7 +91,7 @@ def test_a_late_failure_is_no_error(desk):
 
 @pytest.mark.parametrize("fate", ["cancelled", "taken over", "deleted"])
 def test_a_late_result_leaves_no_file(desk, tmp_path, fate):
-    """Pixels of an attempt that is over are dropped with their files, whoever ended it."""
+    """The result of an attempt that is over is dropped with its files, whoever ended it."""
     prediction = desk.claim()
     if fate == "taken over":
         expire_lease(desk.store, "p")
@@ -108,7 +108,7 @@ def test_a_late_result_leaves_no_file(desk, tmp_path, fate):
 
 
 def test_the_engine_waits_only_while_the_backlog_is_full(connection, tmp_path):
-    """So many results wait for a slow storage; one more waits for room, and all are published."""
+    """A limited number of results waits for a slow storage. One more blocks until there is room, and all are published."""
     gate = threading.Event()
 
     class SlowStorage(LocalStorage):

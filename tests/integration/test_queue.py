@@ -20,7 +20,7 @@ QUEUE = "rq:queue:klein-distilled"
 
 
 class Recorder:
-    """A generator that only writes down what it was asked for."""
+    """A generator that only records its calls."""
 
     def __init__(self):
         self.worked_on = []
@@ -47,7 +47,7 @@ def push(connection, prediction):
 
 
 def burst(connection):
-    """Let a real worker, wired as worker/main.py does, take all tokens; tell whether it took any."""
+    """Let a real worker, wired as in worker/main.py, take all tokens. Return whether it took any."""
     worker = SimpleWorker(
         [open_queue(CheckpointKind.DISTILLED, connection)],
         connection=connection,
@@ -59,7 +59,7 @@ def burst(connection):
 
 
 def forge(connection, token_id, function=JOB, arguments=(), instance=None, **fields):
-    """Write a job into Redis as somebody could who has write access to it."""
+    """Write a job into Redis, as an attacker with write access can."""
     data = json.dumps([function, instance, list(arguments), {}]).encode()
     at = NOW.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     job = {"data": zlib.compress(data), "created_at": at, "enqueued_at": at, "status": "queued"}
@@ -69,13 +69,13 @@ def forge(connection, token_id, function=JOB, arguments=(), instance=None, **fie
 
 
 def test_a_token_carries_nothing(connection):
-    """No prompt and no key stand in what RQ keeps, and nothing that a forger could aim."""
+    """RQ's record holds no prompt, no key, and nothing that an attacker can exploit."""
     push(connection, a_prediction())
-    kept = connection.hgetall("rq:job:p-1")
-    function, instance, arguments, named = json.loads(zlib.decompress(kept[b"data"]))
+    job = connection.hgetall("rq:job:p-1")
+    function, instance, arguments, named = json.loads(zlib.decompress(job[b"data"]))
 
     assert (function, instance, arguments, named) == (JOB, None, [], {})
-    assert b"house" not in b"".join(kept.values())
+    assert b"house" not in b"".join(job.values())
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_token_carries_nothing(connection):
     ],
 )
 def test_a_token_waits_where_its_checkpoint_is_held(connection, model, queue):
-    """Each kind of checkpoint has a queue, which alone holds the token, and lines, until it is taken off."""
+    """Each kind of checkpoint has its own queue, which holds the token until it is removed, and its own lines."""
     queues = Queues(connection)
     prediction = a_prediction(
         model=model, input={"prompt": "x", "seed": 1, "image_urls": ["p/in-0.png"]}
@@ -103,7 +103,7 @@ def test_a_token_waits_where_its_checkpoint_is_held(connection, model, queue):
 
 
 def test_a_worker_works_on_tokens_in_order(connection, recorder):
-    """Each token has the next prediction worked on, first come first served; nothing is left."""
+    """Each token runs the next prediction, in order of arrival. Nothing is left."""
     for prediction_id in ("p", "q"):
         push(connection, a_prediction(prediction_id))
     burst(connection)
@@ -113,7 +113,7 @@ def test_a_worker_works_on_tokens_in_order(connection, recorder):
 
 
 def test_a_token_too_many_does_nothing(connection, recorder):
-    """A token that was pushed twice does not stop the worker, and finds nobody in line."""
+    """A token that was pushed twice does not stop the worker, and finds no prediction in line."""
     push(connection, a_prediction())
     connection.rpush(QUEUE, "p-1")
     push(connection, a_prediction("q"))
@@ -123,7 +123,7 @@ def test_a_token_too_many_does_nothing(connection, recorder):
 
 
 def test_a_token_whose_job_is_gone_is_passed_over(connection, recorder):
-    """An id in the queue without a job behind it is dropped."""
+    """An id in the queue without a job is dropped."""
     connection.rpush(QUEUE, "nothing-1")
     push(connection, a_prediction())
     burst(connection)
@@ -143,7 +143,7 @@ def test_a_token_whose_job_is_gone_is_passed_over(connection, recorder):
     ],
 )
 def test_a_forged_function_is_not_called(connection, recorder, tmp_path, function, arguments):
-    """A token that names another function calls nothing, and the worker goes on to the next."""
+    """A token that names another function calls nothing, and the worker continues with the next."""
     canary = tmp_path / "canary"
     forge(connection, "evil", function, [a.format(canary=canary) for a in arguments])
     push(connection, a_prediction())
@@ -154,7 +154,7 @@ def test_a_forged_function_is_not_called(connection, recorder, tmp_path, functio
 
 
 def test_a_forged_instance_is_not_called(connection, recorder):
-    """A token that calls a method of something it brings along is refused."""
+    """A token that calls a method of an object in its own data is refused."""
     forge(connection, "evil", "upper", [], instance="text")
     forge(connection, "worse", JOB, [], instance={"worker.job.token.run_next": 1})
     push(connection, a_prediction())
@@ -184,7 +184,7 @@ def test_forged_callbacks_and_webhooks_are_not_called(connection, recorder, tmp_
         )
         push(connection, a_prediction())
         read = Token.fetch("evil", connection=connection, serializer=JSONSerializer)
-        assert len(read.webhooks) == 2  # RQ would send them
+        assert len(read.webhooks) == 2  # RQ would send these
         burst(connection)
 
         with pytest.raises(BlockingIOError):
@@ -194,7 +194,7 @@ def test_forged_callbacks_and_webhooks_are_not_called(connection, recorder, tmp_
 
 
 def test_a_token_has_no_callbacks_wherever_it_comes_from(connection):
-    """Callbacks are None on a token read from Redis and on one that was given some, and it can be saved."""
+    """Callbacks are None on a token read from Redis and on one created with callbacks, and it can be saved."""
     forge(connection, "evil", success_callback_name="os.abort", failure_callback_name="os.abort")
     read = Token.fetch("evil", connection=connection, serializer=JSONSerializer)
     read.save()
@@ -214,7 +214,7 @@ def test_a_token_has_no_callbacks_wherever_it_comes_from(connection):
 
 
 def test_rq_itself_would_call_them(connection):
-    """The forgery is one: RQ's own job class reads the callback from the same hash."""
+    """RQ's own job class reads the forged callback from the same hash, so the tests above can fail."""
     forge(connection, "evil", success_callback_name="os.abort")
     job = Job.fetch("evil", connection=connection, serializer=JSONSerializer)
 
@@ -238,7 +238,7 @@ def test_rq_itself_would_call_them(connection):
     ids=str,
 )
 def test_a_broken_job_does_not_stop_the_worker(connection, recorder, fields):
-    """A job that cannot be read is passed over, and the next token is worked on."""
+    """A job that cannot be read is skipped, and the next token is processed."""
     forge(connection, "broken", **fields)
     push(connection, a_prediction())
     burst(connection)
@@ -248,7 +248,7 @@ def test_a_broken_job_does_not_stop_the_worker(connection, recorder, fields):
 
 @pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), ValueError("x")])
 def test_a_job_that_raises_leaves_a_worker_that_works(connection, recorder, error):
-    """Whatever a job raises, RQ marks its token failed and forgets it within a minute."""
+    """If a job raises, RQ marks its token failed and deletes it within a minute."""
     recorder.error = error
     push(connection, a_prediction())
     burst(connection)

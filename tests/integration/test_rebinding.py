@@ -1,4 +1,4 @@
-"""Names that move between two look-ups, by a real name server that the system's own resolver asks."""
+"""Names whose address changes between two look-ups, served by a real name server through the system's resolver."""
 
 import json
 import shutil
@@ -14,8 +14,8 @@ NEEDS = "a name server of one's own needs Linux namespaces: util-linux's `unshar
 
 
 @pytest.fixture(scope="module")
-def told():
-    """Play in a world of its own, and give what came of each name."""
+def results():
+    """Run the attacks in network namespaces, and return the result of each name."""
     if shutil.which("unshare") is None or shutil.which("ip") is None:
         pytest.skip(NEEDS)
     probe = processes.run([*UNSHARED, "true"])
@@ -31,22 +31,22 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.mark.parametrize("name", ["moving", "metadata", "alias", "again"])
-def test_a_name_that_moves_leads_nowhere_inside(told, name):
-    """A name that is public at one look-up and inside at the next is fetched from the public host or not at all."""
-    assert set(told[name]["answers"]) == {"200", "unreachable"}
-    assert told[name]["seen"] == [PUBLIC]
-    assert told[name]["asked"] == TRIES
+def test_a_name_that_moves_leads_nowhere_inside(results, name):
+    """A name that is public at one look-up and internal at the next is fetched from the public host or not at all."""
+    assert set(results[name]["answers"]) == {"200", "unreachable"}
+    assert results[name]["seen"] == [PUBLIC]
+    assert results[name]["asked"] == TRIES
 
 
 @pytest.mark.parametrize("name", ["inside", "mixed", "six", "both"])
-def test_a_name_that_is_inside_is_not_connected_to(told, name):
-    """A name with any address inside, in IPv6 or in disguise too, is refused before any connection."""
-    assert set(told[name]["answers"]) == {"unreachable"}
-    assert told[name]["seen"] == []
-    assert told[name]["asked"] == TRIES
+def test_a_name_that_is_inside_is_not_connected_to(results, name):
+    """A name with any internal address, also in IPv6 or an encoded form, is refused before any connection."""
+    assert set(results[name]["answers"]) == {"unreachable"}
+    assert results[name]["seen"] == []
+    assert results[name]["asked"] == TRIES
 
 
-def test_who_looks_twice_is_led_inside(told):
-    """A client that checks a name and then connects to it is: the world above does move names."""
-    assert told["naive"] == {"answers": ["200"], "seen": ["127.0.0.1"], "asked": 2}
-    assert told.keys() == ZONE.keys()
+def test_who_looks_twice_is_led_inside(results):
+    """A client that checks a name and then connects to it reaches the internal host, so the tests above can fail."""
+    assert results["naive"] == {"answers": ["200"], "seen": ["127.0.0.1"], "asked": 2}
+    assert results.keys() == ZONE.keys()

@@ -1,4 +1,4 @@
-"""A real S3 server that is killed, stopped, filled, or asked with the wrong keys."""
+"""A real S3 server that is killed, paused, full, or used with the wrong keys."""
 
 import io
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ URL = "s3://klein/faults"
 KEYLESS = {
     "AWS_ACCESS_KEY_ID": None,
     "AWS_SECRET_ACCESS_KEY": None,
-    "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9",  # nobody's: no machine's role is asked for
+    "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9",  # an address without a server: no machine role
 }
 
 
 @pytest.fixture(scope="module")
 def own_s3() -> Iterator[S3Server]:
-    """A server that this file may harm."""
+    """A server that the tests of this file may harm."""
     with running_s3() as server:
         yield server
 
@@ -43,7 +43,7 @@ def variables(own_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> pytest.Monke
 
 @pytest.fixture
 def dead(own_s3: S3Server, variables: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """The server is dead until the test starts it."""
+    """Keep the server dead until the test starts it."""
     own_s3.kill()
     yield own_s3
     if not own_s3.is_running:
@@ -52,7 +52,7 @@ def dead(own_s3: S3Server, variables: pytest.MonkeyPatch) -> Iterator[S3Server]:
 
 @pytest.mark.usefixtures("variables")
 def test_a_cut_upload_leaves_the_old_file(own_s3: S3Server) -> None:
-    """A server that dies amid a file of many parts keeps what was there, and nothing of the new one."""
+    """A server that dies during a multipart upload keeps the old file, and nothing of the new one."""
 
     class Deadly(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -73,7 +73,7 @@ def test_a_cut_upload_leaves_the_old_file(own_s3: S3Server) -> None:
 
 
 def test_a_dead_server_is_a_storage_error(dead: S3Server) -> None:
-    """Every act says that the S3 cannot be reached, without its address, and works again once it is back."""
+    """Every operation raises that S3 cannot be reached, without its address, and works again once it is back."""
     storage = open_storage(URL)
     for act in (
         lambda: storage.put("d/0.png", b"x"),
@@ -93,7 +93,7 @@ def test_a_dead_server_is_a_storage_error(dead: S3Server) -> None:
 
 @pytest.mark.usefixtures("variables")
 def test_a_server_that_hangs_is_given_up(own_s3: S3Server) -> None:
-    """A request that is not answered within its time ends, and says so."""
+    """A request that is not answered within its timeout ends with an error that says so."""
     storage = S3Storage("klein", "faults", within=timedelta(seconds=0.2))
     own_s3.pause()
     try:
@@ -108,7 +108,7 @@ def test_a_server_that_hangs_is_given_up(own_s3: S3Server) -> None:
 
 
 def test_a_full_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit is a StorageError with the server's own code, and no file; what lay there stays."""
+    """A file that does not fit is a StorageError with the server's own code, and is not stored. The old file stays."""
     with running_s3(volumes=1, volume_mb=1) as server:
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
@@ -130,7 +130,7 @@ def test_a_full_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_worker_outlives_an_outage(dead: S3Server, connection) -> None:
-    """A picture that cannot be stored fails its prediction, retryable, with the reason and no output; the next succeeds."""
+    """An image that cannot be stored fails its prediction, retryable, with the reason and no output. The next one succeeds."""
     store = a_store(connection)
     leases = Leases(store, WorkerRegistry(connection))
     storage = open_storage(URL)
@@ -163,7 +163,7 @@ def test_the_worker_outlives_an_outage(dead: S3Server, connection) -> None:
     ],
 )
 def test_wrong_keys_are_named(variables: pytest.MonkeyPatch, changed, words: str) -> None:
-    """The error says what the server has against the keys, and holds none of them."""
+    """The error says why the server refuses the keys, and contains none of them."""
     for name, value in changed.items():
         variables.delenv(name) if value is None else variables.setenv(name, value)
     with pytest.raises(StorageError, match=words) as caught:
@@ -176,7 +176,7 @@ def test_wrong_keys_are_named(variables: pytest.MonkeyPatch, changed, words: str
     "variable", [("AWS_ENDPOINT_URL", "nonsense"), ("AWS_ALLOW_HTTP", "perhaps")]
 )
 def test_a_wrong_variable_is_refused(variables: pytest.MonkeyPatch, variable) -> None:
-    """What cannot be an endpoint or a switch is refused where the process starts."""
+    """An invalid endpoint or switch is refused when the process starts."""
     variables.setenv(*variable)
     with pytest.raises(ValueError, match=r"^STORAGE_URL, AWS_\*: [^\n]*$"):
         open_storage(URL)
@@ -184,13 +184,13 @@ def test_a_wrong_variable_is_refused(variables: pytest.MonkeyPatch, variable) ->
 
 @pytest.mark.usefixtures("variables")
 def test_a_presigned_url_opens_one_file_by_one_verb(own_s3: S3Server) -> None:
-    """The URL ends after an hour, tells the file's type, and opens nothing else: no other file, verb or server's listing."""
+    """The URL expires after an hour, has the file's type, and opens nothing else: no other file, method or listing."""
     storage = open_storage(URL)
     for key in ("u/0.png", "u/1.png"):
         storage.put(key, b"x")
     url = str(storage.locate("u/0.png"))
     with httpx.Client(trust_env=False) as anybody:
-        found = anybody.get(url)
+        response = anybody.get(url)
         refused = [
             anybody.get(url.replace("u/0.png", "u/1.png")),
             anybody.get(url.replace("Expires=3600", "Expires=7200")),
@@ -200,8 +200,8 @@ def test_a_presigned_url_opens_one_file_by_one_verb(own_s3: S3Server) -> None:
             anybody.get(f"{own_s3.url}/klein/"),
         ]
 
-        assert (found.content, found.headers["content-type"]) == (b"x", "image/png")
-        assert "immutable" in found.headers["cache-control"]
+        assert (response.content, response.headers["content-type"]) == (b"x", "image/png")
+        assert "immutable" in response.headers["cache-control"]
         assert "X-Amz-Expires=3600" in url
         assert [answer.status_code for answer in refused] == [403] * 6
         assert anybody.head(str(storage.locate("u/0.png", "HEAD"))).headers["content-length"] == "1"
@@ -209,7 +209,7 @@ def test_a_presigned_url_opens_one_file_by_one_verb(own_s3: S3Server) -> None:
 
 @pytest.mark.usefixtures("variables")
 def test_readers_may_reach_it_elsewhere() -> None:
-    """URLs are signed for the public endpoint, while klein itself goes to its own; the page lets pictures come from there."""
+    """URLs are signed for the public endpoint, while klein uses its own. The page's policy allows images from there."""
     storage = open_storage(URL, "https://files.example:8443/")
     storage.put("e/0.png", b"x")
 

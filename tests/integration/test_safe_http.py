@@ -1,4 +1,4 @@
-"""The way out, against listeners that must never see a connection."""
+"""The client for outgoing requests, against listeners that must never get a connection."""
 
 import asyncio
 import socket
@@ -24,13 +24,13 @@ LITERALS = [
 
 
 class Canary:
-    """A listener on both loopbacks that counts who connects."""
+    """A listener on both loopback addresses that counts connections."""
 
     def __init__(self) -> None:
         self._first = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._first.getsockname()[1])
         self._sockets = [self._first, *self._second()]
-        self.seen = 0
+        self.connections = 0
         for listener in self._sockets:
             threading.Thread(target=self._listen, args=(listener,), daemon=True).start()
 
@@ -38,7 +38,7 @@ class Canary:
         if socket.has_ipv6:
             try:
                 yield socket.create_server(("::1", self.port), family=socket.AF_INET6)
-            except OSError:  # a machine without it
+            except OSError:  # a machine without IPv6
                 return
 
     def _listen(self, listener: socket.socket) -> None:
@@ -47,7 +47,7 @@ class Canary:
                 client, _ = listener.accept()
             except OSError:
                 return
-            self.seen += 1
+            self.connections += 1
             client.close()
 
     def close(self) -> None:
@@ -64,15 +64,15 @@ def canary():
 
 
 class Names:
-    """A name server of the attacker: each question has the next answer."""
+    """The attacker's name server: each query gets the next answer."""
 
     def __init__(self, *answers: tuple[str, ...]) -> None:
         self.answers = list(answers)
-        self.asked = 0
+        self.queries = 0
 
     def __call__(self, host, port, *args, **kwargs):
-        answer = self.answers[min(self.asked, len(self.answers) - 1)]
-        self.asked += 1
+        answer = self.answers[min(self.queries, len(self.answers) - 1)]
+        self.queries += 1
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in answer]
 
 
@@ -88,14 +88,14 @@ def ask(outbound, url, redirects=0):
 @pytest.mark.parametrize("host", LITERALS)
 @pytest.mark.parametrize("is_public_port", [True, False])
 def test_no_spelling_leads_inside(canary, host, is_public_port):
-    """No literal, however written, reaches a private, local, shared, reserved or multicast address."""
+    """No literal address, in any notation, reaches a private, local, shared, reserved or multicast address."""
     ports = frozenset({canary.port if is_public_port else 80})
     outbound = SafeHttp(("10.255.0.0/16", "friend.test"), public_ports=ports)
 
     with pytest.raises(Unreachable):
         ask(outbound, f"http://{host}:{canary.port}/")
 
-    assert canary.seen == 0
+    assert canary.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -118,26 +118,26 @@ def test_no_spelling_leads_inside(canary, host, is_public_port):
     ],
 )
 def test_no_trick_leads_inside(canary, url):
-    """Other schemes, user names, line breaks and nonsense are refused before any connection."""
+    """Other schemes, user names, line breaks and invalid URLs are refused before any connection."""
     outbound = SafeHttp((), public_ports=frozenset({canary.port}))
 
     with pytest.raises(Unreachable):
         ask(outbound, url.format(port=canary.port))
 
-    assert canary.seen == 0
+    assert canary.connections == 0
 
 
 def test_the_canary_sings(canary):
-    """With the address allowed the same request arrives: the tests above look in the right place."""
-    with pytest.raises(Unreachable):  # it hangs up without a word
+    """With the address allowed the same request arrives, so the tests above can fail."""
+    with pytest.raises(Unreachable):  # it closes without an answer
         ask(SafeHttp(("127.0.0.0/8",)), f"http://127.0.0.1:{canary.port}/")
 
-    assert canary.seen == 1
+    assert canary.connections == 1
 
 
 @pytest.mark.parametrize("entry", ["127.0.0.1", "127.0.0.0/8", "localhost", "LOCALHOST."])
 def test_what_the_operator_allows_is_reached(entry):
-    """Addresses, networks and names open private receivers, at any port."""
+    """Allowed addresses, networks and names are reached at any port."""
     with running_receiver() as receiver:
         host = "localhost" if entry.lower().startswith("localhost") else "127.0.0.1"
         url = receiver.url.replace("127.0.0.1", host)
@@ -146,13 +146,13 @@ def test_what_the_operator_allows_is_reached(entry):
 
 
 def test_a_name_that_moves_is_asked_once(canary):
-    """The connection goes to the address that was checked, with the name in Host, whatever the name says later."""
+    """The connection goes to the checked address, with the name in Host, whatever the name resolves to later."""
     names = Names(("127.0.0.2",), ("127.0.0.1",))
     with running_receiver(host="127.0.0.2", port=canary.port) as receiver:
         outbound = SafeHttp(("127.0.0.2",), names)
         reply = ask(outbound, f"http://moving.test:{canary.port}/")
 
-    assert (reply.status, names.asked, canary.seen) == (200, 1, 0)
+    assert (reply.status, names.queries, canary.connections) == (200, 1, 0)
     assert receiver.calls[0].headers["Host"] == f"moving.test:{canary.port}"
 
 
@@ -160,17 +160,17 @@ def test_a_name_that_moves_is_asked_once(canary):
     "answer", [("127.0.0.1",), ("127.0.0.2", "127.0.0.1"), ("127.0.0.1", "127.0.0.2")]
 )
 def test_one_private_answer_is_enough(canary, answer):
-    """A name with any address inside is refused as a whole."""
+    """A name with any internal address is refused as a whole."""
     outbound = SafeHttp(("127.0.0.2",), Names(answer))
 
     with pytest.raises(Unreachable):
         ask(outbound, f"http://mixed.test:{canary.port}/")
 
-    assert canary.seen == 0
+    assert canary.connections == 0
 
 
 def test_every_redirect_is_checked(canary):
-    """A chain that ends inside is refused at its last hop."""
+    """A chain that ends at an internal address is refused at its last hop."""
     inside = status(302, Location=f"http://127.0.0.1:{canary.port}/")
     with (
         running_receiver(status(307, Location="/again"), inside, host="127.0.0.2") as receiver,
@@ -178,11 +178,11 @@ def test_every_redirect_is_checked(canary):
     ):
         ask(SafeHttp(("127.0.0.2",)), receiver.url, redirects=3)
 
-    assert (len(receiver.calls), canary.seen) == (2, 0)
+    assert (len(receiver.calls), canary.connections) == (2, 0)
 
 
 def test_three_redirects_are_followed():
-    """The fourth is one too many."""
+    """Three redirects are followed, and a fourth is refused."""
     with running_receiver(status(302, Location="/on")) as receiver:
         with pytest.raises(Unreachable):
             ask(SafeHttp(("127.0.0.1",)), receiver.url, redirects=3)
@@ -190,16 +190,16 @@ def test_three_redirects_are_followed():
 
 
 def test_proxies_are_not_asked(canary, monkeypatch):
-    """Variables that name a proxy change nothing."""
+    """Environment variables that name a proxy have no effect."""
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{canary.port}")
     with running_receiver() as receiver:
         assert ask(SafeHttp(("127.0.0.1",)), receiver.url).status == 200
-    assert canary.seen == 0
+    assert canary.connections == 0
 
 
 def test_every_failure_reads_the_same(canary):
-    """Denied, refused, hung up and timed out cannot be told apart."""
+    """Denied, refused, reset and timed-out requests have the same error."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         closed = free.getsockname()[1]
     texts = set()
@@ -208,8 +208,8 @@ def test_every_failure_reads_the_same(canary):
         (SafeHttp(("127.0.0.1",)), canary.port),
         (SafeHttp(("127.0.0.1",)), closed),
     ]:
-        with pytest.raises(Unreachable) as told:
+        with pytest.raises(Unreachable) as caught:
             ask(outbound, f"http://127.0.0.1:{port}/")
-        texts.add((str(told.value), told.type))
+        texts.add((str(caught.value), caught.type))
 
     assert len(texts) == 1

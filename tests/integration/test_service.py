@@ -1,4 +1,4 @@
-"""What any caller can ask, over a real Redis and real files."""
+"""The operations of a caller, on a real Redis and real files."""
 
 import base64
 import io
@@ -51,7 +51,7 @@ DATA_URI = "data:image/png;base64," + base64.b64encode(PNG).decode()
 
 
 class Counter:
-    """A service and what is behind it."""
+    """A service and the parts behind it."""
 
     def __init__(self, connection, readers, folder, strict_inputs=False):
         self.connection = connection
@@ -81,7 +81,7 @@ class Counter:
         )
 
     def is_untouched(self):
-        """Say whether nothing was queued and nothing recorded."""
+        """Return whether nothing was queued and nothing recorded."""
         return self.connection.keys() == []
 
 
@@ -96,7 +96,7 @@ def refused_fields(refused):
 
 
 def test_a_submitted_prediction_is_queued(counter):
-    """It keeps the input as sent, with a seed, under a fresh id and its key's name."""
+    """A submitted prediction has the input as sent, with a seed, a fresh id and its key's name."""
     first, second = (counter.service.submit("key", TEXT, {"prompt": "x", "n": 1}) for _ in "ab")
 
     assert counter.store.get(first.id) == first
@@ -110,7 +110,7 @@ def test_a_submitted_prediction_is_queued(counter):
 
 @pytest.mark.parametrize("seed", [0, -5, 2**63 - 1])
 def test_a_given_seed_is_kept(counter, seed):
-    """Zero and negative seeds are seeds too; only an absent or null one is drawn."""
+    """Zero and negative seeds are kept. Only a missing or null seed is replaced by a random one."""
     submit = counter.service.submit
 
     assert submit("key", TEXT, {"prompt": "x", "seed": seed}).input["seed"] == seed
@@ -118,7 +118,7 @@ def test_a_given_seed_is_kept(counter, seed):
 
 
 def test_what_is_refused_is_not_queued(counter):
-    """A bad input and an unknown model raise, and leave nothing in Redis or the storage."""
+    """An invalid input and an unknown model raise, and leave nothing in Redis or the storage."""
     with pytest.raises(InvalidInput):
         counter.service.submit("key", TEXT, {"prompt": ""})
     with pytest.raises(UnknownModel):
@@ -131,7 +131,7 @@ def test_what_is_refused_is_not_queued(counter):
 
 
 def test_input_images_become_files(counter):
-    """A data URI is kept as a file that the input names; an own URL stays as sent, its picture is copied."""
+    """A data URI becomes a file that the input names. A URL of this server stays as sent, and its image is copied."""
     counter.storage.put("earlier/0.png", PNG)
     own = LINKS.link("https://klein.test", "earlier/0.png", datetime(2126, 1, 1, tzinfo=UTC))
     submitted = counter.service.submit("key", EDIT, {"prompt": "x", "image_urls": [DATA_URI, own]})
@@ -142,7 +142,7 @@ def test_input_images_become_files(counter):
 
 
 def test_every_bad_image_is_named(counter):
-    """Each image that cannot be used is a problem by its place, before anything is stored or queued."""
+    """Each unusable image is reported by its position, before anything is stored or queued."""
     images = ["data:image/png;base64,AAAA", DATA_URI, "https://elsewhere.test/x.png", "http://[::1"]
     with pytest.raises(InvalidInput) as refused:
         counter.service.submit("key", EDIT, {"prompt": "x", "image_urls": images})
@@ -153,7 +153,7 @@ def test_every_bad_image_is_named(counter):
 
 
 def test_a_full_storage_queues_nothing(counter):
-    """Where an input image cannot be stored the caller hears so and nothing is queued."""
+    """If an input image cannot be stored the caller gets an error and nothing is queued."""
     counter.storage.failures = 1
     with pytest.raises(StorageError):
         counter.service.submit("key", EDIT, {"prompt": "x", "image_urls": [DATA_URI]})
@@ -165,7 +165,7 @@ WORD = Idempotency(key="word", fingerprint="an edit")
 
 
 def test_a_repeated_request_is_not_read_again(counter):
-    """The same word gets the first prediction, without another look at its images."""
+    """A repeated request gets the first prediction, and its images are not read again."""
     edit = {"prompt": "x", "image_urls": [DATA_URI]}
     first = counter.service.submit("key", EDIT, edit, idempotency=WORD)
     again = counter.service.submit("key", EDIT, edit, idempotency=WORD)
@@ -175,7 +175,7 @@ def test_a_repeated_request_is_not_read_again(counter):
 
 
 def test_a_twin_that_comes_too_late_leaves_no_files(counter):
-    """Images of a request that its twin overtook between the look and the accept are deleted."""
+    """If an equal request is accepted between check and accept, the images of the later one are deleted."""
     edit = {"prompt": "x", "image_urls": [DATA_URI]}
     first = counter.service.submit("key", EDIT, edit, idempotency=WORD)
 
@@ -205,7 +205,7 @@ async def test_unknown_fields_are_refused_by_setting(connection, redis_server, t
 
 
 async def test_another_key_sees_nothing(counter):
-    """Reading and cancelling with another key raise UnknownPrediction; waiting takes what `get` returned."""
+    """Reading and cancelling with another key raise UnknownPrediction. Waiting takes what `get` returned."""
     submitted = counter.service.submit("key", TEXT, {"prompt": "x"})
     for stranger in ("another", ""):
         with pytest.raises(UnknownPrediction):
@@ -218,7 +218,7 @@ async def test_another_key_sees_nothing(counter):
 
 
 async def test_a_cancelled_prediction_is_told(counter):
-    """A cancel ends the wait of its key, and a second one raises."""
+    """A cancel ends the wait of its key, and a second cancel raises."""
     submitted = counter.service.submit("key", TEXT, {"prompt": "x"})
     cancelled = counter.service.cancel("key", submitted.id)
 
@@ -240,7 +240,7 @@ def history(counter, key_id):
 
 
 def test_the_history_lists_what_a_key_submitted(counter):
-    """Each of a key's predictions is on its history."""
+    """Each of a key's predictions is in its history."""
     ids = {counter.service.submit("key", TEXT, {"prompt": str(k)}).id for k in range(3)}
 
     assert {p.id for p in history(counter, "key").predictions} == ids

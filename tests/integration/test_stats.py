@@ -1,4 +1,4 @@
-"""What the whole system is at, counted from a real Redis."""
+"""The figures of the whole system, counted from a real Redis."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,14 +19,14 @@ def test_an_idle_system_counts_nothing(connection):
 
 
 def test_waiting_and_running_predictions_are_told_apart(connection):
-    """Two wait, the first for a minute; one runs; one worker is there."""
+    """Two predictions wait, the first for a minute, one is running, and one worker is present."""
     store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
     now = datetime.now(UTC)
     for name, age_s in (("a", 60), ("b", 30), ("c", 0)):
         store.add(a_prediction(name, created_at=now - timedelta(seconds=age_s)))
     store.change("c", lambda p, at: p.claim("owner", at))
     running = store.get("c")
-    connection.zrem("klein:line:distilled:key", running.id)  # as a worker takes it
+    connection.zrem("klein:line:distilled:key", running.id)  # as a worker does when it takes it
     worker = Worker(
         name="w",
         checkpoint=CheckpointKind.DISTILLED,

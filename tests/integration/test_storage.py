@@ -1,4 +1,4 @@
-"""What every storage does: files whole or not at all, and no name that leads out."""
+"""The contract of every storage: files are stored whole or not at all, and no name leaves the storage."""
 
 import errno
 import io
@@ -38,7 +38,7 @@ BAD_KEYS = [
 ]
 
 
-STARTS = pytest.mark.timeout(60)  # the server
+STARTS = pytest.mark.timeout(60)  # to start the server
 
 
 @pytest.fixture(params=["file", pytest.param("s3", marks=STARTS)])
@@ -55,14 +55,14 @@ def names_in(folder):
 
 
 def test_what_was_put_is_got(storage):
-    """A file comes back byte by byte, an empty one too, and a second put replaces the first."""
+    """A file is read back byte for byte, an empty one too, and a second put replaces the first."""
     for data in (b"", b"\0" * 100_000, b"second"):
         storage.put("p/a/0.png", data)
         assert storage.get("p/a/0.png") == data
 
 
 def test_a_missing_file_is_missing(storage):
-    """Reading and locating what is not there, a folder or below a file raise FileMissing."""
+    """Reading and locating a missing file, a folder or a path below a file raise FileMissing."""
     storage.put("p/a/0.png", b"x")
     for key in ("q", "p/a/1.png"):
         with pytest.raises(FileMissing):
@@ -73,7 +73,7 @@ def test_a_missing_file_is_missing(storage):
 
 
 def test_delete_takes_what_is_below(storage):
-    """A prefix goes with all its files, its neighbours stay, and what is gone can be deleted again."""
+    """Deleting a prefix deletes all its files and no others, and can be repeated."""
     for key in ("p/in-0.png", "p/a/0.png", "pp/0.png"):
         storage.put(key, b"x")
     for _ in range(2):
@@ -87,7 +87,7 @@ def test_delete_takes_what_is_below(storage):
 
 @pytest.mark.parametrize("key", BAD_KEYS)
 def test_names_that_lead_elsewhere_are_refused(storage, key):
-    """No key with a step up, an empty part, a control character or a leading dot is read or written."""
+    """A key with a step up, an empty part, a control character or a leading dot is neither read nor written."""
     for act in (
         lambda: storage.get(key),
         lambda: storage.locate(key),
@@ -99,7 +99,7 @@ def test_names_that_lead_elsewhere_are_refused(storage, key):
 
 
 def test_a_file_is_located(storage):
-    """A file is located by its path here, or by a URL that anybody may read."""
+    """A file is located by its local path, or by a URL that anybody can read."""
     storage.put("p/0.png", b"x")
     place = storage.locate("p/0.png")
 
@@ -110,7 +110,7 @@ def test_a_file_is_located(storage):
 
 
 def test_a_large_file_is_put_in_parts(storage):
-    """A file of many parts, from memory or from an open file, comes back byte by byte, or no more than asked for."""
+    """A multipart file, from memory or from an open file, is read back byte for byte, or up to a limit."""
     data = os.urandom(12_000_000)
     storage.put("p/a.png", data)
     storage.put("p/b.png", io.BytesIO(data))
@@ -121,7 +121,7 @@ def test_a_large_file_is_put_in_parts(storage):
 
 
 def test_a_link_that_leads_out_is_refused(tmp_path):
-    """A symbolic link to a place outside is neither read, written, located nor deleted through."""
+    """A symbolic link to a place outside is not followed by read, write, locate or delete."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"secret")
@@ -144,7 +144,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
 
 
 def test_a_put_that_replaces_is_never_seen_half_done(tmp_path):
-    """Somebody who reads while a file is replaced many times sees one version or the other."""
+    """A reader during many replacements of a file sees one version or the other."""
     storage = LocalStorage(tmp_path)
     versions = {bytes([k]) * 200_000 for k in range(2)}
     storage.put("p/0.png", min(versions))
@@ -167,7 +167,7 @@ def test_a_put_that_replaces_is_never_seen_half_done(tmp_path):
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A file system of 64 KiB; needs root."""
+    """A file system of 64 KiB. Needs root."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
@@ -178,7 +178,7 @@ def tiny_disk(tmp_path):
 
 
 def test_a_full_disk_keeps_no_part(tiny_disk):
-    """What does not fit is a StorageError that says so, leaves no file, and what fits works afterwards."""
+    """A file that does not fit is a StorageError that says so, and leaves no file. A smaller file works afterwards."""
     storage = LocalStorage(tiny_disk)
     storage.put("p/0.png", b"old")
     with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)):
@@ -190,7 +190,7 @@ def test_a_full_disk_keeps_no_part(tiny_disk):
 
 
 def test_what_the_disk_refuses_is_a_storage_error(tmp_path):
-    """A name that is too long, a file where a folder must be: StorageErrors, and no half file."""
+    """A name that is too long and a file in place of a folder are StorageErrors, and leave no partial file."""
     storage = LocalStorage(tmp_path)
     storage.put("p", b"x")
     for act in (
@@ -210,6 +210,6 @@ def test_what_the_disk_refuses_is_a_storage_error(tmp_path):
     "url", ["s3://", "s3:///x", "s3://key:secret@bucket", "outputs", "", "http://x/y"]
 )
 def test_an_unknown_kind_of_storage_is_refused(url):
-    """The error names the setting and what may stand there."""
+    """The error names the setting and its possible values."""
     with pytest.raises(ValueError, match=r"STORAGE_URL: .*file:///folder"):
         open_storage(url)

@@ -1,4 +1,4 @@
-"""The store on a real Redis: what many callers at once, lost replies and outages leave behind."""
+"""The store on a real Redis: the results of concurrent callers, lost replies and outages."""
 
 import threading
 from collections import Counter
@@ -49,7 +49,7 @@ def cancel(store, prediction_id="p"):
 
 
 def at_once(count, act):
-    """Let `count` threads do the same in the same moment; give what each returned or raised."""
+    """Let `count` threads make the same call at once. Return what each returned or raised."""
     start = threading.Barrier(count)
 
     def run(number):
@@ -64,7 +64,7 @@ def at_once(count, act):
 
 
 def test_what_is_added_is_kept(store, connection):
-    """An accepted prediction has its record, its token, its place among the open and in the history."""
+    """An accepted prediction has its record, its token, and its place among the open ones and in the history."""
     store.add(a_prediction())
 
     assert store.get("p") == a_prediction()
@@ -98,7 +98,7 @@ PARAMETERS = Parameters(
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(given_input=st.dictionaries(st.text("abc", max_size=3), JSON, max_size=4))
 def test_a_record_reads_as_it_was_written(redis_server, given_input):
-    """Whatever JSON the input holds, and every field set, the record comes back equal."""
+    """The record is read back equal, with any JSON in the input and every field set."""
     written = replace(
         a_prediction(
             input=given_input, reference_keys=("p/in-0.png",), parameters=PARAMETERS
@@ -116,7 +116,7 @@ def test_a_record_reads_as_it_was_written(redis_server, given_input):
 
 
 def test_a_missing_prediction_is_unknown(store):
-    """Reading and changing what is not there raise UnknownPrediction."""
+    """Reading and changing a missing prediction raise UnknownPrediction."""
     with pytest.raises(UnknownPrediction):
         store.get("nobody")
     with pytest.raises(UnknownPrediction):
@@ -124,7 +124,7 @@ def test_a_missing_prediction_is_unknown(store):
 
 
 def test_a_refused_transition_changes_nothing(store, connection):
-    """What a transition raises goes to the caller and leaves the record as it was."""
+    """An exception of a transition reaches the caller, and the record is unchanged."""
     store.add(a_prediction())
     before = connection.get(record_key("p"))
     with pytest.raises(LeaseLost):
@@ -134,7 +134,7 @@ def test_a_refused_transition_changes_nothing(store, connection):
 
 
 def test_one_of_eight_claims_wins(store):
-    """Of eight workers that claim in the same moment one runs it; twenty times over."""
+    """Of eight workers that claim at once one succeeds, twenty times in a row."""
     for number in range(20):
         store.add(a_prediction(str(number)))
         results = at_once(8, lambda k, n=number: claim(store, f"owner {k}", str(n)))
@@ -145,27 +145,27 @@ def test_one_of_eight_claims_wins(store):
         assert store.get(str(number)).owner == won[0].owner
 
 
-def heard_until(pubsub, last):
-    """Give the ids that were announced, up to the last one."""
-    heard: list[bytes] = []
+def announced_until(pubsub, last):
+    """Return the announced ids, up to the last one."""
+    announced: list[bytes] = []
     for message in pubsub.listen():
         if message is None:
-            continue  # the subscription's own answer
+            continue  # the reply to the subscription
         if message["data"] == last:
-            return heard
-        heard.append(message["data"])
-    return heard
+            return announced
+        announced.append(message["data"])
+    return announced
 
 
 def cancel_last(store):
-    """End one more, which is announced after all others."""
+    """End one more prediction, which is announced after all others."""
     store.add(a_prediction("last"))
     cancel(store, "last")
 
 
 @pytest.mark.timeout(60)
 def test_cancel_and_success_race_to_one_end(store, connection):
-    """Two hundred times a cancel races a success: one wins, the other hears so, one announcement."""
+    """Two hundred times a cancel races a success. One wins, the other raises, and there is one announcement."""
     with connection.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.subscribe(FINAL_CHANNEL)
         winners: Counter[Status] = Counter()
@@ -181,7 +181,7 @@ def test_cancel_and_success_race_to_one_end(store, connection):
             assert store.get(prediction_id) == won[0]
             winners[won[0].status] += 1
         cancel_last(store)
-        announced = Counter(data for data in heard_until(pubsub, b"last"))
+        announced = Counter(data for data in announced_until(pubsub, b"last"))
 
     assert winners[Status.CANCELLED] + winners[Status.SUCCEEDED] == 200
     assert announced == Counter(str(number).encode() for number in range(200))
@@ -190,7 +190,7 @@ def test_cancel_and_success_race_to_one_end(store, connection):
 
 
 def test_changes_under_contention_are_all_counted(store):
-    """Eight threads with twenty changes each make one hundred and sixty."""
+    """Eight threads with twenty changes each make one hundred and sixty changes."""
     store.add(a_prediction())
 
     def count_up(_number):
@@ -203,28 +203,28 @@ def test_changes_under_contention_are_all_counted(store):
 
 
 def test_a_worker_that_sees_a_token_finds_the_record(store, redis_server):
-    """The token and the record appear in one transaction: whoever pops the one reads the other."""
+    """The token and the record appear in one transaction: the caller that pops the token can read the record."""
 
     def pop(_number):
-        found = []
+        records = []
         with redis_server.connect() as mine:
             for _ in range(50):
                 _, token = mine.blpop([QUEUE], timeout=5)
-                found.append(mine.exists(record_key(token.decode().rpartition("-")[0])))
-        return found
+                records.append(mine.exists(record_key(token.decode().rpartition("-")[0])))
+        return records
 
     def push(_number):
         for number in range(50):
             store.add(a_prediction(f"id{number}"))
         return []
 
-    found, _ = at_once(2, lambda k: (pop, push)[k](k))
+    records, _ = at_once(2, lambda k: (pop, push)[k](k))
 
-    assert found == [1] * 50
+    assert records == [1] * 50
 
 
 def test_cancel_takes_the_token_off_the_queue(store, connection):
-    """A prediction cancelled in the queue leaves no token and no job there, and the others stay."""
+    """The token and job of a prediction cancelled in the queue are deleted, and the others stay."""
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
     store.change("p", lambda p, _now: p.reissue())
@@ -236,7 +236,7 @@ def test_cancel_takes_the_token_off_the_queue(store, connection):
 
 
 def test_release_pushes_a_fresh_token(store, connection):
-    """A released prediction is queued anew in the same transaction, under a token of another name."""
+    """A released prediction is queued again in the same transaction, with a token of another name."""
     store.add(a_prediction())
     connection.delete(QUEUE)
     claim(store)
@@ -247,7 +247,7 @@ def test_release_pushes_a_fresh_token(store, connection):
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_lost_reply_to_an_accept(redis_server, connection, tmp_path, moment):
-    """An accept whose reply is lost, and which the client sends again, makes one prediction that runs once."""
+    """If the reply to an accept is lost and the client repeats it, there is one prediction that runs once."""
     direct = a_store(connection)
 
     def run():
@@ -274,7 +274,7 @@ def test_a_lost_reply_to_an_accept(redis_server, connection, tmp_path, moment):
 
 @pytest.mark.parametrize("act", [claim, succeed, cancel])
 def test_a_lost_reply_to_a_change(redis_server, connection, act):
-    """A change whose reply is lost has been made once; its caller hears of it, a cancel that it is over."""
+    """A change whose reply is lost is made once, and its caller gets it. A repeated cancel raises."""
     direct = a_store(connection)
     direct.add(a_prediction())
     if act is succeed:
@@ -295,12 +295,12 @@ def test_a_lost_reply_to_a_change(redis_server, connection, act):
 
 
 def nowhere(folder):
-    """Connect to a Redis that is not there, without the client's patience."""
+    """Connect to a Redis that does not exist, without the client's retries."""
     return redis.Redis(unix_socket_path=str(folder / "none.sock"), retry=Retry(NoBackoff(), 0))
 
 
 def test_without_redis_everything_is_unavailable(tmp_path):
-    """Each verb says Unavailable where Redis does not answer."""
+    """Each operation raises Unavailable if Redis does not answer."""
     with nowhere(tmp_path) as connection:
         store = a_store(connection)
         for act in (
@@ -317,7 +317,7 @@ def test_without_redis_everything_is_unavailable(tmp_path):
 
 
 def test_a_full_redis_accepts_nothing_and_keeps_no_part(store, connection):
-    """Where memory is used up an accept is Unavailable, leaves nothing, and works again afterwards."""
+    """If memory is full an accept raises Unavailable, leaves nothing, and works again afterwards."""
     used = connection.info("memory")["used_memory"]
     connection.config_set("maxmemory", used - 1000)
     try:
@@ -332,18 +332,18 @@ def test_a_full_redis_accepts_nothing_and_keeps_no_part(store, connection):
 
 
 def test_due_hands_each_prediction_to_one_caller(store, connection):
-    """Eight reconcilers that look in the same moment get each due prediction once between them."""
+    """Eight concurrent reconcilers together get each due prediction once."""
     for number in range(100):
         store.add(a_prediction(str(number)))
         make_due(connection, str(number))
-    found = [p.id for due in at_once(8, lambda _: store.claim_due(most=20)) for p in due]
+    claimed = [p.id for due in at_once(8, lambda _: store.claim_due(most=20)) for p in due]
 
-    assert len(found) == len(set(found)) == 100
+    assert len(claimed) == len(set(claimed)) == 100
     assert store.claim_due() == []
 
 
 def test_nothing_is_due_before_its_time(store, connection):
-    """A fresh prediction and one under a lease are not due; one whose lease ended is."""
+    """A fresh prediction and one with a current lease are not due. One whose lease has expired is."""
     for prediction_id in ("fresh", "running"):
         store.add(a_prediction(prediction_id))
     claim(store, "a", "running")
@@ -357,14 +357,14 @@ def test_nothing_is_due_before_its_time(store, connection):
 
 
 def test_only_what_has_ended_expires(connection):
-    """With no retention a prediction expires at its end and not before; deleted, it leaves no trace."""
+    """Without retention a prediction expires at its end and not before. Deleted, it leaves no trace."""
     store = a_store(connection, retention=timedelta(0))
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
     assert store.claim_expired() == []
     ended = cancel(store)
     assert store.claim_expired() == [ended]
-    assert store.claim_expired() == []  # handed out once
+    assert store.claim_expired() == []  # claimed once
     store.delete(ended)
 
     with pytest.raises(UnknownPrediction):
@@ -375,7 +375,7 @@ def test_only_what_has_ended_expires(connection):
 
 
 def test_retention_counts_from_the_end(store, connection):
-    """A final prediction expires one retention after it ended."""
+    """A final prediction expires one retention period after it ended."""
     store.add(a_prediction())
     ended = cancel(store)
     expires_ms = connection.zscore(EXPIRY, "p")
@@ -385,14 +385,14 @@ def test_retention_counts_from_the_end(store, connection):
 
 
 def page(store, key_id="key", **values):
-    given = {
+    filters = {
         "since": NOW - timedelta(days=1),
         "until": NOW + timedelta(days=1),
         "matches": lambda _p: True,
         "offset": 0,
         "limit": 10,
     }
-    return store.history(key_id, **given | values)
+    return store.history(key_id, **filters | values)
 
 
 @pytest.fixture
@@ -404,36 +404,36 @@ def history(store):
     return store
 
 
-def ids(found):
-    return [p.id for p in found.predictions]
+def ids(listed):
+    return [p.id for p in listed.predictions]
 
 
 def test_the_history_is_a_keys_own(history):
-    """A key reads its predictions newest first, and nobody else's."""
+    """A key reads its own predictions only, newest first."""
     assert ids(page(history, limit=3)) == ["11", "10", "09"]
     assert ids(page(history, "another")) == ["theirs"]
     assert ids(page(history, "nobody")) == []
 
 
 def test_the_history_is_paged(history):
-    """Offset and limit cut the list; the total counts all that match."""
-    found = page(history, offset=10, limit=5)
+    """Offset and limit select a page of the list. The total counts all matches."""
+    listed = page(history, offset=10, limit=5)
 
-    assert (ids(found), found.total, found.is_capped) == (["01", "00"], 12, False)
+    assert (ids(listed), listed.total, listed.is_capped) == (["01", "00"], 12, False)
     assert ids(page(history, offset=50)) == []
 
 
 def test_the_history_is_filtered(history):
-    """Only what matches is listed and counted, before it is paged."""
+    """Only matches are listed and counted, before the list is paged."""
     cancel(history, "04")
     cancel(history, "07")
-    found = page(history, matches=lambda p: p.status is Status.CANCELLED, limit=1)
+    listed = page(history, matches=lambda p: p.status is Status.CANCELLED, limit=1)
 
-    assert (ids(found), found.total) == (["07"], 2)
+    assert (ids(listed), listed.total) == (["07"], 2)
 
 
 def test_the_history_has_a_span(history):
-    """Both ends of the span belong to it, to the millisecond."""
+    """Both ends of the time span are included, to the millisecond."""
     since, until = NOW + timedelta(minutes=3), NOW + timedelta(minutes=5)
 
     assert ids(page(history, since=since, until=until)) == ["05", "04", "03"]
@@ -441,8 +441,8 @@ def test_the_history_has_a_span(history):
 
 
 def test_a_long_history_is_capped(history):
-    """At most so many records are looked at, and the page says that there may be more."""
-    found = page(history, most=5, limit=2)
+    """A limited number of records is read, and the page says that there may be more."""
+    listed = page(history, most=5, limit=2)
 
-    assert (ids(found), found.total, found.is_capped) == (["11", "10"], 5, True)
+    assert (ids(listed), listed.total, listed.is_capped) == (["11", "10"], 5, True)
     assert not page(history, most=12).is_capped

@@ -1,6 +1,6 @@
-"""A state machine over the real store: what no order of calls by any number of owners can do.
+"""A state machine over the real store: invariants that no order of calls by any number of owners breaks.
 
-The model beside it is a few lines of plain Python. Two broken stores show that the machine would notice.
+The model beside it is a few lines of plain Python. Two broken stores show that the machine finds violations.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ CI = settings(
 )
 UNTIL_FOUND = settings(
     CI,
-    max_examples=1500,  # it ends at the first violation
+    max_examples=1500,  # it stops at the first violation
     phases=[Phase.generate],
     database=None,
     report_multiple_bugs=False,
@@ -54,7 +54,7 @@ OWNERS = st.sampled_from(["a", "b", "c"])
 
 @dataclass
 class Expected:
-    """What the model knows of a prediction."""
+    """The model's state of a prediction."""
 
     status: Status = Status.QUEUED
     owner: str | None = None
@@ -67,7 +67,7 @@ class Expected:
 class Machine(RuleBasedStateMachine):
     """Several workers, a caller, a reconciler and the passing of time, in any order."""
 
-    connection: ClassVar[Any]  # redis.Redis, whose answers have too many types
+    connection: ClassVar[Any]  # redis.Redis, whose replies have too many types
     storage: ClassVar[LocalStorage]
 
     known = Bundle("known")
@@ -98,19 +98,19 @@ class Machine(RuleBasedStateMachine):
 
     @rule(prediction_id=known)
     def add_again(self, prediction_id: str) -> None:
-        """Send an accept again, as the client does where the reply was lost."""
+        """Repeat an accept, as the client does after a lost reply."""
         self.store.add(a_prediction(prediction_id))
 
     @rule(target=tokens)
     def pop(self) -> Any:
-        """Take a token and who is next, as a worker does before it claims; it may die here."""
+        """Take a token and the next prediction, as a worker does before the claim. It may die here."""
         token = self.connection.lpop(QUEUE)
         prediction_id = token and self.queues.take(CheckpointKind.DISTILLED)
         return multiple() if prediction_id is None else prediction_id
 
     @rule(prediction_id=tokens, owner=OWNERS)
     def claim(self, prediction_id: str, owner: str) -> None:
-        """Work on a token: a fresh, a repeated or a stale one."""
+        """Work on a token: fresh, repeated or stale."""
         expected = self.model[prediction_id]
         is_mine = expected.status is Status.RUNNING and expected.owner == owner
         is_free = (expected.status is Status.QUEUED and not expected.is_put_off) or (
@@ -158,14 +158,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(prediction_id=known)
     def gap_passes(self, prediction_id: str) -> None:
-        """The time has come for the next attempt."""
+        """The delay before the next attempt ends."""
         if self.model[prediction_id].is_put_off:
             end_gap(self.store, prediction_id)
             self.model[prediction_id].is_put_off = False
 
     @rule(prediction_id=known, owner=OWNERS)
     def succeed(self, prediction_id: str, owner: str) -> None:
-        """Bring a result, in time, late, or for the second time."""
+        """Publish a result: in time, late, or a second time."""
         outputs = (Output(key=f"{prediction_id}/{owner}/0.png", width=64, height=64),)
         expected = self.model[prediction_id]
         if expected.status is Status.SUCCEEDED and expected.owner == owner:
@@ -192,7 +192,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(prediction_id=known)
     def cancel_comes_between(self, prediction_id: str) -> None:
-        """A success is decided on a record that a cancel changes before it is written."""
+        """A cancel changes the record between a success's decision and its write."""
         expected = self.model[prediction_id]
         owner = expected.owner
         if expected.status is not Status.RUNNING or owner is None:
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(prediction_id=known)
     def lease_passes(self, prediction_id: str) -> None:
-        """A worker that hangs or died: nobody renews."""
+        """The worker hangs or died: the lease is not renewed."""
         expected = self.model[prediction_id]
         if expected.is_leased and expected.status is Status.RUNNING:
             expire_lease(self.store, prediction_id)
@@ -219,11 +219,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule(token=consumes(tokens))
     def worker_dies(self, token: str) -> None:
-        """The token is gone for good."""
+        """The token is lost for good."""
 
     @rule()
     def time_passes(self) -> None:
-        """A long time: every lease ends, the reconciler looks, and all that is open is in line, with tokens."""
+        """After a long time every lease has expired, the reconciler has run, and all open predictions are in line, with tokens."""
         for prediction_id, expected in self.model.items():
             if expected.is_leased and expected.status is Status.RUNNING:
                 expire_lease(self.store, prediction_id)
@@ -251,7 +251,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def what_has_ended_stays(self) -> None:
-        """A final record never changes by a byte, and was announced and dated exactly once."""
+        """A final record never changes, and was announced and dated exactly once."""
         while message := self.announcements.get_message(timeout=0):
             self.announced[message["data"].decode()] += 1
         final = {i for i, e in self.model.items() if e.status.is_final}
@@ -264,13 +264,13 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_open_is_looked_at(self) -> None:
-        """The open set holds exactly what has not ended."""
+        """The open set holds exactly the predictions that have not ended."""
         assert {i.decode() for i in self.connection.zrange(OPEN, 0, -1)} == {
             i for i, e in self.model.items() if not e.status.is_final
         }
 
     def moves(self, prediction_id: str, owner: str, transition: Any) -> bool:
-        """Make an owner's move; tell whether the model allows it, and see that the store agrees."""
+        """Make an owner's transition. Return whether the model allows it, and check that the store agrees."""
         expected = self.model[prediction_id]
         if expected.status is Status.RUNNING and expected.owner == owner:
             self.store.change(prediction_id, transition)
@@ -285,7 +285,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.fixture
 def machine(redis_server, tmp_path):
-    """The machine on an empty Redis that does not wait for the disk."""
+    """The machine on an empty Redis that does not sync to disk."""
     with redis_server.connect() as connection:
         connection.config_set("appendfsync", "no")
         yield type(
@@ -298,7 +298,7 @@ def machine(redis_server, tmp_path):
 
 @pytest.mark.timeout(120)
 def test_no_order_of_calls_breaks_the_store(machine):
-    """Whatever callers, workers, deaths and delays do: one end each, nothing lost, only owners succeed."""
+    """With any callers, workers, deaths and delays each prediction ends once, none is lost, and only owners succeed."""
     run_state_machine_as_test(machine, settings=CI)
 
 
@@ -314,9 +314,9 @@ MUTANTS = {
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_machine_notices_a_broken_store(machine, mutant, monkeypatch):
-    """With one safeguard taken out, the machine fails."""
+    """With one safeguard removed, the machine fails."""
     target, name, broken = MUTANTS[mutant]
-    monkeypatch.setattr(target, name, broken)  # a mutant is what patching is for
+    monkeypatch.setattr(target, name, broken)  # a mutant needs patching
 
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         run_state_machine_as_test(machine, settings=UNTIL_FOUND)

@@ -1,6 +1,6 @@
-"""Two keys on one api: through no route does one see, change or even notice what is the other's.
+"""Isolation of two keys on one api: on no route can one key see, change or notice anything of the other.
 
-The routes are those that the app has, so that a new one is tested as it comes, or fails until this file knows it.
+The routes are taken from the app, so a new route is tested automatically, or fails until this file knows it.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ OWN = "11111111-1111-4111-8111-111111111111"
 MISSING = "22222222-2222-4222-8222-222222222222"
 OWNER, STRANGER = "the owner's key", "the stranger's key"
 NAMED: dict[str, str] = {"owner": "black-forest-labs", "name": "flux-2-klein-4b"}
-"""What the path parameters of private routes name that is nobody's; all others name what is somebody's."""
+"""Path parameters of private routes that name nothing owned by a key. All others do."""
 IDS = {"prediction_id", "file_id", "id"}
 PUBLIC = {
     "/",
@@ -61,7 +61,7 @@ class Way(NamedTuple):
     names: frozenset[str]
 
     def filled(self, prediction_id: str) -> str:
-        """Fill the path in with an id."""
+        """Fill an id into the path."""
         return self.path.format(**NAMED, **dict.fromkeys(IDS, prediction_id))
 
 
@@ -74,7 +74,7 @@ def _asks_for_a_key(dependant: Dependant | None) -> bool:
 
 
 def _ways() -> tuple[list[Way], list[Way]]:
-    """Give the private and the public ways of the app."""
+    """Return the private and the public routes of the app."""
     private: list[Way] = []
     public: list[Way] = []
     for route in iter_route_contexts(create_app(Settings()).routes):
@@ -87,8 +87,8 @@ def _ways() -> tuple[list[Way], list[Way]]:
 
 PRIVATE, OPEN = _ways()
 WITH_ID = [way for way in PRIVATE if "{" in way.path and way.names - NAMED.keys()]
-COUNTS = {"/v1/status"}  # of the whole server, and nobody by name
-SECRETS = {"/v1/webhooks/default/secret"}  # each key's own
+COUNTS = {"/v1/status"}  # of the whole server, without names
+SECRETS = {"/v1/webhooks/default/secret"}  # one per key
 LISTS = [
     way
     for way in PRIVATE
@@ -98,7 +98,7 @@ LISTS = [
 
 @pytest.fixture
 def app_client(redis_server, connection, tmp_path):
-    """The whole api on a real Redis, with one ended prediction and one upload that are the owner's."""
+    """The whole api on a real Redis, with one ended prediction and one upload of the owner."""
     settings = Settings(
         redis_url=redis_server.url, data=tmp_path, api_keys=(OWNER, STRANGER), _env_file=None
     )
@@ -124,25 +124,27 @@ def app_client(redis_server, connection, tmp_path):
         yield client
 
 
-def asked(client: TestClient, way: Way, path: str, key: str) -> tuple[int, dict[str, str], bytes]:
-    """Ask, and give all of the answer that could tell anything, the echoed id aside."""
+def response_to(
+    client: TestClient, way: Way, path: str, key: str
+) -> tuple[int, dict[str, str], bytes]:
+    """Send a request, and return everything in the response that could differ, except the echoed id."""
     answer = client.request(way.method, path, headers={"X-API-Key": key})
     headers = {k: v for k, v in answer.headers.items() if k not in {"x-request-id", "date"}}
     return answer.status_code, headers, answer.content
 
 
 def everything(connection: Any) -> dict[bytes, bytes]:
-    """Give all that Redis holds of predictions, deliveries and what is owed."""
+    """Return everything in Redis about predictions and deliveries."""
     return {key: connection.dump(key) for key in connection.keys("klein:*")}
 
 
 def test_every_public_route_is_meant_to_be() -> None:
-    """No route is open but those that this file names; a new one is private, or is named here."""
+    """No route is public except those that this file names. A new route is private, or named here."""
     assert {way.path for way in OPEN} <= PUBLIC
 
 
 def test_every_id_is_known() -> None:
-    """Each path parameter of a private route is one that this file knows how to fill in."""
+    """This file can fill in each path parameter of the private routes."""
     assert {name for way in PRIVATE for name in way.names} <= IDS | NAMED.keys()
     assert len(WITH_ID) >= 8
     assert len(LISTS) >= 3
@@ -150,9 +152,9 @@ def test_every_id_is_known() -> None:
 
 @pytest.mark.parametrize("way", PRIVATE, ids=lambda w: f"{w.method} {w.path}")
 def test_without_a_key_nothing_is_answered(app_client, way):
-    """Whatever is asked for, no key and a wrong key get the same 401."""
+    """Without a key and with a wrong key every private route gives the same 401."""
     path = way.filled(OWN)
-    none, wrong = app_client.request(way.method, path), asked(app_client, way, path, "wrong")
+    none, wrong = app_client.request(way.method, path), response_to(app_client, way, path, "wrong")
 
     assert (none.status_code, none.content) == (wrong[0], wrong[2])
     assert none.status_code == 401
@@ -160,46 +162,48 @@ def test_without_a_key_nothing_is_answered(app_client, way):
 
 @pytest.mark.parametrize("way", WITH_ID, ids=lambda w: f"{w.method} {w.path}")
 def test_what_is_anothers_is_not_there(app_client, connection, way):
-    """Another key's id gets, byte for byte, the answer that an id gets that nobody has; nothing changes."""
+    """The answer for another key's id equals, byte for byte, the answer for an unknown id. Nothing changes."""
     before = everything(connection)
-    theirs = asked(app_client, way, way.filled(OWN), STRANGER)
-    nobodys = asked(app_client, way, way.filled(MISSING), STRANGER)
+    theirs = response_to(app_client, way, way.filled(OWN), STRANGER)
+    nobodys = response_to(app_client, way, way.filled(MISSING), STRANGER)
 
     assert theirs == nobodys
     assert theirs[0] in {404, 204}
     assert everything(connection) == before
-    assert asked(app_client, way, way.filled(OWN), OWNER)[0] != 404
+    assert response_to(app_client, way, way.filled(OWN), OWNER)[0] != 404
 
 
 @pytest.mark.parametrize("way", LISTS, ids=lambda w: f"{w.method} {w.path}")
 def test_a_list_shows_only_ones_own(app_client, way):
-    """The owner's lists name the prediction, the stranger's do not."""
-    assert OWN.encode() in asked(app_client, way, way.path, OWNER)[2]
-    assert OWN.encode() not in asked(app_client, way, way.path, STRANGER)[2]
+    """The owner's lists contain the prediction, the other key's lists do not."""
+    assert OWN.encode() in response_to(app_client, way, way.path, OWNER)[2]
+    assert OWN.encode() not in response_to(app_client, way, way.path, STRANGER)[2]
 
 
 def test_without_the_look_at_the_owner_it_would_be(app_client, monkeypatch):
-    """A service that does not look whose a prediction is shows it to the stranger: the tests above can fail."""
+    """A service that does not check the owner shows the prediction to the other key, so the tests above can fail."""
     monkeypatch.setattr(service, "_own", lambda _key, prediction: prediction)  # a mutant
     monkeypatch.setattr(Uploads, "owned", lambda self, _key, upload_id: self.get(upload_id))
     ways = [way for way in WITH_ID if "webhooks" not in way.path]
 
-    assert all(asked(app_client, way, way.filled(OWN), STRANGER)[0] != 404 for way in ways)
+    assert all(response_to(app_client, way, way.filled(OWN), STRANGER)[0] != 404 for way in ways)
     assert ways
 
 
 def test_the_answer_may_not_depend_on_the_case_of_an_id(app_client):
-    """An id written otherwise is another id, the owner's too."""
+    """An id in other upper and lower case is another id, also for the owner."""
     way = Way("GET", "/v1/prediction/{prediction_id}", frozenset({"prediction_id"}))
 
-    assert asked(app_client, way, way.filled(f"{OWN} "), OWNER)[0] == 404
+    assert response_to(app_client, way, way.filled(f"{OWN} "), OWNER)[0] == 404
 
 
 @pytest.mark.parametrize("path", sorted(SECRETS))
 def test_a_secret_is_a_keys_own(app_client, path):
-    """Each key gets the same secret each time, and never another's."""
+    """Each key gets the same secret each time, and never another key's."""
     way = Way("GET", path, frozenset())
-    owners, again, strangers = (asked(app_client, way, path, k) for k in (OWNER, OWNER, STRANGER))
+    owners, again, strangers = (
+        response_to(app_client, way, path, k) for k in (OWNER, OWNER, STRANGER)
+    )
 
     assert owners[0] == strangers[0] == 200
     assert owners[2] == again[2] != strangers[2]
@@ -207,9 +211,9 @@ def test_a_secret_is_a_keys_own(app_client, path):
 
 @pytest.mark.parametrize("path", sorted(COUNTS))
 def test_counts_name_nobody(app_client, path):
-    """What counts all keys together names no prediction and no key, to its owner neither."""
+    """Counts over all keys contain no prediction and no key, not even for the owner."""
     way = Way("GET", path, frozenset())
-    counts = asked(app_client, way, path, OWNER)[2].decode()
+    counts = response_to(app_client, way, path, OWNER)[2].decode()
 
     assert OWN not in counts
     assert hash_key(OWNER)[:16] not in counts

@@ -1,4 +1,4 @@
-"""Time in the queue, on Redis's clock: what nobody takes in time ends, token or none, and only then."""
+"""The queue timeout, on Redis's clock: a prediction that nobody takes in time ends, with or without a token, and only then."""
 
 import time
 from dataclasses import replace
@@ -37,7 +37,7 @@ def add(store, prediction_id, waited_s):
 
 @pytest.mark.parametrize("has_token", [True, False])
 def test_what_waited_too_long_ends_at_the_look(store, maintenance, connection, has_token):
-    """The reconciler ends what is over time, whether its token still waits or was lost; the rest stays."""
+    """Reconcile ends predictions past their queue timeout, whether the token still waits or was lost. The others stay."""
     add(store, "late", waited_s=5.5)
     add(store, "early", waited_s=1)
     if not has_token:
@@ -52,7 +52,7 @@ def test_what_waited_too_long_ends_at_the_look(store, maintenance, connection, h
 
 
 def test_the_next_look_is_at_the_end_of_its_time(store, maintenance, connection):
-    """A look at a token that still waits plans the next one no later than the time limit."""
+    """When a token still waits, the next check is planned no later than the queue timeout."""
     add(store, "p", waited_s=1)
     limit_ms = store.get("p").queue_deadline.timestamp() * 1000
     make_due(connection, "p")
@@ -62,14 +62,14 @@ def test_the_next_look_is_at_the_end_of_its_time(store, maintenance, connection)
 
 
 def test_a_worker_ends_it_too(store):
-    """A worker that takes the token too late fails the prediction instead of drawing it."""
+    """A worker that takes the token too late fails the prediction instead of running it."""
     add(store, "p", waited_s=5.5)
 
     assert store.change("p", lambda p, now: p.claim("a", now)).status is Status.FAILED
 
 
 def test_time_is_rediss_own(connection, monkeypatch):
-    """The api's clock may be an hour off: predictions are dated by Redis, between its answers too."""
+    """Predictions get Redis's time, also between its answers, although the api's clock is an hour off."""
     seconds, microseconds = connection.time()
     monkeypatch.setattr(time, "time", lambda: seconds - 3600)
     clock = Clock(connection)
@@ -80,7 +80,7 @@ def test_time_is_rediss_own(connection, monkeypatch):
 
 
 def test_without_a_limit_nothing_ends(store, maintenance, connection):
-    """Records that were made before there were limits wait for ever."""
+    """Records from before the queue timeout existed wait forever."""
     store.add(a_prediction())
     store.change("p", lambda p, _now: replace(p, created_at=p.created_at - timedelta(days=999)))
     make_due(connection, "p")

@@ -1,4 +1,4 @@
-"""Uploads over a real Redis and real files: whose they are, how long they stay, and that none is left behind."""
+"""Uploads on a real Redis and real files: their owner, their retention, and that no file is left behind."""
 
 import hashlib
 import io
@@ -26,8 +26,8 @@ def uploads(connection, storage):
     return Uploads(connection, storage)
 
 
-def sent(uploads, data=b"data", kept=DAY):
-    upload = uploads.open("key", "image/png", kept)
+def sent(uploads, data=b"data", retention=DAY):
+    upload = uploads.open("key", "image/png", retention)
     uploads.store(upload, io.BytesIO(data))
     return upload
 
@@ -40,30 +40,30 @@ def is_there(storage, upload):
 
 
 def test_what_was_sent_is_stored(uploads, storage):
-    """A file of more than one buffer lies in the storage byte by byte."""
+    """A file larger than one buffer is stored byte for byte."""
     data = bytes(range(256)) * 10_000
 
     assert storage.get(sent(uploads, data).key) == data
 
 
 @pytest.mark.parametrize(
-    ("asked", "kept"),
+    ("requested", "retention"),
     [
         (timedelta(0), timedelta(minutes=1)),
         (DAY, DAY),
         (timedelta(days=10_000), timedelta(days=365)),
     ],
 )
-def test_the_time_a_file_is_kept_is_bounded(uploads, asked, kept):
-    """It is kept for a minute at least and a year at most."""
-    upload = uploads.open("key", "image/png", asked)
+def test_the_time_a_file_is_kept_is_bounded(uploads, requested, retention):
+    """The retention is at least a minute and at most a year."""
+    upload = uploads.open("key", "image/png", requested)
 
-    assert upload.expires_at - upload.opened_at == kept
+    assert upload.expires_at - upload.opened_at == retention
     assert abs(upload.opened_at - datetime.now(UTC)) < DAY
 
 
 def test_only_its_key_deletes_a_file(uploads, storage):
-    """Another key's DELETE changes nothing; the owner's deletes the file, and again is no error."""
+    """Another key's DELETE changes nothing. The owner's deletes the file, and can be repeated."""
     upload = sent(uploads)
     uploads.delete("stranger", upload.id)
     assert is_there(storage, upload)
@@ -77,7 +77,7 @@ def test_only_its_key_deletes_a_file(uploads, storage):
 
 
 def test_a_file_never_changes(uploads, storage):
-    """The same file may be sent again; another one is refused and leaves the first as it is."""
+    """The same file can be sent again. A different one is refused, and the first stays as it is."""
     upload = sent(uploads, b"first")
     again = uploads.store(upload, io.BytesIO(b"first"))
     with pytest.raises(AlreadySent):
@@ -88,7 +88,7 @@ def test_a_file_never_changes(uploads, storage):
 
 
 def test_of_many_files_at_once_one_is_kept(redis_server, uploads, storage):
-    """Of twenty different files sent in the same moment one comes, and is what the record says."""
+    """Of twenty different files sent at once one is stored, and the record describes it."""
     upload, start = uploads.open("key", "image/png", DAY), Barrier(20)
 
     def send(number):
@@ -100,14 +100,14 @@ def test_of_many_files_at_once_one_is_kept(redis_server, uploads, storage):
                 return None
 
     with ThreadPoolExecutor(20) as threads:
-        [kept] = [sha256 for sha256 in threads.map(send, range(20)) if sha256]
+        [stored_sha256] = [sha256 for sha256 in threads.map(send, range(20)) if sha256]
 
-    assert hashlib.sha256(storage.get(upload.key)).hexdigest() == kept
-    assert uploads.get(upload.id).sha256 == kept
+    assert hashlib.sha256(storage.get(upload.key)).hexdigest() == stored_sha256
+    assert uploads.get(upload.id).sha256 == stored_sha256
 
 
 def test_what_could_not_be_stored_is_sent_again(uploads, storage):
-    """A storage that fails once costs a second try of the same file; until then it has not come."""
+    """After a storage failure the same file can be sent again. Until then the upload is incomplete."""
     upload = uploads.open("key", "image/png", DAY)
     storage.failures = 1
     with pytest.raises(StorageError):
@@ -120,7 +120,7 @@ def test_what_could_not_be_stored_is_sent_again(uploads, storage):
 
 
 def test_a_file_that_comes_after_its_deletion_goes_too(uploads, storage):
-    """What is still being sent when it is deleted leaves no file."""
+    """A file that is still being sent during its deletion is not left behind."""
     upload = uploads.open("key", "image/png", DAY)
     uploads.delete("key", upload.id)
     with pytest.raises(UnknownUpload):
@@ -130,7 +130,7 @@ def test_a_file_that_comes_after_its_deletion_goes_too(uploads, storage):
 
 
 def test_a_keys_files_are_listed(uploads):
-    """Those that came are listed, newest first and page by page, to their key alone; deleted ones are not."""
+    """A key's complete uploads are listed, newest first and page by page, to that key only. Deleted ones are not."""
     oldest, gone, newest = (sent(uploads) for _ in range(3))
     uploads.open("key", "image/png", DAY)
     uploads.delete("key", gone.id)
@@ -143,19 +143,19 @@ def test_a_keys_files_are_listed(uploads):
 
 
 def test_what_has_expired_is_swept(uploads, storage, connection):
-    """An expired file goes, also one that never came; the others stay."""
-    old, kept = sent(uploads), sent(uploads)
+    """An expired upload is deleted, also one that was never sent. The others stay."""
+    old, retained = sent(uploads), sent(uploads)
     never = uploads.open("key", "image/png", DAY)
     for upload in (old, never):
         make_due(connection, upload.id, EXPIRY)
 
     assert [uploads.expire(), uploads.expire()] == [2, 0]
-    assert [is_there(storage, upload) for upload in (old, kept)] == [False, True]
-    assert connection.zrange(EXPIRY, 0, -1) == [kept.id.encode()]
+    assert [is_there(storage, upload) for upload in (old, retained)] == [False, True]
+    assert connection.zrange(EXPIRY, 0, -1) == [retained.id.encode()]
 
 
 def test_a_file_that_cannot_be_deleted_is_swept_later(uploads, storage, connection):
-    """A storage that fails holds up one file, until the next sweep."""
+    """A storage failure delays the deletion of one file until the next run."""
     old = [sent(uploads) for _ in range(3)]
     for upload in old:
         make_due(connection, upload.id, EXPIRY)

@@ -1,4 +1,4 @@
-"""Processes of two versions at one Redis, as during an upgrade host by host: an older one drops nothing that it does not know."""
+"""Processes of two versions on one Redis, as during an upgrade host by host: an older one keeps what it does not know."""
 
 import json
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ WEBHOOK = Webhook(url="https://a.test", secret="s", sends_secret=False, base="ht
 
 @dataclass(frozen=True, kw_only=True)
 class OlderWebhook:
-    """A webhook as it was before it said in whose words, or whether its secret is sent along."""
+    """A webhook from before it had a dialect and `sends_secret`."""
 
     url: str
     secret: str | None = None
@@ -26,7 +26,7 @@ class OlderWebhook:
 
 @dataclass(frozen=True, kw_only=True)
 class OlderPrediction:
-    """A prediction as it was when it could do little."""
+    """A prediction of an early version."""
 
     id: str
     status: Status = Status.QUEUED
@@ -35,7 +35,7 @@ class OlderPrediction:
 
 
 def test_an_older_version_keeps_what_it_does_not_know():
-    """What an older version's classes lack is there again, at every depth, after it changed the record."""
+    """Fields that an older version's classes lack are kept, at every depth, after it changed the record."""
     newer, older = Records(Prediction), Records(OlderPrediction)
     before = a_prediction(webhook=WEBHOOK, reference_keys=("p/in/0.png",), step=3)
     record = newer.write(before)
@@ -51,7 +51,7 @@ def test_an_older_version_keeps_what_it_does_not_know():
 
 
 def test_a_newer_versions_record_lives_through_this_one(connection):
-    """Claimed, advanced and ended by this version, a record says what a newer one wrote into it, and ends as it should."""
+    """A record that this version claims, advances and ends keeps what a newer version wrote into it, and ends correctly."""
     store = a_store(connection)
     store.add(a_prediction(webhook=WEBHOOK))
     record = json.loads(connection.get(record_key("p")))
@@ -62,14 +62,14 @@ def test_a_newer_versions_record_lives_through_this_one(connection):
     store.change("p", lambda p, _now: p.advance("a", 1, 4))
     ended = store.change("p", lambda p, now: p.succeed("a", OUTPUTS, (), now))
 
-    kept = json.loads(connection.get(record_key("p")))
-    assert (kept["novelty"], kept["webhook"]["novelty"]) == ([1], "a")
+    stored = json.loads(connection.get(record_key("p")))
+    assert (stored["novelty"], stored["webhook"]["novelty"]) == ([1], "a")
     assert store.get("p") == ended
     assert ended.status is Status.SUCCEEDED
 
 
 def test_what_is_known_is_written_as_it_is():
-    """Fields that were there before and are changed, emptied or longer are as the value says."""
+    """Known fields that are changed, emptied or made longer are written as the value says."""
     records = Records(Prediction)
     before = a_prediction(notes=("a",), input={"prompt": "x", "seed": 1}, not_before=NOW)
     written = json.loads(records.write(before)) | {"novelty": 1}
@@ -81,17 +81,17 @@ def test_what_is_known_is_written_as_it_is():
 
 
 def test_a_newer_workers_announcement_is_read(connection):
-    """An older api lists a worker that announces more than it knows of."""
+    """An older api lists a worker whose announcement has unknown fields."""
     seen_at = WorkerRegistry(connection).now()
     worker = Worker(name="w", checkpoint=CheckpointKind.BASE, weights="a", revision="b", seen_at=seen_at)  # fmt: skip
-    told = json.loads(Records(Worker).write(worker)) | {"novelty": 1}
-    connection.hset(WORKERS, "w", json.dumps(told))
+    announcement = json.loads(Records(Worker).write(worker)) | {"novelty": 1}
+    connection.hset(WORKERS, "w", json.dumps(announcement))
 
     assert WorkerRegistry(connection).present() == [worker]
 
 
 def test_a_record_of_klein_0_1_is_read(connection):
-    """A record without parameters, its reference keys under their old name, is read and generates the same."""
+    """A record without parameters, with its reference keys under their old name, is read and generates the same."""
     store = a_store(connection)
     prediction = store.add(a_prediction(reference_keys=("p/in-0.png",)))
     record = json.loads(connection.get(record_key("p")))
@@ -105,7 +105,7 @@ def test_a_record_of_klein_0_1_is_read(connection):
 
 
 def test_a_record_keeps_its_parameters_through_klein_0_1():
-    """Parameters that an older version does not know are there again after it changed the record."""
+    """Parameters that an older version does not know are kept after it changed the record."""
     newer, older = Records(Prediction), Records(OlderPrediction)
     before = a_prediction()
     record = newer.write(before)

@@ -1,4 +1,4 @@
-"""Waiting for an end, on a real Redis: woken at once, never woken in vain for long, and freed."""
+"""Waiting for an end, on a real Redis: waiters are woken at once, rarely in vain, and freed."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ def end(store, prediction_id="p"):
 
 
 async def until(condition):
-    """Wait until a condition holds; the test's own time limit ends this."""
+    """Wait until a condition is true. The test's own time limit ends this."""
     while not condition():  # noqa: ASYNC110 -- nothing announces it
         await asyncio.sleep(0.001)
 
@@ -55,7 +55,7 @@ async def test_what_has_ended_is_told_at_once(watch, store):
 
 
 async def test_an_end_wakes_its_waiter(watch, store, connection):
-    """The wait returns the final record well before any poll."""
+    """The wait returns the final record well before the next poll."""
     store.add(a_prediction())
     await until_listening(connection)
     waiter = asyncio.create_task(watch.wait("p", 60))
@@ -70,7 +70,7 @@ async def test_an_end_wakes_its_waiter(watch, store, connection):
 
 @pytest.mark.parametrize("timeout", [0, 0.05])
 async def test_time_that_is_up_gives_the_state(watch, store, timeout):
-    """After its time a wait returns the prediction as it is then."""
+    """At its timeout a wait returns the current prediction."""
     store.add(a_prediction())
     waiter = asyncio.create_task(watch.wait("p", timeout))
     running = store.change("p", lambda p, now: p.claim("a", now))
@@ -80,7 +80,7 @@ async def test_time_that_is_up_gives_the_state(watch, store, timeout):
 
 
 async def test_a_prediction_that_is_not_there(watch):
-    """Waiting for an unknown prediction says so, and leaves no waiter."""
+    """Waiting for an unknown prediction raises, and leaves no waiter."""
     with pytest.raises(UnknownPrediction):
         await watch.wait("nobody", 60)
 
@@ -88,7 +88,7 @@ async def test_a_prediction_that_is_not_there(watch):
 
 
 async def test_two_hundred_waiters_are_woken_by_one_end(watch, store, connection):
-    """All waiters of a prediction get its end, and those of another wait on."""
+    """All waiters of a prediction get its end. Those of another keep waiting."""
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
     await until_listening(connection)
@@ -96,9 +96,9 @@ async def test_two_hundred_waiters_are_woken_by_one_end(watch, store, connection
     other = asyncio.create_task(watch.wait("q", 60))
     await until(lambda: watch.waiting == 201)
     ended = end(store)
-    found = await asyncio.gather(*waiters)
+    results = await asyncio.gather(*waiters)
 
-    assert found == [ended] * 200
+    assert results == [ended] * 200
     assert not other.done()
     assert watch.waiting == 1
     end(store, "q")
@@ -106,7 +106,7 @@ async def test_two_hundred_waiters_are_woken_by_one_end(watch, store, connection
 
 
 async def test_waiters_that_leave_are_freed(watch, store):
-    """A waiter that is cancelled leaves nothing behind, while its neighbour waits on."""
+    """A cancelled waiter leaves nothing behind, while another one keeps waiting."""
     store.add(a_prediction())
     stays, *leave = [asyncio.create_task(watch.wait("p", 60)) for _ in range(50)]
     await until(lambda: watch.waiting == 50)
@@ -121,10 +121,10 @@ async def test_waiters_that_leave_are_freed(watch, store):
 
 
 async def test_a_follower_sees_each_change(watch, store, connection):
-    """Who follows gets the present state, each claim and step, and the end; then it is over."""
+    """A follower gets the current state, each claim and step, and the end. Then the stream ends."""
     store.add(a_prediction())
     await until_listening(connection)
-    seen = []
+    states = []
     changes = iter(
         (
             lambda p, now: p.claim("a", now),
@@ -134,16 +134,22 @@ async def test_a_follower_sees_each_change(watch, store, connection):
         )
     )
     async for prediction in watch.follow("p"):
-        seen.append((str(prediction.status), prediction.step))
+        states.append((str(prediction.status), prediction.step))
         if not prediction.status.is_final:
             store.change("p", next(changes))
 
-    assert seen == [("queued", 0), ("running", 0), ("running", 1), ("running", 2), ("cancelled", 2)]
+    assert states == [
+        ("queued", 0),
+        ("running", 0),
+        ("running", 1),
+        ("running", 2),
+        ("cancelled", 2),
+    ]
     assert watch.waiting == 0
 
 
 async def test_steps_wake_who_follows_and_nobody_else(watch, store, connection):
-    """A step is told to a follower, a renewed lease is not, and who waits for the end sleeps through both."""
+    """A follower is woken by a step and not by a renewed lease. A waiter for the end is woken by neither."""
     store.add(a_prediction())
     await until_listening(connection)
     following = watch.follow("p")
@@ -167,7 +173,7 @@ async def test_steps_wake_who_follows_and_nobody_else(watch, store, connection):
 
 
 async def test_a_follower_that_leaves_is_freed(watch, store):
-    """Closing what follows leaves nothing behind."""
+    """Closing a stream leaves nothing behind."""
     store.add(a_prediction())
     following = watch.follow("p")
     await anext(following)
@@ -178,7 +184,7 @@ async def test_a_follower_that_leaves_is_freed(watch, store):
 
 
 async def test_a_process_that_stops_sends_them_home(watch, store):
-    """Who set a limit gets the state as it is, who follows is cut, and who would wait for ever is told to ask again."""
+    """On shutdown a timed wait returns the current state, a stream is closed, and an unlimited wait raises to try again."""
     store.add(a_prediction())
     polling = asyncio.create_task(watch.wait("p", 60))
     for_ever = asyncio.create_task(watch.wait("p", None))
@@ -196,7 +202,7 @@ async def test_a_process_that_stops_sends_them_home(watch, store):
 
 
 async def test_an_end_in_the_last_moment_is_told(watch, store):
-    """Who would wait for ever still gets an end that comes while this process finishes."""
+    """An unlimited wait gets an end that comes during the shutdown."""
     store.add(a_prediction())
     waiter = asyncio.create_task(watch.wait("p", None))
     await until(lambda: watch.waiting == 1)
@@ -208,7 +214,7 @@ async def test_an_end_in_the_last_moment_is_told(watch, store):
 
 @pytest.mark.parametrize("turns", range(1, 16))
 async def test_a_waiter_can_leave_at_any_moment(redis_server, store, turns):
-    """A cancellation ends a wait even where redis-py swallows it, while it connects, sends or reads."""
+    """A cancellation ends a wait even if redis-py swallows it, while it connects, sends or reads."""
     store.add(a_prediction())
     async with open_readers(redis_server.url, 8) as readers:
         watch = Watch(readers)
@@ -225,7 +231,7 @@ async def test_a_waiter_can_leave_at_any_moment(redis_server, store, turns):
 
 @pytest.mark.parametrize("turns", range(1, 16))
 async def test_listening_can_end_at_any_moment(redis_server, turns):
-    """The listener stops within a second, whatever it does just then."""
+    """The listener stops within a second, whatever it is doing."""
     async with open_readers(redis_server.url, 8) as readers:
         async with Watch(readers).listening():
             for _ in range(turns):
@@ -236,7 +242,7 @@ async def test_listening_can_end_at_any_moment(redis_server, turns):
 
 
 async def test_a_lost_announcement_costs_one_poll(redis_server, store, connection):
-    """Where nobody announced the end, the wait finds it at its next look."""
+    """If nobody announced the end, the wait finds it at the next poll."""
     store.add(a_prediction())
     async with open_readers(redis_server.url, 8) as readers:
         watch = Watch(readers, poll_s=0.05)  # and nobody listens
@@ -250,7 +256,7 @@ async def test_a_lost_announcement_costs_one_poll(redis_server, store, connectio
 
 
 async def test_an_end_before_the_subscription_is_not_missed(redis_server, store, connection):
-    """A waiter whose prediction ended before the listener subscribed is woken when it has."""
+    """A waiter whose prediction ended before the listener subscribed is woken after the subscription."""
     store.add(a_prediction())
     async with open_readers(redis_server.url, 8) as readers:
         watch = Watch(readers)
@@ -263,7 +269,7 @@ async def test_an_end_before_the_subscription_is_not_missed(redis_server, store,
 
 @pytest.mark.timeout(60)
 async def test_a_waiter_outlives_a_restart_of_redis():
-    """Redis is killed and comes back with its file; the waiter gets an end that came after that."""
+    """Redis is killed and restarted with its file. The waiter gets an end that comes after that."""
     with running_redis() as server, server.connect() as connection:
         store = a_store(connection)
         store.add(a_prediction())
@@ -284,7 +290,7 @@ async def test_a_waiter_outlives_a_restart_of_redis():
 
 
 async def test_without_redis_reading_is_unavailable(tmp_path):
-    """Neither a read nor a wait hangs where Redis is away, and no waiter is left."""
+    """Without Redis neither a read nor a wait hangs, and no waiter is left."""
     path = str(tmp_path / "none.sock")
     async with redis.asyncio.Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0)) as readers:
         watch = Watch(readers)

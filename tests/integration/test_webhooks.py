@@ -1,4 +1,4 @@
-"""Deliveries on a real Redis to a real receiver that misbehaves in every way."""
+"""Deliveries on a real Redis to a real receiver with every kind of failure."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ PAUSES = (timedelta(milliseconds=20),) * 2
 
 
 class Post:
-    """A courier's parts, wired as worker/main.py does, with short pauses."""
+    """The delivery part of a courier, wired as in worker/main.py, with short delays."""
 
     def __init__(self, connection, within_s=5.0):
         self.connection = connection
@@ -30,7 +30,7 @@ class Post:
         self.sender = Sender(SafeHttp(("127.0.0.1",)), lambda: datetime.now(UTC), within_s)
 
     def owe(self, url, prediction_id="p"):
-        """End a prediction that wants a webhook."""
+        """End a prediction that has a webhook."""
         webhook = Webhook(url=url, secret="hush", base="http://klein.test")
         self.store.add(a_prediction(prediction_id, webhook=webhook))
         self.store.change(prediction_id, lambda p, now: p.claim("a", now))
@@ -68,17 +68,17 @@ def post(connection):
 
 @pytest.fixture
 def hasty(connection):
-    """A post that waits a moment only."""
+    """A courier with a short timeout."""
     return Post(connection, within_s=0.2)
 
 
 def hang(handler):
-    """Say nothing for longer than anybody should wait."""
+    """Send nothing for longer than the timeout."""
     threading.Event().wait(3)
 
 
 def drip(head):
-    """Send something, then a byte now and then, for longer than anybody should wait."""
+    """Send headers, then one byte now and then, for longer than the timeout."""
 
     def answer(handler):
         handler.wfile.write(head)
@@ -90,7 +90,7 @@ def drip(head):
 
 
 def test_failures_are_tried_again(post):
-    """500, 500, 200 are three attempts with one id and one body, and then it is over."""
+    """The answers 500, 500 and 200 are three attempts with one id and one body, and then the delivery is done."""
     with running_receiver(status(500), status(500), status(200)) as receiver, post.courier():
         post.owe(receiver.url)
         attempts = post.until_over()
@@ -101,7 +101,7 @@ def test_failures_are_tried_again(post):
 
 
 def test_it_is_given_up(post):
-    """Three failures are the end, and all stand in the history."""
+    """After three failures the delivery is given up, and all three are in the history."""
     with running_receiver(status(503)) as receiver, post.courier():
         post.owe(receiver.url)
 
@@ -109,7 +109,7 @@ def test_it_is_given_up(post):
 
 
 def test_a_redirect_is_not_followed(post):
-    """301 is a failure like any other; the place it names sees nobody."""
+    """A 301 is a failure like any other. The target gets no request."""
     with running_receiver() as elsewhere:
         moved = status(301, Location=elsewhere.url)
         with running_receiver(moved, status(200)) as receiver, post.courier():
@@ -120,7 +120,7 @@ def test_a_redirect_is_not_followed(post):
 
 
 def test_410_ends_the_delivery(post):
-    """A receiver that is gone is called once."""
+    """A receiver that answers 410 is called once."""
     with running_receiver(status(410)) as receiver, post.courier():
         post.owe(receiver.url)
 
@@ -129,7 +129,7 @@ def test_410_ends_the_delivery(post):
 
 @pytest.mark.parametrize("bad", [reset, hang, drip(b"HTTP/1.1 200 OK\r\nX-Slow: ")])
 def test_silence_is_bounded(hasty, bad):
-    """A reset, no answer, and headers without end are failures that tell no more than that."""
+    """A reset, no answer, and endless headers are failures with the same error."""
     with running_receiver(bad, status(200)) as receiver, hasty.courier():
         hasty.owe(receiver.url)
         first, second = hasty.until_over()
@@ -139,7 +139,7 @@ def test_silence_is_bounded(hasty, bad):
 
 
 def test_nobody_listens(hasty):
-    """A refused connection reads like every other failure to reach."""
+    """A refused connection has the same error as every other connection failure."""
     with running_receiver() as receiver:
         url = receiver.url
     with hasty.courier():
@@ -151,7 +151,7 @@ def test_nobody_listens(hasty):
 
 
 def test_a_slow_body_acknowledges(hasty):
-    """The status counts, however slowly the rest drips in."""
+    """The status counts, however slowly the body arrives."""
     slow = drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
     with running_receiver(slow) as receiver, hasty.courier():
         hasty.owe(receiver.url)
@@ -162,7 +162,7 @@ def test_a_slow_body_acknowledges(hasty):
 
 
 def test_a_large_reply_is_cut(post):
-    """Of ten megabytes one kilobyte is kept."""
+    """Of a reply of ten megabytes one kilobyte is kept."""
     with running_receiver(status(200, b"y" * 10_000_000)) as receiver, post.courier():
         post.owe(receiver.url)
         (attempt,) = post.until_over()
@@ -171,7 +171,7 @@ def test_a_large_reply_is_cut(post):
 
 
 def test_a_slow_receiver_holds_up_only_itself(post):
-    """With more deliveries waiting for one than may be under way, another is still told at once."""
+    """If more deliveries wait for one receiver than may run at once, another receiver is still called at once."""
     with running_receiver(hang) as slow, running_receiver() as quick, post.courier():
         for k in range(3 * CONCURRENT_PER_HOST):
             post.owe(slow.url, f"slow-{k}")
@@ -195,7 +195,7 @@ def test_couriers_share_the_work(post):
 
 
 def test_what_a_stopped_courier_leaves_is_taken_up(post):
-    """A courier that is told to stop gives back what is under way."""
+    """A courier that is shut down releases its deliveries in progress."""
     with running_receiver(hang, status(200)) as receiver:
         with post.courier():
             post.owe(receiver.url)
@@ -206,7 +206,7 @@ def test_what_a_stopped_courier_leaves_is_taken_up(post):
 
 
 def test_what_a_killed_courier_leaves_is_taken_up(post):
-    """What was leased and never recorded is due again once the lease has ended."""
+    """A delivery that was leased and never recorded is due again once the lease has expired."""
     with running_receiver() as receiver:
         post.owe(receiver.url)
         assert post.outbox.take(10) == ["p"]
@@ -220,7 +220,7 @@ def test_what_a_killed_courier_leaves_is_taken_up(post):
 
 @pytest.mark.timeout(30)
 def test_an_outage_of_redis_sends_nothing_twice():
-    """What was sent while Redis went away is recorded when it is back."""
+    """A delivery that was sent while Redis went down is recorded once it is back."""
     with running_redis() as server, server.connect() as connection:
         post = Post(connection)
 
@@ -239,7 +239,7 @@ def test_an_outage_of_redis_sends_nothing_twice():
 
 
 def test_a_cancelled_prediction_owes_nothing(post):
-    """A cancel puts nothing into the outbox."""
+    """A cancel adds nothing to the outbox."""
     webhook = Webhook(url="http://127.0.0.1:1", base="http://klein.test")
     post.store.add(a_prediction(webhook=webhook))
     post.store.change("p", lambda p, now: p.cancel(now))
@@ -250,7 +250,7 @@ def test_a_cancelled_prediction_owes_nothing(post):
 
 
 def test_a_delivery_goes_with_its_prediction(post, connection):
-    """Retention leaves nothing of a delivery, not even when it is just being sent."""
+    """Expire deletes the delivery of a prediction, even while it is being sent."""
 
     def delete_and_answer(handler):
         post.store.delete(post.store.get("p"))
@@ -266,7 +266,7 @@ def test_a_delivery_goes_with_its_prediction(post, connection):
 
 
 def test_redelivery_after_giving_up(post):
-    """By hand it is sent once more, whatever came of it before."""
+    """A manual redelivery is sent once more, whatever the result before."""
     with running_receiver(status(410), status(200)) as receiver, post.courier():
         post.owe(receiver.url)
         post.until_over()
@@ -276,7 +276,7 @@ def test_redelivery_after_giving_up(post):
 
 
 def test_a_delivery_belongs_to_its_key(post):
-    """Another key's delivery reads as none at all."""
+    """Another key's delivery is unknown."""
     post.owe("http://127.0.0.1:1")
 
     assert post.outbox.history("key", offset=0, limit=5).total == 1

@@ -1,4 +1,4 @@
-"""Who is working, as the api sees it in Redis."""
+"""The worker registry, as the api reads it from Redis."""
 
 import time
 from dataclasses import replace
@@ -29,7 +29,7 @@ def worker(name="w", checkpoint=CheckpointKind.BASE, age_s=0.0):
 
 
 def test_a_ready_worker_is_present(connection):
-    """What a worker announces is what others read."""
+    """Readers get what a worker announced."""
     announced = worker()
     WorkerRegistry(connection).announce(announced)
     registry = WorkerRegistry(connection)
@@ -41,7 +41,7 @@ def test_a_ready_worker_is_present(connection):
 
 
 def test_a_silent_worker_is_gone_but_what_it_served_is_listed(connection):
-    """After SEEN_S a worker is not present; what was served stays listed, but not its weights."""
+    """After SEEN_S a silent worker is not present. Its models stay listed, but not its weights."""
     registry = WorkerRegistry(connection)
     registry.announce(worker(age_s=SEEN_S + 1))
 
@@ -51,7 +51,7 @@ def test_a_silent_worker_is_gone_but_what_it_served_is_listed(connection):
 
 
 def test_only_workers_that_are_present_count_while_there_are_any(connection):
-    """A worker that left does not add its checkpoint to those that are served."""
+    """While a worker is present, the checkpoint of one that left is not served."""
     registry = WorkerRegistry(connection)
     registry.announce(worker("old", CheckpointKind.BASE, SEEN_S + 1))
     registry.announce(worker("new", CheckpointKind.DISTILLED))
@@ -60,12 +60,12 @@ def test_only_workers_that_are_present_count_while_there_are_any(connection):
 
 
 def test_before_any_worker_the_distilled_models_are_served(connection):
-    """A fresh server lists the distilled models and queues for them."""
+    """A fresh server lists the distilled models and queues predictions for them."""
     assert WorkerRegistry(connection).served() == DISTILLED
 
 
 def test_old_announcements_are_forgotten(connection):
-    """Those of a day ago are dropped, and no others."""
+    """Announcements that are a day old are deleted, and no others."""
     registry = WorkerRegistry(connection)
     registry.announce(worker("old", age_s=REMEMBERED_S + 1))
     registry.announce(worker("left", age_s=REMEMBERED_S - 60))
@@ -74,7 +74,7 @@ def test_old_announcements_are_forgotten(connection):
 
 
 def test_the_registry_is_read_at_most_twice_a_second(connection):
-    """Between two reads a process answers from what it knows."""
+    """Between two reads a process uses its cached list."""
     registry = WorkerRegistry(connection)
     assert registry.present() == []
     registry.announce(replace(worker(), name="new"))
@@ -83,7 +83,7 @@ def test_the_registry_is_read_at_most_twice_a_second(connection):
 
 
 def test_without_redis_nobody_knows(tmp_path):
-    """Each verb says Unavailable."""
+    """Each operation raises Unavailable."""
     nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
     for act in (
         WorkerRegistry(nowhere).present,
@@ -95,7 +95,7 @@ def test_without_redis_nobody_knows(tmp_path):
 
 @pytest.mark.parametrize("wrong_by_s", [-3600, 3600])
 def test_a_workers_clock_may_be_wrong(connection, monkeypatch, wrong_by_s):
-    """A worker whose clock is an hour off is present while it says so, and gone when it leaves."""
+    """A worker whose clock is an hour off is present while it announces itself, and gone when it leaves."""
     real = time.time
     leases = Leases(a_store(connection), WorkerRegistry(connection))
     with monkeypatch.context() as wrong:
