@@ -10,7 +10,7 @@ from tests.support.klein_server import Klein, running_klein
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start processes may take a minute."""
+    """Give tests that start processes a time limit of a minute."""
     for item in items:
         if "acceptance" in item.path.parts and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(60))
@@ -38,7 +38,7 @@ def stranger(klein: Klein) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def busy(client: httpx.Client) -> Iterator[str]:
-    """The id of a prediction that keeps the only worker busy while the test runs."""
+    """The id of a prediction that keeps the only worker busy during the test."""
     prediction_id = create(client, **LONG)
     until(lambda: get(client, prediction_id)["status"] == "processing")
     yield prediction_id
@@ -49,7 +49,7 @@ def busy(client: httpx.Client) -> Iterator[str]:
 def varied_klein(
     tiny_base_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Klein]:
-    """A second system, on a base checkpoint, with every setting changed that can be."""
+    """A second system, on a base checkpoint, with every possible setting changed."""
     certificate, key = make_signer().write(tmp_path_factory.mktemp("signer"))
     with running_klein(
         tiny_base_weights,

@@ -1,4 +1,4 @@
-"""The vendor's own client, `@eachlabs/aiflow`, with nothing changed but its base URL."""
+"""The vendor's own client, `@eachlabs/aiflow`, unchanged except for its base URL."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(180)  # the first run downloads the package
 
 @pytest.fixture(scope="session")
 def drive() -> Path:
-    """The script beside an installed client, which is kept for as long as the lock stays the same."""
+    """The script in a folder with the installed client, which is kept until the lock file changes."""
     lock = (HERE / "package-lock.json").read_bytes()
     folder = HERE / "node_modules" / f".{hashlib.sha256(lock).hexdigest()[:16]}"
     installed = folder / "node_modules" / "@eachlabs" / "aiflow" / "index.js"
@@ -41,7 +41,7 @@ def drive() -> Path:
 
 @pytest.fixture
 def aiflow(klein: Klein, drive: Path) -> Callable[..., Any]:
-    """Call the client: the verb, its argument, and a key if not ours."""
+    """Call the client with a method, its argument, and optionally another key."""
 
     def call(verb: str, argument: object, key: str = klein.key) -> Any:
         command = [NODE, str(drive), f"{klein.url}/v1", key, verb, json.dumps(argument)]
@@ -59,7 +59,7 @@ def order(**values: Any) -> dict[str, Any]:
 
 
 def test_create_and_get(aiflow: Callable[..., Any]) -> None:
-    """The client creates a prediction and polls it to its picture."""
+    """The client creates a prediction and polls until its image is ready."""
     created = aiflow("create", order(webhook_url=""))["answer"]
 
     ended = until(
@@ -77,7 +77,7 @@ def test_create_and_get(aiflow: Callable[..., Any]) -> None:
 
 
 def test_run(aiflow: Callable[..., Any]) -> None:
-    """The client's run gives the picture at once."""
+    """The client's run returns the image."""
     ended = aiflow("run", order())["answer"]
 
     assert (ended["status"], ended["error"]) == ("success", "")
@@ -85,7 +85,7 @@ def test_run(aiflow: Callable[..., Any]) -> None:
 
 
 def test_cancel(aiflow: Callable[..., Any]) -> None:
-    """The client cancels, which it sends with a JSON content type and no body, and sees the state."""
+    """The client cancels with a JSON content type and no body, and gets the state."""
     created = aiflow("create", order(input={"prompt": "a"} | LONG))["answer"]
 
     cancelled = aiflow("cancel", created["predictionID"])["answer"]
@@ -110,7 +110,7 @@ def test_an_error_is_told(
     key: str | None,
     expected: tuple[int, str],
 ) -> None:
-    """The client throws an error that holds the contract's body."""
+    """The client throws an error with the body of the contract."""
     failed = aiflow(verb, argument, key) if key else aiflow(verb, argument)
 
     body = json.loads(failed["error"].removeprefix("Request failed: "))

@@ -1,4 +1,4 @@
-"""The examples in docs/api.md do what they say."""
+"""The examples in docs/api.md work as documented."""
 
 import os
 import re
@@ -38,20 +38,20 @@ def opened(file: Path) -> tuple[int, int]:
 
 @pytest.mark.timeout(120)  # all examples, one after the other
 def test_curl(klein: Klein, tmp_path: Path) -> None:
-    """The shell's examples run one after the other, each to its end."""
+    """The shell examples run one after the other, each to its end."""
     script = "set -eu -o pipefail\n" + "\n".join(blocks("sh")[1:])
-    told = ran(["bash", "-c", script], klein, tmp_path)
+    output = ran(["bash", "-c", script], klein, tmp_path)
 
     assert opened(tmp_path / "circle.png") == (512, 512)
-    assert told.count('"status":"success"') >= 4
-    assert "event: end" in told
-    assert '"executions":[' in told
-    assert '"https://example.com/webhook"' in told
-    assert '"workers":[' in told
+    assert output.count('"status":"success"') >= 4
+    assert "event: end" in output
+    assert '"executions":[' in output
+    assert '"https://example.com/webhook"' in output
+    assert '"workers":[' in output
 
 
 def test_python(klein: Klein, tmp_path: Path) -> None:
-    """Python's example leaves a picture."""
+    """The Python example writes an image."""
     [code] = blocks("python")
     ran([sys.executable, "-c", code], klein, tmp_path)
 
@@ -60,7 +60,7 @@ def test_python(klein: Klein, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_javascript(klein: Klein, tmp_path: Path) -> None:
-    """JavaScript's example leaves a picture."""
+    """The JavaScript example writes an image."""
     [code] = blocks("js")
     (tmp_path / "example.mjs").write_text(code)
     ran(["node", "example.mjs"], klein, tmp_path)

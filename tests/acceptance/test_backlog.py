@@ -1,4 +1,4 @@
-"""Tests of the backlog benchmark."""
+"""The backlog benchmark works as docs/performance.md says."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from tests.support import processes
 
 @pytest.mark.timeout(120)
 def test_other_settings_only_print_their_rows() -> None:
-    """A short run draws both ways by turns, prints a row of each, and leaves the report alone."""
+    """A short run measures both variants alternately, prints a row of each, and does not change the report."""
     report = Path("docs/performance.md")
     before = report.read_bytes()
     ran = processes.run(

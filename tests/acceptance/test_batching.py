@@ -1,4 +1,4 @@
-"""KLEIN_BATCH=4 with the built-in model: what waits together is drawn at once, and each stays a prediction of its own."""
+"""KLEIN_BATCH=4 with the built-in model: waiting predictions form a batch, and each remains a prediction of its own."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from worker.main import BUILT_IN
 pytestmark = pytest.mark.timeout(120)
 NATIVE = {"width": 128, "height": 128}
 LONG: dict[str, Any] = {"image_size": NATIVE, "num_inference_steps": 50, "num_images": 2}
-"""Keeps the engine while others come to wait."""
+"""Keeps the engine busy while other predictions queue."""
 SHORT: dict[str, Any] = {"image_size": NATIVE, "num_inference_steps": 4}
 SLOW: dict[str, Any] = {"image_size": NATIVE, "num_inference_steps": 40}
 PROMPTS = (
@@ -49,7 +49,7 @@ def record(klein: Klein, prediction_id: str) -> Any:
 
 
 def wait_together(client: httpx.Client, klein: Klein, **inputs: Any) -> list[str]:
-    """Have four wait behind one that is drawn, and give their ids once they are at work, all at once."""
+    """Queue four predictions behind a running one, and return their ids once all four run."""
     before = create(client, prompt="a red circle", **LONG)
     until(lambda: record(klein, before)["step"] > 0)
     ids = [create(client, prompt=prompt, seed=5, **inputs) for prompt in PROMPTS]
@@ -62,7 +62,7 @@ def at_work(klein: Klein, ids: list[str]) -> bool:
 
 
 def test_each_is_the_picture_that_it_is_alone(klein: Klein, client: httpx.Client) -> None:
-    """Four that waited have run at once; each is the picture of its own words, as it is drawn alone."""
+    """Four waiting predictions ran at the same time, and each has the image that its prompt gives alone."""
     alone = [run(client, prompt=prompt, seed=5, **SHORT)["output"] for prompt in PROMPTS]
     ids = wait_together(client, klein, **SHORT)
     ended = [get(client, i, wait=30) for i in ids]
@@ -76,7 +76,7 @@ def test_each_is_the_picture_that_it_is_alone(klein: Klein, client: httpx.Client
 
 
 def test_a_cancel_ends_one(klein: Klein, client: httpx.Client) -> None:
-    """Amid a batch one is cancelled: it ends at once, and the other three succeed in the same attempt."""
+    """A cancelled prediction of a batch ends at once, and the other three succeed in the same attempt."""
     ids = wait_together(client, klein, **SLOW)
     until(lambda: at_work(klein, ids))
     client.post(f"/v1/prediction/{ids[1]}/cancel")
@@ -89,12 +89,12 @@ def test_a_cancel_ends_one(klein: Klein, client: httpx.Client) -> None:
 
 
 def test_each_shows_previews_of_its_own(klein: Klein, client: httpx.Client) -> None:
-    """Those of four at once that ask for previews see their own picture come, and nobody another's."""
+    """Each prediction of a batch that asks for previews gets its own, and no others."""
     ids = wait_together(client, klein, previews=True, **SLOW)
     with ThreadPoolExecutor(len(ids)) as lookers:
-        seen = list(lookers.map(lambda i: list(events(client, i)), ids))
-    outputs = [events[-1].data["output"] for events in seen]
-    latest = [[e.data["image"] for e in events if e.name == "preview"][-1] for events in seen]
+        streams = list(lookers.map(lambda i: list(events(client, i)), ids))
+    outputs = [events[-1].data["output"] for events in streams]
+    latest = [[e.data["image"] for e in events if e.name == "preview"][-1] for events in streams]
     records = [record(klein, i) for i in ids]
 
     assert max(r["started_at"] for r in records) < min(r["finished_at"] for r in records)
@@ -104,7 +104,7 @@ def test_each_shows_previews_of_its_own(klein: Klein, client: httpx.Client) -> N
 
 @pytest.mark.parametrize("part", ["engine", "worker"])
 def test_a_kill_loses_nothing(klein: Klein, client: httpx.Client, part: str) -> None:
-    """kill -9 amid a batch: all four succeed in their second attempt."""
+    """After kill -9 during a batch all four predictions succeed in their second attempt."""
     ids = wait_together(client, klein, **SLOW)
     until(lambda: at_work(klein, ids))
     process = klein.part(part)

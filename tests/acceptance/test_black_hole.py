@@ -1,4 +1,4 @@
-"""A network that swallows what goes to Redis: nothing answers any more, and nothing is hung up."""
+"""A network that drops all traffic to Redis: nothing answers any more, and no connection is closed."""
 
 import signal
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.faulty_proxy import BlackHole, black_hole
 from tests.support.webhook_receiver import running_receiver
 
 pytestmark = pytest.mark.timeout(120)
-ANSWERED_S = 30  # what a client may count on; a command's own limit is 5 s
+ANSWERED_S = 30  # the promise to clients; a command's own limit is 5 s
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def system() -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def hole(system: System) -> Iterator[BlackHole]:
-    """Stands between Redis and what a test starts behind it."""
+    """The proxy between Redis and the processes that a test starts."""
     with black_hole(system.redis_socket) as hole:
         yield hole
 
@@ -37,7 +37,7 @@ def client(system: System) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def behind(system: System, hole: BlackHole) -> Iterator[httpx.Client]:
-    """A client of an api that reaches Redis through the hole."""
+    """A client of an api that connects to Redis through the proxy."""
     with ready_client(system.add_api(REDIS_URL=hole.url), "a-key") as client:
         yield client
 
@@ -45,7 +45,7 @@ def behind(system: System, hole: BlackHole) -> Iterator[httpx.Client]:
 def test_a_silent_redis_is_a_503(
     client: httpx.Client, behind: httpx.Client, hole: BlackHole
 ) -> None:
-    """Each request is a 503 that says when to come back, in time; sent again it makes one prediction."""
+    """Each request gets a 503 with Retry-After, in time. Repeated afterwards it creates one prediction."""
     running = create(client, prompt="slow", num_inference_steps=50, num_images=4)
     requests = [
         ("POST", "/v1/prediction"),
@@ -56,18 +56,18 @@ def test_a_silent_redis_is_a_503(
         ("GET", "/v1/executions"),
         ("GET", "/readyz"),
     ]
-    words = {"Idempotency-Key": "one"}
+    headers = {"Idempotency-Key": "one"}
 
     def ask(method: str, path: str) -> httpx.Response:
-        return behind.request(method, path, json=order(), headers=words, timeout=ANSWERED_S)
+        return behind.request(method, path, json=order(), headers=headers, timeout=ANSWERED_S)
 
     with ThreadPoolExecutor() as callers:
         waits = callers.submit(behind.get, f"/v1/prediction/{running}?wait=60")
         until(lambda: "klein_waiters 1.0" in behind.get("/metrics").text)
         hole.swallow()
         try:
-            asked = [callers.submit(ask, method, path) for method, path in requests]
-            answers = [waits.result(), *(answer.result() for answer in asked)]
+            pending = [callers.submit(ask, method, path) for method, path in requests]
+            answers = [waits.result(), *(answer.result() for answer in pending)]
             alive = behind.get("/livez", timeout=ANSWERED_S)
         finally:
             hole.heal()
@@ -75,7 +75,7 @@ def test_a_silent_redis_is_a_503(
     assert {a.status_code for a in answers} == {503}
     assert all(int(a.headers["Retry-After"]) > 0 for a in answers)
     assert alive.status_code == 200
-    again = [behind.post("/v1/prediction", json=order(), headers=words) for _ in range(2)]
+    again = [behind.post("/v1/prediction", json=order(), headers=headers) for _ in range(2)]
     assert len({a.json()["predictionID"] for a in again}) == 1
     assert get(behind, again[0].json()["predictionID"], wait=60)["status"] == "success"
     assert get(behind, running, wait=60)["status"] == "success"
@@ -84,13 +84,13 @@ def test_a_silent_redis_is_a_503(
 def test_a_worker_behind_it_is_replaced(
     system: System, client: httpx.Client, hole: BlackHole
 ) -> None:
-    """Cut off amid a drawing, a worker is replaced; its late result never shows, and one webhook goes out."""
+    """A worker that is cut off during a run is replaced. Its late result is never shown, and one webhook is sent."""
     system.add_workers(1, REDIS_URL=hole.url)
     other, behind = system.workers
     until(lambda: any("engine_ready" in line for line in behind.tail))
     with running_receiver() as receiver:
         body = order(prompt="slow", num_inference_steps=50, num_images=2)
-        other.signal(signal.SIGSTOP)  # so that the one behind the hole takes it
+        other.signal(signal.SIGSTOP)  # so the worker behind the proxy takes it
         answer = client.post("/v1/prediction", json=body | {"webhook_url": receiver.url})
         prediction_id = answer.json()["predictionID"]
         until(lambda: get(client, prediction_id)["status"] == "processing")
@@ -106,7 +106,7 @@ def test_a_worker_behind_it_is_replaced(
 
         assert (shown["status"], taken.attempt) == ("success", 2)
         assert taken.owner != late
-        other.signal(signal.SIGSTOP)  # so that the next one, too, is for the one that was cut off
+        other.signal(signal.SIGSTOP)  # so the next one, too, goes to the worker that was cut off
         try:
             assert get(client, create(client), wait=60)["status"] == "success"
         finally:

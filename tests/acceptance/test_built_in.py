@@ -1,4 +1,4 @@
-"""The built-in model draws what the words say: pictures are asked for over HTTP and looked at."""
+"""The built-in model generates what the prompt says: images are requested over HTTP and checked."""
 
 import io
 from collections.abc import Iterator
@@ -44,15 +44,15 @@ def look(url: str) -> Seen:
     ],
 )
 def test_a_picture_shows_its_words(artist, thing, shape, background, seed):
-    """Colour, background and number of things are those of the prompt."""
-    _, seen = draw(artist, f"a {thing} {shape} on a {background} background", seed)
+    """Colour, background and number of things match the prompt."""
+    _, content = draw(artist, f"a {thing} {shape} on a {background} background", seed)
 
-    assert seen.background == background
-    assert [one.colour for one in seen.things] == [thing]
+    assert content.background == background
+    assert [one.colour for one in content.things] == [thing]
 
 
 def test_two_seeds_differ(artist):
-    """Two seeds draw different pictures of the same words."""
+    """Two seeds give different images for the same prompt."""
     first, _ = draw(artist, "a yellow square on a black background", 1)
     second, _ = draw(artist, "a yellow square on a black background", 2)
 
@@ -60,13 +60,13 @@ def test_two_seeds_differ(artist):
 
 
 def test_an_edit_changes_what_it_is_told_to(artist):
-    """A thing that is asked to be another colour is, and the background stays."""
+    """An object changes to the requested colour, and the background stays."""
     url, _ = draw(artist, "a red square on a white background", 1)
 
     edited = run(
         artist, EDIT, prompt="make the square blue", image_urls=[url], seed=1, image_size=NATIVE
     )
-    seen = look(edited["output"])
+    content = look(edited["output"])
 
-    assert seen.background == Colour.WHITE
-    assert [one.colour for one in seen.things] == [Colour.BLUE]
+    assert content.background == Colour.WHITE
+    assert [one.colour for one in content.things] == [Colour.BLUE]

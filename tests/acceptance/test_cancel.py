@@ -1,4 +1,4 @@
-"""Cancelling: what waits never runs, and what runs stops at its next step."""
+"""Cancelling: a waiting prediction never runs, and a running one stops at its next step."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from tests.support.klein_server import Klein
 
 
 class Inside:
-    """The running system's Redis, seen from outside."""
+    """The running system's Redis, read directly."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection
@@ -38,7 +38,7 @@ def inside(klein: Klein) -> Iterator[Inside]:
 
 
 def test_a_queued_prediction_never_runs(client: httpx.Client, busy: str, inside: Inside) -> None:
-    """Cancel takes a waiting prediction off the queue, and it is never started."""
+    """Cancel removes a waiting prediction from the queue, and it never starts."""
     waiting = create(client)
     queued = inside.queued()
 
@@ -53,7 +53,7 @@ def test_a_queued_prediction_never_runs(client: httpx.Client, busy: str, inside:
         "id": waiting,
     }
     client.post(f"/v1/prediction/{busy}/cancel")
-    run(client)  # whatever was before it in the queue is over now
+    run(client)  # everything before it in the queue has ended now
     shown = get(client, waiting)
     assert (shown["status"], shown["output"]) == ("cancelled", None)
     assert shown["metrics"] == {"predict_time": 0, "cost": 0}
@@ -61,7 +61,7 @@ def test_a_queued_prediction_never_runs(client: httpx.Client, busy: str, inside:
 
 
 def test_a_running_prediction_stops_at_its_next_step(client: httpx.Client, inside: Inside) -> None:
-    """Cancel ends a running prediction at once, and the worker is free long before it had finished."""
+    """Cancel ends a running prediction at once, and the worker is free long before the run would have finished."""
     running = create(client, **LONG)
     until(lambda: inside.record(running)["step"] > 0)
 
@@ -71,11 +71,11 @@ def test_a_running_prediction_stops_at_its_next_step(client: httpx.Client, insid
     run(client)
 
     assert (shown["status"], shown["output"]) == ("cancelled", None)
-    assert time.monotonic() - started < 10  # the whole would take a minute
+    assert time.monotonic() - started < 10  # the whole run would take a minute
 
 
 def test_progress_is_recorded(client: httpx.Client, busy: str, inside: Inside) -> None:
-    """A running prediction's record counts its denoising steps."""
+    """The record of a running prediction counts its denoising steps."""
     first = until(lambda: inside.record(busy)["step"])
     later = until(lambda: inside.record(busy)["step"] > first)
 
@@ -84,7 +84,7 @@ def test_progress_is_recorded(client: httpx.Client, busy: str, inside: Inside) -
 
 
 def test_a_second_cancel_is_a_conflict(client: httpx.Client, busy: str) -> None:
-    """Cancelling twice is a 409 that names the state."""
+    """A second cancel is a 409 that names the state."""
     client.post(f"/v1/prediction/{busy}/cancel")
 
     again = client.post(f"/v1/prediction/{busy}/cancel")
@@ -94,7 +94,7 @@ def test_a_second_cancel_is_a_conflict(client: httpx.Client, busy: str) -> None:
 
 
 def test_a_cancelled_run_answers(client: httpx.Client, klein: Klein) -> None:
-    """A run whose prediction is cancelled by somebody answers 200 with cancelled."""
+    """A run whose prediction is cancelled by another request answers 200 with cancelled."""
     with klein.client() as other:
         answers: list[Any] = []
         body = {"model": "flux-2-klein-4b-text-to-image", "input": {"prompt": "a"} | LONG}

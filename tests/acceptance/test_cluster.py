@@ -1,7 +1,7 @@
-"""deploy/k8s as it ships, in a Kubernetes cluster: no prediction is lost with a pod, a rollout or an eviction.
+"""deploy/k8s as shipped, in a Kubernetes cluster: no prediction is lost with a pod, a rollout or an eviction.
 
 KLEIN_TEST_KUBECONFIG names the cluster. It must have the images klein-api:0.1.0, klein-worker-cpu:0.1.0 and redis:7.4-bookworm, and
-give storage to claims. The test works in namespaces of its own, which it removes.
+provide storage for claims. The test works in namespaces of its own, which it removes.
 """
 
 import json
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 KUBECONFIG = "KLEIN_TEST_KUBECONFIG"
 KUBECTL = str(Path(sys.executable).parent / "kubectl")
 KEY = "cluster-key"
-BACK_S = 120  # a pod is scheduled, its worker loads the model
+BACK_S = 120  # a pod is scheduled, and its worker loads the model
 REDIS: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -41,7 +41,7 @@ REDIS: dict[str, Any] = {
         ]
     },
 }
-"""The cluster's own part, in a namespace of its own, since klein's lets only klein's requests in."""
+"""The cluster's Redis, in a namespace of its own, because klein's namespace accepts only requests for klein."""
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -50,7 +50,7 @@ pytestmark = [
 
 
 class Cluster:
-    """klein in a namespace of its own, and a way to its api."""
+    """klein in a namespace of its own, and a connection to its api."""
 
     def __init__(self, folder: Path) -> None:
         self._name = f"klein-test-{os.getpid()}"
@@ -61,20 +61,22 @@ class Cluster:
         overlay = {"namespace": self._name, "resources": [shipped]}
         (folder / "kustomization.yaml").write_text(json.dumps(overlay))
 
-    def say(self, *arguments: str, given: Any = None) -> str:
+    def kubectl(self, *arguments: str, document: Any = None) -> str:
         """Run kubectl in klein's namespace. Raises CalledProcessError."""
         command = [KUBECTL, "--kubeconfig", os.environ[KUBECONFIG], "-n", self._name, *arguments]
-        text = None if given is None else json.dumps(given)
+        text = None if document is None else json.dumps(document)
         return processes.run(command, check=True, input=text, stderr=None, timeout_s=600).stdout
 
     def up(self) -> None:
-        """Do as docs/deploying.md says, with a Redis of the cluster's own."""
+        """Follow docs/deploying.md, with a Redis inside the cluster."""
         redis = f"{self._name}-redis"
         for name in (redis, self._name):
-            self.say("create", "namespace", name, "--save-config")
-        self.say("-n", redis, "apply", "-f", "-", given=REDIS)
-        self.say("-n", redis, "wait", "pod/redis", "--for=condition=Ready", f"--timeout={BACK_S}s")
-        address = self.say("-n", redis, "get", "pod/redis", "-o", "jsonpath={.status.podIP}")
+            self.kubectl("create", "namespace", name, "--save-config")
+        self.kubectl("-n", redis, "apply", "-f", "-", document=REDIS)
+        self.kubectl(
+            "-n", redis, "wait", "pod/redis", "--for=condition=Ready", f"--timeout={BACK_S}s"
+        )
+        address = self.kubectl("-n", redis, "get", "pod/redis", "-o", "jsonpath={.status.podIP}")
         settings = {
             "REDIS_URL": f"redis://{address}:6379/0",
             "KLEIN_URL_SECRET": "a-secret",
@@ -82,47 +84,47 @@ class Cluster:
             "KLEIN_PUBLIC_URL": self.url,
         }
         literals = [f"--from-literal={name}={value}" for name, value in settings.items()]
-        self.say("create", "secret", "generic", "klein", *literals)
-        self.say("apply", "-k", str(self._overlay))
+        self.kubectl("create", "secret", "generic", "klein", *literals)
+        self.kubectl("apply", "-k", str(self._overlay))
 
     def down(self) -> None:
-        """Remove it all."""
+        """Delete both namespaces."""
         names = (self._name, f"{self._name}-redis")
-        self.say("delete", "namespace", *names, "--ignore-not-found")
+        self.kubectl("delete", "namespace", *names, "--ignore-not-found")
 
     def pods(self, part: str) -> list[str]:
-        """Give the names of a part's pods."""
+        """Return the names of a part's pods."""
         chosen = f"app.kubernetes.io/component={part}"
-        return self.say("get", "pods", "-l", chosen, "-o", "name").split()
+        return self.kubectl("get", "pods", "-l", chosen, "-o", "name").split()
 
     def roll_out(self, part: str) -> None:
-        """Exchange a part's pods, and wait as long as Kubernetes says that it takes."""
-        self.say("rollout", "restart", f"deployment/{part}")
-        self.say("rollout", "status", f"deployment/{part}", f"--timeout={BACK_S}s")
+        """Restart a part's pods, and wait until Kubernetes reports that the rollout is done."""
+        self.kubectl("rollout", "restart", f"deployment/{part}")
+        self.kubectl("rollout", "status", f"deployment/{part}", f"--timeout={BACK_S}s")
 
     def is_worker_ready(self) -> bool:
-        """Say whether a worker is announced, as the api sees it from inside its pod."""
+        """Return whether a worker is announced, according to the api in its pod."""
         ask = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz')"
         try:
-            self.say("exec", "deployment/api", "--", "python", "-c", ask)
+            self.kubectl("exec", "deployment/api", "--", "python", "-c", ask)
         except subprocess.CalledProcessError:
             return False
         return True
 
     def evict(self, pod: str) -> bool:
-        """Ask for a pod's end as a drain of its node does; False where its disruption budget forbids it."""
+        """Evict a pod as a node drain does. Return False if its disruption budget forbids it."""
         name = pod.removeprefix("pod/")
-        asked = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
         path = f"/api/v1/namespaces/{self._name}/pods/{name}/eviction"
         try:
-            self.say("create", "--raw", path, "-f", "-", given=asked)
+            self.kubectl("create", "--raw", path, "-f", "-", document=eviction)
         except subprocess.CalledProcessError:
             return False
         return True
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
-        """Open a client; the way to the api is laid anew whenever its pod is gone."""
+        """Open a client that forwards the port again whenever the api's pod is gone."""
         is_over = threading.Event()
         forward = [KUBECTL, "--kubeconfig", os.environ[KUBECONFIG], "-n", self._name]
         forward += ["port-forward", "service/api", f"{self._port}:80"]
@@ -157,14 +159,14 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def drawing(client: httpx.Client) -> str:
-    """Create a prediction that takes long, and wait until a worker draws it."""
+    """Create a long prediction, and wait until a worker runs it."""
     prediction_id = create(client, **LONG)
     until(lambda: is_running(client, prediction_id), within_s=BACK_S)
     return prediction_id
 
 
 def test_no_prediction_is_lost_with_a_pod(cluster: Cluster) -> None:
-    """Every pod of each part dies amid a drawing, then all are rolled out anew: each prediction succeeds, and the first picture stays."""
+    """Every pod of each part dies during a run, then all are rolled out: each prediction succeeds, and the first image stays."""
     began = time.monotonic()
     cluster.up()
     with cluster.client() as client:
@@ -175,7 +177,7 @@ def test_no_prediction_is_lost_with_a_pod(cluster: Cluster) -> None:
 
         for part in ("worker", "courier", "api"):
             prediction_id = drawing(client)
-            cluster.say("delete", *cluster.pods(part), "--force", "--grace-period=0")
+            cluster.kubectl("delete", *cluster.pods(part), "--force", "--grace-period=0")
             status = until(lambda: ended(client, prediction_id), within_s=BACK_S)  # noqa: B023 -- called at once
             assert (part, status) == (part, "success")
             until(lambda: is_ready(client), within_s=BACK_S)
@@ -183,7 +185,7 @@ def test_no_prediction_is_lost_with_a_pod(cluster: Cluster) -> None:
         for part in ("worker", "courier", "api"):
             prediction_id = drawing(client)
             cluster.roll_out(part)
-            assert cluster.is_worker_ready()  # not loading still, while the next one goes
+            assert cluster.is_worker_ready()  # not still loading when the next one is evicted
             status = until(lambda: ended(client, prediction_id), within_s=BACK_S)  # noqa: B023 -- called at once
             assert (part, status) == (part, "success")
 

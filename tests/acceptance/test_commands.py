@@ -1,4 +1,4 @@
-"""The commands for people, as processes of their own."""
+"""The commands for users and operators, as processes of their own."""
 
 import os
 import re
@@ -28,10 +28,10 @@ def environ(**settings: str) -> dict[str, str]:
 
 @pytest.fixture
 def command(klein: Klein, tmp_path: Path) -> Run:
-    """Run `klein` with the settings of the running system, in a folder of the test's own."""
+    """Run `klein` with the settings of the running system, in a folder of its own."""
 
     def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-        given = {
+        defaults = {
             "KLEIN_URL": klein.url,
             "KLEIN_API_KEY": klein.key,
             "KLEIN_DATA": str(klein.folder),
@@ -39,14 +39,14 @@ def command(klein: Klein, tmp_path: Path) -> Run:
         return processes.run(
             [sys.executable, "-m", "app.cli", *arguments],
             cwd=tmp_path,
-            env=environ(**given | settings),
+            env=environ(**defaults | settings),
         )
 
     return run
 
 
 def test_predict_and_edit(command: Run, tmp_path: Path) -> None:
-    """A picture is drawn to a file, and drawn from again, in the format that the name says."""
+    """`klein predict` writes an image and an edit of it, in the format of the file name."""
     ran = command("predict", "a red circle", "--size", "128x64", "--seed", "7", "-o", "circle.png")
     assert ran.returncode == 0, ran.stderr
     assert re.fullmatch(r"circle\.png   seed 7   \d+\.\d s\n", ran.stdout)
@@ -61,7 +61,7 @@ def test_predict_and_edit(command: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "words"),
+    ("arguments", "settings", "message"),
     [
         (["--url", "http://127.0.0.1:9"], {}, "no server answers at http://127.0.0.1:9; start one"),
         (["--url", "nonsense"], {}, "nonsense: "),
@@ -76,27 +76,27 @@ def test_predict_and_edit(command: Run, tmp_path: Path) -> None:
     ],
 )
 def test_predict_says_what_is_wrong(
-    command: Run, tmp_path: Path, arguments, settings, words
+    command: Run, tmp_path: Path, arguments, settings, message
 ) -> None:
-    """What is wrong is said in a line, without a traceback, and no file is written."""
+    """An error is one line without a traceback, and no file is written."""
     ran = command("predict", "a red circle", *arguments, **settings)
 
     assert ran.returncode != 0
-    assert words in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_cancels(klein: Klein, client: httpx.Client) -> None:
-    """Who ends the command ends its prediction."""
+    """Interrupting the command cancels its prediction."""
     before = {e["id"] for e in client.get("/v1/executions").json()["executions"]}
-    asked = ["predict", "a circle", "--size", "square_hd", "--steps", "50", "-n", "4"]
+    arguments = ["predict", "a circle", "--size", "square_hd", "--steps", "50", "-n", "4"]
     with processes.started(
-        [sys.executable, "-m", "app.cli", *asked],
+        [sys.executable, "-m", "app.cli", *arguments],
         env=environ(KLEIN_URL=klein.url, KLEIN_API_KEY=klein.key),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # as in a terminal: where the tests run in the background, SIGINT is ignored and would stay so
+        # as in a terminal: background processes ignore SIGINT unless reset
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         newest = until(
@@ -117,7 +117,7 @@ def test_ctrl_c_cancels(klein: Klein, client: httpx.Client) -> None:
 
 
 def test_queue(command: Run, klein: Klein, client: httpx.Client, busy: str) -> None:
-    """What waits, what runs and who works is shown."""
+    """`klein queue` shows waiting and running predictions and the workers."""
     waiting = create(client, **LONG)
     ran = command("queue")
     client.post(f"/v1/prediction/{waiting}/cancel")
@@ -129,7 +129,7 @@ def test_queue(command: Run, klein: Klein, client: httpx.Client, busy: str) -> N
 
 
 def test_queue_without_redis(command: Run) -> None:
-    """If Redis does not answer, one line says so once, and what to do."""
+    """If Redis does not answer, one line says so and what to do."""
     ran = command("queue", REDIS_URL="redis://:secret@127.0.0.1:9")
 
     assert ran.returncode == 1
@@ -140,23 +140,23 @@ def test_queue_without_redis(command: Run) -> None:
 
 
 def test_doctor_of_a_running_system(command: Run, klein: Klein) -> None:
-    """A system that runs has no problem."""
+    """`klein doctor` finds no problem in a running system."""
     ran = command("doctor", KLEIN_PORT=klein.url.rpartition(":")[2], KLEIN_API_KEYS="k")
 
     assert ran.returncode == 0, ran.stdout
     assert "problem" not in ran.stdout
-    for words in (
+    for text in (
         "redis     Valkey",
         "storage   file://",
         "workers ",
         "klein answers at",
         "complete",
     ):
-        assert words in ran.stdout
+        assert text in ran.stdout
 
 
 def test_doctor_of_a_sick_one(command: Run, tmp_path: Path) -> None:
-    """Each thing that is wrong is named, with what to do, and the exit code says so."""
+    """`klein doctor` names each problem with its remedy, and the exit code is not 0."""
     weights = tmp_path / "weights"
     shutil.copytree(BUILT_IN, weights)
     cut = next(weights.rglob("*.safetensors"))
@@ -173,18 +173,18 @@ def test_doctor_of_a_sick_one(command: Run, tmp_path: Path) -> None:
 
     assert ran.returncode == 1
     assert "Traceback" not in ran.stderr
-    for words in (
+    for text in (
         "problem  redis     does not answer at redis://127.0.0.1:9",
         "problem  storage   file:///proc/nowhere: ",
         f"problem  weights   {cut} is damaged: it has ",
         "problem  port      cannot listen on 127.0.0.1:",
     ):
-        assert words in ran.stdout
+        assert text in ran.stdout
     assert ran.stdout.count("→") >= 4
 
 
 def test_doctor_without_torch(command: Run, tmp_path: Path) -> None:
-    """A host without PyTorch is told what it lacks, and that it needs none for the api."""
+    """On a host without PyTorch the doctor reports it, and that the api does not need it."""
     hiding = tmp_path / "sitecustomize.py"
     hiding.write_text(
         "import importlib.util as u\n"
@@ -209,7 +209,7 @@ def test_commands_start_without_the_web_framework(command: Run, arguments: tuple
 
 
 def test_the_doctor_names_an_unknown_setting(command: Run) -> None:
-    """A variable that looks like a setting and is none is a warning, with the setting that was meant."""
+    """A variable that resembles a setting but is none is a warning that names the likely setting."""
     ran = command("doctor", KLEIN_RUN_TIMOUT="1h", KLEIN_PORT="65431")
 
     expected = "KLEIN_RUN_TIMOUT is not a setting; did you mean KLEIN_RUN_TIMEOUT?"
@@ -217,7 +217,7 @@ def test_the_doctor_names_an_unknown_setting(command: Run) -> None:
 
 
 def test_every_command_has_help(command: Run) -> None:
-    """`klein --help` says in a line what each command does, and each has help of its own."""
+    """`klein --help` describes each command in one line, and each has its own help."""
     shown = command("--help").stdout
     for name in ("up", "api", "worker", "courier", "predict", "queue", "keys", "doctor"):
         assert f"\n  {name} " in shown

@@ -1,6 +1,6 @@
-"""docker-compose.yml as it ships, by docker or podman: a prediction outlives the death of each container.
+"""docker-compose.yml as shipped, with docker or podman: a prediction survives the death of each container.
 
-The images must be built (`docker compose --profile cpu build`). Where containers run only below another command, name that
+The images must be built (`docker compose --profile cpu build`). If containers run only below another command, name that
 command in KLEIN_TEST_CONTAINERS.
 """
 
@@ -35,13 +35,13 @@ WRAPPER = "KLEIN_TEST_CONTAINERS"
 pytestmark = pytest.mark.timeout(600)
 
 
-def said(*command: str, **environ: str) -> str:
-    """Run a command and give what it says. Raises CalledProcessError."""
+def output_of(*command: str, **environ: str) -> str:
+    """Run a command and return its output. Raises CalledProcessError."""
     return processes.run(command, check=True, env=os.environ | environ, timeout_s=300).stdout
 
 
 class Compose:
-    """The project on a folder of its own: the file that ships, and an environment made of the example that ships."""
+    """The project in a folder of its own, with the shipped file and an environment made from the shipped example."""
 
     def __init__(self, engine: str, folder: Path, parts: list[str]) -> None:
         self._engine = engine
@@ -83,7 +83,7 @@ class Compose:
         self._say("down", *options)
 
     def inspect(self, part: str, what: str) -> str:
-        return said(self._engine, "inspect", "--format", what, self._container(part)).strip()
+        return output_of(self._engine, "inspect", "--format", what, self._container(part)).strip()
 
     def is_healthy(self, part: str) -> bool:
         """Run a container's own healthcheck in it, as the engine does."""
@@ -96,10 +96,10 @@ class Compose:
         return True
 
     def run_in(self, part: str, *command: str) -> str:
-        return said(self._engine, "exec", self._container(part), *command)
+        return output_of(self._engine, "exec", self._container(part), *command)
 
     def kill(self, part: str) -> None:
-        """Kill a container's first process, as the kernel does where memory runs out."""
+        """Kill a container's first process, as the kernel does when memory runs out."""
         os.kill(int(self.inspect(part, "{{.State.Pid}}")), signal.SIGKILL)
 
     def client(self) -> httpx.Client:
@@ -108,7 +108,7 @@ class Compose:
         )
 
     def _say(self, *arguments: str) -> None:
-        said(
+        output_of(
             *COMPOSES[self._engine],
             "-f",
             self._file,
@@ -119,18 +119,18 @@ class Compose:
         )
 
     def _container(self, part: str) -> str:
-        """Find a container by its labels: the engines join names differently."""
+        """Find a container by its labels, because the engines build names differently."""
         labels = {"project": self._project, "service": part}
         filters = [f"--filter=label=com.docker.compose.{k}={v}" for k, v in labels.items()]
-        return said(self._engine, "ps", "-aq", *filters).strip()
+        return output_of(self._engine, "ps", "-aq", *filters).strip()
 
 
 def why_not(engine: str) -> str | None:
-    """Say why an engine cannot run the images, or nothing where it can."""
+    """Return why an engine cannot run the images, or None."""
     try:
-        said(*COMPOSES[engine], "version")
-        said(engine, "image", "inspect", *IMAGES)
-        said(engine, "run", "--rm", "--network=none", "--entrypoint=true", "klein-api")
+        output_of(*COMPOSES[engine], "version")
+        output_of(engine, "image", "inspect", *IMAGES)
+        output_of(engine, "run", "--rm", "--network=none", "--entrypoint=true", "klein-api")
     except FileNotFoundError as exc:
         return f"{exc.filename} is not installed"
     except subprocess.CalledProcessError as exc:
@@ -139,21 +139,21 @@ def why_not(engine: str) -> str | None:
 
 
 def find_engine() -> str:
-    """Find an engine that has the images and runs them; skips where there is none."""
+    """Find an engine that has the images and runs them. Skips if there is none."""
     if os.environ.get(WRAPPER):
         pytest.skip(f"run below the command that {WRAPPER} names")
     if os.geteuid() != 0:
         pytest.skip("only root may kill a container's processes")
     reasons = {engine: why_not(engine) for engine in COMPOSES}
-    found = next((engine for engine, reason in reasons.items() if reason is None), None)
-    if found is None:
+    usable = next((engine for engine, reason in reasons.items() if reason is None), None)
+    if usable is None:
         pytest.skip(f"no container engine that has the images and runs them here: {reasons}")
-    return found
+    return usable
 
 
 @contextmanager
 def composed(engine: str, folder: Path, parts: list[str]) -> Iterator[Compose]:
-    """The project, and in the end nothing that is left of it."""
+    """The project. Everything of it is removed at the end."""
     made = Compose(engine, folder, parts)
     try:
         yield made
@@ -172,7 +172,7 @@ def up_to_first_picture(compose: Compose, client: httpx.Client) -> str:
 
 
 def survive(compose: Compose, client: httpx.Client, part: str) -> str | None:
-    """Kill a container amid a drawing, and give what became of it once all is well again."""
+    """Kill a container during a run, and return the prediction's end once the system is healthy again."""
     prediction_id = create(client, **LONG)
     until(lambda: is_running(client, prediction_id))
     compose.kill(part)
@@ -183,7 +183,7 @@ def survive(compose: Compose, client: httpx.Client, part: str) -> str | None:
 
 
 def test_predictions_and_pictures_outlive_every_container(tmp_path: Path) -> None:
-    """Each container dies amid a drawing: the prediction succeeds; after `down` and `up` the first picture is the same."""
+    """After each container dies during a run the prediction succeeds. After `down` and `up` the first image is the same."""
     with composed(find_engine(), tmp_path, PARTS) as compose, compose.client() as client:
         url = up_to_first_picture(compose, client)
         picture = fetch(url)
@@ -199,10 +199,10 @@ def test_predictions_and_pictures_outlive_every_container(tmp_path: Path) -> Non
 
 
 def test_pictures_lie_in_the_s3_that_comes_along(tmp_path: Path) -> None:
-    """With the profile `s3` no picture lies beside the api; its death costs no prediction, and `down` no picture."""
+    """With the profile `s3` no image is stored beside the api. Its death loses no prediction, and `down` loses no image."""
     engine = find_engine()
     try:
-        said(engine, "image", "inspect", S3_IMAGE)
+        output_of(engine, "image", "inspect", S3_IMAGE)
     except subprocess.CalledProcessError:
         pytest.skip(f"no image {S3_IMAGE}: pull it")
     with composed(engine, tmp_path, [*PARTS, "s3"]) as compose, compose.client() as client:
@@ -221,7 +221,7 @@ def test_pictures_lie_in_the_s3_that_comes_along(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not os.environ.get(WRAPPER), reason=f"{WRAPPER} is not set")
 def test_below_another_command() -> None:
-    """The same, where containers run only below a command of this machine's own."""
+    """The same tests, where containers run only below a command specific to this machine."""
     inside = {name: value for name, value in os.environ.items() if name != WRAPPER}
     command = [
         *shlex.split(os.environ[WRAPPER]),

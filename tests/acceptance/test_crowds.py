@@ -1,4 +1,4 @@
-"""Slow and many clients on the shipped system: the others are answered all the same."""
+"""Many slow clients on the shipped system do not block the others."""
 
 import select
 import socket
@@ -29,7 +29,7 @@ def connect(klein: Klein, start: bytes) -> socket.socket:
 
 
 def hung_up(clients: list[socket.socket]) -> int:
-    """Drip a header to each, and count those whose connection has ended."""
+    """Send one more header byte to each, and count the closed connections."""
     ended = 0
     for client in clients:
         try:
@@ -43,7 +43,7 @@ def hung_up(clients: list[socket.socket]) -> int:
 
 @pytest.mark.usefixtures("busy")
 def test_a_crowd_of_slow_clients_and_waiters(klein: Klein, client: httpx.Client) -> None:
-    """With 100 dripping clients and 200 long polls creates are answered, and each slow one is hung up on."""
+    """With 100 slow clients and 200 long polls creates are answered, and each slow client is disconnected."""
     later = create(client, **LONG)  # waits behind the busy one: no poll ends before the test does
     poll = f"GET /v1/prediction/{later}?wait=60 HTTP/1.1\r\nHost: klein\r\nX-API-Key: {klein.key}\r\n\r\n"
     with ExitStack() as crowd:
@@ -70,7 +70,7 @@ def test_a_crowd_of_slow_clients_and_waiters(klein: Klein, client: httpx.Client)
 
 @pytest.fixture(scope="module")
 def narrow(tiny_weights: Path) -> Iterator[Klein]:
-    """A system with a short queue and few seats."""
+    """A system with a short queue and a low limit of waiters."""
     with running_klein(
         tiny_weights, KLEIN_QUEUE_LIMIT="3", KLEIN_WAITERS="2", KLEIN_KEY_WAITERS="1"
     ) as running:
@@ -78,7 +78,7 @@ def narrow(tiny_weights: Path) -> Iterator[Klein]:
 
 
 def test_a_full_queue_and_full_seats_are_refused(narrow: Klein) -> None:
-    """The fourth open prediction is a 429 for any key, a second waiter of a key too; plain looks are answered."""
+    """The fourth open prediction is a 429 for any key, and so is a key's second waiter. Requests that do not wait are answered."""
     with narrow.client() as client, narrow.client(narrow.other_key) as other, ExitStack() as crowd:
         ids = [create(client, **LONG) for _ in range(3)]
         full = other.post(
@@ -89,7 +89,7 @@ def test_a_full_queue_and_full_seats_are_refused(narrow: Klein) -> None:
         request = f"GET {path}?wait=30 HTTP/1.1\r\nHost: klein\r\nX-API-Key: {narrow.key}\r\n\r\n"
 
         def is_refused() -> bool:
-            crowd.enter_context(connect(narrow, request.encode()))  # this one, or ours was first
+            crowd.enter_context(connect(narrow, request.encode()))  # it or ours came first
             return client.get(f"{path}?wait=0.2").status_code == 429
 
         until(is_refused)

@@ -1,4 +1,4 @@
-"""The code in docs/dialects.md does what it says."""
+"""The code in docs/dialects.md works as documented."""
 
 import re
 import sys
@@ -19,9 +19,9 @@ BLOCKS = re.findall(
 
 @pytest.mark.parametrize(("client", "code"), BLOCKS, ids=[client for client, _ in BLOCKS])
 def test_the_code_draws_a_picture(client, code, klein: Klein, tmp_path: Path) -> None:
-    """Each example, run by itself as it stands, leaves a picture that opens."""
-    given = f"URL, KEY = {klein.url!r}, {klein.key!r}\n"
-    ran = processes.run([sys.executable, "-c", given + code], cwd=tmp_path)
+    """Each example runs unchanged and writes an image that can be opened."""
+    constants = f"URL, KEY = {klein.url!r}, {klein.key!r}\n"
+    ran = processes.run([sys.executable, "-c", constants + code], cwd=tmp_path)
 
     assert ran.returncode == 0, ran.stderr
     [picture] = tmp_path.iterdir()

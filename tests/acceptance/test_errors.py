@@ -9,8 +9,8 @@ import pytest
 from tests.support.api_client import order, run
 
 
-def told(answer: httpx.Response) -> tuple[int, str]:
-    """Give code and words, after a look at the whole body."""
+def error_of(answer: httpx.Response) -> tuple[int, str]:
+    """Return status and message, after a check of the whole body."""
     body = answer.json()
     assert set(body) == {"status", "error", "message", "details"}
     assert body["status"] == answer.status_code
@@ -19,7 +19,7 @@ def told(answer: httpx.Response) -> tuple[int, str]:
 
 
 def test_every_wrong_field_is_named_at_once(client: httpx.Client) -> None:
-    """Two wrong fields are two details."""
+    """Two invalid fields give two details."""
     answer = client.post("/v1/prediction", json=order(num_images=9, seed="x"))
 
     assert {problem["field"] for problem in answer.json()["details"]} == {"num_images", "seed"}
@@ -37,7 +37,7 @@ def test_every_wrong_field_is_named_at_once(client: httpx.Client) -> None:
     ],
 )
 def test_what_clients_send_along_is_ignored(client: httpx.Client, extra: dict[str, Any]) -> None:
-    """An empty or null webhook means none; any version and unknown keys are ignored."""
+    """An empty or null webhook means none. Any version and unknown keys are ignored."""
     assert client.post("/v1/prediction", json=order() | extra).status_code == 200
 
 
@@ -69,12 +69,12 @@ def test_what_clients_send_along_is_ignored(client: httpx.Client, extra: dict[st
     ids=lambda value: repr(value)[:48],
 )
 def test_what_hosted_takes_is_taken(client: httpx.Client, inputs: dict[str, Any]) -> None:
-    """Unknown keys, whole numbers written 4.0, nulls and odd characters end in a picture."""
+    """Unknown keys, whole numbers written as 4.0, nulls and unusual characters end with an image."""
     assert run(client, **inputs)["status"] == "success"
 
 
 def test_the_last_of_two_equal_keys_counts(client: httpx.Client) -> None:
-    """A body that says seed twice is read as JSON readers do: the last one counts."""
+    """For a repeated key in the JSON body the last value counts."""
     body = json.dumps(order(seed=1)).replace('"seed": 1', '"seed": 1, "seed": 2')
 
     created = client.post("/v1/prediction", content=body).json()
@@ -84,7 +84,7 @@ def test_the_last_of_two_equal_keys_counts(client: httpx.Client) -> None:
 
 
 def test_cancel_after_the_end_is_a_conflict(client: httpx.Client) -> None:
-    """A body-less cancel with a JSON content type is read, and a 409 names the state."""
+    """A cancel without a body but with a JSON content type is accepted, and a 409 names the state."""
     ended = run(client)
 
     answer = client.post(
@@ -92,25 +92,27 @@ def test_cancel_after_the_end_is_a_conflict(client: httpx.Client) -> None:
         headers={"Content-Type": "application/json"},
     )
 
-    assert told(answer) == (409, "conflict")
+    assert error_of(answer) == (409, "conflict")
     assert "succeeded" in answer.json()["details"] or "success" in answer.json()["details"]
 
 
 def test_a_body_over_the_limit_is_a_413(varied_client: httpx.Client) -> None:
-    """A body longer than KLEIN_BODY_MAX_BYTES is refused, told in advance or not."""
+    """A body longer than KLEIN_BODY_MAX_BYTES is refused, with or without Content-Length."""
     body = json.dumps(order(prompt="a" * 200_000)).encode()
 
-    told_length = varied_client.post("/v1/prediction", content=body)
-    untold = varied_client.post("/v1/prediction", content=iter([body[:90_000], body[90_000:]]))
+    with_length = varied_client.post("/v1/prediction", content=body)
+    without_length = varied_client.post(
+        "/v1/prediction", content=iter([body[:90_000], body[90_000:]])
+    )
 
-    assert told(told_length) == told(untold) == (413, "request body too large")
+    assert error_of(with_length) == error_of(without_length) == (413, "request body too large")
 
 
 def test_strict_inputs_refuse_unknown_keys(varied_client: httpx.Client) -> None:
-    """Under KLEIN_STRICT_INPUTS an unknown key is a 400 that names it."""
+    """With KLEIN_STRICT_INPUTS an unknown key is a 400 that names it."""
     base = "flux-2-klein-4b-base-text-to-image"
 
     answer = varied_client.post("/v1/prediction", json=order(base, shiny=1))
 
-    assert told(answer) == (400, "Invalid input for model")
+    assert error_of(answer) == (400, "Invalid input for model")
     assert [problem["field"] for problem in answer.json()["details"]] == ["shiny"]

@@ -1,4 +1,4 @@
-"""Following a prediction: every state it passes through, as it passes, and nothing to strangers."""
+"""Event streams: every state of a prediction when it is reached, and nothing for other keys."""
 
 import io
 import shutil
@@ -17,27 +17,27 @@ from tests.support.redis_server import RedisServer
 
 
 def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) -> None:
-    """The stream tells both states, every step in order, and at last what GET shows, once each."""
+    """The stream has both states, every step in order, and finally the body of GET, once each."""
     waiting = create(client, num_inference_steps=50, image_size="square")
-    seen = []
+    received = []
     for event in events(client, waiting):
-        seen.append(event)
+        received.append(event)
         if event.data == {"id": waiting, "status": "created"}:
             client.post(f"/v1/prediction/{busy}/cancel")
 
-    statuses = [event.data["status"] for event in seen if event.name == "status"]
-    steps = [event.data["step"] for event in seen if event.name == "progress"]
+    statuses = [event.data["status"] for event in received if event.name == "status"]
+    steps = [event.data["step"] for event in received if event.name == "progress"]
     assert statuses == ["created", "processing"]
     assert steps == sorted(set(steps))
     assert set(steps) <= set(range(1, 50))
     assert steps
-    assert {event.data["steps"] for event in seen if event.name == "progress"} == {50}
-    assert [event.name for event in seen].count("end") == 1
-    assert (seen[-1].name, seen[-1].data) == ("end", get(client, waiting))
+    assert {event.data["steps"] for event in received if event.name == "progress"} == {50}
+    assert [event.name for event in received].count("end") == 1
+    assert (received[-1].name, received[-1].data) == ("end", get(client, waiting))
 
 
 def test_previews_are_shown_to_who_asked(client: httpx.Client) -> None:
-    """A prediction that asks for previews sends small pictures between its steps; another one sends none."""
+    """A prediction that asks for previews sends small images between its steps. Others send none."""
     asking = create(client, num_inference_steps=50, image_size="square", previews=True)
     previews = [event.data for event in events(client, asking) if event.name == "preview"]
     other = create(client, num_inference_steps=50, image_size="square")
@@ -51,7 +51,7 @@ def test_previews_are_shown_to_who_asked(client: httpx.Client) -> None:
 
 
 def test_what_has_ended_is_told_at_once(client: httpx.Client) -> None:
-    """A stream that is opened after the end holds the end alone."""
+    """A stream that is opened after the end has only the end."""
     ended = create(client)
     shown = get(client, ended, wait=30)
 
@@ -59,7 +59,7 @@ def test_what_has_ended_is_told_at_once(client: httpx.Client) -> None:
 
 
 def test_a_reconnect_gets_the_present_state(client: httpx.Client, busy: str) -> None:
-    """A new stream begins with state and progress as they are; the event that is named is not repeated."""
+    """A new stream begins with the current state and progress. The event named by Last-Event-ID is not repeated."""
     first = events(client, busy)
     progress = next(event for event in first if event.name == "progress")
     first.close()
@@ -74,7 +74,7 @@ def test_a_reconnect_gets_the_present_state(client: httpx.Client, busy: str) -> 
 
 
 def test_a_cancel_ends_the_stream(client: httpx.Client, busy: str) -> None:
-    """Who follows hears of a cancel, and of nothing after it."""
+    """A follower gets a cancel, and nothing after it."""
     for event in events(client, busy):
         if event.name == "status":
             client.post(f"/v1/prediction/{busy}/cancel")
@@ -83,7 +83,7 @@ def test_a_cancel_ends_the_stream(client: httpx.Client, busy: str) -> None:
 
 
 def test_strangers_hear_nothing(client: httpx.Client, stranger: httpx.Client, busy: str) -> None:
-    """Another key's prediction is as unknown as one that never was, and no key is no entry."""
+    """The stream of another key's prediction is a 404 like an unknown one, and without a key it is a 401."""
     path = f"/v1/prediction/{busy}/events"
 
     theirs = stranger.get(path)
@@ -97,7 +97,7 @@ def test_strangers_hear_nothing(client: httpx.Client, stranger: httpx.Client, bu
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_follows(klein: Klein, client: httpx.Client) -> None:
-    """The README's curl line prints the events and returns at the end."""
+    """The README's curl command prints the events and returns at the end."""
     prediction_id = create(client)
     url = f"{klein.url}/v1/prediction/{prediction_id}/events"
     command = ["curl", "-sN", "--max-time", "50", url, "-H", f"X-API-Key: {klein.key}"]
@@ -112,7 +112,7 @@ def test_curl_follows(klein: Klein, client: httpx.Client) -> None:
 def test_silence_is_filled_and_who_leaves_is_forgotten(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While nothing happens comments keep the stream open; a client that hangs up frees its place."""
+    """Comments keep an idle stream open. A client that disconnects frees its place."""
     monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.05)  # FastAPI has no setting for it
     with served(redis_server.url, tmp_path) as (app, client):
         service = state_of(app).service

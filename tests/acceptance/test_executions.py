@@ -1,4 +1,4 @@
-"""The history of a key's predictions: filters, pages, times, and nobody else's."""
+"""The history of a key's predictions: filters, pages, times, and isolation of keys."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from tests.support.klein_server import Klein
 
 @pytest.fixture(scope="module")
 def history(klein: Klein) -> Iterator[dict[str, str]]:
-    """The newest three predictions of the first key, by what became of them."""
+    """The newest three predictions of the first key, by status."""
     with klein.client() as client:
         queued_behind = create(client, **LONG)
         cancelled = create(client)
@@ -26,7 +26,7 @@ def history(klein: Klein) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def _with_history(history: dict[str, str]) -> None:
-    """Every test here looks at a history that holds something."""
+    """Make the history non-empty for every test here."""
 
 
 def listed(client: httpx.Client, **filters: Any) -> list[str]:
@@ -49,7 +49,7 @@ def test_the_newest_comes_first(client: httpx.Client, history: dict[str, str]) -
 
 
 def test_a_line_tells_the_whole_story(client: httpx.Client, history: dict[str, str]) -> None:
-    """A successful line has its times in order, its cost, and the first picture's URL."""
+    """A successful entry has its times in order, its cost, and the first image's URL."""
     line = client.get("/v1/executions?limit=2").json()["executions"][1]
 
     shown = get(client, history["success"])
@@ -64,7 +64,7 @@ def test_a_line_tells_the_whole_story(client: httpx.Client, history: dict[str, s
 
 
 def test_pages_do_not_overlap(client: httpx.Client) -> None:
-    """Limit and offset cut the same list, and a page past the end is empty."""
+    """Limit and offset select from the same list, and a page past the end is empty."""
     total = client.get("/v1/executions").json()["total_count"]
 
     assert listed(client, limit=1) + listed(client, limit=2, offset=1) == listed(client, limit=3)
@@ -72,7 +72,7 @@ def test_pages_do_not_overlap(client: httpx.Client) -> None:
 
 
 def test_default_page(client: httpx.Client) -> None:
-    """Without parameters a page says limit 20 and offset 0 and counts all."""
+    """Without parameters a page has limit 20 and offset 0 and counts all."""
     page = client.get("/v1/executions").json()
 
     assert (page["limit"], page["offset"], page["total_capped"]) == (20, 0, False)
@@ -80,14 +80,14 @@ def test_default_page(client: httpx.Client) -> None:
 
 
 def test_the_model_filter(client: httpx.Client, history: dict[str, str]) -> None:
-    """Only the named model's predictions are listed."""
+    """Only predictions of the named model are listed."""
     assert listed(client, model=EDIT, limit=1) == [history["edit"]]
     assert history["edit"] not in listed(client, model=TEXT, limit=100)
     assert listed(client, model="none") == []
 
 
 def test_the_status_filter(client: httpx.Client, history: dict[str, str]) -> None:
-    """Status takes a comma list; created and starting mean the same; an empty one means all."""
+    """Status accepts a comma-separated list. Created and starting mean the same, and an empty value means all."""
     assert history["cancelled"] not in listed(client, status="success,error", limit=100)
     assert history["success"] in listed(client, status="success, error", limit=100)
     assert listed(client, status="created") == listed(client, status="starting")
@@ -96,7 +96,7 @@ def test_the_status_filter(client: httpx.Client, history: dict[str, str]) -> Non
 
 
 def test_a_queued_prediction_is_created(client: httpx.Client, busy: str) -> None:
-    """While the worker is busy, status=created lists what waits, and not what runs."""
+    """While the worker is busy, status=created lists waiting predictions and not the running one."""
     waiting = create(client)
 
     assert listed(client, status="created") == [waiting]
@@ -104,7 +104,7 @@ def test_a_queued_prediction_is_created(client: httpx.Client, busy: str) -> None
 
 
 def test_the_time_filter(client: httpx.Client, history: dict[str, str]) -> None:
-    """From and to bound the time of creation, with a zone or without."""
+    """From and to limit the time of creation, with or without a time zone."""
     at = time_of(client, history["success"])
     before, after = at - timedelta(milliseconds=2), at + timedelta(milliseconds=2)
     naive = before.replace(tzinfo=None).isoformat()
@@ -118,7 +118,7 @@ def test_the_time_filter(client: httpx.Client, history: dict[str, str]) -> None:
 
 
 def test_the_error_filter(client: httpx.Client, history: dict[str, str]) -> None:
-    """error_classification lists failures of that kind only, such as other tests left."""
+    """With error_classification only failures of that class are listed."""
     failed = listed(client, error_classification="provider_error,execution_timeout", limit=100)
 
     assert all(get(client, prediction_id)["status"] == "error" for prediction_id in failed)
@@ -128,12 +128,12 @@ def test_the_error_filter(client: httpx.Client, history: dict[str, str]) -> None
 def test_another_key_sees_nothing(
     client: httpx.Client, stranger: httpx.Client, history: dict[str, str]
 ) -> None:
-    """A history holds the predictions of its own key only."""
+    """A history has only the predictions of its own key."""
     assert not set(listed(stranger, limit=100)) & set(listed(client, limit=100))
 
 
 def test_a_new_prediction_is_listed_at_once(client: httpx.Client) -> None:
-    """What was accepted a moment ago is on top of the history."""
+    """A new prediction is at the top of the history at once."""
     created = create(client)
 
     assert listed(client, limit=1) == [created]

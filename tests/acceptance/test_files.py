@@ -1,4 +1,4 @@
-"""ImageLinks at their URLs: no key, the signature is the permission."""
+"""Image files at their URLs: no key is needed, the signature is the permission."""
 
 import httpx
 import pytest
@@ -19,7 +19,7 @@ def anybody():
 
 
 def test_a_kept_copy_is_not_sent_again(anybody: httpx.Client, url: str) -> None:
-    """The ETag of a file answers 304 without a body."""
+    """A request with the ETag of a file gets a 304 without a body."""
     etag = anybody.get(url).headers["etag"]
 
     again = anybody.get(url, headers={"If-None-Match": etag})
@@ -29,7 +29,7 @@ def test_a_kept_copy_is_not_sent_again(anybody: httpx.Client, url: str) -> None:
 
 
 def test_a_range_is_sent_alone(anybody: httpx.Client, url: str) -> None:
-    """A Range request answers 206 with those bytes; one beyond the end answers 416."""
+    """A Range request gets a 206 with those bytes, and a 416 beyond the end."""
     part = anybody.get(url, headers={"Range": "bytes=2-9"})
     beyond = anybody.get(url, headers={"Range": "bytes=99999999-"})
 
@@ -38,7 +38,7 @@ def test_a_range_is_sent_alone(anybody: httpx.Client, url: str) -> None:
 
 
 def test_a_flood_of_ranges_sends_no_more_than_the_file(anybody: httpx.Client, url: str) -> None:
-    """Thousands of overlapping ranges in one header cost no more than the whole file, and break nothing."""
+    """Thousands of overlapping ranges in one header send no more than the whole file, and break nothing."""
     flood = "bytes=" + ",".join(f"{k % 7}-" for k in range(9000))
     answer = anybody.get(url, headers={"Range": flood})
 
@@ -47,7 +47,7 @@ def test_a_flood_of_ranges_sends_no_more_than_the_file(anybody: httpx.Client, ur
 
 
 def test_head_tells_without_sending(anybody: httpx.Client, url: str) -> None:
-    """HEAD answers with the length and type of the file and no body."""
+    """HEAD returns the length and type of the file and no body."""
     head = anybody.head(url)
 
     assert (head.status_code, head.content) == (200, b"")
@@ -56,7 +56,7 @@ def test_head_tells_without_sending(anybody: httpx.Client, url: str) -> None:
 
 
 def test_a_file_cannot_become_a_page(anybody: httpx.Client, url: str) -> None:
-    """A file tells browsers not to guess its type nor to run anything."""
+    """The headers of a file tell browsers not to guess its type and not to run anything."""
     headers = anybody.get(url).headers
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -78,8 +78,8 @@ def test_a_file_cannot_become_a_page(anybody: httpx.Client, url: str) -> None:
     ],
 )
 def test_a_changed_url_opens_nothing(anybody: httpx.Client, url: str, old: str, new: str) -> None:
-    """Another signature, expiry, name or a path that leads out is a 404."""
-    # httpx resolves dots: the raw path reaches the server as it is written
+    """Another signature, expiry, name or a path outside is a 404."""
+    # httpx normalises dots: the raw path reaches the server unchanged
     target = httpx.URL(url)
     raw = target.raw_path.decode().replace(old, new, 1).encode()
     request = httpx.Request("GET", url, extensions={"target": raw})

@@ -1,4 +1,4 @@
-"""klein with its files in S3: readers are sent there, or the api passes the bytes on; the S3 may die."""
+"""klein with its files in S3: the api redirects readers to S3 or proxies the files, and S3 may fail."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ PNG = image_file()
 
 @pytest.fixture(scope="module")
 def own_s3() -> Iterator[S3Server]:
-    """A server that this file may harm."""
+    """A server that the tests of this file may harm."""
     with running_s3() as server:
         yield server
 
@@ -35,7 +35,7 @@ def presigning(own_s3: S3Server, tiny_weights: Path) -> Iterator[Klein]:
 
 @pytest.fixture(scope="module")
 def proxying(own_s3: S3Server, tiny_weights: Path) -> Iterator[Klein]:
-    """A system whose readers cannot reach the S3 at the address that is named for them."""
+    """A system whose readers cannot reach the S3 endpoint."""
     with running_klein(
         tiny_weights,
         STORAGE_URL=BUCKET,
@@ -47,13 +47,13 @@ def proxying(own_s3: S3Server, tiny_weights: Path) -> Iterator[Klein]:
 
 @pytest.fixture
 def anybody() -> Iterator[httpx.Client]:
-    """A client without a key, which follows no redirect by itself."""
+    """A client without a key that does not follow redirects."""
     with httpx.Client(trust_env=False, timeout=60) as client:
         yield client
 
 
 def download(url: str) -> bytes:
-    """Read a URL as Python's own client does."""
+    """Download a URL with Python's standard client."""
     with build_opener(ProxyHandler({})).open(url) as answer:
         data: bytes = answer.read()
     return data
@@ -66,7 +66,7 @@ def policy_of(klein: Klein, anybody: httpx.Client) -> str:
 def test_readers_are_sent_to_the_s3(
     presigning: Klein, own_s3: S3Server, anybody: httpx.Client
 ) -> None:
-    """A picture's URL redirects to a presigned one; a plain client gets the picture, and the page may show it."""
+    """An image's URL redirects to a presigned one. A plain client gets the image, and the page may show it."""
     with presigning.client() as client:
         url = run(client)["output"]
         again = run(client, EDIT, image_urls=[url])
@@ -85,12 +85,12 @@ def test_readers_are_sent_to_the_s3(
 
 
 def test_the_api_passes_files_on(proxying: Klein, own_s3: S3Server, anybody: httpx.Client) -> None:
-    """A picture's URL answers with the picture itself, whole or a range, and 304 to who has it; nothing names the S3."""
+    """An image's URL returns the image itself, whole or a range, or 304 for its ETag. No header names S3."""
     with proxying.client() as client:
         url = run(client)["output"]
     whole = anybody.get(url)
     etag = whole.headers["etag"]
-    kept = anybody.get(url, headers={"If-None-Match": etag})
+    not_modified = anybody.get(url, headers={"If-None-Match": etag})
     part = anybody.get(url, headers={"Range": "bytes=1-3"})
     flood = anybody.get(url, headers={"Range": "bytes=" + ",".join(["0-"] * 999)})
     head = anybody.head(url)
@@ -100,7 +100,11 @@ def test_the_api_passes_files_on(proxying: Klein, own_s3: S3Server, anybody: htt
     assert whole.headers["content-type"] == "image/png"
     assert whole.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in whole.headers["content-security-policy"]
-    assert (kept.status_code, kept.content, kept.headers["etag"]) == (304, b"", etag)
+    assert (not_modified.status_code, not_modified.content, not_modified.headers["etag"]) == (
+        304,
+        b"",
+        etag,
+    )
     assert (part.status_code, part.content) == (206, b"PNG")
     assert flood.content == whole.content
     assert (head.status_code, head.content) == (200, b"")
@@ -112,7 +116,7 @@ def test_the_api_passes_files_on(proxying: Klein, own_s3: S3Server, anybody: htt
 
 @pytest.mark.parametrize("mode", ["presigning", "proxying"])
 def test_an_upload_lies_in_the_s3(mode: str, request: pytest.FixtureRequest) -> None:
-    """What is uploaded is served at its public URL, is an input, and is gone once its key deletes it."""
+    """An upload is served at its public URL, works as an input, and is gone once its key deletes it."""
     klein: Klein = request.getfixturevalue(mode)
     with klein.client() as client:
         slot = client.post("/v1/upload/presign", json={"content_type": "image/png"}).json()
@@ -132,7 +136,7 @@ def test_an_upload_lies_in_the_s3(mode: str, request: pytest.FixtureRequest) -> 
 def test_an_outage_of_the_s3(
     mode: str, request: pytest.FixtureRequest, own_s3: S3Server, anybody: httpx.Client
 ) -> None:
-    """While the S3 is dead files are a 503 and a prediction ends as an error with the reason; then all works again."""
+    """While S3 is dead files are a 503 and a prediction ends as an error with the reason. Then everything works again."""
     klein: Klein = request.getfixturevalue(mode)
     with klein.client() as client:
         url = run(client)["output"]
@@ -154,7 +158,7 @@ def test_an_outage_of_the_s3(
 
 
 def test_a_pause_of_the_s3_is_waited_for(presigning: Klein, own_s3: S3Server) -> None:
-    """A server that hangs for a moment while a picture is stored delays its end, and costs no attempt."""
+    """If S3 hangs for a moment while an image is stored, the end is delayed, and no attempt is counted."""
     with presigning.client() as client:
         own_s3.pause()
         try:
@@ -171,7 +175,7 @@ def test_a_pause_of_the_s3_is_waited_for(presigning: Klein, own_s3: S3Server) ->
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "message"),
     [
         ({}, f"{BUCKET} stores and returns files"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "S3 answered SignatureDoesNotMatch"),
@@ -180,15 +184,15 @@ def test_a_pause_of_the_s3_is_waited_for(presigning: Klein, own_s3: S3Server) ->
     ],
 )
 def test_the_doctor_looks_at_the_s3(
-    presigning: Klein, own_s3: S3Server, changed: dict[str, str], words: str
+    presigning: Klein, own_s3: S3Server, changed: dict[str, str], message: str
 ) -> None:
-    """`klein doctor` says that the S3 takes files, or what it has against it."""
-    told = processes.run(
+    """`klein doctor` says that S3 accepts files, or why it does not."""
+    ran = processes.run(
         [sys.executable, "-m", "app.cli", "doctor"],
         env=presigning.environ | own_s3.environ | changed,
     )
-    row = next(line for line in told.stdout.splitlines() if " storage " in line)
+    row = next(line for line in ran.stdout.splitlines() if " storage " in line)
 
-    assert words in row
+    assert message in row
     assert ("problem" in row) == bool(changed)
-    assert "Traceback" not in told.stderr
+    assert "Traceback" not in ran.stderr

@@ -1,4 +1,4 @@
-"""What every answer of the shipped system says to browsers, and what it does not say."""
+"""The security headers of every response of the shipped system."""
 
 import httpx
 import pytest
@@ -28,7 +28,7 @@ NOWHERE = "/v1/prediction/00000000-0000-0000-0000-000000000000"
     ],
 )
 def test_every_answer_protects_browsers(client: httpx.Client, method: str, path: str) -> None:
-    """No answer may be sniffed, framed, run or refer to where it came from, and none names its server."""
+    """No response may be sniffed, framed, executed or send a referrer, and none names its server."""
     headers = client.request(method, path).headers
 
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -40,7 +40,7 @@ def test_every_answer_protects_browsers(client: httpx.Client, method: str, path:
 
 
 def test_a_stranger_gets_the_same(klein: Klein) -> None:
-    """A 401 has them too."""
+    """A 401 has the same headers."""
     with klein.client("nobody") as nobody:
         headers = nobody.get("/v1/executions").headers
 
@@ -48,7 +48,7 @@ def test_a_stranger_gets_the_same(klein: Klein) -> None:
 
 
 def test_a_picture_is_a_picture_and_nothing_else(client: httpx.Client) -> None:
-    """A file is served with its type, sandboxed, and may be kept."""
+    """A file is served with its type, sandboxed, and may be cached."""
     headers = httpx.get(run(client)["output"], trust_env=False).headers
 
     assert headers["Content-Type"] == "image/png"

@@ -1,4 +1,4 @@
-"""Our answers against the hosted service's own schemas; each difference is on purpose and named."""
+"""Our responses against the hosted service's own schemas. Each difference is intended and named."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ DEVIATIONS = {
     "CancelPredictionResponse.status": "captured bodies say success, the document cancelled",
 }
 DOCUMENTED = {"Prediction.output"}
-"""What stays under KLEIN_STATUS_WORDS=documented."""
+"""The deviations that remain under KLEIN_STATUS_WORDS=documented."""
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ DOCUMENTED = {"Prediction.output"}
     ],
 )
 def test_an_example_is_what_it_says(schema: str, name: str) -> None:
-    """Each example body follows its hosted schema but for the named deviations."""
+    """Each example body follows its hosted schema except for the named deviations."""
     assert differences(schema, example(name)) <= set(DEVIATIONS)
 
 
 def test_every_example_has_the_fields_that_we_send(client: httpx.Client) -> None:
-    """Our answers have every field of the examples."""
+    """Our responses have every field of the examples."""
     ended = run(client)
     shown = get(client, ended["predictionID"])
     executions = client.get("/v1/executions").json()
@@ -62,7 +62,7 @@ def test_the_example_request_is_accepted(client: httpx.Client) -> None:
 
 
 def lived(client: httpx.Client, model: str) -> dict[str, list[Any]]:
-    """Collect one answer of every kind, by the hosted schema that it should follow."""
+    """Collect one response of every kind, by the hosted schema that it must follow."""
     busy = create(client, model, **LONG)
     queued = client.post("/v1/prediction", json=order(model)).json()
     waiting = get(client, queued["predictionID"])
@@ -101,25 +101,29 @@ def lived(client: httpx.Client, model: str) -> dict[str, list[Any]]:
 
 
 def test_every_answer_follows_the_hosted_schemas(client: httpx.Client) -> None:
-    """Real answers differ from the hosted schemas in the named deviations and nowhere else."""
+    """Real responses have exactly the named deviations from the hosted schemas."""
     answers = lived(client, TEXT)
 
-    found = set().union(*(differences(name, b) for name, bodies in answers.items() for b in bodies))
-    assert found == set(DEVIATIONS) - {"CreatePredictionRequest.webhook_url"}
+    deviations = set().union(
+        *(differences(name, b) for name, bodies in answers.items() for b in bodies)
+    )
+    assert deviations == set(DEVIATIONS) - {"CreatePredictionRequest.webhook_url"}
 
 
 def test_documented_words_leave_no_difference_in_words(varied_client: httpx.Client) -> None:
-    """Under KLEIN_STATUS_WORDS=documented only the null output before the end is left."""
+    """With KLEIN_STATUS_WORDS=documented only the null output before the end deviates."""
     answers = lived(varied_client, BASE)
 
-    found = set().union(*(differences(name, b) for name, bodies in answers.items() for b in bodies))
-    assert found == DOCUMENTED
+    deviations = set().union(
+        *(differences(name, b) for name, bodies in answers.items() for b in bodies)
+    )
+    assert deviations == DOCUMENTED
     assert answers["Prediction"][0]["status"] == "starting"
     assert {cancel["status"] for cancel in answers["CancelPredictionResponse"]} == {"cancelled"}
 
 
 def test_an_edit_follows_the_hosted_schema(client: httpx.Client) -> None:
-    """An edit's answers follow the hosted schemas without a difference."""
+    """The responses of an edit follow the hosted schemas without a difference."""
     ended = run(client, EDIT, image_urls=[data_uri(image_file())])
 
     assert differences("RunPredictionResponse", ended) == set()

@@ -1,4 +1,4 @@
-"""Api, courier, workers and Redis, each on a host of its own: what they share is a network and one folder of files."""
+"""Api, courier, workers and Redis on separate hosts. They share only a network and one folder of files."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,13 +20,13 @@ from tests.support.network_namespaces import Host, Network, network
 pytestmark = pytest.mark.timeout(180)
 
 SLOW: dict[str, Any] = {"prompt": "slow", "num_inference_steps": 50, "num_images": 2}
-"""Five seconds and more."""
+"""Takes at least five seconds."""
 KEY = "a-key"
-ANSWERED_S = 30  # what a client may count on
+ANSWERED_S = 30  # the promise to clients
 
 
 class Site:
-    """The hosts, and what runs on them."""
+    """The hosts and their processes."""
 
     def __init__(self, network: Network, folder: Path, stack: ExitStack) -> None:
         self._stack = stack
@@ -60,11 +60,11 @@ class Site:
 
     def record(self, prediction_id: str) -> Prediction:
         """Read a record as the store keeps it."""
-        kept = cast("bytes | None", self.connection.get(record_key(prediction_id)))
-        return decode(kept, prediction_id)
+        record = cast("bytes | None", self.connection.get(record_key(prediction_id)))
+        return decode(record, prediction_id)
 
     def is_lease_over(self, prediction_id: str) -> bool:
-        """Say whether the lease of who draws it is over, by Redis's own clock."""
+        """Return whether the lease of the prediction's owner has expired, by Redis's own clock."""
         lease_until = self.record(prediction_id).lease_until
         seconds, _ = self.connection.time()
         return lease_until is not None and lease_until.timestamp() < seconds
@@ -78,7 +78,7 @@ class Site:
             *arguments,
             REDIS_URL=self._redis_url.format(self.redis.address),
             STORAGE_URL=f"file://{self._folder / 'shared'}",
-            KLEIN_DATA=str(self._folder / host.name),  # of each host alone
+            KLEIN_DATA=str(self._folder / host.name),  # separate on each host
             KLEIN_HOST="0.0.0.0",
             KLEIN_API_KEYS=KEY,
             KLEIN_URL_SECRET="a-secret",
@@ -113,12 +113,12 @@ def client(site: Site) -> Iterator[httpx.Client]:
 def is_alive(client: httpx.Client) -> bool:
     try:
         return client.get("/livez").status_code == 200
-    except httpx.ConnectError:  # it starts
+    except httpx.ConnectError:  # it is still starting
         return False
 
 
 def test_a_prediction_goes_through_all_hosts(site: Site, client: httpx.Client) -> None:
-    """What one host accepts, another draws, and the first hands out; Redis is for those who know the password."""
+    """One host accepts a prediction, another runs it, and the first serves it. Redis refuses clients without the password."""
     with site.worker(site.workers[0]):
         shown = run(client)
 
@@ -129,7 +129,7 @@ def test_a_prediction_goes_through_all_hosts(site: Site, client: httpx.Client) -
 
 
 def test_another_host_takes_over_from_one_that_is_cut_off(site: Site, client: httpx.Client) -> None:
-    """A worker that loses the network amid a drawing is replaced once its lease is over; back again, it changes nothing."""
+    """A worker that loses the network during a run is replaced once its lease has expired. Reconnected, it changes nothing."""
     first, second = site.workers
     with site.worker(first) as cut_off:
         prediction_id = create(client, **SLOW)
@@ -140,7 +140,7 @@ def test_another_host_takes_over_from_one_that_is_cut_off(site: Site, client: ht
             shown = get(client, prediction_id, wait=60)
             taken = site.record(prediction_id)
         first.heal()
-        assert get(client, create(client), wait=60)["status"] == "success"  # by the first, again
+        assert get(client, create(client), wait=60)["status"] == "success"  # by the first again
 
         assert (shown["status"], taken.attempt) == ("success", 2)
         assert taken.owner != late
@@ -150,7 +150,7 @@ def test_another_host_takes_over_from_one_that_is_cut_off(site: Site, client: ht
 
 
 def test_the_only_worker_goes_on_when_the_network_is_back(site: Site, client: httpx.Client) -> None:
-    """Cut off for longer than its lease, with nobody to take over, a worker stores what it drew: one end, one set of files."""
+    """The only worker is cut off for longer than its lease, then stores its result: one end, one set of files."""
     alone = site.workers[0]
     with site.worker(alone) as cut_off:
         prediction_id = create(client, **SLOW)
@@ -171,7 +171,7 @@ def test_the_only_worker_goes_on_when_the_network_is_back(site: Site, client: ht
 def test_an_api_that_is_cut_off_from_redis_says_so_and_comes_back(
     site: Site, client: httpx.Client
 ) -> None:
-    """Its clients are told when to come back, and need no other address then."""
+    """Clients of a cut-off api are told when to retry. After the outage the same address works."""
     with site.worker(site.workers[0]):
         prediction_id = create(client)
         site.api.cut()

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a create that is sent again, at once or later, makes no second prediction."""
+"""`Idempotency-Key`: a create that is repeated, at once or later, creates no second prediction."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,15 +12,17 @@ from tests.support.klein_server import Klein
 TWINS = 50
 
 
-def post(client: httpx.Client, word: str | bytes, body: Any = None, path: str = "") -> Any:
+def post(
+    client: httpx.Client, idempotency_key: str | bytes, body: Any = None, path: str = ""
+) -> Any:
     """Create or run with an idempotency key."""
-    header = word.encode() if isinstance(word, str) else word
+    header = idempotency_key.encode() if isinstance(idempotency_key, str) else idempotency_key
     headers = {b"Idempotency-Key": header}
     return client.post(f"/v1/prediction{path}", json=body or order(), headers=headers)
 
 
 def test_fifty_twins_make_one_prediction(client: httpx.Client) -> None:
-    """Fifty equal creates in the same moment get one id, one prediction and one picture."""
+    """Fifty equal creates at once get one id, one prediction and one image."""
     with ThreadPoolExecutor(TWINS) as threads:
         answers = list(threads.map(lambda _: post(client, "fifty"), range(TWINS)))
     ids = {answer.json()["predictionID"] for answer in answers}
@@ -34,7 +36,7 @@ def test_fifty_twins_make_one_prediction(client: httpx.Client) -> None:
 
 
 def test_a_run_is_repeated_too(client: httpx.Client) -> None:
-    """A run that is sent again, spaced otherwise, answers with the first one's picture."""
+    """A run that is repeated, with other whitespace, returns the first one's image."""
     first = post(client, "run", path="/run").json()
     spaced = '{"input": {"image_size": {"width": 64,  "height": 64}, "prompt": "a red circle"},\n'
     spaced += '"model": "flux-2-klein-4b-text-to-image"}'
@@ -45,7 +47,7 @@ def test_a_run_is_repeated_too(client: httpx.Client) -> None:
 
 
 def test_another_body_is_a_conflict(client: httpx.Client) -> None:
-    """The same word with another body is a 409 in the contract's form that says what to do."""
+    """The same idempotency key with another body is a 409 in the contract's form that says what to do."""
     post(client, "conflict")
     for other in (
         order(prompt="a blue circle"),
@@ -60,7 +62,7 @@ def test_another_body_is_a_conflict(client: httpx.Client) -> None:
 
 
 def test_words_are_a_keys_own(klein: Klein, client: httpx.Client, stranger: httpx.Client) -> None:
-    """Another API key may use the same word, and gets a prediction of its own."""
+    """Another API key can use the same idempotency key, and gets a prediction of its own."""
     mine, theirs = (post(c, "shared").json()["predictionID"] for c in (client, stranger))
 
     assert mine != theirs
@@ -68,6 +70,6 @@ def test_words_are_a_keys_own(klein: Klein, client: httpx.Client, stranger: http
 
 
 def test_what_was_refused_is_not_remembered(client: httpx.Client) -> None:
-    """A bad input under a word leaves it free for the mended one."""
+    """After a refused request its idempotency key can be used for the corrected one."""
     assert post(client, "mended", order(num_images=99)).status_code == 400
     assert post(client, "mended").status_code == 200

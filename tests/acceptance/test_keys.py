@@ -1,4 +1,4 @@
-"""API keys on the shipped system: made, limited and revoked by `klein keys` while it runs."""
+"""API keys on the shipped system: created, limited and revoked by `klein keys` while it runs."""
 
 import re
 import sys
@@ -14,31 +14,31 @@ from tests.support.api_client import create, order, run
 from tests.support.klein_server import Klein
 
 
-def keys(klein: Klein, *words: str) -> str:
-    """Run `klein keys` beside the running system, and give what it says."""
-    command = [sys.executable, "-m", "app.cli", "keys", *words]
-    done = processes.run(command, env=klein.environ)
-    return done.stdout + done.stderr
+def keys(klein: Klein, *arguments: str) -> str:
+    """Run `klein keys` beside the running system, and return its output."""
+    command = [sys.executable, "-m", "app.cli", "keys", *arguments]
+    ran = processes.run(command, env=klein.environ)
+    return ran.stdout + ran.stderr
 
 
-def made(klein: Klein, *words: str) -> tuple[str, str]:
-    """Make a key; give its id and the key."""
-    said = keys(klein, "create", *words)
-    found = re.search(r"id +([0-9a-f]{16})\nkey +(klein_\1_[0-9A-Za-z]{43}) ", said)
-    assert found, said
-    return found[1], found[2]
+def made(klein: Klein, *arguments: str) -> tuple[str, str]:
+    """Create a key. Return its id and the key."""
+    output = keys(klein, "create", *arguments)
+    match = re.search(r"id +([0-9a-f]{16})\nkey +(klein_\1_[0-9A-Za-z]{43}) ", output)
+    assert match, output
+    return match[1], match[2]
 
 
 @pytest.fixture
 def limited(klein: Klein) -> Iterator[httpx.Client]:
-    """A client whose key may have one prediction under way, two creates a minute."""
+    """A client whose key may have one open prediction and two creates a minute."""
     _, key = made(klein, "limited", "--in-flight", "1", "--per-minute", "2")
     with klein.client(key) as client:
         yield client
 
 
 def test_a_made_key_works_until_it_is_revoked(klein: Klein) -> None:
-    """A key opens the API from the moment it is made until at most five seconds after its revocation."""
+    """A key works from its creation until at most five seconds after its revocation."""
     key_id, key = made(klein, "for a while")
     with klein.client(key) as client:
         run(client)
@@ -51,18 +51,18 @@ def test_a_made_key_works_until_it_is_revoked(klein: Klein) -> None:
 
 
 def test_only_a_hash_is_kept(klein: Klein) -> None:
-    """Neither Redis nor the list holds the key."""
+    """Neither Redis nor the list contains the key."""
     _, key = made(klein, "secret")
     with redis.Redis.from_url(f"unix://{klein.folder}/redis/redis.sock") as connection:
-        kept = connection.hgetall("klein:keys")
+        stored = connection.hgetall("klein:keys")
 
-    assert b"secret" in b"".join(kept.values())
-    assert key.rpartition("_")[2].encode() not in b"".join(kept.values())
+    assert b"secret" in b"".join(stored.values())
+    assert key.rpartition("_")[2].encode() not in b"".join(stored.values())
     assert key not in keys(klein, "list")
 
 
 def test_an_expired_key_is_listed_so(klein: Klein) -> None:
-    """The list names the day of the end, the limits, and what is under way and spent."""
+    """The list shows the expiry date, the limits, the open predictions and the spending."""
     key_id, key = made(klein, "short", "--days", "1", "--dollars", "2.5", "--per-minute", "60")
     with klein.client(key) as client:
         run(client)
@@ -74,7 +74,7 @@ def test_an_expired_key_is_listed_so(klein: Klein) -> None:
 
 
 def test_too_many_under_way_are_refused(limited: httpx.Client, busy: str) -> None:
-    """A second prediction beside an open one is a 429 in the contract's form, which says when to come back."""
+    """A second open prediction is a 429 in the contract's form, with Retry-After."""
     create(limited)
     answer = limited.post("/v1/prediction", json=order())
 
@@ -89,7 +89,7 @@ def test_too_many_under_way_are_refused(limited: httpx.Client, busy: str) -> Non
 
 
 def test_too_many_a_minute_are_refused(limited: httpx.Client) -> None:
-    """The third create within a minute is a 429, by run too; looking at predictions is not limited."""
+    """The third create within a minute is a 429, by run too. Reading predictions is not limited."""
     for _ in range(2):
         run(limited)
     answers = [limited.post(f"/v1/prediction{way}", json=order()) for way in ("", "/run")]
@@ -100,7 +100,7 @@ def test_too_many_a_minute_are_refused(limited: httpx.Client) -> None:
 
 
 def test_a_spent_budget_is_refused(klein: Klein) -> None:
-    """A key whose budget covers one small picture gets a 402 for the second, until the month ends."""
+    """A key whose budget covers one small image gets a 402 for the second, until the end of the month."""
     _, key = made(klein, "poor", "--dollars", "0.000005")
     with klein.client(key) as client:
         run(client)
@@ -112,7 +112,7 @@ def test_a_spent_budget_is_refused(klein: Klein) -> None:
 
 
 def test_what_cannot_be_done_is_said(klein: Klein) -> None:
-    """An unknown id and a Redis that is away each get a sentence, and no traceback."""
+    """An unknown id and a Redis outage each give a sentence, and no traceback."""
     away = {**klein.environ, "REDIS_URL": "redis://:hidden@127.0.0.1:1"}
     done = processes.run([sys.executable, "-m", "app.cli", "keys", "list"], env=away)
 

@@ -1,4 +1,4 @@
-"""Waiting for the end: who asks to wait waits, nobody else does, and who leaves is forgotten."""
+"""Long polls: a request waits only if it asks to, and a client that disconnects is forgotten."""
 
 import socket
 import threading
@@ -13,11 +13,11 @@ from tests.support.api_client import create, get, order, until
 from tests.support.klein_server import served
 from tests.support.redis_server import RedisServer
 
-AT_ONCE_S = 10  # on a busy machine; a wait that should not be would take half a minute
+AT_ONCE_S = 10  # on a busy machine; an unwanted wait would take half a minute
 
 
 def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:
-    """A queued prediction is shown as created without waiting for anything."""
+    """A queued prediction is returned as created without a wait."""
     started = time.monotonic()
     shown = get(client, create(client))
 
@@ -37,7 +37,7 @@ def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:
     ],
 )
 def test_a_wait_ends_with_the_prediction(client: httpx.Client, query: str, prefer: str) -> None:
-    """?wait and Prefer: wait answer at the end; where both are given ?wait counts."""
+    """?wait and Prefer: wait return at the end. If both are present ?wait counts."""
     path = f"/v1/prediction/{create(client)}{query}"
 
     assert client.get(path, headers={"Prefer": prefer}).json()["status"] == "success"
@@ -47,7 +47,7 @@ def test_a_wait_ends_with_the_prediction(client: httpx.Client, query: str, prefe
 def test_a_wait_that_is_over_gives_the_state(
     client: httpx.Client, busy: str, query: str, prefer: str
 ) -> None:
-    """When the time is up the answer is a 200 with the state of that moment."""
+    """When the time is up the response is a 200 with the current state."""
     started = time.monotonic()
     answer = client.get(f"/v1/prediction/{busy}{query}", headers={"Prefer": prefer})
 
@@ -59,7 +59,7 @@ def test_a_wait_that_is_over_gives_the_state(
 def test_a_wish_that_makes_no_sense_is_no_wish(
     client: httpx.Client, busy: str, prefer: str
 ) -> None:
-    """A Prefer header that cannot be read is ignored: the answer comes at once."""
+    """An invalid Prefer header is ignored: the response comes at once."""
     started = time.monotonic()
     answer = client.get(f"/v1/prediction/{busy}", headers={"Prefer": prefer})
 
@@ -68,21 +68,23 @@ def test_a_wish_that_makes_no_sense_is_no_wish(
 
 
 def test_a_cancel_ends_the_wait(client: httpx.Client, busy: str) -> None:
-    """A client that waits hears of a cancel by another one at once."""
+    """A waiting client is told at once that another one cancelled the prediction."""
     waiting = create(client)
-    heard: list[str] = []
-    waiter = threading.Thread(target=lambda: heard.append(get(client, waiting, wait=30)["status"]))
+    statuses: list[str] = []
+    waiter = threading.Thread(
+        target=lambda: statuses.append(get(client, waiting, wait=30)["status"])
+    )
 
     waiter.start()
     client.post(f"/v1/prediction/{waiting}/cancel")
     waiter.join(5)
 
-    assert heard == ["cancelled"]
+    assert statuses == ["cancelled"]
 
 
 @pytest.mark.usefixtures("connection")  # an empty Redis
 def test_a_client_that_hangs_up_is_forgotten(redis_server: RedisServer, tmp_path: Path) -> None:
-    """The waiter of a client that has gone away is freed while the prediction still runs."""
+    """The waiter of a disconnected client is freed while the prediction still runs."""
     with served(redis_server.url, tmp_path) as (app, client):
         service = state_of(app).service
         prediction_id = create(client)

@@ -1,4 +1,4 @@
-"""LoRAs over HTTP: drawn with by name, refused by name, and never fatal."""
+"""LoRAs over HTTP: used by name, refused by name, and never fatal to the engine."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def picture(client: httpx.Client, **inputs):
 
 
 def test_a_lora_is_drawn_with_by_its_name(lora_client):
-    """The LoRA changes the picture, and the next request without one is the bare model's again."""
+    """The LoRA changes the image, and the next request without one gives the plain model's image again."""
     bare = picture(lora_client)
     inked = picture(lora_client, loras=[{"path": "ink.safetensors", "scale": 2}])
 
@@ -37,7 +37,7 @@ def test_a_lora_is_drawn_with_by_its_name(lora_client):
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "cut.safetensors", "other.safetensors"])
 def test_an_unusable_lora_ends_its_prediction_alone(lora_client, name):
-    """The answer names the file, and the same worker draws the next picture."""
+    """The error names the file, and the same worker generates the next image."""
     answer = lora_client.post("/v1/prediction/run", json=order(loras=[{"path": name}])).json()
 
     assert answer["status"] == "failed"
@@ -47,7 +47,7 @@ def test_an_unusable_lora_ends_its_prediction_alone(lora_client, name):
 
 @pytest.mark.parametrize("path", ["../ink.safetensors", "https://x.y/ink.safetensors", "ink.bin"])
 def test_only_a_name_is_taken(lora_client, path):
-    """Anything but a file's bare name is a 400 that names the field."""
+    """Anything but a file name without a path is a 400 that names the field."""
     body = order(loras=[{"path": "ink.safetensors"}, {"path": path}])
     answer = lora_client.post("/v1/prediction", json=body)
 

@@ -1,4 +1,4 @@
-"""What Prometheus sees of a running system."""
+"""The metrics of a running system, as Prometheus reads them."""
 
 import re
 import socket
@@ -38,13 +38,13 @@ def scraped(port: int) -> str:
 
 
 def value(text: str, sample: str) -> float:
-    found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
-    assert found, f"no {sample} in\n{text}"
-    return float(found[1])
+    match = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    assert match, f"no {sample} in\n{text}"
+    return float(match[1])
 
 
 def test_a_prediction_is_counted_where_it_passes(measured) -> None:
-    """The api counts the request, the worker the stages and the end, the courier answers."""
+    """The api counts the request, the worker counts the stages and the end, and the courier answers."""
     klein, port = measured
     model = "flux-2-klein-4b-text-to-image"
     with klein.client() as client:
@@ -52,7 +52,7 @@ def test_a_prediction_is_counted_where_it_passes(measured) -> None:
         api = client.get("/metrics").text
 
     def finished() -> str | None:
-        """The worker counts the end after it has told it."""
+        """Return the metrics once the worker has counted the end, which it does after publishing."""
         text = scraped(port)
         return text if 'klein_prediction_stage_seconds_count{stage="finish"}' in text else None
 
@@ -73,7 +73,7 @@ def test_a_prediction_is_counted_where_it_passes(measured) -> None:
 
 
 def test_no_label_comes_from_a_caller(measured) -> None:
-    """Unknown paths and methods share one series each: nobody can fill the memory with them."""
+    """Unknown paths and methods share one series each, so a caller cannot fill the memory with series."""
     klein, _ = measured
     with klein.client() as client:
         for k in range(20):

@@ -1,4 +1,4 @@
-"""What the server says of its models, to whoever asks."""
+"""The model list and the model schemas, which need no key."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def test_only_what_can_run_is_listed(client: httpx.Client, varied_client: httpx.
 def test_a_slug_of_other_weights_is_unknown(
     client: httpx.Client, varied_client: httpx.Client
 ) -> None:
-    """Creating with a slug whose checkpoint is not served is a 404."""
+    """A create with a slug whose checkpoint is not served is a 404."""
     answers = [client.post("/v1/prediction", json=order(BASE_TEXT))]
     answers.append(varied_client.post("/v1/prediction", json=order(TEXT)))
 
@@ -34,7 +34,7 @@ def test_a_slug_of_other_weights_is_unknown(
 
 
 def test_the_list_is_filtered_and_paged(client: httpx.Client) -> None:
-    """Name matches slug or title in any case; limit and offset cut the list."""
+    """Name matches slug or title in any case. Limit and offset select from the list."""
     assert slugs(client, name="EDIT") == [EDIT]
     assert slugs(client, name="klein] 4b text") == [TEXT]
     assert slugs(client, name="nothing") == []
@@ -44,7 +44,7 @@ def test_the_list_is_filtered_and_paged(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("slug", [TEXT, EDIT])
 def test_one_model_is_the_same_everywhere(client: httpx.Client, slug: str) -> None:
-    """Detail by path, by query and in the list agree."""
+    """Detail by path, by query and in the list are equal."""
     by_path = client.get(f"/v1/models/{slug}").json()
 
     assert by_path == client.get("/v1/model", params={"slug": slug}).json()
@@ -57,8 +57,8 @@ def test_a_request_schema_is_plain(
     client: httpx.Client, varied_client: httpx.Client, slug: str
 ) -> None:
     """A request schema is JSON Schema with scalar types and every field of the contract."""
-    asked = varied_client if "base" in slug else client
-    schema = asked.get(f"/v1/models/{slug}").json()["request_schema"]
+    server = varied_client if "base" in slug else client
+    schema = server.get(f"/v1/models/{slug}").json()["request_schema"]
 
     jsonschema.Draft202012Validator.check_schema(schema)
     fields = schema["properties"]
@@ -97,19 +97,19 @@ def test_a_request_schema_is_plain(
     ],
 )
 def test_schema_and_server_agree(client: httpx.Client, inputs: dict[str, Any]) -> None:
-    """The server accepts an input exactly when the schema that it hands out does."""
+    """The server accepts an input exactly if it is valid under the published schema."""
     schema = client.get(f"/v1/models/{TEXT}").json()["request_schema"]
-    given = {"prompt": "a", "image_size": "square"} | inputs
+    inputs = {"prompt": "a", "image_size": "square"} | inputs
 
-    answer = client.post("/v1/prediction", json={"model": TEXT, "input": given})
+    answer = client.post("/v1/prediction", json={"model": TEXT, "input": inputs})
     if answer.status_code == 200:
         client.post(f"/v1/prediction/{answer.json()['id']}/cancel")
 
-    assert (answer.status_code == 200) == jsonschema.Draft202012Validator(schema).is_valid(given)
+    assert (answer.status_code == 200) == jsonschema.Draft202012Validator(schema).is_valid(inputs)
 
 
 def test_schema_and_server_agree_on_an_edit(client: httpx.Client) -> None:
-    """The edit schema takes one to four images as the server does."""
+    """The edit schema accepts one to four images, as the server does."""
     schema = client.get(f"/v1/models/{EDIT}").json()["request_schema"]
     valid = jsonschema.Draft202012Validator(schema).is_valid
 

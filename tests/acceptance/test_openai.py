@@ -1,4 +1,4 @@
-"""OpenAI's own client, pointed here."""
+"""OpenAI's own client with this server as its base URL."""
 
 import base64
 import io
@@ -42,7 +42,7 @@ def opened(encoded: str | None) -> Image.Image:
 
 
 def test_generate(theirs) -> None:
-    """ImageLinks come as files and as URLs where nothing else is asked for, in the size that is."""
+    """Images are returned as files and as URLs if no format is requested, in the requested size."""
     answer = theirs.images.generate(**SMALL, n=2, quality="high", user="me")
 
     assert [opened(image.b64_json).size for image in answer.data] == [(64, 64)] * 2
@@ -54,7 +54,7 @@ def test_generate(theirs) -> None:
 
 @pytest.mark.parametrize(("wanted", "other"), [("url", "b64_json"), ("b64_json", "url")])
 def test_response_formats(theirs, wanted, other) -> None:
-    """Who names a form gets that alone."""
+    """A requested response format is returned alone."""
     [image] = theirs.images.generate(**SMALL, response_format=wanted).data
 
     assert getattr(image, wanted)
@@ -62,7 +62,7 @@ def test_response_formats(theirs, wanted, other) -> None:
 
 
 def test_file_formats(theirs) -> None:
-    """Format and compression are those that were asked for."""
+    """Format and compression are as requested."""
     images = [
         theirs.images.generate(
             **SMALL, output_format="jpeg", output_compression=c, extra_body={"seed": 7}
@@ -75,10 +75,10 @@ def test_file_formats(theirs) -> None:
 
 
 async def test_generate_asynchronously(asynchronous) -> None:
-    """The async client draws the same picture from the same seed, and `auto` is 1024x1024."""
-    asked = SMALL | {"extra_body": {"seed": 7}}
-    one = await asynchronous.images.generate(**asked)
-    other = await asynchronous.images.generate(**asked)
+    """The async client gets the same image for the same seed, and `auto` is 1024x1024."""
+    parameters = SMALL | {"extra_body": {"seed": 7}}
+    one = await asynchronous.images.generate(**parameters)
+    other = await asynchronous.images.generate(**parameters)
     assert one.data[0].b64_json == other.data[0].b64_json
 
     large = await asynchronous.images.generate(
@@ -89,7 +89,7 @@ async def test_generate_asynchronously(asynchronous) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_edit(theirs, count) -> None:
-    """One image or several are edited, at the first one's size."""
+    """One image or several are edited, at the size of the first."""
     files = [("one.png", image_file(128, 64)), *[("more.png", image_file())] * 2][:count]
     answer = theirs.images.edit(
         model=MODEL,
@@ -102,7 +102,7 @@ def test_edit(theirs, count) -> None:
 
 
 async def test_edit_asynchronously(asynchronous) -> None:
-    """The async client edits too, at a size of its own, without naming a model."""
+    """The async client edits too, with an explicit size and without a model."""
     answer = await asynchronous.images.edit(
         prompt="make it red", image=image_file(), size="96x64", n=2, response_format="url"
     )
@@ -112,58 +112,58 @@ async def test_edit_asynchronously(asynchronous) -> None:
 
 
 def test_models(theirs, client: httpx.Client) -> None:
-    """OpenAI's clients see OpenAI's list, everybody else the hosted one."""
+    """OpenAI's clients get OpenAI's model list, all others the hosted one."""
     assert [model.id for model in theirs.models.list()] == [MODEL]
     assert theirs.models.retrieve(MODEL).owned_by == "black-forest-labs"
-    with pytest.raises(openai.NotFoundError) as told:
+    with pytest.raises(openai.NotFoundError) as caught:
         theirs.models.retrieve("gpt-image-2")
-    assert told.value.code == "model_not_found"
+    assert caught.value.code == "model_not_found"
     assert {"slug", "title"} <= set(client.get("/v1/models").json()[0])
 
 
 @pytest.mark.parametrize(
-    ("asked", "param", "words"),
+    ("parameters", "param", "message"),
     [
         ({"size": "large"}, "size", "WIDTHxHEIGHT"),
         ({"n": 9}, "n", "less than or equal to 4"),
     ],
 )
-def test_wrong_input(theirs, asked, param, words) -> None:
-    """A wrong field is told by OpenAI's name for it, and what to do."""
-    with pytest.raises(openai.BadRequestError, match=words) as told:
-        theirs.images.generate(**SMALL | asked)
+def test_wrong_input(theirs, parameters, param, message) -> None:
+    """The error for an invalid field has OpenAI's name for it, and says what to do."""
+    with pytest.raises(openai.BadRequestError, match=message) as caught:
+        theirs.images.generate(**SMALL | parameters)
 
-    assert (told.value.param, told.value.type) == (param, "invalid_request_error")
+    assert (caught.value.param, caught.value.type) == (param, "invalid_request_error")
 
 
 def test_wrong_edits(theirs) -> None:
-    """Masks, too many images and what is no image are refused by name."""
-    asked: dict[str, Any] = {"model": MODEL, "prompt": "x"}
+    """Masks, too many images and files that are not images are refused by name."""
+    parameters: dict[str, Any] = {"model": MODEL, "prompt": "x"}
     for image, param in ((b"nonsense", "image"), ([image_file()] * 5, "image")):
-        with pytest.raises(openai.BadRequestError) as told:
-            theirs.images.edit(image=image, **asked)
-        assert told.value.param == param
-    with pytest.raises(openai.BadRequestError) as told:
-        theirs.images.edit(image=image_file(), mask=image_file(), **asked)
-    assert told.value.param == "mask"
+        with pytest.raises(openai.BadRequestError) as caught:
+            theirs.images.edit(image=image, **parameters)
+        assert caught.value.param == param
+    with pytest.raises(openai.BadRequestError) as caught:
+        theirs.images.edit(image=image_file(), mask=image_file(), **parameters)
+    assert caught.value.param == "mask"
 
 
 def test_strangers(klein: Klein, theirs) -> None:
-    """A wrong key and an unknown model are told in OpenAI's form."""
+    """A wrong key and an unknown model give errors in OpenAI's form."""
     with (
         openai.OpenAI(api_key="wrong", base_url=f"{klein.url}/v1") as nobody,
-        pytest.raises(openai.AuthenticationError) as told,
+        pytest.raises(openai.AuthenticationError) as caught,
     ):
         nobody.images.generate(**SMALL)
-    assert told.value.code == "invalid_api_key"
+    assert caught.value.code == "invalid_api_key"
     with pytest.raises(openai.NotFoundError) as missing:
         theirs.images.generate(**SMALL | {"model": "dall-e-3"})
     assert (missing.value.param, missing.value.code) == ("model", "model_not_found")
 
 
 def test_who_leaves_is_not_drawn_for(klein: Klein) -> None:
-    """A client that hangs up cancels its prediction: nobody else knows its id."""
-    asked = {"prompt": "leaving", "size": "1024x1024", "n": 4, "num_inference_steps": 50}
+    """A client that disconnects cancels its prediction, because nobody else knows its id."""
+    parameters = {"prompt": "leaving", "size": "1024x1024", "n": 4, "num_inference_steps": 50}
     address = urlsplit(klein.url)
     with klein.client(klein.other_key) as client:
         before = client.get("/v1/executions").json()["total_count"]
@@ -174,15 +174,15 @@ def test_who_leaves_is_not_drawn_for(klein: Klein) -> None:
 
         with closing(HTTPConnection(address.netloc)) as leaving:
             headers = {"Authorization": f"Bearer {klein.other_key}"}
-            leaving.request("POST", "/v1/images/generations", json.dumps(asked), headers)
+            leaving.request("POST", "/v1/images/generations", json.dumps(parameters), headers)
             until(newest)
 
         assert until(lambda: newest()["status"] == "cancelled")
 
 
 def test_a_cancelled_prediction(klein: Klein, theirs, client) -> None:
-    """Who waits for what somebody cancels is told so, and not to try again."""
-    told: list[openai.APIStatusError] = []
+    """A client that waits for a prediction that is cancelled gets an error that says not to retry."""
+    errors: list[openai.APIStatusError] = []
 
     def ask() -> None:
         try:
@@ -190,7 +190,7 @@ def test_a_cancelled_prediction(klein: Klein, theirs, client) -> None:
                 **SMALL | {"size": "1024x1024", "n": 4, "extra_body": LONG_STEPS}
             )
         except openai.APIStatusError as exc:
-            told.append(exc)
+            errors.append(exc)
 
     def executions() -> list[str]:
         return [e["id"] for e in client.get("/v1/executions").json()["executions"]]
@@ -202,5 +202,5 @@ def test_a_cancelled_prediction(klein: Klein, theirs, client) -> None:
     client.post(f"/v1/prediction/{newest}/cancel")
     asking.join()
 
-    assert told[0].code == "cancelled"
-    assert told[0].response.headers["x-should-retry"] == "false"
+    assert errors[0].code == "cancelled"
+    assert errors[0].response.headers["x-should-retry"] == "false"

@@ -1,4 +1,4 @@
-"""Schemathesis, an outsider that reads our OpenAPI document and sends what it allows and what not."""
+"""Schemathesis reads our OpenAPI document and sends valid and invalid requests."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture
 def emptied(klein: Klein) -> Iterator[str]:
-    """The key that is used, whose predictions are cancelled afterwards, so that nobody waits for them."""
+    """The key for these tests. Its predictions are cancelled afterwards, so that no other test waits for them."""
     yield klein.other_key
     with klein.client(klein.other_key) as client:
         while waiting := client.get("/v1/executions?status=created&limit=100").json()["executions"]:
@@ -25,7 +25,7 @@ def emptied(klein: Klein) -> Iterator[str]:
 
 
 def probe(key: str, folder: Path, schema: str, *options: str) -> tuple[int, str]:
-    """Run schemathesis the same way each time, and give its exit code and report."""
+    """Run schemathesis reproducibly, and return its exit code and report."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", schema, *options]
     command += ["--seed", "1", "--generation-deterministic"]
     command += ["--header", f"X-API-Key: {key}", "--no-color", "--request-timeout", "30"]
@@ -34,7 +34,7 @@ def probe(key: str, folder: Path, schema: str, *options: str) -> tuple[int, str]
 
 
 def test_no_answer_is_undeclared(klein: Klein, emptied: str, tmp_path: Path) -> None:
-    """Whatever our document allows or forbids gets a declared answer of the declared shape, never a 500."""
+    """Every request, valid or not, gets a declared response of the declared shape, never a 500."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     options = ["--checks", checks, "--max-examples", "25", "--phases", "examples,coverage,fuzzing"]
 
@@ -47,7 +47,7 @@ def test_no_answer_is_undeclared(klein: Klein, emptied: str, tmp_path: Path) -> 
 def test_no_input_is_a_server_error(
     klein: Klein, client: httpx.Client, emptied: str, tmp_path: Path, slug: str
 ) -> None:
-    """Whatever a model's own document allows or forbids as its input, the answer is no 500."""
+    """No input, valid or not under a model's own document, gets a 500."""
     schema = f"{klein.url}/v1/models/{slug}/schemas/openapi"
     options = ["--checks", "not_a_server_error", "--max-examples", "40"]
 

@@ -1,4 +1,4 @@
-"""The commands in docs/operating.md do what they say."""
+"""The commands in docs/operating.md work as documented."""
 
 import os
 import re
@@ -17,13 +17,13 @@ from tests.support.klein_server import Klein
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()
-pytestmark = pytest.mark.timeout(180)  # each starts a system of its own, one of them twice
+pytestmark = pytest.mark.timeout(180)  # each test starts a system of its own, one of them twice
 BACKUP, RESTORE = re.findall(r"^```sh\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    # a short path: a socket's may not be longer than 107 bytes
+    # a short path: a socket path may have at most 107 bytes
     with tempfile.TemporaryDirectory(prefix="klein-") as folder:
         yield Path(folder)
 
@@ -47,10 +47,10 @@ def ran(script: str, folder: Path) -> None:
 
 
 def test_a_backup_of_a_running_system_is_restored(klein: Klein, folder: Path) -> None:
-    """Once all is lost, the copy has the pictures at their URLs, and draws what had been accepted."""
+    """After a total loss the restored copy has the images at their URLs, and runs the accepted predictions."""
     with klein.client() as client:
-        drawn = run(client)["output"]
-        picture = fetch(drawn)
+        url = run(client)["output"]
+        picture = fetch(url)
         drawing = create(client, **LONG)
         until(lambda: get(client, drawing)["status"] == "processing")
         waiting = create(client)
@@ -69,7 +69,7 @@ def test_a_backup_of_a_running_system_is_restored(klein: Klein, folder: Path) ->
         client.post(f"/v1/prediction/{drawing}/cancel")
         assert until(lambda: get(client, waiting, wait=30)["status"] == "success")
         assert client.get(f"/v1/prediction/{lost}").status_code == 404
-    assert fetch(drawn) == picture
+    assert fetch(url) == picture
 
 
 def test_one_more_worker_joins(klein: Klein) -> None:
@@ -82,7 +82,7 @@ def test_one_more_worker_joins(klein: Klein) -> None:
 
 
 def test_every_alert_is_explained() -> None:
-    """The table has each alert that there is, and no other."""
+    """The table has each alert, and no other."""
     alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
 
     assert re.findall(r"^\| `(Klein\w+)`", PAGE, re.MULTILINE) == re.findall(

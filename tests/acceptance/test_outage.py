@@ -1,4 +1,4 @@
-"""Redis goes away under a running system, and comes back."""
+"""A Redis outage of a running system, and its recovery."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def own_redis() -> Iterator[RedisServer]:
-    """A Redis that this file may kill."""
+    """A Redis that the tests of this file may kill."""
     with running_redis() as server:
         yield server
 
@@ -34,7 +34,7 @@ def outage_client(outage_klein: Klein) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def away(own_redis: RedisServer) -> Iterator[None]:
-    """Redis is dead while the test runs."""
+    """Keep Redis dead while the test runs."""
     own_redis.kill()
     yield
     own_redis.start()
@@ -63,13 +63,13 @@ def is_served(client: httpx.Client) -> bool:
 def test_without_redis_everything_is_a_503(
     outage_client: httpx.Client, method: str, path: str
 ) -> None:
-    """Every route that needs Redis answers 503, says when to come back, and does so in seconds."""
+    """Every route that needs Redis answers 503 with Retry-After, within seconds."""
 
     def refused() -> httpx.Response | None:
         answer = outage_client.request(method, path, json=order(), timeout=15)
         return answer if answer.status_code == 503 else None
 
-    answer = until(refused, within_s=15)  # the list of workers is remembered for half a second
+    answer = until(refused, within_s=15)  # the list of workers is cached for half a second
 
     body = answer.json()
     assert body["status"] == 503
@@ -80,13 +80,13 @@ def test_without_redis_everything_is_a_503(
 
 @pytest.mark.usefixtures("away")
 def test_without_redis_the_process_is_alive(outage_client: httpx.Client) -> None:
-    """Liveness and bad keys do not depend on Redis."""
+    """Liveness and the check of invalid keys do not depend on Redis."""
     assert outage_client.get("/livez").status_code == 200
     assert outage_client.get("/v1/executions", headers={"X-API-Key": "no"}).status_code == 401
 
 
 def test_it_comes_back_by_itself(outage_client: httpx.Client, own_redis: RedisServer) -> None:
-    """After an outage the next requests are served, and what was made before is still there."""
+    """After an outage the next requests are served, and earlier predictions are still there."""
     before = run(outage_client)
     own_redis.kill()
     own_redis.start()
@@ -99,7 +99,7 @@ def test_it_comes_back_by_itself(outage_client: httpx.Client, own_redis: RedisSe
 def test_what_was_accepted_still_ends(
     outage_klein: Klein, outage_client: httpx.Client, own_redis: RedisServer
 ) -> None:
-    """A prediction that was drawn to its end while Redis was dead, and one that waited, end well."""
+    """A prediction that finished its run while Redis was dead, and one that waited, both succeed."""
     running = create(outage_client, num_inference_steps=50, num_images=4, image_size="square")
     waiting = create(outage_client)
     until(lambda: get(outage_client, running)["status"] == "processing")
@@ -115,7 +115,7 @@ def test_what_was_accepted_still_ends(
 def test_a_cancel_after_the_outage_is_heard(
     outage_client: httpx.Client, own_redis: RedisServer
 ) -> None:
-    """A prediction that ran through an outage can be cancelled after it, and the worker goes on."""
+    """A prediction that ran through an outage can be cancelled after it, and the worker continues."""
     running = create(outage_client, **LONG)
     until(lambda: get(outage_client, running)["status"] == "processing")
     own_redis.kill()

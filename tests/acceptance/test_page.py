@@ -1,4 +1,4 @@
-"""The page in a real browser: what a person does there, with pointer or keys, in both themes, on a phone."""
+"""The page in a real browser: what a user does there, with mouse or keyboard, in both themes, on a phone."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Tab:
-    """One tab on the page, and everything that went wrong in it."""
+    """One tab on the page, and all errors in it."""
 
     def __init__(self, page: Page, klein: Klein) -> None:
         self.page = page
@@ -47,9 +47,9 @@ class Tab:
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("response", lambda answer: self.answers.append(answer))  # noqa: PLW0108 -- no builtins
 
-    def _hear(self, said: ConsoleMessage) -> None:
-        if said.type == "error":
-            self.faults.append(said.text)
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.faults.append(message.text)
 
     def open(self) -> None:
         self.page.goto(self.klein.url)
@@ -72,7 +72,7 @@ class Tab:
         expect(self.page.get_by_role("link", name="Download")).to_be_visible(timeout=WAIT_MS)
 
     def make_long(self) -> None:
-        """Choose what takes a minute."""
+        """Choose settings that take a minute."""
         self.page.get_by_text("Model and options").click()
         self.page.get_by_label("Steps", exact=True).fill(str(LONG["num_inference_steps"]))
         self.page.get_by_label("Images", exact=True).fill(str(LONG["num_images"]))
@@ -96,7 +96,7 @@ def tab(browser: Browser, klein: Klein) -> Iterator[Tab]:
 
 
 def test_a_prompt_becomes_a_picture(tab: Tab) -> None:
-    """A person gives a key, writes a prompt, and sees the picture, first in the gallery too."""
+    """A user enters a key, writes a prompt, and sees the image, also as the first of the gallery."""
     tab.ready()
     tab.draw("a red circle")
 
@@ -109,7 +109,7 @@ def test_a_prompt_becomes_a_picture(tab: Tab) -> None:
 
 
 def test_steps_are_seen_and_a_cancel_is_heard(tab: Tab, client: httpx.Client) -> None:
-    """While a picture is drawn the page counts its steps; Cancel ends it there and on the server."""
+    """During a run the page counts its steps. Cancel ends it there and on the server."""
     tab.ready()
     tab.make_long()
     tab.write("a blue square")
@@ -125,7 +125,7 @@ def test_steps_are_seen_and_a_cancel_is_heard(tab: Tab, client: httpx.Client) ->
 
 
 def test_dropped_images_are_edited(tab: Tab, tmp_path: Path) -> None:
-    """An image that is added selects the model that edits, and the picture follows its size."""
+    """Adding an image selects the edit model, and the result has its size."""
     (tmp_path / "in.png").write_bytes(image_file(96, 64))
     tab.ready()
     tab.page.locator("#files").set_input_files(tmp_path / "in.png")
@@ -147,10 +147,10 @@ RUNNERS = {
 
 @pytest.mark.parametrize("language", RUNNERS)
 def test_the_code_draws_the_same(tab: Tab, language: str, tmp_path: Path) -> None:
-    """What is copied from the page runs as it stands, without the key in it, and draws the same picture again."""
+    """The code copied from the page runs unchanged, does not contain the key, and generates the same image again."""
     if shutil.which(RUNNERS[language][0]) is None:
         pytest.skip(f"no {RUNNERS[language][0]} for {language}")
-    prompt = 'a green triangle, "that\'s $HOME"'  # what each language must quote
+    prompt = 'a green triangle, "that\'s $HOME"'  # characters that each language must quote
     tab.ready()
     tab.draw(prompt)
     tab.page.get_by_role("tab", name=language).click()
@@ -164,27 +164,27 @@ def test_the_code_draws_the_same(tab: Tab, language: str, tmp_path: Path) -> Non
 
     assert ran.returncode == 0, ran.stderr
     assert tab.klein.key not in copied
-    drawn = re.search(r"http://[^\s\"]+/files/[^\s\"]+", ran.stdout)
+    printed_url = re.search(r"http://[^\s\"]+/files/[^\s\"]+", ran.stdout)
     shown = tab.page.locator("#images img").get_attribute("src")
-    assert drawn
+    assert printed_url
     assert shown
-    assert drawn[0] != shown
-    assert fetch(drawn[0]) == fetch(shown)
+    assert printed_url[0] != shown
+    assert fetch(printed_url[0]) == fetch(shown)
 
 
 def test_a_wrong_key_is_said(tab: Tab) -> None:
-    """An unknown key is named as the problem, and nothing is kept of it."""
+    """An unknown key is reported as the problem, and is not stored."""
     tab.open()
     tab.enter("wrong")
     expect(tab.page.get_by_role("alert")).to_have_text("The server does not accept this key.")
-    tab.faults.clear()  # the browser counts the 401 as one
+    tab.faults.clear()  # the browser logs the 401 as an error
 
     assert tab.page.evaluate("Object.keys(localStorage).length") == 0
     assert tab.page.context.cookies() == []
 
 
 def test_what_the_server_refuses_is_said(tab: Tab) -> None:
-    """A field that is out of range is named, and the form is free again."""
+    """An invalid field is named, and the form can be used again."""
     tab.ready()
     tab.page.get_by_text("Model and options").click()
     tab.page.get_by_label("LoRAs").fill("none.bin")
@@ -193,11 +193,11 @@ def test_what_the_server_refuses_is_said(tab: Tab) -> None:
 
     expect(tab.page.get_by_role("alert")).to_contain_text("loras")
     expect(tab.page.get_by_role("button", name="Generate")).to_be_enabled()
-    tab.faults.clear()  # the browser counts the 400 as one
+    tab.faults.clear()  # the browser logs the 400 as an error
 
 
 def test_the_keyboard_is_enough(tab: Tab) -> None:
-    """From the key to the code, nothing needs a pointer."""
+    """From the key to the code, everything works without a mouse."""
     tab.open()
     keys = tab.page.keyboard
     tab.page.get_by_label("API key").focus()
@@ -218,7 +218,7 @@ def test_the_keyboard_is_enough(tab: Tab) -> None:
 
 
 def test_the_gallery_shows_what_the_key_drew(tab: Tab, client: httpx.Client) -> None:
-    """The newest come first and the rest on demand, of this key alone; each opens, is edited, and gives its settings."""
+    """The gallery shows the newest images of this key, the rest on demand. Each opens, can be edited, and restores its settings."""
     with tab.klein.client(tab.klein.other_key) as own:
         for k in range(14):
             run(own, prompt=f"picture {k}")
@@ -244,7 +244,7 @@ def test_the_gallery_shows_what_the_key_drew(tab: Tab, client: httpx.Client) -> 
 
 
 def test_a_server_that_is_gone_is_said(tab: Tab, client: httpx.Client) -> None:
-    """Where the rest of the gallery cannot be had, the page says so and goes on."""
+    """If the rest of the gallery cannot be loaded, the page says so and keeps working."""
     for _ in range(13):
         run(client)
     tab.ready()
@@ -259,7 +259,7 @@ def test_a_server_that_is_gone_is_said(tab: Tab, client: httpx.Client) -> None:
 
 
 def test_the_server_is_seen(tab: Tab, client: httpx.Client, busy: str) -> None:
-    """Queue and workers are counted on the page as `/v1/status` counts them."""
+    """Queue and workers on the page are the counts of `/v1/status`."""
     waiting = create(client)
     tab.ready()
 
@@ -274,24 +274,24 @@ def test_the_server_is_seen(tab: Tab, client: httpx.Client, busy: str) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_everyone_can_use_it(browser: Browser, klein: Klein, theme: Any, width: int) -> None:
-    """axe finds nothing in either theme, empty or full, and nothing is cut at the width of a phone."""
+    """axe finds no problem in either theme, empty or full, and nothing is cut off at the width of a phone."""
     size: Any = {"width": width, "height": 800}
     with opened(browser, klein, color_scheme=theme, viewport=size, reduced_motion="reduce") as tab:
         tab.open()
         tab.page.wait_for_load_state("networkidle")
-        found = Axe().run(tab.page).response["violations"]
+        problems = Axe().run(tab.page).response["violations"]
         tab.ready()
         tab.draw("a red circle")
         tab.page.get_by_text("Model and options").click()
-        found += Axe().run(tab.page).response["violations"]
+        problems += Axe().run(tab.page).response["violations"]
 
-        assert [(f["id"], [n["html"] for n in f["nodes"]]) for f in found] == []
+        assert [(f["id"], [n["html"] for n in f["nodes"]]) for f in problems] == []
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         assert tab.faults == []
 
 
 def test_nothing_foreign_is_loaded(tab: Tab) -> None:
-    """Everything comes from this server, under a policy that allows no other script or style."""
+    """Everything comes from this server, and the policy allows no other script or style."""
     tab.ready()
     tab.draw("a red circle")
 
@@ -313,7 +313,7 @@ def test_nothing_foreign_is_loaded(tab: Tab) -> None:
 
 
 def test_files_are_cached_and_small(client: httpx.Client) -> None:
-    """A second visit costs a 304 for each file; what is not there is a 404."""
+    """A second visit gets a 304 for each file, and a missing file is a 404."""
     first = client.get("/page/main.js")
     again = client.get("/page/main.js", headers={"If-None-Match": first.headers["ETag"]})
     plain = client.get("/page/main.js", headers={"Accept-Encoding": "identity"})
@@ -326,7 +326,7 @@ def test_files_are_cached_and_small(client: httpx.Client) -> None:
 
 
 def test_the_bench_measures_a_visit(tiny_weights: Path, tmp_path: Path) -> None:
-    """`make bench-page` counts requests, bytes and the first paint, and takes its three pictures."""
+    """`make bench-page` counts requests, bytes and the first paint, and writes its three images."""
     (tmp_path / "page.md").write_text("# The page\n")
     short = ["--visits", "1", "--docs", str(tmp_path), "--weights", str(tiny_weights)]
     ran = processes.run([sys.executable, "-m", "benchmarks.page", *short], timeout_s=100)
@@ -339,6 +339,6 @@ def test_the_bench_measures_a_visit(tiny_weights: Path, tmp_path: Path) -> None:
     )
     assert row
     assert int(row[1]) <= 12  # requests
-    assert 0 < float(row[2]) < 30  # on the wire
+    assert 0 < float(row[2]) < 30  # kB transferred
     assert int(row[3]) > 0
     assert len(list(tmp_path.glob("*.png"))) == 3

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard in a real Prometheus that scrapes a real system as `deploy/prometheus` says."""
+"""The alerts and the dashboard in a real Prometheus that scrapes a real system as in `deploy/prometheus`."""
 
 import json
 import re
@@ -22,7 +22,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "klein.json").read_text())
 EXPRESSIONS = {t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]}
 ALERTS = re.findall(r"alert: (\w+)", (DEPLOY / "prometheus" / "alerts.yml").read_text())
-IS_SILENT = re.compile("klein_gpu_|5[.][.]")  # without a GPU, and while all is well
+IS_SILENT = re.compile("klein_gpu_|5[.][.]")  # without a GPU and without errors
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
     pytest.mark.skipif(
@@ -36,7 +36,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def busy_klein(tiny_weights: Path) -> Iterator[tuple[Klein, int]]:
-    """A system that has drawn, failed, cancelled and told of it."""
+    """A system with a success, a failure and a delivered webhook."""
     port = two_ports()
     settings = {"KLEIN_METRICS_PORT": str(port), "KLEIN_ALLOW_HOSTS": "127.0.0.1"}
     with running_klein(tiny_weights, **settings) as klein, klein.client() as client:
@@ -51,16 +51,16 @@ def busy_klein(tiny_weights: Path) -> Iterator[tuple[Klein, int]]:
 
 @pytest.fixture(scope="module")
 def ask(busy_klein: tuple[Klein, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Prometheus with the shipped configuration, but for the ports and a quicker scrape."""
+    """Prometheus with the shipped configuration, except for the ports and a shorter scrape interval."""
     klein, port = busy_klein
     assert PROMETHEUS is not None
     folder = tmp_path_factory.mktemp("prometheus")
-    given = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
+    configuration = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
     ports = {"8000": klein.url.rpartition(":")[2], "9100": str(port), "9101": str(port + 1)}
     for shipped, own in ports.items():
-        assert f'"127.0.0.1:{shipped}"' in given
-        given = given.replace(f'"127.0.0.1:{shipped}"', f'"127.0.0.1:{own}"')
-    (folder / "prometheus.yml").write_text(given.replace("interval: 5s", "interval: 1s"))
+        assert f'"127.0.0.1:{shipped}"' in configuration
+        configuration = configuration.replace(f'"127.0.0.1:{shipped}"', f'"127.0.0.1:{own}"')
+    (folder / "prometheus.yml").write_text(configuration.replace("interval: 5s", "interval: 1s"))
     shutil.copy(DEPLOY / "prometheus" / "alerts.yml", folder)
     listens = f"127.0.0.1:{free_port()}"
     command = [PROMETHEUS, f"--web.listen-address={listens}", "--log.level=error"]
@@ -70,14 +70,14 @@ def ask(busy_klein: tuple[Klein, int], tmp_path_factory: pytest.TempPathFactory)
         httpx.Client(base_url=f"http://{listens}/api/v1", trust_env=False) as client,
     ):
 
-        def asked(path: str, **params: str) -> Any:
+        def query(path: str, **params: str) -> Any:
             try:
                 return client.get(path, params=params).json()["data"]
-            except (httpx.TransportError, ValueError):  # it does not listen yet, or reads its data
+            except (httpx.TransportError, ValueError):  # not listening yet, or loading
                 return None
 
-        until(lambda: asked("/query", query="count(up == 1)"))
-        yield asked
+        until(lambda: query("/query", query="count(up == 1)"))
+        yield query
 
 
 def result(ask: Ask, query: str) -> Any:
@@ -85,7 +85,7 @@ def result(ask: Ask, query: str) -> Any:
 
 
 def test_every_process_is_scraped(ask: Ask) -> None:
-    """api, worker and courier are all up, and each has metrics of its own."""
+    """api, worker and courier are all up, and each has its own metrics."""
     until(lambda: len(result(ask, "up == 1")) == 3)
 
     up = {u["metric"]["process"] for u in result(ask, "up == 1")}
@@ -96,7 +96,7 @@ def test_every_process_is_scraped(ask: Ask) -> None:
 
 @pytest.mark.parametrize("expression", sorted(EXPRESSIONS), ids=lambda e: e[:60])
 def test_every_panel_has_something_to_show(ask: Ask, expression: str) -> None:
-    """Each of the dashboard's queries answers, but for those that are silent without a GPU or an error."""
+    """Each query of the dashboard returns data, except those that need a GPU or an error."""
     if IS_SILENT.search(expression):
         assert result(ask, expression) == []
     else:
@@ -104,18 +104,18 @@ def test_every_panel_has_something_to_show(ask: Ask, expression: str) -> None:
 
 
 def test_every_alert_is_evaluated_and_keeps_quiet(ask: Ask) -> None:
-    """Prometheus loads each alert, evaluates it without an error, and none fires while all is well."""
+    """Prometheus loads each alert and evaluates it without an error, and none fires in a healthy system."""
 
     def rules() -> Any:
-        found = [rule for group in ask("/rules")["groups"] for rule in group["rules"]]
-        return found if all(rule["health"] == "ok" for rule in found) else None
+        rules = [rule for group in ask("/rules")["groups"] for rule in group["rules"]]
+        return rules if all(rule["health"] == "ok" for rule in rules) else None
 
     assert [rule["name"] for rule in until(rules)] == ALERTS
     assert {rule["state"] for rule in rules()} == {"inactive"}
 
 
 def test_a_worker_that_stops_is_noticed(ask: Ask, busy_klein: tuple[Klein, int]) -> None:
-    """Once the only worker stands still, the alerts that say so are on their way."""
+    """When the only worker stops, the alerts for it become pending."""
     worker = busy_klein[0].part("worker")
     assert worker is not None
     until(lambda: result(ask, "klein_workers_ready == 1"))

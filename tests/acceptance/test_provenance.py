@@ -1,11 +1,11 @@
-"""A picture says what made it, and where the operator has a certificate it says so signed."""
+"""An image says what generated it, and is signed if the operator has a certificate."""
 
 import io
 import json
 from pathlib import Path
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import pytest
 from c2pa import Reader
 from PIL import Image
@@ -19,7 +19,7 @@ BASE = "flux-2-klein-4b-base-text-to-image"
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_a_picture_says_that_a_model_made_it(client: httpx.Client, kind: str) -> None:
-    """The IPTC's digital source type is in the XMP of each format."""
+    """The IPTC digital source type is in the XMP of each format."""
     with Image.open(io.BytesIO(fetch(run(client, output_format=kind)["output"]))) as image:
         described = image.getxmp()["xmpmeta"]["RDF"]["Description"]
 
@@ -28,7 +28,7 @@ def test_a_picture_says_that_a_model_made_it(client: httpx.Client, kind: str) ->
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_a_picture_is_signed(varied_client: httpx.Client, kind: str) -> None:
-    """With a certificate, c2pa's own reader finds each format validly signed by it."""
+    """With a certificate, c2pa's own reader accepts the signature of each format."""
     answer = run(varied_client, BASE, num_inference_steps=1, output_format=kind)
     with Reader(f"image/{kind}", io.BytesIO(fetch(answer["output"]))) as reader:
         store = json.loads(reader.json())
@@ -38,7 +38,7 @@ def test_a_picture_is_signed(varied_client: httpx.Client, kind: str) -> None:
 
 
 def test_the_key_stays_where_it_is(varied_client: httpx.Client, varied_klein: Klein) -> None:
-    """Neither the log nor the engine's process knows the key or where it lies."""
+    """Neither the log nor the engine process has the key or its path."""
     run(varied_client, BASE, num_inference_steps=1)
     engine = varied_klein.part("engine")
     assert isinstance(engine, psutil.Process)

@@ -1,4 +1,4 @@
-"""Runs the commands and examples of README.md as they stand, with another address and key."""
+"""Runs the commands and examples of README.md unchanged, except for address and key."""
 
 import json
 import os

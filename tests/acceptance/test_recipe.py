@@ -1,4 +1,4 @@
-"""The recipe of the built-in model, as one command that is killed half-way and taken up again; it learns next to nothing."""
+"""The recipe of the built-in model, as one command that is killed halfway and resumed, with very little training."""
 
 import os
 import subprocess
@@ -11,19 +11,19 @@ from tests.support import processes
 from worker.engines.device import choose_device
 from worker.engines.precision import choose_compute_dtype
 
-STEPS = 0.0005  # of those that the built-in model takes
-SAMPLES = 0.002  # of those that it is measured by
+STEPS = 0.0005  # the share of the built-in model's training steps
+SAMPLES = 0.002  # the share of its evaluation samples
 
 
 @pytest.mark.timeout(240)
 def test_a_recipe_that_was_killed_goes_on(tmp_path):
-    """It says how long it takes, keeps the phases that are done, and writes and measures the folder."""
+    """The recipe prints how long it takes, keeps finished phases, and writes and evaluates the folder."""
     command = [
         *(sys.executable, "-m", "worker.weights.recipe", "--no-compile", "--resume"),
         *("--out", tmp_path / "out", "--state", tmp_path / "state"),
         *("--scale", str(STEPS), "--share", str(SAMPLES)),
     ]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1"}  # the other tests want the cores too
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}  # the other tests need the cores too
     done = tmp_path / "state" / "autoencoder.done.pt"
     with processes.started(command, env=environ, stdout=subprocess.PIPE) as first:
         while not done.exists() and first.poll() is None:

@@ -1,4 +1,4 @@
-"""Redis full, read-only, absent and damaged, under the running processes around an engine without a model."""
+"""Redis full, read-only, absent and damaged, under the running processes with a fake engine."""
 
 import os
 import random
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import pytest
 import redis
 
@@ -37,7 +37,7 @@ def client(system: System) -> Iterator[httpx.Client]:
 
 
 def is_refused(client: httpx.Client) -> bool:
-    """Say whether a create is a 503 that says when to come back."""
+    """Return whether a create is a 503 with Retry-After."""
     answer = client.post("/v1/prediction", json=order())
     return answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
 
@@ -52,7 +52,7 @@ def release(connection: "redis.Redis") -> None:
 
 
 def follow(connection: "redis.Redis") -> None:
-    connection.replicaof("127.0.0.1", "1")  # a primary that is not there
+    connection.replicaof("127.0.0.1", "1")  # a primary that does not exist
 
 
 def lead(connection: "redis.Redis") -> None:
@@ -65,7 +65,7 @@ def lead(connection: "redis.Redis") -> None:
 def test_what_redis_cannot_keep_is_refused(
     system: System, client: httpx.Client, harm: Any, heal: Any
 ) -> None:
-    """While Redis takes no writes creates are 503 and leave nothing, reads go on; what ran ends well afterwards."""
+    """While Redis refuses writes, creates are 503 and leave nothing, and reads work. Running predictions succeed afterwards."""
     running = create(client, **SLOW)
     until(lambda: get(client, running)["status"] == "processing")
     with system.connect() as connection:
@@ -82,11 +82,11 @@ def test_what_redis_cannot_keep_is_refused(
 
 
 def test_a_restarted_redis_loses_nothing(system: System, client: httpx.Client) -> None:
-    """Five kills -9 of Redis under load: each id that was answered is there and ends well."""
+    """Five kills -9 of Redis under load: each returned id exists and succeeds."""
 
-    def accept(word: str) -> str | None:
+    def accept(idempotency_key: str) -> str | None:
         answer = client.post(
-            "/v1/prediction", json=order(**SLOW), headers={"Idempotency-Key": word}
+            "/v1/prediction", json=order(**SLOW), headers={"Idempotency-Key": idempotency_key}
         )
         return str(answer.json()["predictionID"]) if answer.status_code == 200 else None
 
@@ -102,9 +102,9 @@ def test_a_restarted_redis_loses_nothing(system: System, client: httpx.Client) -
 def test_a_worker_that_stands_still_is_replaced(
     system: System, client: httpx.Client, with_engine: bool
 ) -> None:
-    """SIGSTOP beyond the lease: another worker finishes the prediction, and the late result never shows."""
+    """After SIGSTOP beyond the lease another worker finishes the prediction, and the late result is never shown."""
     first, second = system.workers
-    os.kill(second.process.pid, signal.SIGSTOP)  # so that the first one takes it
+    os.kill(second.process.pid, signal.SIGSTOP)  # so the first worker takes it
     prediction_id = create(client, prompt="slow", num_inference_steps=50, num_images=2)
     until(lambda: get(client, prediction_id)["status"] == "processing")
     owner = system.record(prediction_id).owner
@@ -131,7 +131,7 @@ def test_a_worker_that_stands_still_is_replaced(
 
 
 def test_a_rolling_restart_is_not_felt(system: System, client: httpx.Client) -> None:
-    """While each worker and the courier are stopped and started, no request fails and no attempt is lost."""
+    """While each worker and the courier are restarted, no request fails and no attempt is lost."""
     accepted = []
     pause = threading.Event()
     for part in (*system.workers, system.courier):
@@ -148,7 +148,7 @@ def test_a_rolling_restart_is_not_felt(system: System, client: httpx.Client) -> 
 
 
 def test_workers_wait_for_a_redis_that_comes_late(system: System, client: httpx.Client) -> None:
-    """With Redis gone for longer than the workers' patience, all are there again once it is back."""
+    """After a Redis outage longer than the workers' retries, all workers are back."""
     system.redis.signal(signal.SIGSTOP)
     try:
         until(lambda: not is_ready(client), within_s=60)
@@ -160,7 +160,7 @@ def test_workers_wait_for_a_redis_that_comes_late(system: System, client: httpx.
 
 
 def test_a_damaged_file_keeps_what_was_answered_before(tmp_path: Path) -> None:
-    """A copy of the append-only file, cut at ten random places, starts, and holds a beginning of what was accepted."""
+    """A copy of the append-only file, cut at ten random places, loads, and has a prefix of the accepted predictions."""
     chosen = random.Random(5)
     with running_redis() as server:
         with server.connect() as connection:
@@ -171,8 +171,8 @@ def test_a_damaged_file_keeps_what_was_answered_before(tmp_path: Path) -> None:
         whole = sum(1 for _ in original.glob("*.incr.aof"))
         assert whole == 1
         for _ in range(10):
-            kept = accepted_in_a_cut_copy(original, chosen)
-            assert kept == [f"p{n:02}" for n in range(len(kept))]
+            loaded = accepted_in_a_cut_copy(original, chosen)
+            assert loaded == [f"p{n:02}" for n in range(len(loaded))]
 
 
 def accepted_in_a_cut_copy(original: Path, chosen: random.Random) -> list[str]:
@@ -188,7 +188,7 @@ def accepted_in_a_cut_copy(original: Path, chosen: random.Random) -> list[str]:
         try:
             with restarted.connect() as connection:
                 ids = sorted(key.decode()[17:] for key in connection.keys("klein:prediction:*"))
-                # each accept is one transaction: a record has its place among the open
+                # each accept is one transaction: a record has its entry in the set of open ones
                 assert sorted(i.decode() for i in connection.zrange(OPEN, 0, -1)) == ids
                 return ids
         finally:

@@ -1,4 +1,4 @@
-"""The images that an edit refers to: which are taken, and which are refused by name."""
+"""Reference images of an edit: accepted ones, and those refused by name."""
 
 import base64
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ BASE_EDIT = "flux-2-klein-4b-base-edit"
 
 @pytest.fixture(scope="module")
 def picture_host() -> Iterator[str]:
-    """The base URL of somebody else's web server."""
+    """The base URL of a third party's web server."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -28,7 +28,7 @@ def picture_host() -> Iterator[str]:
             self.wfile.write(PNG if self.path == "/a.png" else b"<html>")
 
         def log_message(self, *_: object) -> None:
-            """Stay quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -38,7 +38,7 @@ def picture_host() -> Iterator[str]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_one_to_four_data_uris_are_taken(client: httpx.Client, count: int) -> None:
-    """An edit of one to four data URIs has the size that was asked for."""
+    """An edit of one to four data URIs has the requested size."""
     urls = [data_uri(image_file(64 + 16 * k, 64)) for k in range(count)]
 
     ended = run(client, EDIT, image_urls=urls, image_size={"width": 96, "height": 64})
@@ -47,7 +47,7 @@ def test_one_to_four_data_uris_are_taken(client: httpx.Client, count: int) -> No
 
 
 def test_an_edit_follows_the_first_image(client: httpx.Client) -> None:
-    """Without an image_size the picture is as large as the first reference."""
+    """Without an image_size the image has the size of the first reference."""
     urls = [data_uri(image_file(128, 96)), data_uri(image_file(64, 64))]
 
     ended = run(client, EDIT, image_urls=urls, image_size=None)
@@ -57,12 +57,12 @@ def test_an_edit_follows_the_first_image(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_every_still_format_is_read(client: httpx.Client, kind: str) -> None:
-    """PNG, JPEG and WebP are taken, whatever the data URI calls them."""
+    """PNG, JPEG and WebP are accepted, whatever type the data URI declares."""
     assert run(client, EDIT, image_urls=[data_uri(image_file(kind=kind))])["output"]
 
 
 def test_a_data_uri_is_shown_as_its_file(client: httpx.Client) -> None:
-    """The record shows a reference that came as a data URI by the URL of the file that was kept."""
+    """In the record a reference that came as a data URI is the URL of the stored file."""
     ended = run(client, EDIT, image_urls=[data_uri(PNG)])
 
     shown = client.get(f"/v1/prediction/{ended['predictionID']}").json()
@@ -70,7 +70,7 @@ def test_a_data_uri_is_shown_as_its_file(client: httpx.Client) -> None:
 
 
 def test_an_own_output_is_taken(client: httpx.Client) -> None:
-    """The URL of one prediction's picture is a reference of the next, and is the same as its bytes."""
+    """The URL of an output works as a reference, and gives the same result as its bytes."""
     first = run(client, seed=1)["output"]
 
     by_url = run(client, EDIT, image_urls=[first], seed=2)
@@ -83,7 +83,7 @@ def test_an_own_output_is_taken(client: httpx.Client) -> None:
 def test_an_allowed_host_is_fetched_from(
     varied_client: httpx.Client, picture_host: str, path: str
 ) -> None:
-    """A picture at a host of KLEIN_ALLOW_HOSTS counts as its bytes do, up to three redirects away."""
+    """An image at a host of KLEIN_ALLOW_HOSTS gives the same result as its bytes, up to three redirects away."""
     urls = [picture_host + path]
 
     by_url = run(varied_client, BASE_EDIT, image_urls=urls, seed=3, num_inference_steps=2)
@@ -91,7 +91,7 @@ def test_an_allowed_host_is_fetched_from(
         varied_client, BASE_EDIT, image_urls=[data_uri(PNG)], seed=3, num_inference_steps=2
     )
 
-    # not the bytes: this system signs its pictures
+    # not the bytes: this system signs its images
     assert (pixels(by_url["output"]) == pixels(by_bytes["output"])).all()
 
 
@@ -99,7 +99,7 @@ def test_an_allowed_host_is_fetched_from(
 def test_an_allowed_host_must_send_a_picture(
     varied_client: httpx.Client, picture_host: str, path: str
 ) -> None:
-    """A fourth redirect is not followed and a page is no picture: 400."""
+    """A fourth redirect is not followed and a page is not an image: 400."""
     body = order(BASE_EDIT, image_urls=[picture_host + path])
 
     answer = varied_client.post("/v1/prediction", json=body)
@@ -109,7 +109,7 @@ def test_an_allowed_host_must_send_a_picture(
 
 
 def test_whitespace_in_base64_does_no_harm(klein: Klein, client: httpx.Client) -> None:
-    """Base64 broken into lines, as mail programs write it, is read."""
+    """Base64 broken into lines, as mail programs write it, is accepted."""
     uri = "data:image/png;base64," + base64.encodebytes(PNG).decode()
 
     assert run(client, EDIT, image_urls=[uri])["output"].startswith(klein.url)

@@ -1,4 +1,4 @@
-"""Replicate's own client, pointed here."""
+"""Replicate's own client with this server as its base URL."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ SMALL = {"prompt": "a red circle", "output_megapixels": "0.25", "seed": 7}
 
 @contextmanager
 def pointed_at(klein: Klein, key: str = "") -> Iterator[Client]:
-    """Point the client here, and close its connections, for which it has no way of its own."""
+    """A Replicate client for this server. Closes its connections, which the client itself cannot do."""
     client = Client(api_token=key or klein.key, base_url=klein.url)
     client.poll_interval = 0.05
     with client._client:
@@ -51,7 +51,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def test_run_gives_files(theirs) -> None:
-    """`run` waits and gives files that read, in the ratio, size and format that were asked for."""
+    """`run` waits and returns readable files, in the requested ratio, size and format."""
     [file] = theirs.run(MODEL, input=SMALL | {"aspect_ratio": "16:9", "output_format": "png"})
 
     assert file.read().startswith(b"\x89PNG")
@@ -59,7 +59,7 @@ def test_run_gives_files(theirs) -> None:
 
 
 async def test_run_asynchronously(asynchronous) -> None:
-    """The async client gets the same picture as the other one."""
+    """The async client gets the same image as the sync one."""
     [file] = await asynchronous.async_run(MODEL, input=SMALL)
     [again] = asynchronous.run(MODEL, input=SMALL)
 
@@ -67,7 +67,7 @@ async def test_run_asynchronously(asynchronous) -> None:
 
 
 def test_create_then_wait(theirs, klein: Klein) -> None:
-    """A prediction is created at once, waited for, and its output is a URL that needs no key."""
+    """A prediction is created at once, then waited for, and its output is a URL that needs no key."""
     prediction = theirs.predictions.create(model=MODEL, input=SMALL)
     assert prediction.status in {"starting", "processing"}
     prediction.wait()
@@ -94,7 +94,7 @@ async def test_create_and_wait_asynchronously(asynchronous) -> None:
 
 
 def test_a_version_of_the_model(theirs) -> None:
-    """`owner/name:version` runs where the version is the published one, and says so where not."""
+    """`owner/name:version` runs with the published version, and another version is an error that says so."""
     files = theirs.run(f"{MODEL}:{VERSION}", input=SMALL)
     assert len(list(files)) == 1
 
@@ -103,7 +103,7 @@ def test_a_version_of_the_model(theirs) -> None:
 
 
 def test_an_edit(theirs) -> None:
-    """Images make it an edit; it takes the first image's size where that is asked for."""
+    """With images the prediction is an edit. It has the first image's size if requested."""
     image = data_uri(image_file(128, 64))
     [file] = theirs.run(
         MODEL, input=SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
@@ -114,44 +114,44 @@ def test_an_edit(theirs) -> None:
 
 @pytest.mark.parametrize("strategy", [{}, {"file_encoding_strategy": "base64"}])
 def test_an_edit_of_an_open_file(theirs, strategy, tmp_path: Path) -> None:
-    """The client uploads a file by itself, or sends it along where it is told to."""
+    """The client uploads a file by itself, or sends it inline if configured to."""
     (tmp_path / "image.png").write_bytes(image_file(128, 64))
     with (tmp_path / "image.png").open("rb") as image:
-        asked = SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
-        [file] = theirs.run(MODEL, input=asked, **strategy)
+        inputs = SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
+        [file] = theirs.run(MODEL, input=inputs, **strategy)
 
     assert size(file.read()) == (128, 64)
 
 
 async def test_an_edit_of_a_path_asynchronously(asynchronous, tmp_path: Path) -> None:
-    """The async client uploads what a path names."""
+    """The async client uploads the file at a path."""
     (tmp_path / "image.png").write_bytes(image_file(128, 64))
-    asked = SMALL | {"images": [tmp_path / "image.png"], "aspect_ratio": "match_input_image"}
-    [file] = await asynchronous.async_run(MODEL, input=asked)
+    inputs = SMALL | {"images": [tmp_path / "image.png"], "aspect_ratio": "match_input_image"}
+    [file] = await asynchronous.async_run(MODEL, input=inputs)
 
     assert size(await file.aread()) == (128, 64)
     assert (await asynchronous.files.async_list())[0].name == "image.png"
 
 
 def test_files(klein: Klein, theirs) -> None:
-    """A file is kept a day, listed to its key alone, found, served, and gone once it is deleted."""
+    """A file is kept for a day, listed to its key alone, found, served, and gone once deleted."""
     data = image_file(kind="WEBP", lossless=True)
     made = theirs.files.create(io.BytesIO(data), filename="a.webp", metadata={"order": 17})
 
     assert (made.name, made.content_type, made.size) == ("a.webp", "image/webp", len(data))
     assert made.metadata == {"order": 17}
     assert made.checksums["sha256"] == hashlib.sha256(data).hexdigest()
-    kept = datetime.fromisoformat(made.expires_at) - datetime.fromisoformat(made.created_at)
-    assert kept == timedelta(days=1)
+    retention = datetime.fromisoformat(made.expires_at) - datetime.fromisoformat(made.created_at)
+    assert retention == timedelta(days=1)
     assert fetch(made.urls["get"]) == data
     assert theirs.files.get(made.id) == made
     assert theirs.files.list()[0] == made
 
     with pointed_at(klein, klein.other_key) as stranger:
         assert made.id not in [file.id for file in stranger.files.list()]
-        with pytest.raises(ReplicateError, match="upload not found") as told:
+        with pytest.raises(ReplicateError, match="upload not found") as caught:
             stranger.files.get(made.id)
-    assert told.value.status == 404
+    assert caught.value.status == 404
 
     assert theirs.files.delete(made.id)
     assert made.id not in [file.id for file in theirs.files.list()]
@@ -159,7 +159,7 @@ def test_files(klein: Klein, theirs) -> None:
 
 
 def test_wrong_files(klein: Klein, theirs) -> None:
-    """What no model reads is refused by the name of its part, and nothing is kept of it."""
+    """A file that no model reads is refused by the name of its part, and is not stored."""
     before = len(theirs.files.list())
     with pytest.raises(ReplicateError, match="- content: send a PNG, JPEG or WebP"):
         theirs.files.create(io.BytesIO(b"%PDF-1.7 no image"), filename="a.pdf")
@@ -178,7 +178,7 @@ def test_wrong_files(klein: Klein, theirs) -> None:
 
 
 def test_cancel(theirs, busy: str) -> None:
-    """A waiting prediction is cancelled; to cancel it again changes nothing."""
+    """A waiting prediction is cancelled. A second cancel changes nothing."""
     prediction = theirs.predictions.create(model=MODEL, input=SMALL)
     prediction.cancel()
     assert prediction.status == "canceled"
@@ -188,7 +188,7 @@ def test_cancel(theirs, busy: str) -> None:
 
 
 def test_a_blocking_create_that_runs_out_of_time(theirs, busy: str) -> None:
-    """The answer says `starting`, which alone the client takes for unfinished."""
+    """The status is `starting`, the only one that the client treats as unfinished."""
     prediction = theirs.models.predictions.create(model=MODEL, input=SMALL, wait=1)
 
     assert prediction.status == "starting"
@@ -196,7 +196,7 @@ def test_a_blocking_create_that_runs_out_of_time(theirs, busy: str) -> None:
 
 
 def test_the_list_is_paged(theirs, klein: Klein) -> None:
-    """Every prediction of the key is on exactly one page, those of other dialects among them."""
+    """Every prediction of the key is on exactly one page, including those of other dialects."""
     with klein.client(klein.other_key) as hosted:
         ids = {create(hosted, **LONG) for _ in range(101)}
         for i in ids:
@@ -208,27 +208,27 @@ def test_the_list_is_paged(theirs, klein: Klein) -> None:
         back = own.predictions.list(second.previous)
 
     assert len(first.results) == 100
-    seen = [p.id for p in [*first.results, *second.results]]
-    assert len(seen) == len(set(seen))
-    assert ids <= set(seen)
+    listed = [p.id for p in [*first.results, *second.results]]
+    assert len(listed) == len(set(listed))
+    assert ids <= set(listed)
     assert [p.id for p in back.results] == [p.id for p in first.results]
 
 
 def test_wrong_input(theirs) -> None:
-    """A problem is told in Replicate's form and names, before anything is queued."""
-    with pytest.raises(ReplicateError) as told:
+    """A problem has Replicate's form and names, and is reported before anything is queued."""
+    with pytest.raises(ReplicateError) as caught:
         theirs.run(MODEL, input={"prompt": "x", "aspect_ratio": "7:1", "images": ["a"] * 5})
 
-    assert told.value.status == 422
-    assert told.value.title == "Input validation failed"
-    assert "- aspect_ratio: Input should be '1:1'" in str(told.value)
-    assert "- images: List should have at most 4 items" in str(told.value)
+    assert caught.value.status == 422
+    assert caught.value.title == "Input validation failed"
+    assert "- aspect_ratio: Input should be '1:1'" in str(caught.value)
+    assert "- images: List should have at most 4 items" in str(caught.value)
     with pytest.raises(ReplicateError, match=r"- images\[0\]: "):
         theirs.run(MODEL, input={"prompt": "x", "images": ["data:image/png;base64,AAAA"]})
 
 
 def test_strangers(klein: Klein, theirs) -> None:
-    """A wrong token, another's prediction and an unknown model are told in Replicate's form."""
+    """A wrong token, another key's prediction and an unknown model give errors in Replicate's form."""
     prediction = theirs.predictions.create(model=MODEL, input=SMALL)
     with (
         pointed_at(klein, "wrong") as nobody,
@@ -245,7 +245,7 @@ def test_strangers(klein: Klein, theirs) -> None:
 
 
 def test_an_older_token_header(klein: Klein) -> None:
-    """`Authorization: Token` is a key too."""
+    """`Authorization: Token` is accepted as a key."""
     headers = {"Authorization": f"Token {klein.key}"}
     answer = httpx.get(f"{klein.url}/v1/predictions", headers=headers, trust_env=False)
 
@@ -263,7 +263,7 @@ def test_the_model(theirs) -> None:
 
 
 def test_each_key_has_a_secret_of_its_own(klein: Klein, theirs) -> None:
-    """The signing secret is the same each time, and another key's is another."""
+    """The signing secret is the same each time, and differs between keys."""
     with pointed_at(klein, klein.other_key) as stranger:
         others = stranger.webhooks.default.secret()
 
@@ -272,7 +272,7 @@ def test_each_key_has_a_secret_of_its_own(klein: Klein, theirs) -> None:
 
 
 def test_a_webhook(varied_klein: Klein) -> None:
-    """The end is told in Replicate's form, with a picture that is there, signed; the base model is there too."""
+    """The webhook has Replicate's form, is signed, and its image can be fetched. The base model works too."""
     with running_receiver() as receiver, pointed_at(varied_klein) as own:
         prediction = own.predictions.create(
             model=f"{MODEL}-base", input=SMALL | {"guidance": 3.0}, webhook=receiver.url
@@ -286,8 +286,8 @@ def test_a_webhook(varied_klein: Klein) -> None:
     with pytest.raises(InvalidSignatureError):
         Webhooks.validate(headers=call.headers, body="{}", secret=secret)
     assert secret.key not in str(call.headers)
-    told = json.loads(receiver.calls[0].body)
-    assert (told["id"], told["status"]) == (prediction.id, "succeeded")
-    assert told["output"] == prediction.output
-    assert told["input"]["guidance"] == 3.0
-    assert size(fetch(told["output"][0])) == (512, 512)
+    payload = json.loads(receiver.calls[0].body)
+    assert (payload["id"], payload["status"]) == (prediction.id, "succeeded")
+    assert payload["output"] == prediction.output
+    assert payload["input"]["guidance"] == 3.0
+    assert size(fetch(payload["output"][0])) == (512, 512)

@@ -40,7 +40,7 @@ def test_a_key_is_taken_from_either_header(klein: Klein, headers: dict[str, str]
 
 
 def test_models_need_no_key(klein: Klein) -> None:
-    """The list of models answers anybody."""
+    """The list of models needs no key."""
     assert httpx.get(f"{klein.url}/v1/models", trust_env=False).status_code == 200
 
 
@@ -48,7 +48,7 @@ def test_models_need_no_key(klein: Klein) -> None:
 def test_another_key_sees_nothing(
     client: httpx.Client, stranger: httpx.Client, method: str, suffix: str
 ) -> None:
-    """Another key's prediction answers exactly as one that never was."""
+    """The response for another key's prediction equals that for an unknown one."""
     prediction_id = create(client)
 
     theirs = stranger.request(method, f"/v1/prediction/{prediction_id}{suffix}")
@@ -72,7 +72,7 @@ def test_another_key_sees_nothing(
 def test_every_answer_carries_a_request_id(
     client: httpx.Client, method: str, path: str, body: Any
 ) -> None:
-    """The caller's X-Request-Id comes back, or a fresh one, also on errors; no rate limit is named."""
+    """Every response has the caller's X-Request-Id or a new one, also on errors. It has no rate limit headers."""
     echoed = client.request(method, path, json=body, headers={"X-Request-Id": "mine-1"})
     fresh = client.request(method, path, json=body)
     odd = client.request(method, path, json=body, headers={"X-Request-Id": "no spaces" * 99})
@@ -83,7 +83,7 @@ def test_every_answer_carries_a_request_id(
 
 
 def test_a_bad_key_still_gets_its_request_id(klein: Klein) -> None:
-    """A 401 carries the caller's X-Request-Id."""
+    """A 401 has the caller's X-Request-Id."""
     headers = {"X-Request-Id": "mine-2"}
 
     answer = httpx.get(f"{klein.url}/v1/executions", headers=headers, trust_env=False)

@@ -1,4 +1,4 @@
-"""Several api processes, stopped and started one after the other while callers create, run and wait."""
+"""Several api processes, restarted one after the other while callers create, run and wait."""
 
 import itertools
 import os
@@ -20,25 +20,25 @@ CALLERS = 6
 ORDER: dict[str, Any] = {
     "prompt": "slow",
     "num_inference_steps": 30,
-}  # six of them wait longer than the grace
+}  # six of them wait longer than the grace period
 RANK = {"created": 0, "processing": 1, "success": 2}
 
 
 @dataclass
 class Caller:
-    """Asks one api, and the next one where that is gone or says to come back: as a client behind a proxy does."""
+    """Calls one api, and the next one if that is gone or answers 503, as a client behind a proxy does."""
 
     urls: list[str]
     name: str
-    ids: dict[str, set[str]] = field(default_factory=dict)  # by the word of the request
+    ids: dict[str, set[str]] = field(default_factory=dict)  # by idempotency key
     ends: list[str] = field(default_factory=list)
     sent_again: int = 0
 
     def create_and_wait(self, stopping: threading.Event) -> None:
         for number in itertools.count():
-            word = f"{self.name}-{number}"
-            created = self._ask("POST", "/v1/prediction", word)
-            self._ask("POST", "/v1/prediction", word)
+            idempotency_key = f"{self.name}-{number}"
+            created = self._ask("POST", "/v1/prediction", idempotency_key)
+            self._ask("POST", "/v1/prediction", idempotency_key)
             shown = created | {"status": "created"}
             while shown["status"] != "success":
                 before = shown
@@ -54,8 +54,10 @@ class Caller:
             if stopping.is_set():
                 return
 
-    def _ask(self, method: str, path: str, word: str = "") -> Any:
-        headers = {"X-API-Key": "a-key"} | ({"Idempotency-Key": word} if word else {})
+    def _ask(self, method: str, path: str, idempotency_key: str = "") -> Any:
+        headers = {"X-API-Key": "a-key"} | (
+            {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        )
         for url in itertools.cycle(self.urls):
             try:
                 answer = httpx.request(
@@ -70,15 +72,15 @@ class Caller:
                 continue
             assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
             body = answer.json()
-            if word:
-                self.ids.setdefault(word, set()).add(body["predictionID"])
+            if idempotency_key:
+                self.ids.setdefault(idempotency_key, set()).add(body["predictionID"])
             return body
         raise AssertionError
 
 
 @pytest.fixture
 def system() -> Iterator[System]:
-    """Processes that finish within four seconds."""
+    """Processes with a grace period of four seconds."""
     os.environ["KLEIN_GRACE"] = "4"
     try:
         with running_system(workers=1, keys=["a-key"]) as system:
@@ -88,7 +90,7 @@ def system() -> Iterator[System]:
 
 
 def test_apis_that_restart_one_by_one_lose_nothing(system: System) -> None:
-    """No caller sees an error that is not a 503, every accepted prediction succeeds, and each request made one."""
+    """No caller gets an error other than 503, every accepted prediction succeeds, and each request creates one."""
     urls = [system.url, system.add_api()]
     callers = [Caller(urls[:: 1 if k % 2 else -1], f"caller-{k}") for k in range(CALLERS)]
     stopping = threading.Event()

@@ -1,4 +1,4 @@
-"""A safety checker that is switched on: what it finds is withheld with a reason, and nothing is stored."""
+"""With a safety checker, unsafe images are withheld with a reason, and not stored."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ BLUE = "a white circle on a blue background"
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Klein]:
-    """A system with the built-in model and a checker that calls what is mostly red unsafe."""
+    """A system with the built-in model and a checker that classifies mostly red images as unsafe."""
     checker = make_checker(tmp_path_factory.mktemp("checker") / "red")
     with running_klein(BUILT_IN, KLEIN_SAFETY_CHECKER=str(checker)) as running:
         yield running
@@ -31,21 +31,21 @@ def guest(guarded: Klein) -> Iterator[httpx.Client]:
 
 
 def refused(client: httpx.Client, model: str = TEXT, **inputs: Any) -> Any:
-    """Run a prediction to its end, which is no success, and give the record."""
+    """Run a prediction that must not succeed, and return the record."""
     answer = client.post("/v1/prediction/run", json=order(model, seed=1, **inputs)).json()
     assert answer["status"] == "failed", answer
     return client.get(f"/v1/prediction/{answer['predictionID']}").json()
 
 
 def pictures(klein: Klein, prediction_id: str) -> list[Path]:
-    """List what is stored of a prediction beside its input images."""
+    """List the stored files of a prediction, except its input images."""
     folder = klein.folder / "outputs" / prediction_id
     return [path for path in folder.rglob("*") if path.is_file() and "in-" not in path.name]
 
 
 @pytest.mark.parametrize("wish", [True, False])
 def test_an_unsafe_picture_is_withheld(guest: httpx.Client, guarded: Klein, wish: bool) -> None:
-    """A picture that the checker finds ends as a failure with a reason, whatever the caller wished."""
+    """An unsafe image ends as a failure with a reason, whatever the caller set."""
     shown = refused(guest, prompt=RED, enable_safety_checker=wish)
 
     assert shown["status"] == "error"
@@ -56,7 +56,7 @@ def test_an_unsafe_picture_is_withheld(guest: httpx.Client, guarded: Klein, wish
 
 
 def test_an_unsafe_input_is_withheld(guest: httpx.Client, guarded: Klein) -> None:
-    """An input image that the checker finds is not drawn from."""
+    """An unsafe input image is not used."""
     image = data_uri(image_file(128, 128, colour="red"))
     shown = refused(guest, EDIT, prompt="make it blue", image_urls=[image])
 
@@ -66,10 +66,12 @@ def test_an_unsafe_input_is_withheld(guest: httpx.Client, guarded: Klein) -> Non
 
 
 def test_what_is_safe_is_drawn(guest: httpx.Client, guarded: Klein) -> None:
-    """Safe prompts and input images give pictures, after refusals too."""
+    """Safe prompts and input images give images, also after refusals."""
     refused(guest, prompt=RED)
-    drawn = run(guest, prompt=BLUE, seed=1)
-    edited = run(guest, EDIT, prompt="make the circle green", image_urls=[drawn["output"]], seed=1)
+    generated = run(guest, prompt=BLUE, seed=1)
+    edited = run(
+        guest, EDIT, prompt="make the circle green", image_urls=[generated["output"]], seed=1
+    )
 
-    assert len(pictures(guarded, drawn["predictionID"])) == 1
+    assert len(pictures(guarded, generated["predictionID"])) == 1
     assert len(pictures(guarded, edited["predictionID"])) == 1

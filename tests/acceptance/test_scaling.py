@@ -1,4 +1,4 @@
-"""Tests of the benchmark of several workers."""
+"""The scaling benchmark works as docs/performance.md says."""
 
 import re
 import sys
@@ -8,14 +8,14 @@ from tests.support import processes
 
 
 def test_every_number_of_workers_has_its_row(tmp_path: Path) -> None:
-    """A short run draws with one worker and with two, and says what Redis and the api spent."""
+    """A short run measures one worker and two, and reports the load of Redis and the api."""
     report = tmp_path / "report.md"
     report.write_text("# Before\n")
     short = ["--workers", "1", "2", "--steps", "1", "--rounds", "2", "--report", str(report)]
     ran = processes.run([sys.executable, "-m", "benchmarks.scaling", *short])
 
     assert ran.returncode == 0, ran.stderr
-    told = report.read_text()
-    assert told.startswith("# Before\n")
-    assert re.findall(r"^\| (\d) \| \d\.\d{3} \| \d\.\d{3} \|", told, re.MULTILINE) == ["1", "2"]
-    assert re.findall(r"^\| (Redis|API) \| \d", told, re.MULTILINE) == ["Redis", "API"]
+    text = report.read_text()
+    assert text.startswith("# Before\n")
+    assert re.findall(r"^\| (\d) \| \d\.\d{3} \| \d\.\d{3} \|", text, re.MULTILINE) == ["1", "2"]
+    assert re.findall(r"^\| (Redis|API) \| \d", text, re.MULTILINE) == ["Redis", "API"]

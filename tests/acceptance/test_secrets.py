@@ -1,4 +1,4 @@
-"""A canary through the whole system: marked secrets and prompts turn up nowhere that others read."""
+"""Canaries through the whole system: marked secrets and prompts appear nowhere that others can read."""
 
 import zlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import pytest
 import redis
 
@@ -33,7 +33,7 @@ def watched(tiny_weights: Path) -> Iterator[Klein]:
 
 
 def used(klein: Klein) -> list[str]:
-    """Use every kind of secret, rightly and wrongly; give what must turn up nowhere."""
+    """Use every kind of secret, correctly and incorrectly. Return the texts that must not appear."""
     bodies = []
     with klein.client(KEY) as client, running_receiver(status(200)) as receiver:
         hook = {"webhook_url": receiver.url, "webhook_secret": SECRET}
@@ -83,7 +83,7 @@ def test_secrets_turn_up_nowhere(watched: Klein) -> None:
 
 
 def test_the_engine_holds_no_secrets(watched: Klein) -> None:
-    """The engine's environment has no key, no secret and no way to Redis."""
+    """The engine process has no key, no secret and no Redis address in its environment."""
     engine = watched.part("engine")
     assert engine is not None
     environ = " ".join(f"{k}={v}" for k, v in engine.environ().items())

@@ -10,7 +10,7 @@ from tests.support.soak import GROWTH_MOST, WATCHED, Curve, soak
 
 @pytest.mark.timeout(300)
 def test_memory_stays_flat(tiny_weights: Path, tmp_path: Path) -> None:
-    """Over mixed predictions, some cancelled, worker and engine hold at the end what they held when settled."""
+    """After mixed predictions, some cancelled, worker and engine use as much memory as after the settling phase."""
     with running_klein(tiny_weights, KLEIN_LORAS=str(tmp_path)) as klein:
         curves = soak(klein, 60, tmp_path)
 
@@ -21,6 +21,6 @@ def test_memory_stays_flat(tiny_weights: Path, tmp_path: Path) -> None:
 
 
 def test_a_leak_would_be_seen() -> None:
-    """A process that grows by a megabyte with each prediction is found out, one that settles is not."""
+    """A process that grows by a megabyte with each prediction is detected, and one that settles is not."""
     assert Curve([200.0 + k for k in range(60)]).growth > GROWTH_MOST
     assert Curve([200.0 + min(k, 20) for k in range(60)]).growth <= GROWTH_MOST

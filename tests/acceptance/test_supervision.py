@@ -1,4 +1,4 @@
-"""Workers that are told to leave, die or hang, as processes: the shipped ones around an engine without a model."""
+"""Workers that shut down, die or hang, as shipped processes with a fake engine."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import pytest
 
 from app.predictions.worker_registry import WorkerRegistry
@@ -19,7 +19,7 @@ SLOW = {"prompt": "slow", "num_inference_steps": 50, "num_images": 4}  # ten sec
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    """One worker and all that it needs, started again when it ends."""
+    """One worker and everything it needs, restarted when it ends."""
     os.environ["KLEIN_GRACE"] = "6"
     try:
         with running_system(workers=1, keys=["a-key"]) as system:
@@ -42,14 +42,14 @@ def running(client: httpx.Client, **inputs: Any) -> str:
 
 
 def ended(worker: Part, starts: int, within_s: float = 30) -> int:
-    """Wait until the worker's process has ended, and give its exit code."""
+    """Wait until the worker's process has ended, and return its exit code."""
     before = worker.codes.copy()
     until(lambda: worker.starts > starts, within_s=within_s)
     return next(iter(worker.codes - before), 0)
 
 
 def is_over(process: psutil.Process) -> bool:
-    """Say whether it has ended; init may not have looked at an orphan yet."""
+    """Return whether the process has ended. An orphan may still be a zombie."""
     try:
         return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -57,7 +57,7 @@ def is_over(process: psutil.Process) -> bool:
 
 
 def test_what_fits_is_finished(system: System, client: httpx.Client) -> None:
-    """Told to leave, a worker is at once not ready, finishes its prediction, and ends with 0."""
+    """On shutdown a worker is not ready at once, finishes its prediction, and exits with 0."""
     worker = system.workers[0]
     starts = worker.starts
     prediction_id = running(client, prompt="slow", num_inference_steps=30)
@@ -74,7 +74,7 @@ def test_what_fits_is_finished(system: System, client: httpx.Client) -> None:
 def test_what_does_not_fit_is_given_back(
     system: System, client: httpx.Client, signals: int
 ) -> None:
-    """What takes longer than the grace, or is hurried, goes back; the next worker draws it, at no attempt's cost."""
+    """A run longer than the grace period, or one hurried by a second signal, is released. The next worker runs it, and no attempt is counted."""
     worker = system.workers[0]
     starts = worker.starts
     long = SLOW if signals == 1 else {"prompt": "slow", "num_inference_steps": 40}
@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_given_back(
 
 
 def test_an_idle_worker_leaves_at_once(system: System, client: httpx.Client) -> None:
-    """Told to leave amid the wait for work, a worker ends with 0 and is no longer listed; what comes then is drawn."""
+    """An idle worker that shuts down exits with 0 and is no longer listed. Later predictions still run."""
     worker = system.workers[0]
     starts, pid = worker.starts, worker.process.pid
     worker.signal(signal.SIGTERM)
@@ -108,7 +108,7 @@ def test_an_idle_worker_leaves_at_once(system: System, client: httpx.Client) -> 
 def test_a_worker_that_loads_leaves_at_once(
     system: System, client: httpx.Client, signals: int
 ) -> None:
-    """Told to leave while its model loads, a worker ends with 0, takes its engine along, and was never ready."""
+    """A worker that shuts down while its model loads exits with 0, ends its engine, and was never ready."""
     weights = system.folder / "endless"
     weights.mkdir(exist_ok=True)
     system.add_workers(1, KLEIN_WEIGHTS=str(weights))
@@ -129,7 +129,7 @@ def test_a_worker_that_loads_leaves_at_once(
 
 
 def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Client) -> None:
-    """What kills its engine each time ends after three attempts; a neighbour succeeds and the worker stays."""
+    """A prediction that kills its engine each time ends after three attempts. Another one succeeds and the worker stays."""
     worker = system.workers[0]
     starts = worker.starts
     poison, neighbour = create(client, prompt="die"), create(client)
@@ -145,7 +145,7 @@ def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Cli
 
 
 def test_a_hung_engine_is_replaced(system: System, client: httpx.Client) -> None:
-    """An engine that is deaf at the end of the prediction's time is killed, and the next one draws."""
+    """An engine that does not stop at the run timeout is killed, and the next one generates."""
     body = {
         "model": "flux-2-klein-4b-text-to-image",
         "input": {"prompt": "hang", "image_size": {"width": 64, "height": 64}},
@@ -158,7 +158,7 @@ def test_a_hung_engine_is_replaced(system: System, client: httpx.Client) -> None
 
 
 def test_a_crash_loop_ends_the_worker(system: System, client: httpx.Client) -> None:
-    """Two poisonous predictions in a row are a crash loop: the worker leaves with an error, and a new one serves."""
+    """Two predictions in a row that kill the engine are a crash loop: the worker exits with an error, and a new one serves."""
     worker = system.workers[0]
     starts = worker.starts
     poisons = [create(client, prompt=f"die {k}") for k in range(2)]

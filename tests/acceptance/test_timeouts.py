@@ -1,4 +1,4 @@
-"""`X-Queue-Timeout` and `X-Run-Timeout`: what takes too long ends as an error of the class TIMEOUT."""
+"""`X-Queue-Timeout` and `X-Run-Timeout`: a prediction past its timeout ends as an error of the class TIMEOUT."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def create(client: httpx.Client, headers: dict[str, str], **inputs: Any) -> str:
 
 @pytest.mark.usefixtures("busy")
 def test_what_waits_too_long_ends(client: httpx.Client) -> None:
-    """While the only worker is busy, a prediction ends as its time in the queue does."""
+    """While the only worker is busy, a prediction ends at its queue timeout."""
     shown = get(client, create(client, {"X-Queue-Timeout": "1.5"}), wait=20)
 
     assert shown["status"] == "error"
@@ -30,7 +30,7 @@ def test_what_waits_too_long_ends(client: httpx.Client) -> None:
 
 
 def test_what_runs_too_long_ends(client: httpx.Client) -> None:
-    """A prediction ends as its running time does, and the worker goes on with the next."""
+    """A prediction ends at its run timeout, and the worker continues with the next."""
     shown = get(client, create(client, {"X-Run-Timeout": "1"}, **LONG), wait=30)
 
     assert shown["status"] == "error"

@@ -1,4 +1,4 @@
-"""One request as OpenTelemetry's own collector protocol tells it."""
+"""The trace of one request, received over OpenTelemetry's own collector protocol."""
 
 import gzip
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.webhook_receiver import Receiver, running_receiver
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
-REQUEST = ("klein-api", "POST /v1/prediction")  # FastAPI adds spans of its own below it
+REQUEST = ("klein-api", "POST /v1/prediction")  # FastAPI adds its own spans below it
 AFTER = (
     *(("klein-worker", name) for name in ("prediction", "generate", "store", "finish")),
     ("klein-courier", "webhook"),
@@ -38,8 +38,8 @@ def traced_klein(tiny_weights: Path, collector: Receiver) -> Iterator[Klein]:
 
 
 def spans(collector: Receiver) -> dict[tuple[str, str], tuple[str, str]]:
-    """Each span of the trace and its parent, by service and name."""
-    found = {}
+    """Return each span of the trace and its parent, by service and name."""
+    parents = {}
     for call in list(collector.calls):
         packed = call.headers.get("Content-Encoding") == "gzip"
         body = gzip.decompress(call.body) if packed else call.body
@@ -52,8 +52,11 @@ def spans(collector: Receiver) -> dict[tuple[str, str], tuple[str, str]]:
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     if span.trace_id.hex() == TRACE:
-                        found[service, span.name] = (span.span_id.hex(), span.parent_span_id.hex())
-    return found
+                        parents[service, span.name] = (
+                            span.span_id.hex(),
+                            span.parent_span_id.hex(),
+                        )
+    return parents
 
 
 def test_one_trace_goes_from_the_request_to_the_webhook(
@@ -61,19 +64,19 @@ def test_one_trace_goes_from_the_request_to_the_webhook(
 ) -> None:
     """api, worker and courier add their spans to the caller's trace, below its request."""
     with running_receiver() as receiver, traced_klein.client() as client:
-        asked = order() | {"webhook_url": receiver.url}
+        body = order() | {"webhook_url": receiver.url}
         headers = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
-        assert client.post("/v1/prediction", json=asked, headers=headers).status_code == 200
+        assert client.post("/v1/prediction", json=body, headers=headers).status_code == 200
         until(lambda: set(spans(collector)) >= {REQUEST, *AFTER})
 
-    found = spans(collector)
-    assert found[REQUEST][1] == CALLER
-    inside = {span for (service, _), (span, _) in found.items() if service == "klein-api"}
-    assert [name for name in AFTER if found[name][1] not in inside] == []
+    parents = spans(collector)
+    assert parents[REQUEST][1] == CALLER
+    inside = {span for (service, _), (span, _) in parents.items() if service == "klein-api"}
+    assert [name for name in AFTER if parents[name][1] not in inside] == []
 
 
 def test_the_engine_is_told_nothing_of_it(traced_klein: Klein) -> None:
-    """Where traces go is not the engine's business."""
+    """The trace settings are not in the environment of the engine process."""
     engine = traced_klein.part("engine")
 
     assert engine is not None

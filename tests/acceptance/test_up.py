@@ -1,4 +1,4 @@
-"""`klein up` itself: why it cannot start, how it stops, what it keeps, and what it restarts."""
+"""`klein up` itself: start errors, shutdown, persistence, and restarts."""
 
 import re
 import shutil
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A folder whose path leaves room for the name of a socket."""
+    """A folder whose path is short enough for a socket name."""
     with tempfile.TemporaryDirectory(prefix="klein-") as folder:
         yield Path(folder)
 
 
 def refusal(klein: Klein) -> str:
-    """Start a system that cannot start, and give the one line in which it says so."""
+    """Start a system that cannot start, and return its one-line error."""
     with klein:
         klein.launch()
         assert klein.ended() != 0
@@ -40,26 +40,26 @@ def refusal(klein: Klein) -> str:
 
 
 def test_a_taken_port_is_said(short_path: Path, tiny_weights: Path) -> None:
-    """Where the port is taken, one line names it and the setting."""
+    """If the port is taken, one line names it and the setting."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        said = refusal(Klein(short_path, KLEIN_PORT=str(port), KLEIN_WEIGHTS=str(tiny_weights)))
+        error = refusal(Klein(short_path, KLEIN_PORT=str(port), KLEIN_WEIGHTS=str(tiny_weights)))
 
-    assert f"127.0.0.1:{port}" in said
-    assert "KLEIN_PORT" in said
+    assert f"127.0.0.1:{port}" in error
+    assert "KLEIN_PORT" in error
 
 
 def test_a_silent_redis_is_said(short_path: Path) -> None:
-    """Where REDIS_URL does not answer, one line names it without its password."""
-    said = refusal(Klein(short_path, REDIS_URL="redis://user:secret@127.0.0.1:1/0"))
+    """If REDIS_URL does not answer, one line names it without its password."""
+    error = refusal(Klein(short_path, REDIS_URL="redis://user:secret@127.0.0.1:1/0"))
 
-    assert "redis://127.0.0.1:1/0" in said
-    assert "secret" not in said
+    assert "redis://127.0.0.1:1/0" in error
+    assert "secret" not in error
 
 
 @pytest.mark.parametrize("weights", ["missing", "empty"])
 def test_unreadable_weights_are_said(short_path: Path, weights: str) -> None:
-    """Where the weights cannot be read, one line names the folder."""
+    """If the weights cannot be read, one line names the folder."""
     folder = short_path / weights
     if weights == "empty":
         folder.mkdir()
@@ -68,7 +68,7 @@ def test_unreadable_weights_are_said(short_path: Path, weights: str) -> None:
 
 
 def test_a_flipped_byte_of_the_weights_is_said(short_path: Path, tiny_weights: Path) -> None:
-    """Where a byte of the weights is not what SHA256SUMS says, no worker serves them, and one line names the file."""
+    """If a byte of the weights differs from SHA256SUMS, no worker serves them, and one line names the file."""
     weights = Path(shutil.copytree(tiny_weights, short_path / "weights"))
     write_checksums(weights)
     file = weights / "transformer" / "diffusion_pytorch_model.safetensors"
@@ -92,14 +92,14 @@ def test_a_flipped_byte_of_the_weights_is_said(short_path: Path, tiny_weights: P
     ],
 )
 def test_a_wrong_setting_is_said(short_path: Path, setting: str, value: str) -> None:
-    """A setting that cannot be used ends the start with one line that names it or its value."""
-    said = refusal(Klein(short_path, **{setting: value}))
+    """An invalid setting ends the start with one line that names it or its value."""
+    error = refusal(Klein(short_path, **{setting: value}))
 
-    assert setting in said or value in said
+    assert setting in error or value in error
 
 
 def test_an_unknown_setting_is_named(short_path: Path) -> None:
-    """A variable that looks like a setting and is none is named, with the setting that was meant."""
+    """A variable that resembles a setting but is none is reported with the likely setting."""
     klein = Klein(short_path, KLEIN_RUN_TIMOUT="1h", REDIS_URL="redis://127.0.0.1:1")
     refusal(klein)
 
@@ -113,11 +113,11 @@ def test_a_second_tree_on_the_same_folder_is_refused(klein: Klein) -> None:
 
 
 def test_the_first_start_makes_a_key(short_path: Path, tiny_weights: Path) -> None:
-    """The first start prints a key once and keeps its hash alone; later starts keep key and records."""
+    """The first start prints a key once and stores only its hash. Later starts keep key and records."""
     with Klein(short_path, KLEIN_API_KEYS="", KLEIN_WEIGHTS=str(tiny_weights)) as klein:
         klein.start()
         key = str(
-            next(found[0] for line in klein.log if (found := re.search(r"klein_\S{20,}", line)))
+            next(match[0] for line in klein.log if (match := re.search(r"klein_\S{20,}", line)))
         )
         with klein.client(key) as client:
             made = run(client)
@@ -130,16 +130,16 @@ def test_the_first_start_makes_a_key(short_path: Path, tiny_weights: Path) -> No
         klein.log.clear()
         klein.start()
         with klein.client(key) as client:
-            kept = get(client, made["predictionID"])
+            later = get(client, made["predictionID"])
         code = klein.stop(signal.SIGINT)
-        assert (code, kept["status"], kept["output"]) == (0, "success", made["output"])
+        assert (code, later["status"], later["output"]) == (0, "success", made["output"])
         assert key not in "\n".join(klein.log)
         grep = ["grep", "-rlF", key, str(short_path)]
         assert processes.run(grep).stdout == ""
 
 
 def test_a_stop_leaves_work_to_the_next_start(short_path: Path, tiny_weights: Path) -> None:
-    """Ctrl-C while a prediction runs ends in seconds with code 0; the next start finishes the work."""
+    """Ctrl-C during a run ends within seconds with code 0. The next start finishes the work."""
     with Klein(short_path, KLEIN_WEIGHTS=str(tiny_weights)) as klein:
         klein.start()
         with klein.client() as client:
@@ -184,14 +184,14 @@ def _all_in(log: list[str], *events: str) -> bool:
 
 @pytest.fixture(scope="module")
 def harmed(tiny_weights: Path) -> Iterator[Klein]:
-    """A running system whose processes this file kills."""
+    """A running system whose processes the tests of this file kill."""
     with running_klein(tiny_weights) as klein:
         yield klein
 
 
 @pytest.mark.parametrize("name", ["engine", "worker", "courier", "api", "redis"])
 def test_a_killed_process_comes_back(harmed: Klein, name: str) -> None:
-    """After kill -9 of any process it runs again, and what had been accepted still ends well."""
+    """After kill -9 any process is restarted, and accepted predictions still succeed."""
     with harmed.client() as client:
         running = create(client, num_inference_steps=50, image_size="square")
         waiting = create(client)
@@ -221,7 +221,7 @@ def _is_ready(client: httpx.Client) -> bool:
 
 
 def test_parts_start_alone(short_path: Path) -> None:
-    """A part that lacks what it needs says so in one line and ends."""
+    """A part that lacks something it needs says so in one line and exits."""
     with running_redis() as empty:
         for part, url, expected in [
             ("api", empty.url, "KLEIN_API_KEYS"),

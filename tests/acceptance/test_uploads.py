@@ -1,4 +1,4 @@
-"""Uploads as a client meets them: presign, PUT, use as an input, delete."""
+"""Uploads from a client's view: presign, PUT, use as an input, delete."""
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -41,7 +41,7 @@ def upload(client: httpx.Client, data: bytes = PNG) -> Any:
 
 
 def test_an_upload_is_an_input(client: httpx.Client) -> None:
-    """The public URL serves what was sent, and as an input it counts as its bytes do."""
+    """The public URL serves the file as sent, and as an input it gives the same result as its bytes."""
     slot = upload(client)
 
     by_url = run(client, EDIT, image_urls=[slot["public_url"]], seed=2)
@@ -52,17 +52,17 @@ def test_an_upload_is_an_input(client: httpx.Client) -> None:
 
 
 def test_a_picture_that_is_a_page_too_is_a_picture(client: httpx.Client) -> None:
-    """A PNG with a page behind it is served as a PNG, which no browser may sniff or run."""
+    """A PNG with HTML appended is served as a PNG, which no browser may sniff or run."""
     slot = upload(client, PNG + b"<html><script>alert(1)</script>")
-    told = httpx.get(slot["public_url"], trust_env=False).headers
+    headers = httpx.get(slot["public_url"], trust_env=False).headers
 
-    assert told["Content-Type"] == "image/png"
-    assert told["X-Content-Type-Options"] == "nosniff"
-    assert told["Content-Security-Policy"].startswith("default-src 'none'; sandbox")
+    assert headers["Content-Type"] == "image/png"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; sandbox")
 
 
 def test_curl_uploads(client: httpx.Client, tmp_path: Path) -> None:
-    """README's curl line sends a file."""
+    """The README's curl command sends a file."""
     slot = presign(client)
     file = tmp_path / "in.png"
     file.write_bytes(PNG)
@@ -76,7 +76,7 @@ def test_curl_uploads(client: httpx.Client, tmp_path: Path) -> None:
 def test_a_deleted_upload_is_gone(
     client: httpx.Client, stranger: httpx.Client, anybody: httpx.Client
 ) -> None:
-    """Only its key deletes it; then its URL is a 404, as an input a 400, and it cannot be sent again."""
+    """Only its key deletes an upload. Then its URL is a 404, as an input a 400, and it cannot be sent again."""
     slot = upload(client)
     assert stranger.delete(f"/v1/files/{slot['id']}").status_code == 204
     assert fetch(slot["public_url"]) == PNG
@@ -90,7 +90,7 @@ def test_a_deleted_upload_is_gone(
 
 
 def test_uploads_need_a_key(anybody: httpx.Client, client: httpx.Client) -> None:
-    """Presign and DELETE without a key are a 401, and an id that is none a 400."""
+    """Presign and DELETE without a key are a 401, and a malformed id is a 400."""
     base = client.base_url
     assert anybody.post(f"{base}/v1/upload/presign", json={}).status_code == 401
     assert anybody.delete(f"{base}/v1/files/x").status_code in {400, 401}
@@ -98,7 +98,7 @@ def test_uploads_need_a_key(anybody: httpx.Client, client: httpx.Client) -> None
 
 
 def test_what_is_too_large_is_refused_before_it_is_sent(client: httpx.Client) -> None:
-    """More than 100 MB is a 413, told by the length alone."""
+    """A Content-Length above 100 MB is a 413 before the body is sent."""
     slot = presign(client)
     url = urlsplit(slot["presigned_url"])
     with closing(HTTPConnection(url.netloc)) as connection:
@@ -110,7 +110,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent(client: httpx.Client) ->
 
 
 def test_what_turns_out_too_large_is_refused(client: httpx.Client) -> None:
-    """A body of no told length is a 413 at its hundredth megabyte, and is not kept."""
+    """A body without Content-Length is a 413 at its hundredth megabyte, and is not stored."""
     slot = presign(client)
     part = bytes(1024 * 1024)
 
@@ -119,14 +119,14 @@ def test_what_turns_out_too_large_is_refused(client: httpx.Client) -> None:
         for _ in range(101):
             yield part
 
-    with suppress(httpx.WriteError):  # it may hang up on what is still being sent
+    with suppress(httpx.WriteError):  # the server may close the connection during the upload
         assert httpx.put(slot["presigned_url"], content=parts(), trust_env=False).status_code == 413
 
     assert httpx.get(slot["public_url"], trust_env=False).status_code == 404
 
 
 def test_a_file_that_may_be_cached_never_changes(client: httpx.Client) -> None:
-    """The public URL says `immutable`; a second file is a 409 that says what to do, the same one again a 200."""
+    """The public URL says `immutable`. A different file is a 409 that says what to do, the same one again a 200."""
     slot = upload(client)
     other = image_file(colour="red")
     answers = [httpx.put(slot["presigned_url"], content=c, trust_env=False) for c in (PNG, other)]
@@ -139,7 +139,7 @@ def test_a_file_that_may_be_cached_never_changes(client: httpx.Client) -> None:
 
 
 def test_a_url_to_read_is_none_to_write(client: httpx.Client, anybody: httpx.Client) -> None:
-    """The public URL takes no file, the presigned one shows none, and a changed one does neither."""
+    """The public URL accepts no file, the presigned one returns none, and a changed one does neither."""
     slot = upload(client)
 
     assert anybody.put(slot["public_url"], content=PNG).status_code == 404

@@ -1,4 +1,4 @@
-"""Webhooks of the running system: who is called, with what, and what the history shows."""
+"""Webhooks of the running system: the receivers, the payload, and the delivery history."""
 
 import json
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def delivered(client: httpx.Client, prediction_id: str) -> Any:
 
 
 def test_a_success_is_delivered_signed(client: httpx.Client, receiver: Receiver) -> None:
-    """The end is told in the contract's words, with a picture that is there and a signature that verifies."""
+    """The payload has the contract's form, an image that can be fetched and a valid signature."""
     prediction_id = ask(
         client, receiver.url + "/hook?a=b", webhook_secret="whsec_c2VjcmV0IGtleSBvZiAyNCBieXRlcyE="
     )
@@ -87,7 +87,7 @@ def test_a_success_is_delivered_signed(client: httpx.Client, receiver: Receiver)
 def test_a_secret_is_never_shown(
     calling_klein: Klein, client: httpx.Client, receiver: Receiver
 ) -> None:
-    """Neither the prediction, the histories nor the log hold the secret."""
+    """Neither the prediction, the histories nor the log contain the secret."""
     prediction_id = ask(client, receiver.url, webhook_secret=SECRET.replace(" ", "-"))
     shown = delivered(client, prediction_id)
 
@@ -103,7 +103,7 @@ def test_a_secret_is_never_shown(
 
 
 def test_a_cancelled_prediction_calls_nobody(client: httpx.Client, receiver: Receiver) -> None:
-    """A cancel is not told, and has no delivery."""
+    """A cancelled prediction sends no webhook, and has no delivery."""
     prediction_id = ask(client, receiver.url, input=LONG)
     client.post(f"/v1/prediction/{prediction_id}/cancel")
     delivered(client, ask(client, receiver.url))
@@ -116,7 +116,7 @@ def test_a_cancelled_prediction_calls_nobody(client: httpx.Client, receiver: Rec
 def test_the_history_is_paged_and_private(
     calling_klein: Klein, client: httpx.Client, receiver: Receiver
 ) -> None:
-    """The list has no attempts, newest first; another key sees neither list nor delivery nor redelivers."""
+    """The list has no attempts, newest first. Another key can neither list, read nor redeliver."""
     ids = [ask(client, receiver.url) for _ in range(3)]
     for prediction_id in ids:
         delivered(client, prediction_id)
@@ -136,7 +136,7 @@ def test_the_history_is_paged_and_private(
 
 
 def test_a_delivery_is_sent_again_by_hand(client: httpx.Client, receiver: Receiver) -> None:
-    """Redelivery sends the same id and body once more and adds an attempt."""
+    """A redelivery sends the same id and body once more and adds an attempt."""
     prediction_id = ask(client, receiver.url)
     delivered(client, prediction_id)
 
@@ -152,7 +152,7 @@ def test_a_delivery_is_sent_again_by_hand(client: httpx.Client, receiver: Receiv
 def test_a_courier_that_was_killed_loses_none(
     calling_klein: Klein, client: httpx.Client, receiver: Receiver
 ) -> None:
-    """What ends while no courier lives is delivered by the next one."""
+    """Predictions that end while no courier runs are delivered by the next one."""
     courier = calling_klein.part("courier")
     assert courier is not None
     courier.suspend()
@@ -167,7 +167,7 @@ def test_a_courier_that_was_killed_loses_none(
 
 
 def test_private_receivers_are_not_called(klein: Klein) -> None:
-    """Without KLEIN_ALLOW_HOSTS nobody on this machine is called, and the history does not tell why."""
+    """Without KLEIN_ALLOW_HOSTS nobody on this machine is called, and the history does not say why."""
     with running_receiver(status(200)) as receiver, klein.client() as client:
         shown = delivered(client, ask(client, receiver.url))
 
