@@ -14,7 +14,14 @@ from tests.chaos.verdict import Verdict
 from tests.support.webhook_receiver import Call, Receiver
 
 REQUEST = CallerRequest(
-    word="w", key="k", prompt="slow", seed=1, images=1, steps=2, headers={}, has_webhook=True
+    idempotency_key="w",
+    key="k",
+    prompt="slow",
+    seed=1,
+    images=1,
+    steps=2,
+    headers={},
+    has_webhook=True,
 )
 SUCCESS = {"status": "success", "output": "http://test/0.png"}
 
