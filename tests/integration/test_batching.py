@@ -259,7 +259,7 @@ def test_a_cancel_in_a_batch_ends_one(rig):
     ("prompt", "cause"), [("fault", Cause.ENGINE), ("out of memory", Cause.OUT_OF_MEMORY)]
 )
 def test_a_failure_in_a_batch_fails_one(rig, drawings, prompt, cause):
-    """A request of a batch that fails fails alone. The others are generated."""
+    """A request that fails in a batch fails alone. The others are generated."""
     for name in FOUR:
         rig.add(name, prompt=prompt if name == "c" else "fine")
     rig.work()

@@ -191,7 +191,7 @@ def test_without_the_look_at_the_owner_it_would_be(app_client, monkeypatch):
 
 
 def test_the_answer_may_not_depend_on_the_case_of_an_id(app_client):
-    """An id in other upper and lower case is another id, also for the owner."""
+    """An id with a trailing space is another id, also for the owner."""
     way = Way("GET", "/v1/prediction/{prediction_id}", frozenset({"prediction_id"}))
 
     assert response_to(app_client, way, way.filled(f"{OWN} "), OWNER)[0] == 404
