@@ -98,13 +98,13 @@ def test_a_worker_behind_it_is_replaced(
         hole.swallow()
         try:
             other.signal(signal.SIGCONT)
-            prediction = get(client, prediction_id, wait=60)
+            shown = get(client, prediction_id, wait=60)
             until(lambda: receiver.calls)
         finally:
             hole.heal()
         taken = system.record(prediction_id)
 
-        assert (prediction["status"], taken.attempt) == ("success", 2)
+        assert (shown["status"], taken.attempt) == ("success", 2)
         assert taken.owner != late
         other.signal(signal.SIGSTOP)  # so the next one, too, goes to the worker that was cut off
         try:
@@ -113,5 +113,5 @@ def test_a_worker_behind_it_is_replaced(
             other.signal(signal.SIGCONT)
         folder = system.folder / "outputs" / prediction_id
         assert [p.name for p in folder.iterdir()] == [taken.owner]
-        assert get(client, prediction_id) == prediction
+        assert get(client, prediction_id) == shown
         assert len(receiver.calls) == 1

@@ -1,4 +1,4 @@
-"""Tests of the engine process's loop with a fake engine, run in this process without torch."""
+"""The child's loop with a fake engine, in this process: no torch."""
 
 import os
 import socket
@@ -51,20 +51,18 @@ class OneOrder(Inbox):
 
 
 class Several(Inbox):
-    """An inbox that holds a batch. Some orders are cancelled before the start or after the first step, some want previews."""
+    """An inbox that holds orders to be drawn at once; some are cancelled from the first step on, or before; some look on."""
 
-    def __init__(self, *ids, cancelled=(), before=(), with_previews=()):
+    def __init__(self, *ids, cancelled=(), before=(), looking=()):
         self.ids = ids
         self.cancelled = set(cancelled)
         self.before = set(before)
-        self.with_previews = set(with_previews)
+        self.looking = set(looking)
         self.looks = 0
 
     def next(self):
         return tuple(
-            protocol.Generate(
-                id=i, order=replace(ORDER, prompt=i, previews=i in self.with_previews)
-            )
+            protocol.Generate(id=i, order=replace(ORDER, prompt=i, previews=i in self.looking))
             for i in self.ids
         )
 
@@ -75,7 +73,7 @@ class Several(Inbox):
 
 
 class FakeEngine:
-    """An engine that raises the given error, if any, after one step."""
+    """An engine that raises what it was given, after one step."""
 
     checkpoint = fake_engine_process.FakeEngine.checkpoint
 
@@ -93,10 +91,10 @@ class FakeEngine:
         return Result(images=pictures, notes=("a note",), generate_s=0.5)
 
     def generate_batch(self, orders, on_step, on_previews=()):
-        """Return an image for each order but those with the prompt "poor". Raise the given error after the first of two steps."""
-        for on_preview in on_previews:
-            if on_preview is not None:
-                on_preview(np.zeros((1, 1, 3), np.uint8))
+        """Draw all but what is called "poor", after two steps; raise what it was given at the second."""
+        for hear in on_previews:
+            if hear is not None:
+                hear(np.zeros((1, 1, 3), np.uint8))
         on_step(1, 2)
         if self.error is not None:
             raise self.error
@@ -107,7 +105,7 @@ class FakeEngine:
 
 
 class FirstFails(FakeEngine):
-    """An engine that fails with a batch, but not with a single order."""
+    """An engine that fails at what it draws at once, and at nothing else."""
 
     def generate(self, order, on_step, on_preview=None):
         return FakeEngine().generate(order, on_step, on_preview)
@@ -135,7 +133,7 @@ def ends():
     ],
 )
 def test_each_message_arrives_as_it_was_sent(ends, message):
-    """Each message is received as it was sent."""
+    """A message crosses the wire and is equal to itself."""
     ours, theirs = ends
     ours.send(message)
 
@@ -143,7 +141,7 @@ def test_each_message_arrives_as_it_was_sent(ends, message):
 
 
 def test_order_arrives_with_its_references(ends):
-    """Reference images are received as raw bytes, whatever their size."""
+    """References cross as raw bytes, whatever their size."""
     ours, theirs = ends
     message = protocol.Generate(id="1", order=ORDER, batch_remaining=3)
     sender = threading.Thread(target=ours.send, args=(message,))
@@ -155,7 +153,7 @@ def test_order_arrives_with_its_references(ends):
 
 
 def test_hung_up_is_an_end_of_file(ends):
-    """`receive` raises TimeoutError while the other end is silent, and EOFError once it has closed."""
+    """The other end's hang-up is EOFError, silence is TimeoutError."""
     ours, theirs = ends
     with pytest.raises(TimeoutError):
         theirs.receive(0.01)
@@ -180,7 +178,7 @@ def received(end):
 
 
 def test_pictures_lie_one_after_the_other(ends):
-    """`Done` comes with a file that holds the pixels of all images one after another."""
+    """Done comes with a file of raw pixels."""
     ours, theirs = ends
     serve(FakeEngine(), ours, OneOrder())
 
@@ -213,7 +211,7 @@ def test_pictures_lie_one_after_the_other(ends):
     ],
 )
 def test_each_end_has_its_message(ends, error, expected):
-    """Every outcome of an order sends exactly one final message."""
+    """Every way an order can end sends exactly one last message."""
     ours, theirs = ends
     serve(FakeEngine(error), ours, OneOrder())
 
@@ -221,20 +219,20 @@ def test_each_end_has_its_message(ends, error, expected):
 
 
 def test_cancelled_before_the_start_draws_nothing(ends):
-    """An order that was cancelled while it waited is not started."""
+    """An order that was given up while it waited is not begun."""
     ours, theirs = ends
     serve(FakeEngine(), ours, OneOrder(cancelled=True))
 
     assert received(theirs) == [protocol.Stopped(id="1")]
 
 
-def message_names(end):
-    """Return the names of the messages of each order, without the pixels."""
-    names: dict[str, list[str]] = {}
+def heard(end):
+    """Give what was said of each order, the pixels left out."""
+    told: dict[str, list[str]] = {}
     for message in received(end):
         if not isinstance(message, bytes):
-            names.setdefault(message.id, []).append(type(message).__name__)
-    return names
+            told.setdefault(message.id, []).append(type(message).__name__)
+    return told
 
 
 TOGETHER = ["Step", "Step", "Done"]
@@ -242,61 +240,56 @@ ALONE = ["Step", "Done"]
 
 
 def test_orders_are_drawn_at_once(ends):
-    """Each order of a batch gets the same step messages and its own image."""
+    """Each of a batch hears the same steps and gets a picture of its own."""
     ours, theirs = ends
     serve(FakeEngine(), ours, Several("a", "b", "c"))
 
-    assert message_names(theirs) == {"a": TOGETHER, "b": TOGETHER, "c": TOGETHER}
+    assert heard(theirs) == {"a": TOGETHER, "b": TOGETHER, "c": TOGETHER}
 
 
 def test_previews_of_a_batch_go_to_who_asked(ends):
-    """Only the order that asked for previews gets one."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, Several("a", "b", "c", with_previews="b"))
+    serve(FakeEngine(), ours, Several("a", "b", "c", looking="b"))
 
-    assert message_names(theirs) == {"a": TOGETHER, "b": ["Preview", *TOGETHER], "c": TOGETHER}
+    assert heard(theirs) == {"a": TOGETHER, "b": ["Preview", *TOGETHER], "c": TOGETHER}
 
 
 def test_one_cancelled_of_a_batch_stops_at_its_next_step(ends):
-    """A cancelled order of a batch stops at its next step, and the others finish."""
+    """A cancel ends its own order and gives no picture; the others are drawn."""
     ours, theirs = ends
     serve(FakeEngine(), ours, Several("a", "b", "c", cancelled="b", before="c"))
 
-    assert message_names(theirs) == {"a": TOGETHER, "b": ["Step", "Stopped"], "c": ["Stopped"]}
+    assert heard(theirs) == {"a": TOGETHER, "b": ["Step", "Stopped"], "c": ["Stopped"]}
 
 
 def test_a_batch_that_nobody_wants_ends(ends):
-    """A batch stops once all its orders are cancelled."""
+    """Once all are cancelled nothing more is drawn."""
     ours, theirs = ends
     serve(FakeEngine(), ours, Several("a", "b", cancelled="ab"))
 
-    assert message_names(theirs) == {"a": ["Step", "Stopped"], "b": ["Step", "Stopped"]}
+    assert heard(theirs) == {"a": ["Step", "Stopped"], "b": ["Step", "Stopped"]}
 
 
 def test_what_gave_no_picture_is_drawn_alone(ends):
-    """An order for which the batch gives no image is generated again alone."""
+    """An order that the engine has no picture for in the batch is drawn once more by itself."""
     ours, theirs = ends
     serve(FakeEngine(), ours, Several("a", "poor"))
 
-    assert message_names(theirs) == {"a": TOGETHER, "poor": ["Step", "Step", *ALONE]}
+    assert heard(theirs) == {"a": TOGETHER, "poor": ["Step", "Step", *ALONE]}
 
 
 @pytest.mark.parametrize("error", [OutOfMemory(), EngineFault("flat"), ValueError("a bug")])
 def test_a_batch_that_fails_is_drawn_one_by_one(ends, error, capfd):
-    """If a batch fails for any reason, each of its orders that is not cancelled is generated alone."""
+    """Too little memory for all, and any other failure, fails nobody who can be drawn alone."""
     ours, theirs = ends
     serve(FirstFails(error), ours, Several("a", "b", "c", cancelled="b"))
 
-    assert message_names(theirs) == {
-        "a": ["Step", *ALONE],
-        "b": ["Step", "Stopped"],
-        "c": ["Step", *ALONE],
-    }
+    assert heard(theirs) == {"a": ["Step", *ALONE], "b": ["Step", "Stopped"], "c": ["Step", *ALONE]}
     assert type(error).__name__ in capfd.readouterr().err
 
 
 def test_the_driving_side_never_loads_torch():
-    """The modules with which a worker drives its engine load neither torch nor diffusers nor transformers."""
+    """Importing all that the worker needs of the engine leaves torch out."""
     code = (
         "import sys, worker.engine_process.main, worker.engine_client.client, worker.job.encode, worker.engines.folder;"
         "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"

@@ -1,4 +1,4 @@
-"""Tests of the failure that a prediction records for each engine error."""
+"""The errors of an engine and the failure that a prediction records for each."""
 
 import pytest
 
@@ -27,6 +27,6 @@ from worker.engines.errors import (
     ],
 )
 def test_each_error_has_a_cause_and_a_message(error, cause, message):
-    """Each error has a cause and a message, which is its docstring unless one is given."""
+    """An error becomes the failure of its prediction; without a message it uses its docstring."""
     assert error.failure == Failure(cause=cause, message=str(error))
     assert message in error.failure.message

@@ -1,4 +1,4 @@
-"""Tests of the choice of number type for each processor, with given capabilities."""
+"""The number type that each processor gets, with its capabilities set by hand."""
 
 import pytest
 import torch

@@ -50,21 +50,21 @@ def url(server, user):
 
 
 @pytest.fixture
-def worker_connection(server):
+def mine(server):
     """A connection as the worker's user."""
     with redis.Redis.from_url(url(server, "klein-worker")) as connection:
         yield connection
 
 
 @pytest.mark.timeout(60)
-def test_klein_works_with_these_users(server, worker_connection, tmp_path, monkeypatch):
+def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
     """A prediction is created, run by RQ, reconciled, read, listed and cancelled without any denied command."""
     with server.connect() as admin:
         _, key = KeyRing(admin, frozenset()).create("k", None, Limits(per_minute=9, in_flight=9))
     settings = Settings(redis_url=url(server, "klein-api"), data=tmp_path, _env_file=None)
     store, registry, storage = (
-        a_store(worker_connection),
-        WorkerRegistry(worker_connection),
+        a_store(mine),
+        WorkerRegistry(mine),
         LocalStorage(tmp_path / "outputs"),
     )
     registry.announce(
@@ -73,15 +73,15 @@ def test_klein_works_with_these_users(server, worker_connection, tmp_path, monke
     leases = Leases(store, registry)
     publisher = Publisher(store, storage, leases)
     generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # a fake engine
-    queues = Queues(worker_connection)
+    queues = Queues(mine)
     monkeypatch.setattr(token, "_installed", None)
     batches = BatchFinder(store, queues, replace(FakeEngine.checkpoint, batch=2))
     token.install(
         generator, lambda: queues.take(CheckpointKind.DISTILLED), batches.find_batch_mates
     )
     worker = SimpleWorker(
-        [open_queue(CheckpointKind.DISTILLED, worker_connection)],
-        connection=worker_connection,
+        [open_queue(CheckpointKind.DISTILLED, mine)],
+        connection=mine,
         job_class=Token,
         serializer=JSONSerializer,
     )
@@ -89,14 +89,14 @@ def test_klein_works_with_these_users(server, worker_connection, tmp_path, monke
         first, second, third = (
             client.post("/v1/prediction", json=ORDER).json()["id"] for _ in range(3)
         )
-        make_due(worker_connection, first)
+        make_due(mine, first)
         Maintenance(store, queues, storage).reconcile()
         client.post(f"/v1/prediction/{second}/cancel")
         worker.work(burst=True, logging_level="CRITICAL")
         eventually(lambda: store.get(first).status.is_final)
         eventually(lambda: store.get(third).status.is_final)  # in the first one's batch
         publisher.close()
-        response = client.get(f"/v1/prediction/{first}", params={"wait": 1})
+        shown = client.get(f"/v1/prediction/{first}", params={"wait": 1})
         listed = client.get("/v1/executions").json()
     with server.connect() as admin:
         denied = admin.acl_log()
@@ -107,7 +107,7 @@ def test_klein_works_with_these_users(server, worker_connection, tmp_path, monke
         Status.CANCELLED,
         Status.SUCCEEDED,
     ]
-    assert (response.status_code, listed["total_count"]) == (200, 3)
+    assert (shown.status_code, listed["total_count"]) == (200, 3)
     assert queues.take(CheckpointKind.DISTILLED) is None
 
 

@@ -16,24 +16,24 @@ STARTERS = {
 
 
 def starters(source: str) -> list[str]:
-    """Return each place in a source that starts a process, with its line."""
-    places = []
+    """List what starts a process in a source, each with its line."""
+    found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
             names = {alias.name for alias in node.names} & STARTERS.get(node.module or "", set())
-            places += [f"{node.lineno}: {node.module}.{name}" for name in sorted(names)]
+            found += [f"{node.lineno}: {node.module}.{name}" for name in sorted(names)]
         elif (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.attr in STARTERS.get(node.value.id, set())
         ):
-            places.append(f"{node.lineno}: {node.value.id}.{node.attr}")
-    return places
+            found.append(f"{node.lineno}: {node.value.id}.{node.attr}")
+    return found
 
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks"])
 def test_only_one_module_starts_processes(folder: str) -> None:
-    """Only `tests.support.processes`, which ends every process, starts processes."""
+    """Whatever starts a process does so by `tests.support.processes`, which ends it in any case."""
     files = {str(file.relative_to(ROOT)): file for file in (ROOT / folder).rglob("*.py")}
     wrong = {name: starters(file.read_text()) for name, file in files.items()}
 
@@ -43,7 +43,7 @@ def test_only_one_module_starts_processes(folder: str) -> None:
 
 
 def test_a_process_is_noticed() -> None:
-    """Calls, references and imports that start a process are found, and constants are not."""
+    """Calls, values passed on and imported names are all found, constants are not."""
     source = """
 import subprocess
 from os import fork

@@ -1,4 +1,4 @@
-"""Tests of the settings and how each environment variable is read."""
+"""Settings: every environment variable, and how each is read."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ FIELDS = pytest.mark.parametrize("name", Settings.model_fields)
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch):
-    """Remove all settings from the environment."""
+    """Take what the machine has set out of the environment."""
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.alias), raising=False)
 
@@ -30,7 +30,7 @@ def test_every_setting_is_documented(name):
 
 @FIELDS
 def test_an_empty_variable_is_an_unset_one(name, monkeypatch):
-    """An empty variable keeps the default."""
+    """`VARIABLE=` keeps the default."""
     default = Settings()
     monkeypatch.setenv(str(Settings.model_fields[name].alias), "")
 
@@ -55,7 +55,7 @@ def test_an_empty_variable_is_an_unset_one(name, monkeypatch):
     ],
 )
 def test_variables_are_read(variable, text, name, value, monkeypatch):
-    """The value of a variable is the value of its setting."""
+    """What stands in the environment is what the setting is."""
     monkeypatch.setenv(variable, text)
 
     assert getattr(Settings(), name) == value
@@ -116,7 +116,7 @@ def test_a_duration_has_a_limit(monkeypatch):
     ],
 )
 def test_nonsense_is_refused_by_name(variable, text, monkeypatch):
-    """An invalid value is an error that names the variable."""
+    """What cannot be is an error that names the variable."""
     monkeypatch.setenv(variable, text)
 
     with pytest.raises(ValidationError, match=variable):
@@ -124,7 +124,7 @@ def test_nonsense_is_refused_by_name(variable, text, monkeypatch):
 
 
 def test_what_follows_from_the_data_folder(tmp_path):
-    """Storage and Redis are in the data folder unless they are set."""
+    """Storage and Redis live in the data folder unless they are set."""
     mine = Settings(data=tmp_path)
 
     assert mine.storage == f"file://{tmp_path}/outputs"
@@ -134,9 +134,9 @@ def test_what_follows_from_the_data_folder(tmp_path):
 
 
 def test_settings_do_not_change():
-    """A setting cannot be changed after the start."""
+    """Nobody can set a setting after the start."""
     with pytest.raises(ValidationError):
-        Settings().port = 1  # type: ignore[misc]  # the test checks that it fails
+        Settings().port = 1  # type: ignore[misc]  # that is the point
 
 
 @pytest.mark.parametrize("sizes", ["1024", "1024x1024x3", "32x64", "64x4096", "axb", "-64x64"])

@@ -1,4 +1,4 @@
-"""Tests of the checks of `make chaos`: each kind of violation is found."""
+"""The judge of `make chaos` notices what it is there for: a checker that finds nothing proves nothing."""
 
 import io
 from contextlib import contextmanager
@@ -13,15 +13,8 @@ from tests.chaos.load import CallerRequest
 from tests.chaos.verdict import Verdict
 from tests.support.webhook_receiver import Call, Receiver
 
-REQUEST = CallerRequest(
-    idempotency_key="w",
-    key="k",
-    prompt="slow",
-    seed=1,
-    images=1,
-    steps=2,
-    headers={},
-    has_webhook=True,
+ASKED = CallerRequest(
+    word="w", key="k", prompt="slow", seed=1, images=1, steps=2, headers={}, has_webhook=True
 )
 SUCCESS = {"status": "success", "output": "http://test/0.png"}
 
@@ -33,8 +26,8 @@ def a_picture(colour, side=64):
 
 
 def judged(body, picture=None, status=200, **changes):
-    """Check one prediction that a server shows like this, and return the violations."""
-    one = replace(REQUEST, ids={"p"}, **changes)
+    """Judge one prediction that a server shows like this."""
+    one = replace(ASKED, ids={"p"}, **changes)
 
     def serve(request):
         if request.url.path.endswith(".png"):
@@ -48,22 +41,22 @@ def judged(body, picture=None, status=200, **changes):
 
 
 @contextmanager
-def receiver_with(*calls):
+def told(*calls):
     receiver = Receiver()
     receiver.calls.extend(calls)
     yield receiver
 
 
 def webhooks(*calls, status="success"):
-    one = replace(REQUEST, ids={"p"}, first_final={"status": status})
+    one = replace(ASKED, ids={"p"}, first_final={"status": status})
     verdict = Verdict()
-    with receiver_with(*calls) as receiver:
+    with told(*calls) as receiver:
         verdict_module._check_webhooks(receiver, [one], verdict)
     return verdict.violations
 
 
 def test_what_is_right_is_no_violation():
-    """A success with its image, a requested cancel and a failure after three attempts are no violations."""
+    """A success with its picture, a cancel that was asked for and a poison that failed are fine."""
     assert judged(SUCCESS) == []
     assert judged({"status": "cancelled"}, is_cancelled=True) == []
     assert judged({"status": "error", "error": "it died, in each of 3 attempts"}) == []
@@ -83,7 +76,7 @@ def test_what_is_right_is_no_violation():
     ],
 )
 def test_each_broken_promise_is_one(body, values, words):
-    """Each kind of broken promise is one violation with its reason."""
+    """Whatever a caller can be let down by is found and named."""
     violations = judged(body, **values)
 
     assert len(violations) == 1
@@ -91,7 +84,7 @@ def test_each_broken_promise_is_one(body, values, words):
 
 
 def test_webhooks_are_judged():
-    """A missing webhook, only failed calls, differing calls and a webhook for a cancel are violations."""
+    """No call, only failed ones, calls that differ, and a told cancel are violations."""
     headers = {"webhook-id": "1"}
     good = Call("/w", headers, b"x", is_answered_well=True)
     bad = replace(good, is_answered_well=False)

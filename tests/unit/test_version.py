@@ -1,4 +1,4 @@
-"""Checks that all places show the same version."""
+"""Checks that every place that tells the version tells the same one."""
 
 import re
 import tomllib

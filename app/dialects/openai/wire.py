@@ -79,8 +79,8 @@ def parse_body(body: dict[str, Any]) -> ImageBody:
 def find_slug(name: str | None, served: frozenset[CheckpointKind], *, is_edit: bool) -> str:
     """Return the slug for a model name on this route. Raises UnknownModel."""
     if name is None:
-        kind = CheckpointKind.BASE if served == {CheckpointKind.BASE} else CheckpointKind.DISTILLED
-        name = NAMES[kind]
+        is_default_served = CheckpointKind.DISTILLED in served
+        name = NAMES[CheckpointKind.DISTILLED if is_default_served else min(served)]
     short = model_names.shared_name(name)
     if short not in NAMES.values():
         raise UnknownModel(name)

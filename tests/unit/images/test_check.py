@@ -1,5 +1,3 @@
-"""Tests of the check of reference images."""
-
 import io
 import random
 import struct
@@ -33,7 +31,7 @@ def noise(width=96, height=64, mode="RGB"):
 
 
 def raw_png(width, height, body, depth=8):
-    """Write a PNG with any uncompressed body."""
+    """Write a PNG with any body."""
 
     def chunk(kind, data):
         return (
@@ -45,7 +43,7 @@ def raw_png(width, height, body, depth=8):
 
 
 def claimed_png(width, height):
-    """Write a PNG whose header claims a size that its body does not have."""
+    """Give a PNG whose header promises a size and whose body holds nothing like it."""
     return raw_png(width, height, bytes(1_000_000))
 
 
@@ -60,7 +58,7 @@ def comment(text):
 
 
 def text_bomb():
-    """Write a PNG whose comment expands to 100 MB."""
+    """Give a PNG whose comment unpacks to a hundred megabytes."""
     packed = b"Comment\0\0" + zlib.compress(bytes(100_000_000))
     chunk = struct.pack(">I", len(packed)) + b"zTXt" + packed
     good = save(noise())
@@ -113,7 +111,7 @@ def two_pictures():
     ],
 )
 def test_every_usual_image_passes(data, expected):
-    """Images in the usual modes, depths and orientations pass, with their upright size."""
+    """Colour modes, depths and orientations that callers have pass, with their upright size."""
     file_format, width, height = expected
 
     assert check_image(data) == ImageInfo(format=file_format, width=width, height=height)
@@ -150,13 +148,13 @@ def test_every_usual_image_passes(data, expected):
     ],
 )
 def test_every_bad_image_is_named(data, message):
-    """The error says what is wrong with the image."""
+    """Each refusal says what is wrong with the image."""
     with pytest.raises(ImageRejected, match=message):
         check_image(data)
 
 
 def test_limits_are_parameters():
-    """The caller sets the limits for bytes and pixels."""
+    """Bytes and pixels are limited by what the caller says."""
     data = save(noise())
     with pytest.raises(ImageRejected, match="larger than"):
         check_image(data, largest_bytes=len(data) - 1)
@@ -167,7 +165,7 @@ def test_limits_are_parameters():
 
 
 def test_a_bomb_takes_no_memory():
-    """An image whose header claims gigabytes is refused before it is decoded."""
+    """A header that promises gigabytes is refused before anything is decoded."""
     data = claimed_png(60_000, 60_000)
     tracemalloc.start()
     try:
@@ -181,7 +179,7 @@ def test_a_bomb_takes_no_memory():
 
 
 def test_threads_leave_the_warning_filters_alone():
-    """Concurrent checks give the right results and leave the process's warning filters unchanged."""
+    """Many checks at once give their answers and leave the process's filters as they were."""
     before = list(warnings.filters)
     images = [save(noise()), claimed_png(60_000, 60_000), palette(), turned(6)] * 10
 
@@ -202,7 +200,7 @@ def test_threads_leave_the_warning_filters_alone():
     ("file_format", "seed"), [(f, s) for f in ("PNG", "JPEG", "WEBP") for s in range(3)]
 )
 def test_damage_is_refused_or_harmless(file_format, seed):
-    """A file with changed bytes gives an ImageInfo or an ImageRejected."""
+    """Whatever bytes are flipped, the answer is an ImageInfo or an ImageRejected."""
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010E] = "a description"
