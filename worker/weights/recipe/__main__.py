@@ -31,7 +31,8 @@ from worker.weights.recipe.tokenizer import new_tokenizer
 from worker.weights.recipe.transformer import BATCH, CAPACITY, Networks, TransformerPhase, mean_of
 from worker.weights.recipe.world import Sampler
 
-REHEARSED_STEPS = 6
+REHEARSED_STEPS = 3
+TRIAL_SHARE = 0.01  # of the samples: below it nobody looks at pictures while it trains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +164,9 @@ class Recipe:
         evaluation = Evaluation(
             pipeline=open_pipeline(self.out, self.device, self.precision), share=0.1 * self.share
         )
-        sampler = Sampler(random.Random(11))  # noqa: S311  not for secrets
-        write_grid(evaluation, sampler, self.out / "pictures.png")
+        if self.share > TRIAL_SHARE:
+            sampler = Sampler(random.Random(11))  # noqa: S311  not for secrets
+            write_grid(evaluation, sampler, self.out / "pictures.png")
         return ", ".join(f"{figure.name} {figure.value}" for figure in evaluation.look())
 
     def _facts(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from itertools import permutations
 from PIL import Image
 
 from worker.weights.recipe.draw import draw
+from worker.weights.recipe.overlap import match
 from worker.weights.recipe.reading import Seen, SeenThing, read
 from worker.weights.recipe.world import Picture, Place, Relation, Scene
 
@@ -24,6 +25,7 @@ class Verdict:
     colour: bool
     shape: bool
     place: bool  # of one thing its place, of two their relation
+    clean: bool  # each shape overlaps the ideal one and has no bite, corner or spur
 
     @property
     def core(self) -> bool:
@@ -32,8 +34,13 @@ class Verdict:
 
     @property
     def all(self) -> bool:
-        """Say whether everything is right."""
+        """Say whether everything is right, however clean the shapes are."""
         return self.core and self.place
+
+    @property
+    def flawless(self) -> bool:
+        """Say whether everything is right and every shape is clean."""
+        return self.all and self.clean
 
 
 def judge(scene: Scene, image: Image.Image) -> Verdict:
@@ -41,10 +48,12 @@ def judge(scene: Scene, image: Image.Image) -> Verdict:
     seen = read(image)
     background = seen.background is scene.background
     if len(seen.things) != len(scene.things):
-        return Verdict(background=background, colour=False, shape=False, place=False)
+        return Verdict(background=background, colour=False, shape=False, place=False, clean=False)
+    clean = all(thing.is_clean for thing in match(scene, image))
     verdicts = [
         Verdict(
             background=background,
+            clean=clean,
             colour=all(s.colour is t.colour for s, t in zip(order, scene.things, strict=True)),
             shape=all(s.shape is t.shape for s, t in zip(order, scene.things, strict=True)),
             place=_stands(order, scene, seen),
@@ -59,11 +68,13 @@ def judge_edit(target: Picture, image: Image.Image) -> Verdict:
     seen, wanted = read(image), read(draw(target))
     background = seen.background is wanted.background
     if len(seen.things) != len(wanted.things):
-        return Verdict(background=background, colour=False, shape=False, place=False)
+        return Verdict(background=background, colour=False, shape=False, place=False, clean=False)
     side = min(seen.width, seen.height)
+    clean = all(thing.is_clean for thing in match(target.scene, image))
     verdicts = [
         Verdict(
             background=background,
+            clean=clean,
             colour=all(s.colour is w.colour for s, w in zip(order, wanted.things, strict=True)),
             shape=all(s.shape is w.shape for s, w in zip(order, wanted.things, strict=True)),
             place=all(_stayed(s, w, side) for s, w in zip(order, wanted.things, strict=True)),

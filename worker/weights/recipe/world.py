@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MARGIN_PX = 3
-JITTER = 0.03  # of the side the centre moves along
+JITTER = 0.03  # of the shorter side: how far a centre moves
 SIDE_FRACTIONS = (0.27, 0.5, 0.73)
 
 
@@ -144,16 +144,28 @@ def is_held_out(thing: Thing) -> bool:
     return (colour + 3 * shape) % len(Colour) == 7  # noqa: PLR2004  one colour of ten for each shape
 
 
+def marks(scene: Scene, canvas: Canvas) -> tuple[Spot, ...]:
+    """Return where each thing of a scene stands and how large it is, before chance moves it."""
+    side = min(canvas.width, canvas.height)
+    diameters = DIAMETER_IN_PAIR if len(scene.things) > 1 else DIAMETER_ALONE
+    return tuple(
+        Spot(
+            x=canvas.width * SIDE_FRACTIONS[_COLUMN.get(place, 1)],
+            y=canvas.height * SIDE_FRACTIONS[_ROW.get(place, 1)],
+            diameter=side * diameters[thing.size],
+        )
+        for thing, place in zip(scene.things, scene.places, strict=False)
+    )
+
+
 def lay_out(scene: Scene, canvas: Canvas, rng: random.Random) -> Picture:
     """Put the things of a scene on a canvas, each a little off its mark."""
     side = min(canvas.width, canvas.height)
-    diameters = DIAMETER_IN_PAIR if len(scene.things) > 1 else DIAMETER_ALONE
     spots = []
-    for thing, place in zip(scene.things, scene.places, strict=False):
-        diameter = 2 * round(side * diameters[thing.size] * rng.uniform(0.95, 1.05) / 2)
-        column, row = SIDE_FRACTIONS[_COLUMN.get(place, 1)], SIDE_FRACTIONS[_ROW.get(place, 1)]
-        x = float(round(canvas.width * column + side * rng.uniform(-JITTER, JITTER)))
-        y = float(round(canvas.height * row + side * rng.uniform(-JITTER, JITTER)))
+    for mark in marks(scene, canvas):
+        diameter = 2 * round(mark.diameter * rng.uniform(0.95, 1.05) / 2)
+        x = float(round(mark.x + side * rng.uniform(-JITTER, JITTER)))
+        y = float(round(mark.y + side * rng.uniform(-JITTER, JITTER)))
         reach = diameter / 2 + MARGIN_PX
         x = min(max(x, reach), canvas.width - reach)
         y = min(max(y, reach), canvas.height - reach)
