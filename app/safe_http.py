@@ -80,6 +80,10 @@ class SafeHttp:
         self._private = replace(self._trusted, allowed_networks=networks, denied_networks=_NOWHERE)
         self._tls = ssl.create_default_context()
 
+    def permits_address(self, address: str) -> bool:
+        """Return whether a host that is not in `allow_hosts` may have this address."""
+        return self._public.permits_address(address)
+
     async def send(  # noqa: PLR0913 -- one argument a part of the request
         self,
         method: str,

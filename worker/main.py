@@ -38,7 +38,7 @@ from worker.job.credentials import open_credentials
 from worker.job.generator import Generator
 from worker.job.leases import Leases
 from worker.job.publisher import BACKLOG, Publisher
-from worker.job.token import install
+from worker.job.token import installed
 from worker.weights.integrity import verify_checksums
 from worker.weights.locate import locate_weights
 
@@ -127,8 +127,8 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
             checkpoint = supervisor.start()
             kind = checkpoint.kind
             batches = BatchFinder(store, queues, checkpoint)
-            install(generator, lambda: queues.take(kind), batches.find_batch_mates)
-            _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, shutdown)
+            with installed(generator, lambda: queues.take(kind), batches.find_batch_mates):
+                _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, shutdown)
             generator.wait()
         finally:
             supervisor.stop()

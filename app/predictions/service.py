@@ -120,7 +120,7 @@ class Service:
 
     async def get(self, key_id: str, prediction_id: str) -> Prediction:
         """Read a prediction of this key. Raises UnknownPrediction or Unavailable."""
-        return _own(key_id, await self._watch.read(prediction_id))
+        return own_prediction(key_id, await self._watch.read(prediction_id))
 
     async def wait(self, prediction: Prediction, timeout: float | None) -> Prediction:
         """Return a prediction once it is final, or as it is after `timeout` seconds (None: no limit).
@@ -146,7 +146,9 @@ class Service:
 
     def cancel(self, key_id: str, prediction_id: str) -> Prediction:
         """Cancel a prediction of this key. Raises UnknownPrediction, AlreadyFinal or Unavailable."""
-        return self._store.change(prediction_id, lambda p, now: _own(key_id, p).cancel(now))
+        return self._store.change(
+            prediction_id, lambda p, now: own_prediction(key_id, p).cancel(now)
+        )
 
     def history(  # noqa: PLR0913 -- one argument a filter
         self,
@@ -240,7 +242,8 @@ def _stored_input(
     return stored
 
 
-def _own(key_id: str, prediction: Prediction) -> Prediction:
+def own_prediction(key_id: str, prediction: Prediction) -> Prediction:
+    """Return the prediction if it belongs to the key. Raises UnknownPrediction."""
     if prediction.key_id != key_id:
         raise UnknownPrediction(prediction.id)
     return prediction

@@ -108,6 +108,11 @@ class Watch:
         both = (self._waiters, self._followers)
         return sum(len(events) for by_id in both for events in by_id.values())
 
+    @property
+    def watched(self) -> frozenset[str]:
+        """The ids of the predictions that somebody waits for or follows."""
+        return frozenset(self._waiters) | frozenset(self._followers)
+
     def _left_s(self, ends: float) -> float:
         if self._shutdown_at is None:
             return ends - _now()

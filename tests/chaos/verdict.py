@@ -51,7 +51,7 @@ def judge(
     verdict.row("requests sent", sum(a.posts for a in requests))
     verdict.row("accepted", len(accepted))
     with httpx.Client(base_url=system.url, trust_env=False, timeout=30) as client:
-        states = Counter(_check_end(client, one, verdict) for one in accepted)
+        states = Counter(check_end(client, one, verdict) for one in accepted)
         listed = _listed(client, {a.key for a in requests})
     twice = [i for i, times in listed.items() if times > 1]
     for prediction_id in twice:
@@ -60,12 +60,12 @@ def judge(
     verdict.row("final states", ", ".join(f"{n} {s}" for s, n in sorted(states.items())))
     verdict.row("pictures of the right size and colour", pictures)
     verdict.row("listed twice", len(twice))
-    _check_webhooks(receiver, accepted, verdict)
+    check_webhooks(receiver, accepted, verdict)
     _check_rest(system, verdict)
 
 
-def _check_end(client: httpx.Client, one: CallerRequest, verdict: Verdict) -> str:
-    """Compare one prediction's end with its request, and return the status."""
+def check_end(client: httpx.Client, one: CallerRequest, verdict: Verdict) -> str:
+    """Compare one prediction's end to what was asked for, and name it."""
     body = next(
         (response_body for _ in range(20) if (response_body := look(client, one)) is not None), None
     )
@@ -132,7 +132,7 @@ def _listed(client: httpx.Client, keys: set[str]) -> Counter[str]:
     return listed
 
 
-def _check_webhooks(receiver: Receiver, accepted: list[CallerRequest], verdict: Verdict) -> None:
+def check_webhooks(receiver: Receiver, accepted: list[CallerRequest], verdict: Verdict) -> None:
     calls = defaultdict(list)
     for call in list(receiver.calls):
         calls[call.path.removeprefix("/")].append(call)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._dynamo.utils import counters
+from torch._inductor import config as inductor_config
 
 from tests.engine.test_quantization import fp8, psnr
 from tests.support.lora_files import write_lora
@@ -79,7 +81,7 @@ def draw(engine, width, height, **changes):
 
 
 def graphs():
-    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    return counters["stats"]["unique_graphs"]
 
 
 @pytest.mark.timeout(600)
@@ -157,9 +159,7 @@ def test_a_quantised_model_compiles(weights, loras):
 def no_compiler():
     """Take the compiler away."""
     torch.compiler.reset()
-    with torch._inductor.config.patch(
-        {"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}
-    ):
+    with inductor_config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}):
         yield
     torch.compiler.reset()
 

@@ -20,8 +20,9 @@ INSIDE = st.sampled_from(PRIVATE).flatmap(
     lambda network: st.ip_addresses(v=4, network=ipaddress.ip_network(network))
 )
 WRAPPED = ["::ffff:{}", "::{}", "::ffff:0:{}", "64:ff9b::{}", "64:ff9b:1::{}", "2002:{}::", "2001:0:{}::", "fe80::{}", "fc00::{}"]  # fmt: skip
-PROTOCOLS = ipaddress.ip_network("2001::/23")  # parts are public, which older Pythons do not know
-PUBLIC = SafeHttp(())._public
+# Some blocks of this network are public, which older Python versions do not know.
+PROTOCOLS = ipaddress.ip_network("2001::/23")
+PUBLIC = SafeHttp(())
 
 
 def wrapped(form, address):

@@ -14,7 +14,7 @@ NEARLY = st.builds(
 )
 
 
-@pytest.mark.parametrize("read", [eachlabs._preferred_wait, replicate._preferred_wait])
+@pytest.mark.parametrize("read", [eachlabs.preferred_wait, replicate.preferred_wait])
 @given(sent=(st.text() | NEARLY).map(lambda text: text.encode(errors="surrogatepass")))
 @example(sent=b"wait=1e999")
 @example(sent=b"wait=" + b"9" * 60_000)

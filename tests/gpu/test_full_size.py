@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._dynamo.utils import counters
 
 from benchmarks.backlog import Backlog
 from benchmarks.full_size import Dimensions, write_random_weights
@@ -55,7 +56,7 @@ def test_the_configuration_has_the_size_of_the_4b(weights):
 def test_compiled_it_draws_a_megapixel_and_four(weights):
     """It compiles by itself, draws the same twice, and stays within 24 GB at one megapixel."""
     engine, lines = opened(weights)
-    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    before = counters["stats"]["unique_graphs"]
     torch.cuda.reset_peak_memory_stats()
     picture = draw(engine, 1024)
     peak = torch.cuda.max_memory_allocated() / 1e9
@@ -70,7 +71,7 @@ def test_compiled_it_draws_a_megapixel_and_four(weights):
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
     assert draw(engine, 1024, (file.getvalue(),)).shape == (1024, 1024, 3)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+    assert counters["stats"]["unique_graphs"] == before
 
 
 def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
@@ -91,7 +92,7 @@ def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
 def test_four_at_once_are_the_four_alone(weights):
     """Nothing is compiled after the warm-up, and each of a batch is the picture that it is alone, within bfloat16's noise."""
     engine, lines = opened(weights, batch=4)
-    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    before = counters["stats"]["unique_graphs"]
     orders = [
         Order(prompt=p, width=512, height=512, steps=4, guidance=1.0, seeds=(7,)) for p in "abcd"
     ]
@@ -99,7 +100,7 @@ def test_four_at_once_are_the_four_alone(weights):
     alone = [engine.generate(order, lambda k, n: None) for order in orders]
 
     assert "batch size 4" in lines
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+    assert counters["stats"]["unique_graphs"] == before
     for one, other in zip(batch, alone, strict=True):
         error = np.mean((one.images[0].astype(float) - other.images[0]) ** 2)
         assert 10 * np.log10(255**2 / max(error, 1e-9)) > 25

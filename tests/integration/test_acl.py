@@ -22,11 +22,11 @@ from app.storage.local import LocalStorage
 from tests.support.fake_engine_process import FakeEngine
 from tests.support.fakes import ScriptedEngine, a_store, eventually, make_due
 from tests.support.redis_server import running_redis
-from worker.job import token
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator
 from worker.job.leases import Leases
 from worker.job.publisher import Publisher
+from worker.job.token import installed
 
 USERS = (Path(__file__).parents[2] / "deploy" / "redis" / "users.acl").read_text().splitlines()
 ORDER = {"model": "flux-2-klein-4b-text-to-image", "input": {"prompt": "x"}}
@@ -57,7 +57,7 @@ def mine(server):
 
 
 @pytest.mark.timeout(60)
-def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
+def test_klein_works_with_these_users(server, mine, tmp_path):
     """A prediction is created, run by RQ, reconciled, read, listed and cancelled without any denied command."""
     with server.connect() as admin:
         _, key = KeyRing(admin, frozenset()).create("k", None, Limits(per_minute=9, in_flight=9))
@@ -74,11 +74,7 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
     publisher = Publisher(store, storage, leases)
     generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # a fake engine
     queues = Queues(mine)
-    monkeypatch.setattr(token, "_installed", None)
     batches = BatchFinder(store, queues, replace(FakeEngine.checkpoint, batch=2))
-    token.install(
-        generator, lambda: queues.take(CheckpointKind.DISTILLED), batches.find_batch_mates
-    )
     worker = SimpleWorker(
         [open_queue(CheckpointKind.DISTILLED, mine)],
         connection=mine,
@@ -92,7 +88,10 @@ def test_klein_works_with_these_users(server, mine, tmp_path, monkeypatch):
         make_due(mine, first)
         Maintenance(store, queues, storage).reconcile()
         client.post(f"/v1/prediction/{second}/cancel")
-        worker.work(burst=True, logging_level="CRITICAL")
+        with installed(
+            generator, lambda: queues.take(CheckpointKind.DISTILLED), batches.find_batch_mates
+        ):
+            worker.work(burst=True, logging_level="CRITICAL")
         eventually(lambda: store.get(first).status.is_final)
         eventually(lambda: store.get(third).status.is_final)  # in the first one's batch
         publisher.close()

@@ -22,9 +22,10 @@ from tests.support.fakes import (
     a_store,
     eventually,
     expire_lease,
+    fast_clock,
     make_due,
 )
-from tests.support.worker_harness import QUEUE, Rig
+from tests.support.worker_harness import QUEUE, WorkerHarness
 from worker.engine_client import client as engine_client
 from worker.job.batching import BatchFinder
 
@@ -183,14 +184,14 @@ def test_who_was_taken_and_never_drawn_comes_back(connection):
 
 @pytest.fixture
 def rig(connection, tmp_path, child):
-    rig = Rig(connection, tmp_path, child, batch=4)
+    rig = WorkerHarness(connection, tmp_path, child, batch=4, clock=fast_clock())
     yield rig
     rig.close()
 
 
 @pytest.fixture
 def scripted(connection, tmp_path):
-    rig = Rig(connection, tmp_path, ScriptedEngine(), batch=4)
+    rig = WorkerHarness(connection, tmp_path, ScriptedEngine(), batch=4)
     yield rig
     rig.close()
 
@@ -227,7 +228,7 @@ def test_a_batch_becomes_files(rig, drawings):
     outputs = [rig.ended(name).outputs[0].key for name in FOUR]
     assert [key[-3:] for key in outputs] == ["png", "png", "png", "jpg"]
     assert rig.files() == sorted(outputs)
-    eventually(lambda: rig.leases._held == {})
+    eventually(lambda: rig.leases.held == {})
 
 
 @process
@@ -236,16 +237,13 @@ def test_a_cancel_in_a_batch_ends_one(rig):
     for name in FOUR:
         rig.add(name, prompt="slow", num_inference_steps=8)
     steps: Counter[str] = Counter()
-    original = rig.generator._advance
 
-    def cancel_at_third(drawing, step, of):
-        steps[drawing.prediction.id] += 1
-        drawing.recorded_s = 0.0  # record every step
-        if (drawing.prediction.id, step) == ("b", 3):
+    def cancel_at_third(index, step, _steps):
+        steps[FOUR[index]] += 1
+        if (FOUR[index], step) == ("b", 3):
             rig.store.change("b", lambda p, now: p.cancel(now))
-        return original(drawing, step, of)
 
-    rig.generator._advance = cancel_at_third
+    rig.before_step = cancel_at_third
     rig.work()
     rig.publisher.close()
 
@@ -276,14 +274,12 @@ def test_a_dead_engine_costs_each_of_a_batch_one_attempt(rig, drawings):
     for name in FOUR:
         rig.add(name, prompt="slow", num_inference_steps=8)
     pid = rig.engine.pid
-    original = rig.generator._advance
 
-    def kill_at_second_step(drawing, step, of):
+    def kill_at_second_step(_index, step, _steps):
         if step == 2 and rig.engine.pid == pid:
             os.kill(pid, signal.SIGKILL)
-        return original(drawing, step, of)
 
-    rig.generator._advance = kill_at_second_step
+    rig.before_step = kill_at_second_step
     rig.work()
     amid = [(rig.store.get(name).status, rig.store.get(name).attempt) for name in FOUR]
     rig.reconcile()
@@ -335,13 +331,13 @@ def test_a_batch_is_given_back_whole(scripted):
         is_drawing.set()
         gate.wait()
 
-    scripted.engine._act = wait
+    scripted.engine.act = wait
     for name in FOUR:
         scripted.add(name)
     working = threading.Thread(target=scripted.work_next)
     working.start()
     assert is_drawing.wait(5)
-    held = set(scripted.leases._held)
+    held = set(scripted.leases.held)
     scripted.generator.release_all()
     gate.set()
     working.join(5)
@@ -351,7 +347,7 @@ def test_a_batch_is_given_back_whole(scripted):
         released = scripted.store.get(name)
         assert (released.status, released.attempt) == (Status.QUEUED, 0)
     assert scripted.files() == []
-    assert scripted.leases._held == {}
+    assert scripted.leases.held == {}
 
 
 def test_each_of_a_batch_has_its_own_lease(scripted):
@@ -362,7 +358,7 @@ def test_each_of_a_batch_has_its_own_lease(scripted):
             expire_lease(scripted.store, "b")
             scripted.store.change("b", lambda p, now: p.claim("them", now))
 
-    scripted.engine._act = take_over
+    scripted.engine.act = take_over
     for name in FOUR:
         scripted.add(name, prompt=name)
     scripted.work()

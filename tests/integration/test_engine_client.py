@@ -51,9 +51,6 @@ sys.stdin.read()
 """
 
 
-IMPATIENT = SilenceLimit(initial_s=0.3)
-
-
 def quiet(_line):
     pass
 
@@ -310,9 +307,23 @@ def test_kill_from_another_thread_ends_the_wait(child):
         child.generate(order("slow", steps=100), kill)
 
 
-def test_hung_child_is_killed_and_says_where(child):
+@pytest.fixture
+def watched_child(tmp_path):
+    """An engine process with a short silence limit."""
+    limit = SilenceLimit(initial_s=0.3)
+    with EngineClient(
+        tmp_path,
+        module="tests.support.fake_engine_process",
+        on_line=quiet,
+        silence_limit=limit,
+    ) as child:
+        child.wait_ready(30)
+        yield child
+
+
+def test_hung_child_is_killed_and_says_where(watched_child):
     """A process that is silent for too long is killed, and its stack shows where it hung."""
-    child._silence_limit = IMPATIENT
+    child = watched_child
     with pytest.raises(EngineHung, match="silent") as caught:
         child.generate(order("hang"), carry_on)
 
@@ -320,10 +331,10 @@ def test_hung_child_is_killed_and_says_where(child):
     assert not child.alive
 
 
-def test_stopped_process_is_killed(child):
+def test_stopped_process_is_killed(watched_child):
     """Even a process that cannot run at all is killed."""
+    child = watched_child
     os.kill(child.pid, signal.SIGSTOP)
-    child._silence_limit = IMPATIENT
 
     with pytest.raises(EngineHung):
         child.generate(order(), carry_on)

@@ -27,25 +27,27 @@ from tests.support.fakes import (
     a_store,
     eventually,
     expire_lease,
+    fast_clock,
     make_due,
 )
 from tests.support.redis_server import running_redis
-from tests.support.worker_harness import QUEUE, Rig
+from tests.support.worker_harness import QUEUE, WorkerHarness
 from worker.engine_client.process import EngineDied
 from worker.job import token
 from worker.job.attempt import Attempt
+from worker.job.generator import PROGRESS_S
 
 
 @pytest.fixture
 def rig(connection, tmp_path, child):
-    rig = Rig(connection, tmp_path, child)
+    rig = WorkerHarness(connection, tmp_path, child)
     yield rig
     rig.close()
 
 
 @pytest.fixture
 def scripted(connection, tmp_path):
-    rig = Rig(connection, tmp_path, ScriptedEngine())
+    rig = WorkerHarness(connection, tmp_path, ScriptedEngine())
     yield rig
     rig.close()
 
@@ -68,7 +70,7 @@ def test_a_prediction_becomes_files(rig, kind, suffix):
     assert [(o.width, o.height) for o in ended.outputs] == [(64, 64)] * 2
     assert [(str(p.format).lower(), p.size) for p in pictures] == [(kind, (64, 64))] * 2
     assert rig.files() == [o.key for o in ended.outputs]
-    eventually(lambda: rig.leases._held == {})
+    eventually(lambda: rig.leases.held == {})
 
 
 @process
@@ -76,14 +78,12 @@ def test_a_dead_engine_costs_one_attempt(rig):
     """The engine dies once. The prediction runs again and succeeds in its second attempt."""
     rig.add(prompt="slow", num_inference_steps=50)
     pid = rig.engine.pid
-    original = rig.generator._advance
 
-    def kill_at_first_step(*arguments):
+    def kill_at_first_step(_index, _step, _steps):
         if rig.engine.pid == pid:
             rig.engine.kill()
-        return original(*arguments)
 
-    rig.generator._advance = kill_at_first_step
+    rig.before_step = kill_at_first_step
     rig.work()
     assert rig.store.get("p").status is Status.QUEUED
     rig.reconcile()
@@ -156,22 +156,20 @@ def test_a_cancel_stops_the_engine(rig):
     """A prediction that is cancelled while it runs stops at its next step and leaves no file."""
     rig.add(prompt="slow", num_inference_steps=50)
     steps = []
-    original = rig.generator._advance
 
-    def cancel_at_third(drawing, step, of):
+    def cancel_at_third(_index, step, _steps):
         steps.append(step)
         if step == 3:
             rig.store.change("p", lambda p, now: p.cancel(now))
-        return original(drawing, step, of)
 
-    rig.generator._advance = cancel_at_third
+    rig.before_step = cancel_at_third
     rig.work()
     rig.publisher.close()
 
     assert rig.ended().status is Status.CANCELLED
     assert steps == [1, 2, 3]
     assert rig.files() == []
-    assert rig.leases._held == {}
+    assert rig.leases.held == {}
 
 
 def test_references_reach_the_engine(scripted):
@@ -237,7 +235,7 @@ def test_a_lease_that_was_lost_stops_the_work(scripted):
         expire_lease(scripted.store, "p")
         scripted.store.change("p", lambda p, now: p.claim("them", now))
 
-    scripted.engine._act = take_over
+    scripted.engine.act = take_over
     scripted.add(num_inference_steps=4)
     scripted.work()
     scripted.publisher.close()
@@ -255,7 +253,7 @@ def test_a_late_result_is_discarded_with_its_files(scripted):
         scripted.store.change("p", lambda p, now: p.claim("them", now))
         scripted.store.change("p", lambda p, now: p.succeed("them", (), (), now))
 
-    scripted.engine._act = overtaken
+    scripted.engine.act = overtaken
     scripted.add()
     scripted.work()
     scripted.publisher.close()
@@ -292,14 +290,14 @@ def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, st
         _thread.interrupt_main(number)
         gate.wait()
 
-    scripted.engine._act = leave
+    scripted.engine.act = leave
     scripted.add("p")
     scripted.add("q")
     with pytest.raises(stop):
         scripted.work()
     scripted.generator.release_all()
     gate.set()
-    scripted.generator._engine.shutdown()
+    scripted.generator.close()
     scripted.publisher.close()
 
     assert scripted.engine.orders
@@ -307,20 +305,20 @@ def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, st
         released = scripted.store.get(name)
         assert (released.status, released.attempt, released.owner) == (Status.QUEUED, 0, None)
     assert scripted.files() == []
-    assert scripted.leases._held == {}
+    assert scripted.leases.held == {}
 
 
 def test_a_drain_ends_the_wait_for_the_engine(scripted):
     """When another thread starts the shutdown, a prediction that waits for the engine and one that is claimed too late are released."""
     gate = threading.Event()
-    scripted.engine._act = lambda _order: gate.wait()
+    scripted.engine.act = lambda _order: gate.wait()
     for name in ("p", "q", "r"):
         scripted.add(name)
     scripted.generator.work("p")
     waiting = threading.Thread(target=scripted.generator.work, args=("q",))
     waiting.start()
     eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
-    eventually(lambda: len(scripted.generator._attempts) == 2)
+    eventually(lambda: scripted.leases.held.keys() == {"p", "q"})
     scripted.generator.release_all()
     waiting.join(5)
     scripted.generator.work("r")
@@ -332,13 +330,13 @@ def test_a_drain_ends_the_wait_for_the_engine(scripted):
     for name in ("p", "q", "r"):
         assert scripted.store.get(name).status is Status.QUEUED
         assert scripted.store.get(name).attempt == 0
-    assert scripted.leases._held == {}
+    assert scripted.leases.held == {}
 
 
 def test_the_next_prediction_waits_for_the_engine(scripted):
     """Near the end of a run the next prediction is claimed, and is generated only after it."""
     gate = threading.Event()
-    scripted.engine._act = lambda _order: gate.wait()
+    scripted.engine.act = lambda _order: gate.wait()
     scripted.add("p")
     scripted.add("q")
     scripted.generator.work("p")  # returns while the engine is still busy
@@ -372,19 +370,22 @@ def test_the_end_is_estimated_from_the_steps(step, steps, passed_s, is_near):
     assert drawing.is_near_end(step, steps, 100.0 + passed_s) is is_near
 
 
-def test_quick_steps_are_not_written_one_by_one(scripted):
-    """A step right after the last recorded one is not recorded. A later one is."""
-    scripted.add()
-    scripted.store.change("p", lambda p, now: p.claim("a", now))
-    drawing = Attempt(prediction=scripted.store.get("p"), owner="a")
-    recorded_steps = []
-    for step in (1, 2):
-        scripted.generator._advance(drawing, step, 50)
-        recorded_steps.append(scripted.store.get("p").step)
-    drawing.recorded_s = 0.0
-    scripted.generator._advance(drawing, 3, 50)
+def test_quick_steps_are_not_stored_one_by_one(connection, tmp_path):
+    """A step that follows the last stored one at once is not stored; a later one is."""
+    now_s, stored = [0.0], []
+    rig = WorkerHarness(connection, tmp_path, ScriptedEngine(steps=5), clock=lambda: now_s[0])
+    pauses = iter((PROGRESS_S / 2, PROGRESS_S, PROGRESS_S / 2, PROGRESS_S, 0))
 
-    assert [*recorded_steps, scripted.store.get("p").step] == [1, 1, 3]
+    def pass_time(_index, _step, _steps):
+        stored.append(rig.store.get("p").step)
+        now_s[0] += next(pauses)
+
+    rig.before_step = pass_time
+    rig.add()
+    rig.work()
+    rig.close()
+
+    assert stored == [0, 0, 2, 2, 4]
 
 
 def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
@@ -396,8 +397,8 @@ def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
     def time_out_in_queue():
         raise SystemExit("no engine")
 
-    scripted.engine._act = die
-    scripted.generator._ensure_running = time_out_in_queue
+    scripted.engine.act = die
+    scripted.ensure_running = time_out_in_queue
     scripted.add()
     scripted.generator.work("p")
 
@@ -429,7 +430,7 @@ def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
         redis.Redis(unix_socket_path=str(server.socket), retry=Retry(NoBackoff(), 0)) as connection,
     ):
         engine = ScriptedEngine(lambda _order: server.kill())
-        rig = Rig(connection, tmp_path, engine)
+        rig = WorkerHarness(connection, tmp_path, engine)
         rig.add()
         rig.generator.work("p")
         eventually(rig.files)
@@ -457,7 +458,7 @@ def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path
         other.change("p", lambda p, now: p.succeed("them", (), (), now))
 
     with redis.Redis(unix_socket_path=str(wire), retry=Retry(NoBackoff(), 0)) as cut:
-        rig = Rig(cut, tmp_path, ScriptedEngine(cut_and_take_over))
+        rig = WorkerHarness(cut, tmp_path, ScriptedEngine(cut_and_take_over))
         rig.add()
         rig.generator.work("p")
         eventually(rig.files)  # stored, but not recorded
@@ -469,37 +470,67 @@ def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path
     wire.unlink()
 
 
-def test_progress_that_cannot_be_recorded_stops_nothing(scripted):
-    """A step that cannot be recorded only lacks in the progress."""
-    scripted.add()
-    owner = scripted.store.change("p", lambda p, now: p.claim("a", now)).owner
+class AwayStore(Store):
+    """A store that accepts no changes while `is_away` is set, as in an outage of Redis."""
 
-    class Away(Store):
-        def change(self, *_arguments):
+    is_away = False
+
+    def change(self, prediction_id, transition):
+        if self.is_away:
             raise Unavailable
-
-    scripted.generator._store = Away(scripted.connection, Queues(scripted.connection), timedelta(1))
-
-    drawing = Attempt(prediction=a_prediction(), owner=owner)
-
-    assert scripted.generator._advance(drawing, 1, 4)
-    scripted.generator._release("p", owner)  # and the end is left to the lease
+        return super().change(prediction_id, transition)
 
 
 @pytest.fixture
-def work_by_rq(rig, monkeypatch):
+def away(connection, tmp_path):
+    """A worker whose store is unavailable from the first step until the last one."""
+    store = AwayStore(connection, Queues(connection), timedelta(days=1))
+    rig = WorkerHarness(connection, tmp_path, ScriptedEngine(), clock=fast_clock(), store=store)
+
+    def go_and_come_back(_index, step, steps):
+        store.is_away = step < steps
+
+    rig.before_step = go_and_come_back
+    yield rig
+    rig.close()
+
+
+def test_progress_that_cannot_be_recorded_stops_nothing(away):
+    """A step that cannot be recorded does not affect the prediction."""
+    away.add()
+    away.work()
+
+    assert (away.ended().status, away.ended().attempt) == (Status.SUCCEEDED, 1)
+
+
+def test_an_end_that_cannot_be_recorded_is_left_to_the_lease(away):
+    """An attempt that fails while Redis is unavailable stays unchanged, and its lease expires."""
+
+    def die(_order):
+        raise EngineDied("gone", "")
+
+    away.engine.act = die
+    away.add()
+    away.work()
+
+    assert away.store.get("p").status is Status.RUNNING
+    assert away.leases.held == {}
+    away.store.is_away = False
+
+
+@pytest.fixture
+def work_by_rq(rig):
     """A real RQ worker that works until no token is left. The test chooses the next prediction."""
 
     def work(take):
-        monkeypatch.setattr(token, "_installed", None)
-        token.install(rig.generator, take)
         worker = SimpleWorker(
             [open_queue(CheckpointKind.DISTILLED, rig.connection)],
             connection=rig.connection,
             job_class=Token,
             serializer=JSONSerializer,
         )
-        return worker.work(burst=True, logging_level="WARNING")
+        with token.installed(rig.generator, take):
+            return worker.work(burst=True, logging_level="WARNING")
 
     return work
 

@@ -45,7 +45,7 @@ def test_what_is_held_is_renewed(store, leases):
     assert store.get("p").lease_until <= claimed.lease_until + LEASE
 
 
-def test_what_was_dropped_is_renewed_no_more(store, leases):
+def test_what_was_dropped_is_renewed_no_more(connection, store, leases):
     """After a drop the lease expires although the heartbeat continues."""
     store.add(a_prediction())
     claim(store)
@@ -56,8 +56,12 @@ def test_what_was_dropped_is_renewed_no_more(store, leases):
     leases.announce(WORKER)
     expire_lease(store, "p")
     before = store.get("p")
-    first_seen_at = leases._registry._all()[0].seen_at
-    eventually(lambda: leases._registry._all()[0].seen_at > first_seen_at)
+
+    def seen_at():
+        return WorkerRegistry(connection).present()[0].seen_at  # a new one reads anew
+
+    seen = seen_at()
+    eventually(lambda: seen_at() > seen)
 
     assert store.get("p") == before
 
@@ -71,7 +75,7 @@ def test_what_was_lost_is_let_go(store, leases, prediction_id):
     leases.hold(prediction_id, "a")
     leases.start()
 
-    eventually(lambda: leases._held == {})
+    eventually(lambda: leases.held == {})
 
 
 def test_a_loss_lets_go_of_no_later_attempt(store, leases):
@@ -79,9 +83,9 @@ def test_a_loss_lets_go_of_no_later_attempt(store, leases):
     store.add(a_prediction())
     claim(store, "b")
     leases.hold("p", "b")
-    leases._renew("p", "a")
+    leases.renew("p", "a")
 
-    assert leases._held == {"p": "b"}
+    assert leases.held == {"p": "b"}
 
 
 def test_the_heart_beats_on_without_redis(tmp_path):
@@ -91,10 +95,10 @@ def test_the_heart_beats_on_without_redis(tmp_path):
     leases.hold("p", "a")
     leases.announce(WORKER)
     leases.start()
-    leases._renew("p", "a")
+    leases.renew("p", "a")
 
-    assert leases._thread.is_alive()
-    assert leases._held == {"p": "a"}
+    assert leases.is_beating
+    assert leases.held == {"p": "a"}
     leases.close()
 
 

@@ -7,9 +7,8 @@ from PIL import Image
 
 from app.predictions.redis_keys import preview_key
 from app.predictions.store import PREVIEW_KEPT, PREVIEW_MAX_BYTES
-from tests.support.fakes import ScriptedEngine, a_prediction, a_store
-from tests.support.worker_harness import Rig
-from worker.job import generator
+from tests.support.fakes import ScriptedEngine, a_prediction, a_store, fast_clock
+from tests.support.worker_harness import WorkerHarness
 
 
 @pytest.fixture
@@ -69,11 +68,11 @@ def test_a_large_preview_is_not_kept(store, preview):
 
 
 @pytest.mark.parametrize("wants_previews", [True, False])
-def test_previews_are_made_for_who_asks(connection, tmp_path, preview, monkeypatch, wants_previews):
-    """A running prediction has a WebP preview if its caller asked for it. Otherwise, and after the end, it has none."""
-    monkeypatch.setattr(generator, "PROGRESS_S", 0.0)  # the fake's steps take no time
+def test_previews_are_made_for_who_asks(connection, tmp_path, preview, wants_previews):
+    """A running prediction has a WebP preview if its caller wants_previews for it. Otherwise, and after the end, it has none."""
     stored_previews: list[bytes | None] = []
-    rig = Rig(connection, tmp_path, ScriptedEngine(lambda _: stored_previews.append(preview())))
+    engine = ScriptedEngine(lambda _: stored_previews.append(preview()))
+    rig = WorkerHarness(connection, tmp_path, engine, clock=fast_clock())
     rig.add(previews=wants_previews)
     rig.work()
     rig.ended()

@@ -3,6 +3,7 @@
 import json
 import socket
 import zlib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from app.lua.script import execute
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import JOB, Queues, Token, open_queue
 from tests.support.fakes import NOW, a_prediction
-from worker.job import token as token_job
+from worker.job.token import installed
 
 QUEUE = "rq:queue:klein-distilled"
 
@@ -33,11 +34,11 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(monkeypatch, connection):
+def recorder(connection):
     recorder = Recorder()
-    monkeypatch.setattr(token_job, "_installed", None)
-    token_job.install(recorder, lambda: Queues(connection).take(CheckpointKind.DISTILLED))  # type: ignore[arg-type]  # it works without an engine
-    return recorder
+    take = partial(Queues(connection).take, CheckpointKind.DISTILLED)
+    with installed(recorder, take):  # type: ignore[arg-type]  # it works without an engine
+        yield recorder
 
 
 def push(connection, prediction):
@@ -136,7 +137,7 @@ def test_a_token_whose_job_is_gone_is_passed_over(connection, recorder):
     [
         ("os.system", ["touch {canary}"]),
         ("pathlib.Path.touch", ["{canary}"]),
-        ("worker.job.token.install", ["{canary}"]),
+        ("worker.job.token.installed", ["{canary}"]),
         ("worker.job.token.run_next.__globals__", ["{canary}"]),
         ("", ["{canary}"]),
         (None, ["{canary}"]),

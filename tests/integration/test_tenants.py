@@ -182,7 +182,7 @@ def test_a_list_shows_only_ones_own(app_client, way):
 
 def test_without_the_look_at_the_owner_it_would_be(app_client, monkeypatch):
     """A service that does not check the owner shows the prediction to the other key, so the tests above can fail."""
-    monkeypatch.setattr(service, "_own", lambda _key, prediction: prediction)  # a mutant
+    monkeypatch.setattr(service, "own_prediction", lambda _key, prediction: prediction)  # a mutant
     monkeypatch.setattr(Uploads, "owned", lambda self, _key, upload_id: self.get(upload_id))
     ways = [way for way in WITH_ID if "webhooks" not in way.path]
 

@@ -28,9 +28,9 @@ def maintenance(connection, store, tmp_path):
     return Maintenance(store, Queues(connection), LocalStorage(tmp_path))
 
 
-def add(store, prediction_id, waited_s):
+def add(store, connection, prediction_id, waited_s):
     """Add a prediction that has been waiting for a while."""
-    now = Clock(store._redis).now()
+    now = Clock(connection).now()
     waited = timedelta(seconds=waited_s)
     store.add(a_prediction(prediction_id, created_at=now - waited, timeouts=SHORT))
 
@@ -38,8 +38,8 @@ def add(store, prediction_id, waited_s):
 @pytest.mark.parametrize("has_token", [True, False])
 def test_what_waited_too_long_ends_at_the_look(store, maintenance, connection, has_token):
     """Reconcile ends predictions past their queue timeout, whether the token still waits or was lost. The others stay."""
-    add(store, "late", waited_s=5.5)
-    add(store, "early", waited_s=1)
+    add(store, connection, "late", waited_s=5.5)
+    add(store, connection, "early", waited_s=1)
     if not has_token:
         connection.delete(QUEUE)
     for prediction_id in ("late", "early"):
@@ -53,7 +53,7 @@ def test_what_waited_too_long_ends_at_the_look(store, maintenance, connection, h
 
 def test_the_next_look_is_at_the_end_of_its_time(store, maintenance, connection):
     """When a token still waits, the next check is planned no later than the queue timeout."""
-    add(store, "p", waited_s=1)
+    add(store, connection, "p", waited_s=1)
     limit_ms = store.get("p").queue_deadline.timestamp() * 1000
     make_due(connection, "p")
     maintenance.reconcile()
@@ -61,9 +61,9 @@ def test_the_next_look_is_at_the_end_of_its_time(store, maintenance, connection)
     assert connection.zscore(OPEN, "p") == pytest.approx(limit_ms, abs=1)
 
 
-def test_a_worker_ends_it_too(store):
+def test_a_worker_ends_it_too(store, connection):
     """A worker that takes the token too late fails the prediction instead of running it."""
-    add(store, "p", waited_s=5.5)
+    add(store, connection, "p", waited_s=5.5)
 
     assert store.change("p", lambda p, now: p.claim("a", now)).status is Status.FAILED
 

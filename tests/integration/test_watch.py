@@ -22,10 +22,20 @@ def store(connection):
     return a_store(connection)
 
 
+class CountingWatch(Watch):
+    """Counts its reads: whoever is woken reads the record."""
+
+    reads = 0
+
+    async def read(self, prediction_id):
+        self.reads += 1
+        return await super().read(prediction_id)
+
+
 @pytest.fixture
 async def watch(redis_server):
     async with open_readers(redis_server.url, 8) as readers:
-        watch = Watch(readers)
+        watch = CountingWatch(readers)
         async with watch.listening():
             yield watch
 
@@ -117,7 +127,7 @@ async def test_waiters_that_leave_are_freed(watch, store):
     end(store)
 
     assert (await stays).status is Status.CANCELLED
-    assert watch._waiters == {}
+    assert watch.watched == set()
 
 
 async def test_a_follower_sees_each_change(watch, store, connection):
@@ -156,16 +166,15 @@ async def test_steps_wake_who_follows_and_nobody_else(watch, store, connection):
     await anext(following)
     store.change("p", lambda p, now: p.claim("a", now))
     await anext(following)
+    before = watch.reads
     waiter = asyncio.create_task(watch.wait("p", 60))
-    await until(lambda: watch.waiting == 2)
-    (woken,) = watch._waiters["p"]
-    woken.clear()
+    await until(lambda: watch.reads == before + 1)
 
     store.change("p", lambda p, now: p.renew("a", now))
     store.change("p", lambda p, _: p.advance("a", 1, 4))
 
     assert (await anext(following)).step == 1
-    assert not woken.is_set()
+    assert watch.reads == before + 2  # one by the waiter at its start, one by the follower
     ended = end(store)
     assert await anext(following) == ended
     assert await waiter == ended
@@ -180,7 +189,7 @@ async def test_a_follower_that_leaves_is_freed(watch, store):
     assert watch.waiting == 1
     await following.aclose()
 
-    assert watch._followers == {}
+    assert watch.watched == set()
 
 
 async def test_a_process_that_stops_sends_them_home(watch, store):

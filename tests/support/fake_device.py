@@ -13,8 +13,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 _setup_privateuseone_for_python_backend("other")
 OTHER = torch.device("other:0")
-_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-_NUMBER = torch.ops.aten._local_scalar_dense.default
+_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)  # noqa: SLF001 -- the operator's name
+_NUMBER = torch.ops.aten._local_scalar_dense.default  # noqa: SLF001 -- the operator's name
 
 
 class _There(torch.Tensor):
@@ -25,7 +25,7 @@ class _There(torch.Tensor):
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> Self:
         with torch.inference_mode(False):  # an inference tensor cannot be a view of another one
-            new: Any = torch.Tensor._make_wrapper_subclass
+            new: Any = torch.Tensor._make_wrapper_subclass  # noqa: SLF001 -- torch documents it
             there: Self = new(
                 cls,
                 held.size(),

@@ -1,5 +1,6 @@
 """Fakes for the outermost edges: an engine scripted by the test, a storage that fails."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -80,11 +81,19 @@ def eventually(condition: Callable[[], Any], within_s: float = DEADLINE_S) -> No
         pause.wait(0.005)
 
 
-class ScriptedEngine:
-    """An engine that calls the test's function between its two steps, without a process."""
+def fast_clock() -> Callable[[], float]:
+    """Return a clock that advances by a second at each call, so that every step is stored."""
+    return map(float, itertools.count()).__next__
 
-    def __init__(self, act: Callable[[Order], None] = lambda _order: None) -> None:
-        self._act = act
+
+class ScriptedEngine:
+    """An engine that calls the test's function before its last step, without a process."""
+
+    def __init__(
+        self, act: Callable[[Order], None] = lambda _order: None, *, steps: int = 2
+    ) -> None:
+        self.act = act
+        self._steps = steps
         self.orders: list[Order] = []
         self.cancels = 0
 
@@ -97,14 +106,15 @@ class ScriptedEngine:
         timeout_s: float | None = None,
         on_preview: OnPreview | None = None,
     ) -> Result:
-        """Generate one grey image per seed in two steps."""
+        """Generate one grey image per seed ."""
         self.orders.append(order)
         if on_preview is not None and order.previews:
             on_preview(a_result().images[0])
-        if not on_step(1, 2):
-            raise Cancelled
-        self._act(order)
-        if not on_step(2, 2):
+        for step in range(1, self._steps):
+            if not on_step(step, self._steps):
+                raise Cancelled
+        self.act(order)
+        if not on_step(self._steps, self._steps):
             raise Cancelled
         return a_result(len(order.seeds))
 

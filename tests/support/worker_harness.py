@@ -1,6 +1,10 @@
 """The parts of a worker on a real Redis and real files, around an engine that the test chooses."""
 
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.maintenance import Maintenance
@@ -11,6 +15,7 @@ from app.storage.local import LocalStorage
 from tests.support.fake_engine_process import FakeEngine
 from tests.support.fakes import a_prediction, a_store, end_gap, eventually, make_due
 from worker.engine_client.client import EngineClient
+from worker.engine_client.request import EngineRequest, Outcome
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator
 from worker.job.leases import Leases
@@ -19,12 +24,41 @@ from worker.job.publisher import Publisher
 QUEUE = "rq:queue:klein-distilled"
 
 
-class Rig:
-    """The parts of a worker, wired as in worker/main.py, around an engine."""
+class ObservedClient:
+    """An engine client that calls the test before each step."""
 
-    def __init__(self, connection, folder, engine, *, batch=1):
+    def __init__(self, client: Any, before_step: Callable[[int, int, int], None]):
+        self._client = client
+        self._before_step = before_step
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def generate_batch(self, batch: Sequence[EngineRequest]) -> list[Outcome]:
+        """Run the batch, and call the test before the worker records a step."""
+        observed = [
+            replace(request, on_step=partial(self._step, index, request))
+            for index, request in enumerate(batch)
+        ]
+        outcomes: list[Outcome] = self._client.generate_batch(observed)
+        return outcomes
+
+    def _step(self, index: int, request: EngineRequest, step: int, steps: int) -> bool:
+        self._before_step(index, step, steps)
+        return request.on_step(step, steps)
+
+
+class WorkerHarness:
+    """The parts of a worker, wired as in worker/main.py, around an engine.
+
+    Tests may replace `before_step`, called with (index in the batch, step, steps), and `ensure_running`.
+    """
+
+    def __init__(  # noqa: PLR0913 -- by name
+        self, connection, folder, engine, *, batch=1, clock=time.monotonic, store=None
+    ):
         self.connection = connection
-        self.store = a_store(connection)
+        self.store = store or a_store(connection)
         self.storage = LocalStorage(folder / "outputs")
         self.folder = folder / "outputs"
         self.engine = engine
@@ -33,11 +67,20 @@ class Rig:
         checkpoint = replace(FakeEngine.checkpoint, batch=batch)
         self.batches = BatchFinder(self.store, Queues(connection), checkpoint)
         self.revived = 0
+        self.before_step = lambda _index, _step, _steps: None
+        self.ensure_running = self.revive
         self.generator = Generator(
-            self.store, self.storage, engine, self.leases, self.publisher, self.ensure_running
+            self.store,
+            self.storage,
+            ObservedClient(engine, lambda *step: self.before_step(*step)),  # type: ignore[arg-type]  # noqa: PLW0108 -- a stand-in; looked up at each call
+            self.leases,
+            self.publisher,
+            lambda: self.ensure_running(),  # noqa: PLW0108 -- looked up at each call
+            clock=clock,
         )
 
-    def ensure_running(self):
+    def revive(self):
+        """Restart a real engine, as the supervisor does."""
         self.revived += 1
         if isinstance(self.engine, EngineClient):
             self.engine.restart()

@@ -4,7 +4,7 @@ import pytest
 
 from app.safe_http import SafeHttp
 
-PUBLIC = SafeHttp(())._public
+PUBLIC = SafeHttp(())
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def judged(body, picture=None, status=200, **changes):
 
     verdict = Verdict()
     with httpx.Client(transport=httpx.MockTransport(serve), base_url="http://test") as client:
-        verdict_module._check_end(client, one, verdict)
+        verdict_module.check_end(client, one, verdict)
     return verdict.violations
 
 
@@ -51,7 +51,7 @@ def webhooks(*calls, status="success"):
     one = replace(ASKED, ids={"p"}, first_final={"status": status})
     verdict = Verdict()
     with told(*calls) as receiver:
-        verdict_module._check_webhooks(receiver, [one], verdict)
+        verdict_module.check_webhooks(receiver, [one], verdict)
     return verdict.violations
 
 

@@ -52,6 +52,7 @@ class Generator:
         publisher: Publisher,
         ensure_running: Callable[[], None],
         recycle_if_due: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._storage = storage
@@ -60,6 +61,7 @@ class Generator:
         self._publisher = publisher
         self._ensure_running = ensure_running  # restarts a dead engine and returns once it is ready
         self._recycle_if_due = recycle_if_due  # called between two batches
+        self._clock = clock
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._last_batch: Future[None] | None = None
         self._attempts: dict[str, Attempt] = {}
@@ -117,6 +119,10 @@ class Generator:
             attempt.is_nearly_done.set()  # ends `work` if the attempt never starts
         self._engine.shutdown(wait=False, cancel_futures=True)
 
+    def close(self) -> None:
+        """Wait until the engine's thread has ended, after `release_all`."""
+        self._engine.shutdown()
+
     def _run_batch(self, batch: Sequence[Attempt]) -> None:
         """Run a batch on the engine's thread, then drop each lease that the publisher does not need."""
         publishing: set[str] = set()
@@ -138,7 +144,7 @@ class Generator:
     def _generate(self, batch: Sequence[Attempt], publishing: set[str]) -> None:
         """Generate the images of a batch, and add the owners whose results the publisher took to `publishing`."""
         for attempt in batch:
-            attempt.started_s = attempt.recorded_s = time.monotonic()
+            attempt.started_s = attempt.recorded_s = self._clock()
         if not self._client.is_ready:
             self._ensure_running()
         try:
@@ -193,7 +199,7 @@ class Generator:
 
     def _advance(self, attempt: Attempt, step: int, steps: int) -> bool:
         """Store the progress. Returns False if the attempt has lost its lease."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if attempt.is_near_end(step, steps, now_s):
             attempt.is_nearly_done.set()
         if step == steps or now_s - attempt.recorded_s < PROGRESS_S:

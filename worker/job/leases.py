@@ -25,6 +25,16 @@ class Leases:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
 
+    @property
+    def held(self) -> dict[str, str]:
+        """The owner of each prediction whose lease is renewed."""
+        return dict(self._held)
+
+    @property
+    def is_beating(self) -> bool:
+        """Whether the heartbeats are being sent."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the heartbeats."""
         self._thread.start()
@@ -32,7 +42,7 @@ class Leases:
     def close(self) -> None:
         """Stop the heartbeats and leave the worker registry."""
         self._stopping.set()
-        if self._thread.is_alive():  # not started if the weights were refused
+        if self.is_beating:  # not started if the weights were refused
             self._thread.join()
         self.announce(None)
 
@@ -43,6 +53,17 @@ class Leases:
     def drop(self, prediction_id: str) -> None:
         """Stop renewing the lease of this prediction."""
         self._held.pop(prediction_id, None)
+
+    def renew(self, prediction_id: str, owner: str) -> None:
+        """Renew a lease once. Stop renewing it if it is lost."""
+        try:
+            self._store.change(prediction_id, lambda p, now: p.renew(owner, now))
+        except (LeaseLost, UnknownPrediction):
+            is_current = self._held.get(prediction_id) == owner  # no later attempt of this worker
+            if is_current:
+                self.drop(prediction_id)  # the attempt stops at its next step
+        except Unavailable as exc:
+            log.warning("lease_not_renewed", prediction=prediction_id, error=str(exc))
 
     def announce(self, worker: Worker | None) -> None:
         """Register the worker as ready from now on, or remove it with None."""
@@ -59,16 +80,6 @@ class Leases:
     def _beat(self) -> None:
         while not self._stopping.wait(self._beat_s):
             for prediction_id, owner in list(self._held.items()):
-                self._renew(prediction_id, owner)
+                self.renew(prediction_id, owner)
             if self._worker is not None:
                 self.announce(self._worker)
-
-    def _renew(self, prediction_id: str, owner: str) -> None:
-        try:
-            self._store.change(prediction_id, lambda p, now: p.renew(owner, now))
-        except (LeaseLost, UnknownPrediction):
-            is_current = self._held.get(prediction_id) == owner  # no later attempt of this worker
-            if is_current:
-                self.drop(prediction_id)  # the attempt stops at its next step
-        except Unavailable as exc:
-            log.warning("lease_not_renewed", prediction=prediction_id, error=str(exc))

@@ -1,6 +1,7 @@
 """Runs queue tokens: each one claims and runs the next prediction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from worker.job.generator import FindBatchMates, Generator, no_batch_mates
 
@@ -10,14 +11,19 @@ TakeNext = Callable[[], str | None]
 _installed: tuple[Generator, TakeNext, FindBatchMates] | None = None
 
 
-def install(
+@contextmanager
+def installed(
     generator: Generator,
     take_next: TakeNext,
     find_batch_mates: FindBatchMates = no_batch_mates,
-) -> None:
-    """Set the dependencies of `run_next`. RQ calls it by name without arguments."""
+) -> Iterator[None]:
+    """Provide the dependencies of `run_next` while the body runs. RQ calls it by name without arguments."""
     global _installed  # noqa: PLW0603 -- RQ cannot pass dependencies to a job
     _installed = generator, take_next, find_batch_mates
+    try:
+        yield
+    finally:
+        _installed = None
 
 
 def run_next() -> None:

@@ -168,7 +168,7 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
 ) -> Response:
     """Show a prediction; with `?wait=` or `Prefer: wait=` as soon as it is final."""
     prediction = await service.get(key_id, prediction_id)
-    timeout = _preferred_wait(request) if wait is None else wait
+    timeout = preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
         with service.wait_slot(key_id):
             prediction = await wait_for_end(request, service, prediction, timeout)
@@ -273,7 +273,7 @@ def _bounded(header: str, seconds: float | None, maximum: timedelta) -> timedelt
     return timedelta(seconds=seconds)
 
 
-def _preferred_wait(request: Request) -> float:
+def preferred_wait(request: Request) -> float:
     """Read `Prefer: wait=SECONDS`, clamped to the maximum; an invalid preference is ignored."""
     match = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
     return min(float(match[1]), WAIT_MAX_S) if match else 0.0

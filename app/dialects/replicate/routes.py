@@ -220,7 +220,7 @@ async def _create(  # noqa: PLR0913 -- what FastAPI gave to the route
     service: Service,
     image_links: ImageLinks,
 ) -> Response:
-    timeout = _preferred_wait(request)
+    timeout = preferred_wait(request)
     slug, model_input = read_input(name, body.input)
     if timeout and not image_links.base.startswith("https:"):
         # Replicate's clients read files only from https: and data: URLs, and a laptop has no certificate
@@ -276,7 +276,7 @@ def _page_urls(path: str, until: datetime, offset: int, total: int) -> dict[str,
     }
 
 
-def _preferred_wait(request: Request) -> int:
+def preferred_wait(request: Request) -> int:
     """Read `Prefer: wait` and `wait=SECONDS`."""
     match = _WAIT.search(request.headers.get("Prefer", ""))
     return min(int(match[1] or WAIT_MAX_S), WAIT_MAX_S) if match else 0
