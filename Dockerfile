@@ -1,20 +1,20 @@
-# Three images of one source:
-#   api          the api and the courier; no torch        docker build --target api .
+# Builds three images from one source:
+#   api          API and courier, without torch           docker build --target api .
 #   worker       torch with CUDA                          docker build --target worker .
-#   worker-cpu   torch without it                         docker build --target worker-cpu .
-# The same names are the containers' commands: api, worker, courier, keys …
-# A registry's digest pins the base to the byte: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:…
+#   worker-cpu   torch without CUDA                       docker build --target worker-cpu .
+# The command of a container is a command of klein: api, worker, courier, keys …
+# To pin the base image to the byte, use its digest: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:…
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS base
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends tini \
  && rm -rf /var/lib/apt/lists/*
-# /data is shared by all parts; /cache keeps downloaded weights and what the GPU's compilers made.
+# All parts share /data. /cache keeps downloaded weights and compiled GPU code.
 RUN useradd --uid 10001 --create-home --home-dir /home/klein klein \
  && install -d -o klein -g klein /data /cache
 
-# The base as it runs: without pip, documentation and caches. A layer on top could only hide them.
+# The base without pip, documentation and caches. Deleting them in a layer on top would free no space.
 FROM base AS trimmed
 RUN mkdir /run-time \
  && tar -C / --create --one-file-system --exclude=./run-time --exclude=./proc --exclude=./sys --exclude=./root \
@@ -41,12 +41,12 @@ ENV PATH=/opt/klein/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:
     TRITON_CACHE_DIR=/cache/triton \
     CUDA_CACHE_PATH=/cache/cuda
 
-# The virtual environment is made where it will lie, by the base's pip: the images need none of their own.
+# The pip of the base creates the virtual environment at its final path, so the images need no pip.
 FROM base AS build
 WORKDIR /src
 RUN python3 -m venv --without-pip /opt/klein
 COPY pyproject.toml requirements.lock ./
-# Without the Redis that `klein up` brings along: here it is a container of its own.
+# Without the embedded Redis of `klein up`. Here Redis is a container of its own.
 RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 e = p["optional-dependencies"]; \
 open("/api.txt", "w").write("\n".join(d for d in p["dependencies"] + e["telemetry"] if "valkey" not in d)); \
@@ -63,14 +63,14 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" pip --python /opt/klein/bin/python install --no-cache-dir \
       --constraint requirements.lock --requirement /worker.txt
 
-# klein's own code comes last and apart: a change of it is a small layer upon gigabytes that stay.
+# klein's code comes last, so that a change is a small layer on top of unchanged gigabytes.
 FROM build AS code
 RUN pip --python /opt/klein/bin/python install --no-cache-dir "setuptools==80.9.0"
 COPY . .
 RUN pip --python /opt/klein/bin/python install --no-cache-dir --no-deps --no-build-isolation \
       --prefix /code .
 
-# The courier's code is in worker/; the built-in model beside it is not for the api's image.
+# The courier is in worker/. The image of the API does not need the built-in model there.
 FROM code AS code-api
 RUN rm -r /code/lib/python3*/site-packages/worker/weights/builtin
 
@@ -83,7 +83,7 @@ VOLUME /data
 EXPOSE 8000 9100
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/livez', timeout=4)"]
-# tini is process 1: it hands signals on and reaps; `klein` becomes the process that it names.
+# tini is process 1. It forwards signals and reaps children. `klein` replaces itself by the process that it starts.
 ENTRYPOINT ["tini", "--", "klein"]
 CMD ["api"]
 
@@ -103,7 +103,7 @@ COPY --from=build-worker-cpu /opt/klein /opt/klein
 COPY --from=code /code /opt/klein
 
 FROM worker-base AS worker
-# Triton, which torch.compile writes the GPU's code with, compiles its launchers by a C compiler.
+# torch.compile uses Triton, which needs a C compiler.
 USER root
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
