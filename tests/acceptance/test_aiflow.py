@@ -46,8 +46,8 @@ def aiflow(klein: Klein, drive: Path) -> Callable[..., Any]:
     def call(verb: str, argument: object, key: str = klein.key) -> Any:
         command = [NODE, str(drive), f"{klein.url}/v1", key, verb, json.dumps(argument)]
         environ = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
-        done = processes.run(command, check=True, env=environ)
-        return json.loads(done.stdout.splitlines()[-1])
+        result = processes.run(command, check=True, env=environ)
+        return json.loads(result.stdout.splitlines()[-1])
 
     return call
 

@@ -20,14 +20,14 @@ def blocks(language: str) -> list[str]:
 
 
 def ran(command: list[str], klein: Klein, folder: Path) -> str:
-    done = processes.run(
+    result = processes.run(
         command,
         cwd=folder,
         env=os.environ | {"URL": klein.url, "KEY": klein.key, "NO_PROXY": "*"},
         timeout_s=100,
     )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+    assert result.returncode == 0, result.stderr + result.stdout
+    return result.stdout
 
 
 def opened(file: Path) -> tuple[int, int]:

@@ -68,10 +68,10 @@ def test_each_is_the_picture_that_it_is_alone(klein: Klein, client: httpx.Client
     ended = [get(client, i, wait=30) for i in ids]
     records = [record(klein, i) for i in ids]
 
-    assert [shown["status"] for shown in ended] == ["success"] * 4
+    assert [prediction["status"] for prediction in ended] == ["success"] * 4
     assert max(r["started_at"] for r in records) < min(r["finished_at"] for r in records)
-    for one, shown in zip(alone, ended, strict=True):
-        assert decibels(one, shown["output"]) > 50
+    for one, prediction in zip(alone, ended, strict=True):
+        assert decibels(one, prediction["output"]) > 50
     assert decibels(ended[0]["output"], ended[1]["output"]) < 30
 
 

@@ -98,13 +98,13 @@ def test_a_worker_behind_it_is_replaced(
         hole.swallow()
         try:
             other.signal(signal.SIGCONT)
-            shown = get(client, prediction_id, wait=60)
+            prediction = get(client, prediction_id, wait=60)
             until(lambda: receiver.calls)
         finally:
             hole.heal()
         taken = system.record(prediction_id)
 
-        assert (shown["status"], taken.attempt) == ("success", 2)
+        assert (prediction["status"], taken.attempt) == ("success", 2)
         assert taken.owner != late
         other.signal(signal.SIGSTOP)  # so the next one, too, goes to the worker that was cut off
         try:
@@ -113,5 +113,5 @@ def test_a_worker_behind_it_is_replaced(
             other.signal(signal.SIGCONT)
         folder = system.folder / "outputs" / prediction_id
         assert [p.name for p in folder.iterdir()] == [taken.owner]
-        assert get(client, prediction_id) == shown
+        assert get(client, prediction_id) == prediction
         assert len(receiver.calls) == 1

@@ -54,9 +54,9 @@ def test_a_queued_prediction_never_runs(client: httpx.Client, busy: str, inside:
     }
     client.post(f"/v1/prediction/{busy}/cancel")
     run(client)  # everything before it in the queue has ended now
-    shown = get(client, waiting)
-    assert (shown["status"], shown["output"]) == ("cancelled", None)
-    assert shown["metrics"] == {"predict_time": 0, "cost": 0}
+    prediction = get(client, waiting)
+    assert (prediction["status"], prediction["output"]) == ("cancelled", None)
+    assert prediction["metrics"] == {"predict_time": 0, "cost": 0}
     assert inside.record(waiting)["attempt"] == 0
 
 
@@ -67,10 +67,10 @@ def test_a_running_prediction_stops_at_its_next_step(client: httpx.Client, insid
 
     started = time.monotonic()
     client.post(f"/v1/prediction/{running}/cancel")
-    shown = get(client, running)
+    prediction = get(client, running)
     run(client)
 
-    assert (shown["status"], shown["output"]) == ("cancelled", None)
+    assert (prediction["status"], prediction["output"]) == ("cancelled", None)
     assert time.monotonic() - started < 10  # the whole run would take a minute
 
 

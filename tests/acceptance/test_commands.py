@@ -218,7 +218,7 @@ def test_the_doctor_names_an_unknown_setting(command: Run) -> None:
 
 def test_every_command_has_help(command: Run) -> None:
     """`klein --help` describes each command in one line, and each has its own help."""
-    shown = command("--help").stdout
+    help_text = command("--help").stdout
     for name in ("up", "api", "worker", "courier", "predict", "queue", "keys", "doctor"):
-        assert f"\n  {name} " in shown
+        assert f"\n  {name} " in help_text
         assert command(name, "--help").returncode == 0

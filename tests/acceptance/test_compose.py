@@ -233,6 +233,6 @@ def test_below_another_command() -> None:
         __file__,
     ]
 
-    done = processes.run(command, env=inside, cwd=ROOT, stdout=None, stderr=None, timeout_s=580)
+    result = processes.run(command, env=inside, cwd=ROOT, stdout=None, stderr=None, timeout_s=580)
 
-    assert done.returncode == 0
+    assert result.returncode == 0

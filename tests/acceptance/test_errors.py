@@ -79,8 +79,8 @@ def test_the_last_of_two_equal_keys_counts(client: httpx.Client) -> None:
 
     created = client.post("/v1/prediction", content=body).json()
 
-    shown = client.get(f"/v1/prediction/{created['id']}").json()
-    assert shown["input"]["seed"] == 2
+    prediction = client.get(f"/v1/prediction/{created['id']}").json()
+    assert prediction["input"]["seed"] == 2
 
 
 def test_cancel_after_the_end_is_a_conflict(client: httpx.Client) -> None:

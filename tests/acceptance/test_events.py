@@ -53,9 +53,9 @@ def test_previews_are_shown_to_who_asked(client: httpx.Client) -> None:
 def test_what_has_ended_is_told_at_once(client: httpx.Client) -> None:
     """A stream that is opened after the end has only the end."""
     ended = create(client)
-    shown = get(client, ended, wait=30)
+    prediction = get(client, ended, wait=30)
 
-    assert list(events(client, ended)) == [Event("end", "end", shown)]
+    assert list(events(client, ended)) == [Event("end", "end", prediction)]
 
 
 def test_a_reconnect_gets_the_present_state(client: httpx.Client, busy: str) -> None:

@@ -52,12 +52,15 @@ def test_a_line_tells_the_whole_story(client: httpx.Client, history: dict[str, s
     """A successful entry has its times in order, its cost, and the first image's URL."""
     line = client.get("/v1/executions?limit=2").json()["executions"][1]
 
-    shown = get(client, history["success"])
+    prediction = get(client, history["success"])
     times = [datetime.fromisoformat(line[f"{at}_at"]) for at in ("created", "started", "completed")]
     assert times == sorted(times)
     assert (line["id"], line["model"], line["status"]) == (history["success"], TEXT, "success")
-    assert (line["output"], line["execution_cost"]) == (shown["output"], shown["metrics"]["cost"])
-    assert line["run_time"] == pytest.approx(shown["metrics"]["predict_time"])
+    assert (line["output"], line["execution_cost"]) == (
+        prediction["output"],
+        prediction["metrics"]["cost"],
+    )
+    assert line["run_time"] == pytest.approx(prediction["metrics"]["predict_time"])
     assert {line[name] for name in ("requested_model", "workflow_id", "workflow_execution_id")} == {
         None
     }

@@ -40,11 +40,11 @@ def test_an_example_is_what_it_says(schema: str, name: str) -> None:
 def test_every_example_has_the_fields_that_we_send(client: httpx.Client) -> None:
     """Our responses have every field of the examples."""
     ended = run(client)
-    shown = get(client, ended["predictionID"])
+    prediction = get(client, ended["predictionID"])
     executions = client.get("/v1/executions").json()
 
     assert set(example("run.answer")) == set(ended)
-    assert set(example("get.ended.answer")) == set(shown) - {"predictionID"}
+    assert set(example("get.ended.answer")) == set(prediction) - {"predictionID"}
     assert set(example("executions.answer")) == set(executions)
     assert set(example("executions.answer")["executions"][0]) == set(executions["executions"][0])
 

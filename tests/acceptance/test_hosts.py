@@ -97,8 +97,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with network() as made, ExitStack() as stack:
-        yield Site(made, tmp_path_factory.mktemp("site"), stack)
+    with network() as hosts_network, ExitStack() as stack:
+        yield Site(hosts_network, tmp_path_factory.mktemp("site"), stack)
 
 
 @pytest.fixture
@@ -120,9 +120,9 @@ def is_alive(client: httpx.Client) -> bool:
 def test_a_prediction_goes_through_all_hosts(site: Site, client: httpx.Client) -> None:
     """One host accepts a prediction, another runs it, and the first serves it. Redis refuses clients without the password."""
     with site.worker(site.workers[0]):
-        shown = run(client)
+        prediction = run(client)
 
-        assert fetch(shown["output"])[:8] == b"\x89PNG\r\n\x1a\n"
+        assert fetch(prediction["output"])[:8] == b"\x89PNG\r\n\x1a\n"
     host = site.connection.connection_pool.connection_kwargs["host"]
     with redis.Redis(host) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
@@ -137,12 +137,12 @@ def test_another_host_takes_over_from_one_that_is_cut_off(site: Site, client: ht
         late = site.record(prediction_id).owner
         first.cut()
         with site.worker(second):
-            shown = get(client, prediction_id, wait=60)
+            prediction = get(client, prediction_id, wait=60)
             taken = site.record(prediction_id)
         first.heal()
         assert get(client, create(client), wait=60)["status"] == "success"  # by the first again
 
-        assert (shown["status"], taken.attempt) == ("success", 2)
+        assert (prediction["status"], taken.attempt) == ("success", 2)
         assert taken.owner != late
         assert site.record(prediction_id) == taken
         assert site.owners(prediction_id) == [taken.owner]
@@ -158,11 +158,11 @@ def test_the_only_worker_goes_on_when_the_network_is_back(site: Site, client: ht
         alone.cut()
         until(lambda: site.is_lease_over(prediction_id))
         alone.heal()
-        shown = get(client, prediction_id, wait=60)
+        prediction = get(client, prediction_id, wait=60)
         ended = site.record(prediction_id)
         assert get(client, create(client), wait=60)["status"] == "success"  # by the same process
 
-        assert shown["status"] == "success"
+        assert prediction["status"] == "success"
         assert site.record(prediction_id) == ended
         assert site.owners(prediction_id) == [ended.owner]
         assert cut_off.starts == 1

@@ -29,10 +29,10 @@ def test_fifty_twins_make_one_prediction(client: httpx.Client) -> None:
 
     assert {answer.status_code for answer in answers} == {200}
     assert len(ids) == 1
-    shown = get(client, ids.pop(), wait=50)
-    assert shown["status"] == "success"
+    prediction = get(client, ids.pop(), wait=50)
+    assert prediction["status"] == "success"
     listed = client.get("/v1/executions?limit=100").json()["executions"]
-    assert [line["id"] for line in listed].count(shown["id"]) == 1
+    assert [line["id"] for line in listed].count(prediction["id"]) == 1
 
 
 def test_a_run_is_repeated_too(client: httpx.Client) -> None:

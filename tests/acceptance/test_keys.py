@@ -114,9 +114,9 @@ def test_a_spent_budget_is_refused(klein: Klein) -> None:
 def test_what_cannot_be_done_is_said(klein: Klein) -> None:
     """An unknown id and a Redis outage each give a sentence, and no traceback."""
     away = {**klein.environ, "REDIS_URL": "redis://:hidden@127.0.0.1:1"}
-    done = processes.run([sys.executable, "-m", "app.cli", "keys", "list"], env=away)
+    ran = processes.run([sys.executable, "-m", "app.cli", "keys", "list"], env=away)
 
     assert "there is no key nobody" in keys(klein, "revoke", "nobody")
-    assert done.returncode == 1
-    assert "Redis does not answer at redis://127.0.0.1:1" in done.stderr
-    assert "hidden" not in done.stderr
+    assert ran.returncode == 1
+    assert "Redis does not answer at redis://127.0.0.1:1" in ran.stderr
+    assert "hidden" not in ran.stderr

@@ -19,11 +19,11 @@ AT_ONCE_S = 10  # on a busy machine; an unwanted wait would take half a minute
 def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:
     """A queued prediction is returned as created without a wait."""
     started = time.monotonic()
-    shown = get(client, create(client))
+    prediction = get(client, create(client))
 
-    assert shown["status"] == "created"
+    assert prediction["status"] == "created"
     assert time.monotonic() - started < AT_ONCE_S
-    client.post(f"/v1/prediction/{shown['id']}/cancel")
+    client.post(f"/v1/prediction/{prediction['id']}/cancel")
 
 
 @pytest.mark.parametrize(

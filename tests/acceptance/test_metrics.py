@@ -16,11 +16,11 @@ from tests.support.klein_server import Klein, running_klein
 def two_ports() -> int:
     """Find a free port whose next one is free too."""
     while True:
-        with ExitStack() as held, socket.socket() as probe:
+        with ExitStack() as stack, socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
             try:
-                held.enter_context(socket.create_server(("127.0.0.1", port + 1)))
+                stack.enter_context(socket.create_server(("127.0.0.1", port + 1)))
             except OSError:
                 continue
             return port

@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {"model": MODEL, "prompt": "a red circle", "size": "64x6
 
 
 @pytest.fixture
-def theirs(klein: Klein) -> Iterator[openai.OpenAI]:
+def vendor_client(klein: Klein) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(api_key=klein.key, base_url=f"{klein.url}/v1", max_retries=0) as client:
         yield client
 
@@ -41,9 +41,9 @@ def opened(encoded: str | None) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(encoded or "")))
 
 
-def test_generate(theirs) -> None:
+def test_generate(vendor_client) -> None:
     """Images are returned as files and as URLs if no format is requested, in the requested size."""
-    answer = theirs.images.generate(**SMALL, n=2, quality="high", user="me")
+    answer = vendor_client.images.generate(**SMALL, n=2, quality="high", user="me")
 
     assert [opened(image.b64_json).size for image in answer.data] == [(64, 64)] * 2
     assert [opened(image.b64_json).format for image in answer.data] == ["PNG"] * 2
@@ -53,18 +53,18 @@ def test_generate(theirs) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "other"), [("url", "b64_json"), ("b64_json", "url")])
-def test_response_formats(theirs, wanted, other) -> None:
+def test_response_formats(vendor_client, wanted, other) -> None:
     """A requested response format is returned alone."""
-    [image] = theirs.images.generate(**SMALL, response_format=wanted).data
+    [image] = vendor_client.images.generate(**SMALL, response_format=wanted).data
 
     assert getattr(image, wanted)
     assert getattr(image, other) is None
 
 
-def test_file_formats(theirs) -> None:
+def test_file_formats(vendor_client) -> None:
     """Format and compression are as requested."""
     images = [
-        theirs.images.generate(
+        vendor_client.images.generate(
             **SMALL, output_format="jpeg", output_compression=c, extra_body={"seed": 7}
         ).data[0]
         for c in (0, 95)
@@ -88,10 +88,10 @@ async def test_generate_asynchronously(asynchronous) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_edit(theirs, count) -> None:
+def test_edit(vendor_client, count) -> None:
     """One image or several are edited, at the size of the first."""
     files = [("one.png", image_file(128, 64)), *[("more.png", image_file())] * 2][:count]
-    answer = theirs.images.edit(
+    answer = vendor_client.images.edit(
         model=MODEL,
         prompt="make it red",
         image=files[0] if count == 1 else files,
@@ -111,12 +111,12 @@ async def test_edit_asynchronously(asynchronous) -> None:
     assert answer.size == "96x64"
 
 
-def test_models(theirs, client: httpx.Client) -> None:
+def test_models(vendor_client, client: httpx.Client) -> None:
     """OpenAI's clients get OpenAI's model list, all others the hosted one."""
-    assert [model.id for model in theirs.models.list()] == [MODEL]
-    assert theirs.models.retrieve(MODEL).owned_by == "black-forest-labs"
+    assert [model.id for model in vendor_client.models.list()] == [MODEL]
+    assert vendor_client.models.retrieve(MODEL).owned_by == "black-forest-labs"
     with pytest.raises(openai.NotFoundError) as caught:
-        theirs.models.retrieve("gpt-image-2")
+        vendor_client.models.retrieve("gpt-image-2")
     assert caught.value.code == "model_not_found"
     assert {"slug", "title"} <= set(client.get("/v1/models").json()[0])
 
@@ -128,27 +128,27 @@ def test_models(theirs, client: httpx.Client) -> None:
         ({"n": 9}, "n", "less than or equal to 4"),
     ],
 )
-def test_wrong_input(theirs, parameters, param, message) -> None:
+def test_wrong_input(vendor_client, parameters, param, message) -> None:
     """The error for an invalid field has OpenAI's name for it, and says what to do."""
     with pytest.raises(openai.BadRequestError, match=message) as caught:
-        theirs.images.generate(**SMALL | parameters)
+        vendor_client.images.generate(**SMALL | parameters)
 
     assert (caught.value.param, caught.value.type) == (param, "invalid_request_error")
 
 
-def test_wrong_edits(theirs) -> None:
+def test_wrong_edits(vendor_client) -> None:
     """Masks, too many images and files that are not images are refused by name."""
     parameters: dict[str, Any] = {"model": MODEL, "prompt": "x"}
     for image, param in ((b"nonsense", "image"), ([image_file()] * 5, "image")):
         with pytest.raises(openai.BadRequestError) as caught:
-            theirs.images.edit(image=image, **parameters)
+            vendor_client.images.edit(image=image, **parameters)
         assert caught.value.param == param
     with pytest.raises(openai.BadRequestError) as caught:
-        theirs.images.edit(image=image_file(), mask=image_file(), **parameters)
+        vendor_client.images.edit(image=image_file(), mask=image_file(), **parameters)
     assert caught.value.param == "mask"
 
 
-def test_strangers(klein: Klein, theirs) -> None:
+def test_strangers(klein: Klein, vendor_client) -> None:
     """A wrong key and an unknown model give errors in OpenAI's form."""
     with (
         openai.OpenAI(api_key="wrong", base_url=f"{klein.url}/v1") as nobody,
@@ -157,7 +157,7 @@ def test_strangers(klein: Klein, theirs) -> None:
         nobody.images.generate(**SMALL)
     assert caught.value.code == "invalid_api_key"
     with pytest.raises(openai.NotFoundError) as missing:
-        theirs.images.generate(**SMALL | {"model": "dall-e-3"})
+        vendor_client.images.generate(**SMALL | {"model": "dall-e-3"})
     assert (missing.value.param, missing.value.code) == ("model", "model_not_found")
 
 
@@ -180,13 +180,13 @@ def test_who_leaves_is_not_drawn_for(klein: Klein) -> None:
         assert until(lambda: newest()["status"] == "cancelled")
 
 
-def test_a_cancelled_prediction(klein: Klein, theirs, client) -> None:
+def test_a_cancelled_prediction(klein: Klein, vendor_client, client) -> None:
     """A client that waits for a prediction that is cancelled gets an error that says not to retry."""
     errors: list[openai.APIStatusError] = []
 
     def ask() -> None:
         try:
-            theirs.images.generate(
+            vendor_client.images.generate(
                 **SMALL | {"size": "1024x1024", "n": 4, "extra_body": LONG_STEPS}
             )
         except openai.APIStatusError as exc:

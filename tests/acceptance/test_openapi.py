@@ -29,8 +29,8 @@ def probe(key: str, folder: Path, schema: str, *options: str) -> tuple[int, str]
     command = [sys.executable, "-m", "schemathesis.cli", "run", schema, *options]
     command += ["--seed", "1", "--generation-deterministic"]
     command += ["--header", f"X-API-Key: {key}", "--no-color", "--request-timeout", "30"]
-    done = processes.run(command, cwd=folder, timeout_s=230)
-    return done.returncode, done.stdout + done.stderr
+    result = processes.run(command, cwd=folder, timeout_s=230)
+    return result.returncode, result.stdout + result.stderr
 
 
 def test_no_answer_is_undeclared(klein: Klein, emptied: str, tmp_path: Path) -> None:

@@ -37,13 +37,13 @@ def klein(folder: Path, tiny_weights: Path) -> Iterator[Klein]:
 
 def ran(script: str, folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = processes.run(
+    result = processes.run(
         ["bash", "-c", "set -eu -o pipefail\n" + script],
         cwd=folder,
         env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
         timeout_s=100,
     )
-    assert done.returncode == 0, done.stderr + done.stdout
+    assert result.returncode == 0, result.stderr + result.stdout
 
 
 def test_a_backup_of_a_running_system_is_restored(klein: Klein, folder: Path) -> None:

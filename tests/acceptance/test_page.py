@@ -165,11 +165,11 @@ def test_the_code_draws_the_same(tab: Tab, language: str, tmp_path: Path) -> Non
     assert ran.returncode == 0, ran.stderr
     assert tab.klein.key not in copied
     printed_url = re.search(r"http://[^\s\"]+/files/[^\s\"]+", ran.stdout)
-    shown = tab.page.locator("#images img").get_attribute("src")
+    page_url = tab.page.locator("#images img").get_attribute("src")
     assert printed_url
-    assert shown
-    assert printed_url[0] != shown
-    assert fetch(printed_url[0]) == fetch(shown)
+    assert page_url
+    assert printed_url[0] != page_url
+    assert fetch(printed_url[0]) == fetch(page_url)
 
 
 def test_a_wrong_key_is_said(tab: Tab) -> None:
@@ -225,15 +225,17 @@ def test_the_gallery_shows_what_the_key_drew(tab: Tab, client: httpx.Client) -> 
     run(client, prompt="another key's")
     tab.open()
     tab.enter(tab.klein.other_key)
-    shown = tab.page.locator("#gallery img")
-    expect(shown).to_have_count(12, timeout=WAIT_MS)
+    gallery = tab.page.locator("#gallery img")
+    expect(gallery).to_have_count(12, timeout=WAIT_MS)
     tab.page.get_by_role("button", name="Show more").click()
 
     for place in range(14):
-        expect(shown.nth(place)).to_have_attribute("alt", f"picture {13 - place}", timeout=WAIT_MS)
+        expect(gallery.nth(place)).to_have_attribute(
+            "alt", f"picture {13 - place}", timeout=WAIT_MS
+        )
     expect(tab.page.get_by_alt_text("another key's")).to_have_count(0)
 
-    shown.nth(1).click()
+    gallery.nth(1).click()
     expect(tab.page.locator("#images img")).to_have_attribute("alt", "picture 12")
     tab.page.get_by_role("button", name="Use these settings").click()
     assert tab.page.get_by_label("Prompt").input_value() == "picture 12"
@@ -265,9 +267,9 @@ def test_the_server_is_seen(tab: Tab, client: httpx.Client, busy: str) -> None:
 
     expect(tab.page.locator("#running")).to_have_text("1", timeout=WAIT_MS)
     expect(tab.page.locator("#waiting")).to_have_text("1")
-    shown = client.get("/v1/status").json()
-    assert tab.page.locator("#workers").inner_text() == str(len(shown["workers"])) == "1"
-    assert tab.page.locator("#worker-list b").inner_text() == shown["workers"][0]["name"]
+    status = client.get("/v1/status").json()
+    assert tab.page.locator("#workers").inner_text() == str(len(status["workers"])) == "1"
+    assert tab.page.locator("#worker-list b").inner_text() == status["workers"][0]["name"]
     client.post(f"/v1/prediction/{waiting}/cancel")
 
 

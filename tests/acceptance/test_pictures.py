@@ -42,10 +42,10 @@ def test_a_size_is_kept_to_the_pixel(
     ended = run(client, image_size=size, num_inference_steps=1)
 
     width, height = expected
-    shown = get(client, ended["predictionID"])
+    prediction = get(client, ended["predictionID"])
     assert pixels(ended["output"]).shape == (height, width, 3)
-    assert shown["metrics"]["cost"] == pytest.approx(width * height / 1e9, abs=1e-6)
-    assert shown["metrics"]["predict_time"] > 0
+    assert prediction["metrics"]["cost"] == pytest.approx(width * height / 1e9, abs=1e-6)
+    assert prediction["metrics"]["predict_time"] > 0
 
 
 def test_several_images_are_those_of_the_next_seeds(client: httpx.Client) -> None:
@@ -124,16 +124,16 @@ def test_the_record_is_shown_whole(client: httpx.Client) -> None:
     """GET returns the input as sent, both ids, the URLs to continue with, and no fields of an end before the end."""
     prediction_id = create(client, num_inference_steps=50, seed=3, unknown="kept")
 
-    shown = get(client, prediction_id)
+    prediction = get(client, prediction_id)
     ended = get(client, prediction_id, wait=30)
 
-    assert (shown["id"], shown["predictionID"]) == (prediction_id, prediction_id)
-    assert shown["input"]["prompt"] == "a red circle"
-    assert shown["input"]["unknown"] == "kept"
-    assert (shown["output"], shown["logs"]) == (None, None)
-    assert shown["metrics"] == {"predict_time": 0, "cost": 0}
-    assert shown["urls"]["cancel"] == shown["urls"]["get"] + "/cancel"
-    assert client.get(shown["urls"]["get"]).json() == ended
+    assert (prediction["id"], prediction["predictionID"]) == (prediction_id, prediction_id)
+    assert prediction["input"]["prompt"] == "a red circle"
+    assert prediction["input"]["unknown"] == "kept"
+    assert (prediction["output"], prediction["logs"]) == (None, None)
+    assert prediction["metrics"] == {"predict_time": 0, "cost": 0}
+    assert prediction["urls"]["cancel"] == prediction["urls"]["get"] + "/cancel"
+    assert client.get(prediction["urls"]["get"]).json() == ended
     assert "error" not in ended
 
 
@@ -141,7 +141,9 @@ def test_urls_name_the_host_that_was_asked(client: httpx.Client) -> None:
     """The URLs in a response begin with the host of the request, whatever the server's own is."""
     prediction_id = run(client)["predictionID"]
 
-    shown = client.get(f"/v1/prediction/{prediction_id}", headers={"Host": "klein.test:81"}).json()
+    prediction = client.get(
+        f"/v1/prediction/{prediction_id}", headers={"Host": "klein.test:81"}
+    ).json()
 
-    assert shown["output"].startswith("http://klein.test:81/files/")
-    assert shown["urls"]["get"] == f"http://klein.test:81/v1/prediction/{prediction_id}"
+    assert prediction["output"].startswith("http://klein.test:81/files/")
+    assert prediction["urls"]["get"] == f"http://klein.test:81/v1/prediction/{prediction_id}"

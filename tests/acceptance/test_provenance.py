@@ -44,7 +44,7 @@ def test_the_key_stays_where_it_is(varied_client: httpx.Client, varied_klein: Kl
     assert isinstance(engine, psutil.Process)
     path = Path(varied_klein.environ["KLEIN_C2PA_KEY"])
     secret = path.read_text().splitlines()[1]
-    known = " ".join([*varied_klein.log, *engine.cmdline(), *engine.environ().values()])
+    visible = " ".join([*varied_klein.log, *engine.cmdline(), *engine.environ().values()])
 
-    assert secret not in known
-    assert path.name not in known
+    assert secret not in visible
+    assert path.name not in visible

@@ -43,13 +43,13 @@ def run(klein: Klein, tmp_path: Path) -> Run:
 
     def run(*command: str) -> str:
         *program, script = command
-        done = processes.run(
+        result = processes.run(
             [*program, script.replace("http://127.0.0.1:8000", klein.url)],
             cwd=tmp_path,
             env=environ,
         )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        assert result.returncode == 0, result.stderr + result.stdout
+        return result.stdout
 
     return run
 

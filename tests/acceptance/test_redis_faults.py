@@ -116,18 +116,18 @@ def test_a_worker_that_stands_still_is_replaced(
     for process in still:
         process.suspend()
     try:
-        shown = get(client, prediction_id, wait=60)
+        prediction = get(client, prediction_id, wait=60)
         taken = system.record(prediction_id)
     finally:
         for process in reversed(still):
             process.resume()
 
-    assert (shown["status"], taken.attempt) == ("success", 2)
+    assert (prediction["status"], taken.attempt) == ("success", 2)
     assert taken.owner != owner
     folder = system.folder / "outputs" / prediction_id
     assert get(client, create(client), wait=30)["status"] == "success"
     until(lambda: [p.name for p in folder.iterdir()] == [taken.owner])
-    assert get(client, prediction_id) == shown
+    assert get(client, prediction_id) == prediction
 
 
 def test_a_rolling_restart_is_not_felt(system: System, client: httpx.Client) -> None:

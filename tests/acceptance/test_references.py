@@ -65,8 +65,8 @@ def test_a_data_uri_is_shown_as_its_file(client: httpx.Client) -> None:
     """In the record a reference that came as a data URI is the URL of the stored file."""
     ended = run(client, EDIT, image_urls=[data_uri(PNG)])
 
-    shown = client.get(f"/v1/prediction/{ended['predictionID']}").json()
-    assert fetch(shown["input"]["image_urls"][0]) == PNG
+    prediction = client.get(f"/v1/prediction/{ended['predictionID']}").json()
+    assert fetch(prediction["input"]["image_urls"][0]) == PNG
 
 
 def test_an_own_output_is_taken(client: httpx.Client) -> None:

@@ -34,15 +34,15 @@ def pointed_at(klein: Klein, key: str = "") -> Iterator[Client]:
 
 
 @pytest.fixture
-def theirs(klein: Klein) -> Iterator[Client]:
+def vendor_client(klein: Klein) -> Iterator[Client]:
     with pointed_at(klein) as client:
         yield client
 
 
 @pytest.fixture
-async def asynchronous(theirs) -> AsyncIterator[Client]:
-    async with theirs._async_client:  # noqa: SLF001 -- as above
-        yield theirs
+async def asynchronous(vendor_client) -> AsyncIterator[Client]:
+    async with vendor_client._async_client:  # noqa: SLF001 -- as above
+        yield vendor_client
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -50,9 +50,11 @@ def size(data: bytes) -> tuple[int, int]:
         return image.size
 
 
-def test_run_gives_files(theirs) -> None:
+def test_run_gives_files(vendor_client) -> None:
     """`run` waits and returns readable files, in the requested ratio, size and format."""
-    [file] = theirs.run(MODEL, input=SMALL | {"aspect_ratio": "16:9", "output_format": "png"})
+    [file] = vendor_client.run(
+        MODEL, input=SMALL | {"aspect_ratio": "16:9", "output_format": "png"}
+    )
 
     assert file.read().startswith(b"\x89PNG")
     assert size(file.read()) == (672, 384)
@@ -66,9 +68,9 @@ async def test_run_asynchronously(asynchronous) -> None:
     assert await file.aread() == again.read()
 
 
-def test_create_then_wait(theirs, klein: Klein) -> None:
+def test_create_then_wait(vendor_client, klein: Klein) -> None:
     """A prediction is created at once, then waited for, and its output is a URL that needs no key."""
-    prediction = theirs.predictions.create(model=MODEL, input=SMALL)
+    prediction = vendor_client.predictions.create(model=MODEL, input=SMALL)
     assert prediction.status in {"starting", "processing"}
     prediction.wait()
 
@@ -93,19 +95,19 @@ async def test_create_and_wait_asynchronously(asynchronous) -> None:
     assert listed.results[0].id == prediction.id
 
 
-def test_a_version_of_the_model(theirs) -> None:
+def test_a_version_of_the_model(vendor_client) -> None:
     """`owner/name:version` runs with the published version, and another version is an error that says so."""
-    files = theirs.run(f"{MODEL}:{VERSION}", input=SMALL)
+    files = vendor_client.run(f"{MODEL}:{VERSION}", input=SMALL)
     assert len(list(files)) == 1
 
     with pytest.raises(ReplicateError, match="version: send black-forest-labs/flux-2-klein-4b"):
-        theirs.run(f"{MODEL}:{'0' * 64}", input=SMALL)
+        vendor_client.run(f"{MODEL}:{'0' * 64}", input=SMALL)
 
 
-def test_an_edit(theirs) -> None:
+def test_an_edit(vendor_client) -> None:
     """With images the prediction is an edit. It has the first image's size if requested."""
     image = data_uri(image_file(128, 64))
-    [file] = theirs.run(
+    [file] = vendor_client.run(
         MODEL, input=SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
     )
 
@@ -113,12 +115,12 @@ def test_an_edit(theirs) -> None:
 
 
 @pytest.mark.parametrize("strategy", [{}, {"file_encoding_strategy": "base64"}])
-def test_an_edit_of_an_open_file(theirs, strategy, tmp_path: Path) -> None:
+def test_an_edit_of_an_open_file(vendor_client, strategy, tmp_path: Path) -> None:
     """The client uploads a file by itself, or sends it inline if configured to."""
     (tmp_path / "image.png").write_bytes(image_file(128, 64))
     with (tmp_path / "image.png").open("rb") as image:
         inputs = SMALL | {"images": [image], "aspect_ratio": "match_input_image"}
-        [file] = theirs.run(MODEL, input=inputs, **strategy)
+        [file] = vendor_client.run(MODEL, input=inputs, **strategy)
 
     assert size(file.read()) == (128, 64)
 
@@ -133,10 +135,10 @@ async def test_an_edit_of_a_path_asynchronously(asynchronous, tmp_path: Path) ->
     assert (await asynchronous.files.async_list())[0].name == "image.png"
 
 
-def test_files(klein: Klein, theirs) -> None:
+def test_files(klein: Klein, vendor_client) -> None:
     """A file is kept for a day, listed to its key alone, found, served, and gone once deleted."""
     data = image_file(kind="WEBP", lossless=True)
-    made = theirs.files.create(io.BytesIO(data), filename="a.webp", metadata={"order": 17})
+    made = vendor_client.files.create(io.BytesIO(data), filename="a.webp", metadata={"order": 17})
 
     assert (made.name, made.content_type, made.size) == ("a.webp", "image/webp", len(data))
     assert made.metadata == {"order": 17}
@@ -144,8 +146,8 @@ def test_files(klein: Klein, theirs) -> None:
     retention = datetime.fromisoformat(made.expires_at) - datetime.fromisoformat(made.created_at)
     assert retention == timedelta(days=1)
     assert fetch(made.urls["get"]) == data
-    assert theirs.files.get(made.id) == made
-    assert theirs.files.list()[0] == made
+    assert vendor_client.files.get(made.id) == made
+    assert vendor_client.files.list()[0] == made
 
     with pointed_at(klein, klein.other_key) as stranger:
         assert made.id not in [file.id for file in stranger.files.list()]
@@ -153,16 +155,16 @@ def test_files(klein: Klein, theirs) -> None:
             stranger.files.get(made.id)
     assert caught.value.status == 404
 
-    assert theirs.files.delete(made.id)
-    assert made.id not in [file.id for file in theirs.files.list()]
+    assert vendor_client.files.delete(made.id)
+    assert made.id not in [file.id for file in vendor_client.files.list()]
     assert httpx.get(made.urls["get"], trust_env=False).status_code == 404
 
 
-def test_wrong_files(klein: Klein, theirs) -> None:
+def test_wrong_files(klein: Klein, vendor_client) -> None:
     """A file that no model reads is refused by the name of its part, and is not stored."""
-    before = len(theirs.files.list())
+    before = len(vendor_client.files.list())
     with pytest.raises(ReplicateError, match="- content: send a PNG, JPEG or WebP"):
-        theirs.files.create(io.BytesIO(b"%PDF-1.7 no image"), filename="a.pdf")
+        vendor_client.files.create(io.BytesIO(b"%PDF-1.7 no image"), filename="a.pdf")
     with klein.client() as client:
         image = {"content": ("a.png", image_file())}
         for sent, field in (
@@ -174,12 +176,12 @@ def test_wrong_files(klein: Klein, theirs) -> None:
             assert refused.json()["invalid_fields"][0]["field"] == field
         assert "multipart" in client.post("/v1/files", content=b"x").json()["detail"]
 
-    assert len(theirs.files.list()) == before
+    assert len(vendor_client.files.list()) == before
 
 
-def test_cancel(theirs, busy: str) -> None:
+def test_cancel(vendor_client, busy: str) -> None:
     """A waiting prediction is cancelled. A second cancel changes nothing."""
-    prediction = theirs.predictions.create(model=MODEL, input=SMALL)
+    prediction = vendor_client.predictions.create(model=MODEL, input=SMALL)
     prediction.cancel()
     assert prediction.status == "canceled"
     prediction.cancel()
@@ -187,15 +189,15 @@ def test_cancel(theirs, busy: str) -> None:
     assert prediction.output is None
 
 
-def test_a_blocking_create_that_runs_out_of_time(theirs, busy: str) -> None:
+def test_a_blocking_create_that_runs_out_of_time(vendor_client, busy: str) -> None:
     """The status is `starting`, the only one that the client treats as unfinished."""
-    prediction = theirs.models.predictions.create(model=MODEL, input=SMALL, wait=1)
+    prediction = vendor_client.models.predictions.create(model=MODEL, input=SMALL, wait=1)
 
     assert prediction.status == "starting"
     prediction.cancel()
 
 
-def test_the_list_is_paged(theirs, klein: Klein) -> None:
+def test_the_list_is_paged(vendor_client, klein: Klein) -> None:
     """Every prediction of the key is on exactly one page, including those of other dialects."""
     with klein.client(klein.other_key) as hosted:
         ids = {create(hosted, **LONG) for _ in range(101)}
@@ -214,22 +216,22 @@ def test_the_list_is_paged(theirs, klein: Klein) -> None:
     assert [p.id for p in back.results] == [p.id for p in first.results]
 
 
-def test_wrong_input(theirs) -> None:
+def test_wrong_input(vendor_client) -> None:
     """A problem has Replicate's form and names, and is reported before anything is queued."""
     with pytest.raises(ReplicateError) as caught:
-        theirs.run(MODEL, input={"prompt": "x", "aspect_ratio": "7:1", "images": ["a"] * 5})
+        vendor_client.run(MODEL, input={"prompt": "x", "aspect_ratio": "7:1", "images": ["a"] * 5})
 
     assert caught.value.status == 422
     assert caught.value.title == "Input validation failed"
     assert "- aspect_ratio: Input should be '1:1'" in str(caught.value)
     assert "- images: List should have at most 4 items" in str(caught.value)
     with pytest.raises(ReplicateError, match=r"- images\[0\]: "):
-        theirs.run(MODEL, input={"prompt": "x", "images": ["data:image/png;base64,AAAA"]})
+        vendor_client.run(MODEL, input={"prompt": "x", "images": ["data:image/png;base64,AAAA"]})
 
 
-def test_strangers(klein: Klein, theirs) -> None:
+def test_strangers(klein: Klein, vendor_client) -> None:
     """A wrong token, another key's prediction and an unknown model give errors in Replicate's form."""
-    prediction = theirs.predictions.create(model=MODEL, input=SMALL)
+    prediction = vendor_client.predictions.create(model=MODEL, input=SMALL)
     with (
         pointed_at(klein, "wrong") as nobody,
         pytest.raises(ReplicateError, match="Unauthenticated"),
@@ -241,7 +243,7 @@ def test_strangers(klein: Klein, theirs) -> None:
     ):
         stranger.predictions.get(prediction.id)
     with pytest.raises(ReplicateError, match="model not found"):
-        theirs.run("stability-ai/sdxl", input=SMALL)
+        vendor_client.run("stability-ai/sdxl", input=SMALL)
 
 
 def test_an_older_token_header(klein: Klein) -> None:
@@ -252,9 +254,9 @@ def test_an_older_token_header(klein: Klein) -> None:
     assert answer.status_code == 200
 
 
-def test_the_model(theirs) -> None:
+def test_the_model(vendor_client) -> None:
     """The model is found with its schema."""
-    model = theirs.models.get(MODEL)
+    model = vendor_client.models.get(MODEL)
 
     assert model.id == MODEL
     assert model.latest_version.id == VERSION
@@ -262,13 +264,13 @@ def test_the_model(theirs) -> None:
     assert {"prompt", "images", "aspect_ratio", "go_fast"} <= set(fields)
 
 
-def test_each_key_has_a_secret_of_its_own(klein: Klein, theirs) -> None:
+def test_each_key_has_a_secret_of_its_own(klein: Klein, vendor_client) -> None:
     """The signing secret is the same each time, and differs between keys."""
     with pointed_at(klein, klein.other_key) as stranger:
         others = stranger.webhooks.default.secret()
 
-    assert theirs.webhooks.default.secret() == theirs.webhooks.default.secret()
-    assert theirs.webhooks.default.secret() != others
+    assert vendor_client.webhooks.default.secret() == vendor_client.webhooks.default.secret()
+    assert vendor_client.webhooks.default.secret() != others
 
 
 def test_a_webhook(varied_klein: Klein) -> None:

@@ -39,12 +39,12 @@ class Caller:
             idempotency_key = f"{self.name}-{number}"
             created = self._ask("POST", "/v1/prediction", idempotency_key)
             self._ask("POST", "/v1/prediction", idempotency_key)
-            shown = created | {"status": "created"}
-            while shown["status"] != "success":
-                before = shown
-                shown = self._ask("GET", f"/v1/prediction/{created['predictionID']}?wait=60")
-                assert RANK[shown["status"]] >= RANK[before["status"]]
-            self.ends.append(shown["status"])
+            prediction = created | {"status": "created"}
+            while prediction["status"] != "success":
+                before = prediction
+                prediction = self._ask("GET", f"/v1/prediction/{created['predictionID']}?wait=60")
+                assert RANK[prediction["status"]] >= RANK[before["status"]]
+            self.ends.append(prediction["status"])
             if stopping.is_set():
                 return
 

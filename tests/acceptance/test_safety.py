@@ -46,23 +46,23 @@ def pictures(klein: Klein, prediction_id: str) -> list[Path]:
 @pytest.mark.parametrize("wish", [True, False])
 def test_an_unsafe_picture_is_withheld(guest: httpx.Client, guarded: Klein, wish: bool) -> None:
     """An unsafe image ends as a failure with a reason, whatever the caller set."""
-    shown = refused(guest, prompt=RED, enable_safety_checker=wish)
+    prediction = refused(guest, prompt=RED, enable_safety_checker=wish)
 
-    assert shown["status"] == "error"
-    assert shown["output"]["error_code"] == "PROVIDER_REJECTED"
-    assert shown["output"]["retryable"] is False
-    assert "safety checker" in shown["error"]
-    assert pictures(guarded, shown["id"]) == []
+    assert prediction["status"] == "error"
+    assert prediction["output"]["error_code"] == "PROVIDER_REJECTED"
+    assert prediction["output"]["retryable"] is False
+    assert "safety checker" in prediction["error"]
+    assert pictures(guarded, prediction["id"]) == []
 
 
 def test_an_unsafe_input_is_withheld(guest: httpx.Client, guarded: Klein) -> None:
     """An unsafe input image is not used."""
     image = data_uri(image_file(128, 128, colour="red"))
-    shown = refused(guest, EDIT, prompt="make it blue", image_urls=[image])
+    prediction = refused(guest, EDIT, prompt="make it blue", image_urls=[image])
 
-    assert shown["output"]["error_code"] == "PROVIDER_REJECTED"
-    assert "input image" in shown["error"]
-    assert pictures(guarded, shown["id"]) == []
+    assert prediction["output"]["error_code"] == "PROVIDER_REJECTED"
+    assert "input image" in prediction["error"]
+    assert pictures(guarded, prediction["id"]) == []
 
 
 def test_what_is_safe_is_drawn(guest: httpx.Client, guarded: Klein) -> None:

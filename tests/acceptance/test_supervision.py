@@ -63,10 +63,10 @@ def test_what_fits_is_finished(system: System, client: httpx.Client) -> None:
     prediction_id = running(client, prompt="slow", num_inference_steps=30)
     worker.signal(signal.SIGTERM)
     until(lambda: not is_ready(client), within_s=5)
-    shown = get(client, prediction_id, wait=10)
+    prediction = get(client, prediction_id, wait=10)
 
     assert ended(worker, starts) == 0
-    assert shown["status"] == "success"
+    assert prediction["status"] == "success"
     assert system.record(prediction_id).attempt == 1
 
 
@@ -133,12 +133,12 @@ def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Cli
     worker = system.workers[0]
     starts = worker.starts
     poison, neighbour = create(client, prompt="die"), create(client)
-    shown = get(client, poison, wait=60)
+    prediction = get(client, poison, wait=60)
 
-    assert shown["status"] == "error"
-    assert shown["output"]["retryable"] is True
-    assert shown["output"]["error_message"].endswith("in each of 3 attempts")
-    assert "last words" not in str(shown)
+    assert prediction["status"] == "error"
+    assert prediction["output"]["retryable"] is True
+    assert prediction["output"]["error_message"].endswith("in each of 3 attempts")
+    assert "last words" not in str(prediction)
     assert any("last words" in line for line in worker.tail)
     assert get(client, neighbour, wait=30)["status"] == "success"
     assert (system.record(poison).attempt, worker.starts) == (3, starts)
@@ -151,9 +151,9 @@ def test_a_hung_engine_is_replaced(system: System, client: httpx.Client) -> None
         "input": {"prompt": "hang", "image_size": {"width": 64, "height": 64}},
     }
     answer = client.post("/v1/prediction", json=body, headers={"X-Run-Timeout": "1"}).json()
-    shown = get(client, answer["predictionID"], wait=30)
+    prediction = get(client, answer["predictionID"], wait=30)
 
-    assert shown["output"]["classification"] == {"category": "TIMEOUT"}
+    assert prediction["output"]["classification"] == {"category": "TIMEOUT"}
     assert get(client, create(client), wait=30)["status"] == "success"
 
 

@@ -17,23 +17,23 @@ def create(client: httpx.Client, headers: dict[str, str], **inputs: Any) -> str:
 @pytest.mark.usefixtures("busy")
 def test_what_waits_too_long_ends(client: httpx.Client) -> None:
     """While the only worker is busy, a prediction ends at its queue timeout."""
-    shown = get(client, create(client, {"X-Queue-Timeout": "1.5"}), wait=20)
+    prediction = get(client, create(client, {"X-Queue-Timeout": "1.5"}), wait=20)
 
-    assert shown["status"] == "error"
-    envelope = shown["output"]
+    assert prediction["status"] == "error"
+    envelope = prediction["output"]
     assert envelope["error_code"] == "EXECUTION_TIMEOUT"
     assert envelope["classification"] == {"category": "TIMEOUT"}
     assert (envelope["error_step"], envelope["retryable"]) == ("queue", True)
-    assert shown["error"] == envelope["error_message"] == "no worker was free within 1.5 s"
+    assert prediction["error"] == envelope["error_message"] == "no worker was free within 1.5 s"
     listed = client.get("/v1/executions?error_classification=execution_timeout").json()
-    assert shown["id"] in [line["id"] for line in listed["executions"]]
+    assert prediction["id"] in [line["id"] for line in listed["executions"]]
 
 
 def test_what_runs_too_long_ends(client: httpx.Client) -> None:
     """A prediction ends at its run timeout, and the worker continues with the next."""
-    shown = get(client, create(client, {"X-Run-Timeout": "1"}, **LONG), wait=30)
+    prediction = get(client, create(client, {"X-Run-Timeout": "1"}, **LONG), wait=30)
 
-    assert shown["status"] == "error"
-    assert shown["output"]["classification"] == {"category": "TIMEOUT"}
-    assert shown["output"]["error_step"] == "generate"
+    assert prediction["status"] == "error"
+    assert prediction["output"]["classification"] == {"category": "TIMEOUT"}
+    assert prediction["output"]["error_step"] == "generate"
     assert run(client)["status"] == "success"

@@ -230,7 +230,7 @@ def test_parts_start_alone(short_path: Path) -> None:
         ]:
             environ = {"KLEIN_DATA": str(short_path), "PATH": "", "REDIS_URL": url}
             command = [sys.executable, "-m", "app.cli", part]
-            done = processes.run(command, env=environ)
-            assert done.returncode != 0
-            assert expected in done.stderr
-            assert "Traceback" not in done.stderr
+            result = processes.run(command, env=environ)
+            assert result.returncode != 0
+            assert expected in result.stderr
+            assert "Traceback" not in result.stderr

@@ -134,8 +134,8 @@ def test_a_file_that_may_be_cached_never_changes(client: httpx.Client) -> None:
     assert [answer.status_code for answer in answers] == [200, 409]
     assert answers[1].json()["error"] == "conflict"
     assert "request a new URL" in answers[1].json()["details"]
-    shown = httpx.get(slot["public_url"], trust_env=False)
-    assert (shown.content, "immutable" in shown.headers["Cache-Control"]) == (PNG, True)
+    response = httpx.get(slot["public_url"], trust_env=False)
+    assert (response.content, "immutable" in response.headers["Cache-Control"]) == (PNG, True)
 
 
 def test_a_url_to_read_is_none_to_write(client: httpx.Client, anybody: httpx.Client) -> None:

@@ -61,7 +61,7 @@ def test_a_success_is_delivered_signed(client: httpx.Client, receiver: Receiver)
         client, receiver.url + "/hook?a=b", webhook_secret="whsec_c2VjcmV0IGtleSBvZiAyNCBieXRlcyE="
     )
 
-    shown = delivered(client, prediction_id)
+    delivery = delivered(client, prediction_id)
     call = receiver.calls[0]
     body = json.loads(call.body)
     Webhook("whsec_c2VjcmV0IGtleSBvZiAyNCBieXRlcyE=").verify(call.body, call.headers)
@@ -77,11 +77,14 @@ def test_a_success_is_delivered_signed(client: httpx.Client, receiver: Receiver)
     }
     assert fetch(body["output"])
     assert call.headers["X-Webhook-Secret"] == "whsec_c2VjcmV0IGtleSBvZiAyNCBieXRlcyE="
-    bodies.WebhookWithAttempts.model_validate(shown)
-    assert (shown["execution_id"], shown["url"]) == (prediction_id, receiver.url + "/hook?a=b")
-    assert shown["request"].encode() == call.body
-    assert [a["status"] for a in shown["attempts"]] == ["SUCCESS"]
-    assert shown["attempts"][0]["response"] == "thanks"
+    bodies.WebhookWithAttempts.model_validate(delivery)
+    assert (delivery["execution_id"], delivery["url"]) == (
+        prediction_id,
+        receiver.url + "/hook?a=b",
+    )
+    assert delivery["request"].encode() == call.body
+    assert [a["status"] for a in delivery["attempts"]] == ["SUCCESS"]
+    assert delivery["attempts"][0]["response"] == "thanks"
 
 
 def test_a_secret_is_never_shown(
@@ -89,10 +92,10 @@ def test_a_secret_is_never_shown(
 ) -> None:
     """Neither the prediction, the histories nor the log contain the secret."""
     prediction_id = ask(client, receiver.url, webhook_secret=SECRET.replace(" ", "-"))
-    shown = delivered(client, prediction_id)
+    delivery = delivered(client, prediction_id)
 
     places = [
-        str(shown),
+        str(delivery),
         str(get(client, prediction_id)),
         client.get("/v1/executions").text,
         client.get("/v1/webhooks").text,
@@ -169,8 +172,8 @@ def test_a_courier_that_was_killed_loses_none(
 def test_private_receivers_are_not_called(klein: Klein) -> None:
     """Without KLEIN_ALLOW_HOSTS nobody on this machine is called, and the history does not say why."""
     with running_receiver(status(200)) as receiver, klein.client() as client:
-        shown = delivered(client, ask(client, receiver.url))
+        delivery = delivered(client, ask(client, receiver.url))
 
         assert receiver.calls == []
-        assert shown["attempts"][0]["status"] == "FAILED"
-        assert "could not be reached" in shown["attempts"][0]["error_message"]
+        assert delivery["attempts"][0]["status"] == "FAILED"
+        assert "could not be reached" in delivery["attempts"][0]["error_message"]

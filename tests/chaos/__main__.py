@@ -90,7 +90,7 @@ def settle(system: System, receiver: Receiver, requests: list[CallerRequest]) ->
             time.sleep(0.2)
     settled_s = time.monotonic() - started
     owed = {
-        one.word
+        one.idempotency_key
         for one in requests
         if one.has_webhook and one.first_final and one.first_final["status"] != "cancelled"
     }

@@ -18,7 +18,7 @@ FINAL = {"success", "error", "cancelled"}
 class CallerRequest:
     """One request and everything that its caller observed."""
 
-    word: str
+    idempotency_key: str
     key: str
     prompt: str
     seed: int
@@ -67,7 +67,7 @@ class Caller(threading.Thread):
         prompt = "die" if chance < 0.02 else "slow"
         headers = {"X-Run-Timeout": "0.5"} if 0.02 < chance < 0.05 else {}
         return CallerRequest(
-            word=uuid.UUID(int=self._random.getrandbits(128)).hex,
+            idempotency_key=uuid.UUID(int=self._random.getrandbits(128)).hex,
             key=self._key,
             prompt=prompt,
             seed=self._random.randrange(2**31),
@@ -88,10 +88,13 @@ class Caller(threading.Thread):
                 "num_inference_steps": request.steps,
                 "image_size": {"width": 64, "height": 64},
             },
-            "webhook_url": f"{self._hook}/{request.word}" if request.has_webhook else "",
+            "webhook_url": f"{self._hook}/{request.idempotency_key}" if request.has_webhook else "",
             "webhook_secret": "whsec_" + "c2VjcmV0" * 6,
         }
-        headers = request.headers | {"X-API-Key": request.key, "Idempotency-Key": request.word}
+        headers = request.headers | {
+            "X-API-Key": request.key,
+            "Idempotency-Key": request.idempotency_key,
+        }
         patience = time.monotonic() + 120
         while time.monotonic() < patience:
             request.posts += 1

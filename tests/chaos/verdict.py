@@ -45,9 +45,9 @@ def judge(
     accepted = [a for a in requests if a.ids]
     for one in requests:
         for refusal in one.refusals:
-            verdict.violation(f"{one.word}: answered {refusal}")
+            verdict.violation(f"{one.idempotency_key}: answered {refusal}")
         if len(one.ids) > 1:
-            verdict.violation(f"{one.word}: one request, several predictions {one.ids}")
+            verdict.violation(f"{one.idempotency_key}: one request, several predictions {one.ids}")
     verdict.row("requests sent", sum(a.posts for a in requests))
     verdict.row("accepted", len(accepted))
     with httpx.Client(base_url=system.url, trust_env=False, timeout=30) as client:
@@ -140,7 +140,7 @@ def check_webhooks(receiver: Receiver, accepted: list[CallerRequest], verdict: V
     for one in accepted:
         if not one.has_webhook or one.first_final is None:
             continue
-        received = calls.pop(one.word, [])
+        received = calls.pop(one.idempotency_key, [])
         if one.first_final["status"] == "cancelled":
             if received:
                 verdict.violation(f"{one.ids}: a cancel was told")

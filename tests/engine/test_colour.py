@@ -1,4 +1,4 @@
-"""Reference images keep their colours: their ICC profile is applied before it is dropped."""
+"""Tests of ICC profiles: the colours of a reference image are converted to sRGB."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 from worker.engines.references import decode_reference
 
 D50 = (0.9642, 1.0, 0.8249)
-# columns: XYZ of red, green and blue, adapted to D50 (ICC.1:2022 stores them so), and the gamma
+# XYZ of red, green and blue, adapted to D50 as ICC.1:2022 stores them, then the gamma
 DISPLAY_P3 = ((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841), 2.2)
 ADOBE_RGB = ((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446), 2.2)
 PROPHOTO = ((0.7977, 0.2880, 0.0), (0.1352, 0.7119, 0.0), (0.0313, 0.0001, 0.8249), 1.8)
@@ -25,7 +25,7 @@ def fixed(value):
 
 
 def matrix_profile(red, green, blue, gamma):
-    """Write an ICC profile of three primaries and a gamma (ICC.1:2022, 8.3)."""
+    """Write an ICC profile with three primaries and a gamma (ICC.1:2022, 8.3)."""
 
     def xyz(values):
         return b"XYZ \0\0\0\0" + b"".join(map(fixed, values))
@@ -64,7 +64,7 @@ def grey_profile(gamma):
 
 
 def expected(colour, red, green, blue, gamma):
-    """Return the sRGB value of a colour by the textbook, in 0 to 255."""
+    """Return the sRGB value of a colour from 0 to 255, computed from the profile's matrix."""
     xyz = np.array([red, green, blue]).T @ (np.array(colour) / 255) ** gamma
     linear = np.clip(np.linalg.solve(SRGB_TO_XYZ, xyz), 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -89,14 +89,14 @@ def centre(data):
     return image.getpixel((image.width // 2, image.height // 2))
 
 
-# inside the gamut of sRGB, where the textbook needs no rule for what to clip
+# Colours inside the sRGB gamut, so that no value is clipped.
 @pytest.mark.parametrize("colour", [(120, 130, 110), (200, 180, 160), (90, 110, 140), (40, 44, 48)])
 @pytest.mark.parametrize(
     "space", [DISPLAY_P3, ADOBE_RGB, PROPHOTO], ids=["Display P3", "Adobe RGB", "ProPhoto"]
 )
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "JPEG"])
 def test_a_wide_gamut_becomes_srgb(file_format, space, colour):
-    """A colour of a wide gamut is the one that the textbook's matrices give, within two levels."""
+    """Colours of a wide gamut are within 2.5 levels of the values that the matrices give."""
     options = LOSSLESS[file_format]
     image = Image.new("RGB", (64, 64), colour)
     data = saved(image, file_format, icc_profile=matrix_profile(*space), **options)
@@ -105,7 +105,7 @@ def test_a_wide_gamut_becomes_srgb(file_format, space, colour):
 
 
 def test_a_profile_changes_what_is_seen():
-    """Without its profile the same file has other colours: the test above can fail."""
+    """Without its profile the same file gives other colours, so the test above can fail."""
     colour = (200, 120, 90)
     image = Image.new("RGB", (64, 64), colour)
 
@@ -114,7 +114,7 @@ def test_a_profile_changes_what_is_seen():
 
 
 def test_an_srgb_profile_changes_nothing():
-    """The profile that most files carry leaves every value as it is."""
+    """An sRGB profile changes no value."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = Image.new("RGB", (64, 64), (200, 120, 90))
 
@@ -122,7 +122,7 @@ def test_an_srgb_profile_changes_nothing():
 
 
 def test_transparency_outlives_the_profile():
-    """A transparent pixel of a wide gamut is white, a half transparent one half white."""
+    """With a wide-gamut profile, a transparent pixel becomes white and a half-transparent one is blended with white."""
     profile = matrix_profile(*ADOBE_RGB)
 
     assert centre(saved(Image.new("RGBA", (64, 64), (9, 9, 9, 0)), icc_profile=profile)) == (
@@ -135,7 +135,7 @@ def test_transparency_outlives_the_profile():
 
 
 def test_a_palette_follows_the_profile():
-    """The colours of a palette are converted like others."""
+    """The colours of a palette image are converted by its profile."""
     image = Image.new("P", (64, 64), 1)
     image.putpalette([0, 0, 0, 120, 130, 110] + [0] * 750)
     data = saved(image, icc_profile=matrix_profile(*PROPHOTO))
@@ -144,7 +144,7 @@ def test_a_palette_follows_the_profile():
 
 
 def test_grey_follows_its_profile():
-    """A grey of gamma 1.8 gets lighter in sRGB."""
+    """A grey of gamma 1.8 becomes lighter in sRGB and stays grey."""
     data = saved(Image.new("L", (64, 64), 100), icc_profile=grey_profile(1.8))
 
     assert centre(data)[0] > 105
@@ -163,7 +163,7 @@ def test_grey_follows_its_profile():
     ids=["no profile", "empty", "cut off", "of CMYK", "of grey"],
 )
 def test_a_profile_that_does_not_fit_is_harmless(profile):
-    """A damaged profile, or one for another kind of image, leaves the colours as they are."""
+    """A damaged profile, or one for another colour mode, leaves the colours unchanged."""
     image = Image.new("RGB", (64, 64), (200, 120, 90))
 
     assert centre(saved(image, icc_profile=profile)) == (200, 120, 90)

@@ -1,4 +1,4 @@
-"""Quantised weights, a LoRA and a device too small for all parts, at once: torchao's CPU form of fp8, for real."""
+"""Tests of quantised weights, a LoRA and offloading together, with torchao's CPU implementation of fp8."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from worker.engines.quantization import RECIPES
 from worker.engines.tuning import Quantization
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
-WORN = (Lora(path="a.safetensors", scale=1),)
+LORAS = (Lora(path="a.safetensors", scale=1),)
 
 
 def fp8():
@@ -46,14 +46,14 @@ def draw(engine, loras=()):
 
 @pytest.mark.parametrize("placement", [Placement.TEXT_ENCODER_OFFLOAD, Placement.MODEL_OFFLOAD])
 def test_a_lora_on_visiting_quantised_parts(open_engine, placement):
-    """It draws what a resident quantised model does, near the exact one, and comes off to the byte."""
-    visiting, resident = open_engine(fp8(), placement), open_engine(fp8(), Placement.RESIDENT)
+    """An offloaded quantised model applies a LoRA as a resident one does, with a small error, and removes it completely."""
+    offloaded, resident = open_engine(fp8(), placement), open_engine(fp8(), Placement.RESIDENT)
     exact = open_engine(None, Placement.RESIDENT)
-    bare = draw(visiting)
-    worn = draw(visiting, WORN)
+    without_lora = draw(offloaded)
+    with_lora = draw(offloaded, LORAS)
 
-    assert np.array_equal(worn, draw(resident, WORN))
-    assert np.array_equal(draw(visiting), bare)
-    of_the_lora = np.abs(worn.astype(int) - bare).mean()
-    of_the_numbers = np.abs(worn.astype(int) - draw(exact, WORN)).mean()
-    assert 0 < of_the_numbers < of_the_lora / 2
+    assert np.array_equal(with_lora, draw(resident, LORAS))
+    assert np.array_equal(draw(offloaded), without_lora)
+    lora_difference = np.abs(with_lora.astype(int) - without_lora).mean()
+    quantization_error = np.abs(with_lora.astype(int) - draw(exact, LORAS)).mean()
+    assert 0 < quantization_error < lora_difference / 2

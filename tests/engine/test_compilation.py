@@ -1,4 +1,4 @@
-"""Compiling and what surrounds it, on tiny weights: for real, with this machine's C++ compiler."""
+"""Tests of compilation on tiny weights, with this machine's C++ compiler."""
 
 import io
 from dataclasses import replace
@@ -27,9 +27,9 @@ from worker.engines.tuning import Compile, Quantization, Tuning
 from worker.engines.warm_up_images import choose_warm_up_images
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.filterwarnings("ignore"),  # warnings of the compiler
     pytest.mark.usefixtures("one_thread"),
-]  # the compiler's own
+]
 
 ON = Tuning(compile=Compile.ON)
 
@@ -86,7 +86,7 @@ def graphs():
 
 @pytest.mark.timeout(600)
 def test_compiled_draws_what_the_plain_model_draws(compiled, plain):
-    """At the size with code of its own, at another, and with references."""
+    """A compiled model generates what the plain model does: at the compiled size, at another size and with a reference image."""
     for width, height in ((128, 128), (512, 288)):
         assert psnr(draw(compiled, width, height), draw(plain, width, height)) > 45
     edits = [draw(e, 128, 128, reference_files=(reference(),)) for e in (compiled, plain)]
@@ -95,7 +95,7 @@ def test_compiled_draws_what_the_plain_model_draws(compiled, plain):
 
 @pytest.mark.timeout(600)
 def test_after_the_warm_up_nothing_is_compiled(compiled):
-    """Sizes, steps, references and LoRAs that were never drawn use the code that is there."""
+    """Sizes, steps, reference images and LoRAs that were not part of the warm-up need no new compilation."""
     before = graphs()
     draw(compiled, 640, 256, steps=3, seeds=(1, 2))
     draw(compiled, 256, 768, reference_files=(reference(), reference()))
@@ -107,7 +107,7 @@ def test_after_the_warm_up_nothing_is_compiled(compiled):
 
 @pytest.mark.timeout(600)
 def test_after_the_warm_up_no_batch_is_compiled(compiled):
-    """Any number at once, of any size, uses the code that is there, and each is the picture that it is alone."""
+    """A batch of any number and size needs no new compilation, and its images are those of the orders alone."""
     before = graphs()
     for count, size in ((2, (128, 128)), (3, (640, 256)), (4, (128, 96))):
         orders = [order_of(*size, seeds=(seed,)) for seed in range(count)]
@@ -120,18 +120,20 @@ def test_after_the_warm_up_no_batch_is_compiled(compiled):
 
 @pytest.mark.timeout(600)
 def test_a_lora_under_compiling(compiled, plain):
-    """It changes the picture as on the plain model, and leaves as if it had not been there."""
-    worn = (Lora(path="a.safetensors", scale=1),)
-    bare = draw(compiled, 128, 128)
+    """A LoRA changes the image as on the plain model, and the next order without it gives the same image as before."""
+    one_lora = (Lora(path="a.safetensors", scale=1),)
+    without_lora = draw(compiled, 128, 128)
 
-    assert psnr(draw(compiled, 128, 128, loras=worn), draw(plain, 128, 128, loras=worn)) > 45
-    assert psnr(draw(compiled, 128, 128, loras=worn), bare) < 40
-    assert np.array_equal(draw(compiled, 128, 128), bare)
+    assert (
+        psnr(draw(compiled, 128, 128, loras=one_lora), draw(plain, 128, 128, loras=one_lora)) > 45
+    )
+    assert psnr(draw(compiled, 128, 128, loras=one_lora), without_lora) < 40
+    assert np.array_equal(draw(compiled, 128, 128), without_lora)
 
 
 @pytest.mark.timeout(600)
 def test_the_start_says_what_it_does(compiled, lines):
-    """The log has the attention that was chosen with the times, and each picture of the warm-up."""
+    """The log has the chosen attention kernel with the measured times, each image of the warm-up and the batch size."""
     assert lines[0].startswith(("attention native (576 tokens: ", "attention _native_"))
     assert [line.partition(" took ")[0] for line in lines[1:]] == [
         "warm-up 1 of 3: 128x128",
@@ -143,21 +145,21 @@ def test_the_start_says_what_it_does(compiled, lines):
 
 @pytest.mark.timeout(600)
 def test_a_quantised_model_compiles(weights, loras):
-    """Judged after it was compiled; a LoRA that is fused into it compiles nothing anew."""
+    """A quantised model compiles and passes its quality check, and fusing a LoRA into it compiles nothing more."""
     lines: list[str] = []
     engine = Flux2KleinEngine(inspect_folder(weights), loras, ON, lines.append, recipe=fp8())
     engine.warm_up()
-    before, bare = graphs(), draw(engine, 128, 128)
-    worn = draw(engine, 128, 128, loras=(Lora(path="a.safetensors", scale=1),))
+    before, without_lora = graphs(), draw(engine, 128, 128)
+    with_lora = draw(engine, 128, 128, loras=(Lora(path="a.safetensors", scale=1),))
 
     assert any(line.startswith("quantised to fp8: ") for line in lines)
     assert graphs() == before
-    assert psnr(worn, bare) < 40
+    assert psnr(with_lora, without_lora) < 40
 
 
 @pytest.fixture
 def no_compiler():
-    """Take the compiler away."""
+    """Make the C++ compiler unavailable."""
     torch.compiler.reset()
     with inductor_config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}):
         yield
@@ -167,7 +169,7 @@ def no_compiler():
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_on_is_refused(weights):
-    """One line that says what to set."""
+    """Without a compiler, KLEIN_COMPILE=on is refused with an error that names the value to set."""
     engine = Flux2KleinEngine(inspect_folder(weights), None, ON, lambda _: None)
 
     with pytest.raises(UnusableSetting, match=r"KLEIN_COMPILE=on.*Set KLEIN_COMPILE=off$"):
@@ -177,9 +179,9 @@ def test_without_a_compiler_on_is_refused(weights):
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_auto_goes_on(weights, plain, monkeypatch):
-    """It says so in the log, and draws as the plain model."""
+    """Without a compiler, automatic compilation logs the failure and the plain model is used."""
     lines: list[str] = []
-    monkeypatch.setattr(Compile, "is_enabled_on", lambda *_: True)  # as auto is on a GPU
+    monkeypatch.setattr(Compile, "is_enabled_on", lambda *_: True)  # as auto does on a GPU
     engine = Flux2KleinEngine(inspect_folder(weights), None, Tuning(), lines.append)
     engine.warm_up()
 
@@ -192,12 +194,12 @@ def test_without_a_compiler_auto_goes_on(weights, plain, monkeypatch):
     [("auto", "cuda", True), ("auto", "cpu", False), ("on", "cpu", True), ("off", "cuda", False)],
 )
 def test_when_to_compile(choice, device, wanted):
-    """By itself on a GPU, else as it is set."""
+    """By default compilation is enabled only on a GPU, and `on` and `off` decide on any device."""
     assert Compile(choice).is_enabled_on(device) is wanted
 
 
 def test_tuning_crosses_as_text():
-    """What the worker sends is what the engine process reads."""
+    """Tuning survives the conversion to JSON and back."""
     tuning = Tuning(
         quantization=Quantization.FP8, compile=Compile.OFF, warm_sizes=((1024, 768), (64, 64))
     )
@@ -217,7 +219,7 @@ def test_tuning_crosses_as_text():
     ],
 )
 def test_what_is_warmed_up(sizes, is_compiled, is_slow, names):
-    """The declared sizes, else the model's own; compiled, also another size and an edit."""
+    """The warm-up generates the configured sizes or default sizes, and for a compiled model also an edit."""
     tuning = Tuning(warm_sizes=sizes)
     plan = choose_warm_up_images(tuning, Manifest(), is_compiled=is_compiled, is_slow=is_slow)
 
@@ -225,7 +227,7 @@ def test_what_is_warmed_up(sizes, is_compiled, is_slow, names):
 
 
 def test_attention_is_measured():
-    """Each kernel that this device has is timed; the one that is not exact would be left out."""
+    """Every attention kernel that gives exact results on this device is timed."""
     shape = AttentionShape(tokens=128, heads=2, head_dim=16)
     seconds = time_attention_backends(shape, torch.device("cpu"), torch.float32)
 
@@ -244,5 +246,5 @@ def test_attention_is_measured():
     ],
 )
 def test_attention_that_is_clearly_faster_is_chosen(seconds, chosen):
-    """A twentieth at least; the same seed gives the same bytes as long as it is native."""
+    """A kernel is chosen only if it is at least 5 % faster than the native one."""
     assert fastest_backend(seconds) == chosen

@@ -1,4 +1,4 @@
-"""The engine on a device whose memory is not the host's, as a GPU's: nothing is left behind, nothing waits."""
+"""Tests of the engine on a fake device whose memory is separate from the host's, as a GPU's is."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ ORDERS = {
 @pytest.fixture
 def device(monkeypatch):
     monkeypatch.setattr(model, "choose_device", lambda: OTHER)
-    # It computes with the CPU's kernels, and is compared with the CPU.
+    # The fake device computes with the CPU's kernels, and is compared with the CPU's results.
     monkeypatch.setattr(model, "choose_weights_dtype", lambda *_: torch.float32)
     monkeypatch.setattr(safety, "choose_device", lambda: OTHER)
     with OtherDevice() as device:
@@ -59,11 +59,11 @@ def opened(weights, loras, placement):
 
 
 def draw_all(engine):
-    """Give the pictures of every kind of order, one by one and at once, and the previews."""
+    """Generate all ORDERS one by one and two orders as a batch, and return the images and the previews."""
     pictures: list[ImageArray] = []
     previews: list[ImageArray] = []
-    for asked in ORDERS.values():
-        drawn = engine.generate(asked, lambda k, n: None, previews.append)
+    for test_order in ORDERS.values():
+        drawn = engine.generate(test_order, lambda k, n: None, previews.append)
         pictures.extend(drawn.images)
     orders = [ORDERS["a text"], an_order(prompt="b", seeds=(9,))]
     together = engine.generate_batch(orders, lambda k, n: None, [None, previews.append])
@@ -76,28 +76,28 @@ def from_the_cpu(weights, loras):
 
 
 def are_the_same(ones, others):
-    """Within one level: sums over another layout in memory round otherwise."""
+    """Return whether all images are equal within one level. Another memory layout changes how sums are rounded."""
     pairs = zip(ones, others, strict=True)
     return all(np.abs(one.astype(int) - other).max() <= 1 for one, other in pairs)
 
 
 @pytest.mark.parametrize("placement", Placement)
 def test_it_draws_what_the_cpu_draws(device, weights, loras, from_the_cpu, placement):
-    """Wherever the parts lie, every tensor is on the device when it is needed there."""
+    """With every placement the images equal the CPU's, so each tensor is on the device that uses it."""
     pictures, previews = draw_all(opened(weights, loras, placement))
 
     assert are_the_same(pictures, from_the_cpu[0])
-    if placement is Placement.RESIDENT:  # no part is fetched for a preview
+    if placement is Placement.RESIDENT:  # components are not loaded for a preview
         assert are_the_same(previews, from_the_cpu[1])
 
 
 @pytest.mark.parametrize("placement", [Placement.RESIDENT, Placement.TEXT_ENCODER_OFFLOAD])
 def test_nothing_waits_amid_the_steps(device, weights, loras, placement):
-    """From the first step to the picture the host only queues: a number or a copy would let the device run dry."""
+    """Between the first and the last step the host neither reads a number nor copies a tensor, which would stall the device."""
     engine = opened(weights, loras, placement)
-    for asked in ORDERS.values():
+    for test_order in ORDERS.values():
         device.journal.clear()
-        engine.generate(asked, lambda k, n: device.journal.append(f"step {k}"))
+        engine.generate(test_order, lambda k, n: device.journal.append(f"step {k}"))
         first, last = device.journal.index("step 1"), device.journal.index("step 4")
 
         assert device.journal[first : last + 1] == [f"step {k}" for k in (1, 2, 3, 4)]
@@ -105,18 +105,18 @@ def test_nothing_waits_amid_the_steps(device, weights, loras, placement):
 
 
 def test_quantised_weights_and_their_loras_lie_there(device, tiny_weights, loras):
-    """Quantised it draws, and a LoRA, which is fused with what the host has kept, changes the picture for that order."""
+    """A quantised model applies a LoRA for one order, and the next order gives the same image as before."""
     folder = inspect_folder(tiny_weights)
     engine = Flux2KleinEngine(folder, loras, Tuning(), lambda _: None, recipe=fp8())
     orders = [ORDERS["a text"], ORDERS["a LoRA"], ORDERS["a text"]]
-    bare, worn, again = (engine.generate(one, lambda k, n: None).images[0] for one in orders)
+    before, with_lora, after = (engine.generate(one, lambda k, n: None).images[0] for one in orders)
 
-    assert np.array_equal(bare, again)
-    assert not np.array_equal(bare, worn)
+    assert np.array_equal(before, after)
+    assert not np.array_equal(before, with_lora)
 
 
 def test_the_safety_checker_judges_there(device, tmp_path):
-    """What it looks at follows it to the device."""
+    """The safety checker moves its input images to the device and finds the unsafe one."""
     checker = safety.SafetyChecker(make_checker(tmp_path / "checker"))
     images = [Image.new("RGB", (96, 64), colour) for colour in ("blue", "red")]
 
@@ -125,7 +125,7 @@ def test_the_safety_checker_judges_there(device, tmp_path):
 
 
 def test_it_is_a_device_of_its_own(device):
-    """The device would notice: what lies there and what lies here do not go together."""
+    """The fake device rejects an operation that mixes its tensors with the CPU's."""
     there, here = torch.ones(2, device=OTHER), torch.ones(2)
 
     with pytest.raises(RuntimeError, match="some tensors are on the device and some are not"):

@@ -1,4 +1,4 @@
-"""The child's loop with a fake engine, in this process: no torch."""
+"""Tests of the engine process's loop with a fake engine, run in this process without torch."""
 
 import os
 import socket
@@ -51,18 +51,20 @@ class OneOrder(Inbox):
 
 
 class Several(Inbox):
-    """An inbox that holds orders to be drawn at once; some are cancelled from the first step on, or before; some look on."""
+    """An inbox that holds a batch. Some orders are cancelled before the start or after the first step, some want previews."""
 
-    def __init__(self, *ids, cancelled=(), before=(), looking=()):
+    def __init__(self, *ids, cancelled=(), before=(), with_previews=()):
         self.ids = ids
         self.cancelled = set(cancelled)
         self.before = set(before)
-        self.looking = set(looking)
+        self.with_previews = set(with_previews)
         self.looks = 0
 
     def next(self):
         return tuple(
-            protocol.Generate(id=i, order=replace(ORDER, prompt=i, previews=i in self.looking))
+            protocol.Generate(
+                id=i, order=replace(ORDER, prompt=i, previews=i in self.with_previews)
+            )
             for i in self.ids
         )
 
@@ -73,7 +75,7 @@ class Several(Inbox):
 
 
 class FakeEngine:
-    """An engine that raises what it was given, after one step."""
+    """An engine that raises the given error, if any, after one step."""
 
     checkpoint = fake_engine_process.FakeEngine.checkpoint
 
@@ -91,10 +93,10 @@ class FakeEngine:
         return Result(images=pictures, notes=("a note",), generate_s=0.5)
 
     def generate_batch(self, orders, on_step, on_previews=()):
-        """Draw all but what is called "poor", after two steps; raise what it was given at the second."""
-        for hear in on_previews:
-            if hear is not None:
-                hear(np.zeros((1, 1, 3), np.uint8))
+        """Return an image for each order but those with the prompt "poor". Raise the given error after the first of two steps."""
+        for on_preview in on_previews:
+            if on_preview is not None:
+                on_preview(np.zeros((1, 1, 3), np.uint8))
         on_step(1, 2)
         if self.error is not None:
             raise self.error
@@ -105,7 +107,7 @@ class FakeEngine:
 
 
 class FirstFails(FakeEngine):
-    """An engine that fails at what it draws at once, and at nothing else."""
+    """An engine that fails with a batch, but not with a single order."""
 
     def generate(self, order, on_step, on_preview=None):
         return FakeEngine().generate(order, on_step, on_preview)
@@ -133,7 +135,7 @@ def ends():
     ],
 )
 def test_each_message_arrives_as_it_was_sent(ends, message):
-    """A message crosses the wire and is equal to itself."""
+    """Each message is received as it was sent."""
     ours, theirs = ends
     ours.send(message)
 
@@ -141,7 +143,7 @@ def test_each_message_arrives_as_it_was_sent(ends, message):
 
 
 def test_order_arrives_with_its_references(ends):
-    """References cross as raw bytes, whatever their size."""
+    """Reference images are received as raw bytes, whatever their size."""
     ours, theirs = ends
     message = protocol.Generate(id="1", order=ORDER, batch_remaining=3)
     sender = threading.Thread(target=ours.send, args=(message,))
@@ -153,7 +155,7 @@ def test_order_arrives_with_its_references(ends):
 
 
 def test_hung_up_is_an_end_of_file(ends):
-    """The other end's hang-up is EOFError, silence is TimeoutError."""
+    """`receive` raises TimeoutError while the other end is silent, and EOFError once it has closed."""
     ours, theirs = ends
     with pytest.raises(TimeoutError):
         theirs.receive(0.01)
@@ -178,7 +180,7 @@ def received(end):
 
 
 def test_pictures_lie_one_after_the_other(ends):
-    """Done comes with a file of raw pixels."""
+    """`Done` comes with a file that holds the pixels of all images one after another."""
     ours, theirs = ends
     serve(FakeEngine(), ours, OneOrder())
 
@@ -211,7 +213,7 @@ def test_pictures_lie_one_after_the_other(ends):
     ],
 )
 def test_each_end_has_its_message(ends, error, expected):
-    """Every way an order can end sends exactly one last message."""
+    """Every outcome of an order sends exactly one final message."""
     ours, theirs = ends
     serve(FakeEngine(error), ours, OneOrder())
 
@@ -219,20 +221,20 @@ def test_each_end_has_its_message(ends, error, expected):
 
 
 def test_cancelled_before_the_start_draws_nothing(ends):
-    """An order that was given up while it waited is not begun."""
+    """An order that was cancelled while it waited is not started."""
     ours, theirs = ends
     serve(FakeEngine(), ours, OneOrder(cancelled=True))
 
     assert received(theirs) == [protocol.Stopped(id="1")]
 
 
-def heard(end):
-    """Give what was said of each order, the pixels left out."""
-    told: dict[str, list[str]] = {}
+def message_names(end):
+    """Return the names of the messages of each order, without the pixels."""
+    names: dict[str, list[str]] = {}
     for message in received(end):
         if not isinstance(message, bytes):
-            told.setdefault(message.id, []).append(type(message).__name__)
-    return told
+            names.setdefault(message.id, []).append(type(message).__name__)
+    return names
 
 
 TOGETHER = ["Step", "Step", "Done"]
@@ -240,56 +242,61 @@ ALONE = ["Step", "Done"]
 
 
 def test_orders_are_drawn_at_once(ends):
-    """Each of a batch hears the same steps and gets a picture of its own."""
+    """Each order of a batch gets the same step messages and its own image."""
     ours, theirs = ends
     serve(FakeEngine(), ours, Several("a", "b", "c"))
 
-    assert heard(theirs) == {"a": TOGETHER, "b": TOGETHER, "c": TOGETHER}
+    assert message_names(theirs) == {"a": TOGETHER, "b": TOGETHER, "c": TOGETHER}
 
 
 def test_previews_of_a_batch_go_to_who_asked(ends):
+    """Only the order that asked for previews gets one."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, Several("a", "b", "c", looking="b"))
+    serve(FakeEngine(), ours, Several("a", "b", "c", with_previews="b"))
 
-    assert heard(theirs) == {"a": TOGETHER, "b": ["Preview", *TOGETHER], "c": TOGETHER}
+    assert message_names(theirs) == {"a": TOGETHER, "b": ["Preview", *TOGETHER], "c": TOGETHER}
 
 
 def test_one_cancelled_of_a_batch_stops_at_its_next_step(ends):
-    """A cancel ends its own order and gives no picture; the others are drawn."""
+    """A cancelled order of a batch stops at its next step, and the others finish."""
     ours, theirs = ends
     serve(FakeEngine(), ours, Several("a", "b", "c", cancelled="b", before="c"))
 
-    assert heard(theirs) == {"a": TOGETHER, "b": ["Step", "Stopped"], "c": ["Stopped"]}
+    assert message_names(theirs) == {"a": TOGETHER, "b": ["Step", "Stopped"], "c": ["Stopped"]}
 
 
 def test_a_batch_that_nobody_wants_ends(ends):
-    """Once all are cancelled nothing more is drawn."""
+    """A batch stops once all its orders are cancelled."""
     ours, theirs = ends
     serve(FakeEngine(), ours, Several("a", "b", cancelled="ab"))
 
-    assert heard(theirs) == {"a": ["Step", "Stopped"], "b": ["Step", "Stopped"]}
+    assert message_names(theirs) == {"a": ["Step", "Stopped"], "b": ["Step", "Stopped"]}
 
 
 def test_what_gave_no_picture_is_drawn_alone(ends):
-    """An order that the engine has no picture for in the batch is drawn once more by itself."""
+    """An order for which the batch gives no image is generated again alone."""
     ours, theirs = ends
     serve(FakeEngine(), ours, Several("a", "poor"))
 
-    assert heard(theirs) == {"a": TOGETHER, "poor": ["Step", "Step", *ALONE]}
+    assert message_names(theirs) == {"a": TOGETHER, "poor": ["Step", "Step", *ALONE]}
 
 
 @pytest.mark.parametrize("error", [OutOfMemory(), EngineFault("flat"), ValueError("a bug")])
 def test_a_batch_that_fails_is_drawn_one_by_one(ends, error, capfd):
-    """Too little memory for all, and any other failure, fails nobody who can be drawn alone."""
+    """If a batch fails for any reason, each of its orders that is not cancelled is generated alone."""
     ours, theirs = ends
     serve(FirstFails(error), ours, Several("a", "b", "c", cancelled="b"))
 
-    assert heard(theirs) == {"a": ["Step", *ALONE], "b": ["Step", "Stopped"], "c": ["Step", *ALONE]}
+    assert message_names(theirs) == {
+        "a": ["Step", *ALONE],
+        "b": ["Step", "Stopped"],
+        "c": ["Step", *ALONE],
+    }
     assert type(error).__name__ in capfd.readouterr().err
 
 
 def test_the_driving_side_never_loads_torch():
-    """Importing all that the worker needs of the engine leaves torch out."""
+    """The modules with which a worker drives its engine load neither torch nor diffusers nor transformers."""
     code = (
         "import sys, worker.engine_process.main, worker.engine_client.client, worker.job.encode, worker.engines.folder;"
         "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"

@@ -1,4 +1,4 @@
-"""The errors of an engine and the failure that a prediction records for each."""
+"""Tests of the failure that a prediction records for each engine error."""
 
 import pytest
 
@@ -27,6 +27,6 @@ from worker.engines.errors import (
     ],
 )
 def test_each_error_has_a_cause_and_a_message(error, cause, message):
-    """An error becomes the failure of its prediction; without a message it uses its docstring."""
+    """Each error has a cause and a message, which is its docstring unless one is given."""
     assert error.failure == Failure(cause=cause, message=str(error))
     assert message in error.failure.message

@@ -1,3 +1,5 @@
+"""Tests of the engine on tiny weights."""
+
 import io
 import math
 from dataclasses import replace
@@ -72,19 +74,19 @@ def psnr(one, other):
 
 
 def test_checkpoint_says_what_is_served(engine, base_engine):
-    """The checkpoint names its kind and its weights."""
+    """The checkpoint has the kind and the name of its weights."""
     assert engine.checkpoint.kind is CheckpointKind.DISTILLED
     assert base_engine.checkpoint.kind is CheckpointKind.BASE
     assert engine.checkpoint.name == "tiny-klein"
 
 
 def test_warm_up_draws(engine):
-    """A checkpoint that can draw warms up without a word."""
+    """A usable checkpoint warms up without an error."""
     engine.warm_up()
 
 
 def test_same_order_gives_the_same_pixels(engine):
-    """The same order twice gives the same pixels, another seed gives others."""
+    """The same order gives the same pixels each time, and another seed gives others."""
     first, second = draw(engine).images[0], draw(engine).images[0]
     other = draw(engine, seeds=(8,)).images[0]
 
@@ -95,14 +97,14 @@ def test_same_order_gives_the_same_pixels(engine):
 
 
 def test_prompt_matters(engine):
-    """Another prompt gives another picture."""
+    """Another prompt gives another image."""
     pictures = [draw(engine, prompt=text).images[0] for text in ("a cat", "the moon at night")]
 
     assert not np.array_equal(*pictures)
 
 
 def test_picture_k_is_the_single_picture_of_its_seed(engine):
-    """Image k of seed s is the picture of a single image of seed s+k, to the byte."""
+    """Image k of an order with seed s equals the only image of an order with seed s + k, byte for byte."""
     together = draw(engine, seeds=(7, 8, 9)).images
     alone = [draw(engine, seeds=(seed,)).images[0] for seed in (7, 8, 9)]
 
@@ -111,7 +113,7 @@ def test_picture_k_is_the_single_picture_of_its_seed(engine):
 
 
 def test_pictures_match_a_batched_pipeline_call(engine):
-    """Attempt one by one is what the pipeline's own batch draws, at 40 dB or better."""
+    """Images that are generated one by one match the pipeline's own batch at 40 dB or better."""
     batch = engine.model.pipe(
         prompt="a red house",
         width=64,
@@ -140,7 +142,7 @@ def together(engine, batch=BATCH, on_step=lambda _k, _n: None, on_previews=(), *
 
 
 def test_each_of_a_batch_is_the_picture_that_it_is_alone(engine):
-    """Drawn at once, each order has its own noise and text: its picture is that of the order alone, within float noise."""
+    """Each image of a batch equals that of its order alone, within one level."""
     alone = [draw(engine, **one).images[0] for one in BATCH]
     batch = [result.images[0] for result in together(engine)]
 
@@ -150,19 +152,19 @@ def test_each_of_a_batch_is_the_picture_that_it_is_alone(engine):
 
 
 def test_a_batch_has_guidance_and_negative_prompts_of_its_own(base_engine):
-    """On a base checkpoint, each order of a batch is steered away from its own negative prompt."""
-    asked = tuple(
+    """On a base checkpoint each order of a batch uses its own negative prompt."""
+    inputs = tuple(
         one | {"negative_prompt": negative} for one, negative in zip(BATCH, "abc", strict=True)
     )
-    alone = [draw(base_engine, **one, guidance=4.0).images[0] for one in asked]
-    batch = [result.images[0] for result in together(base_engine, asked, guidance=4.0)]
+    alone = [draw(base_engine, **one, guidance=4.0).images[0] for one in inputs]
+    batch = [result.images[0] for result in together(base_engine, inputs, guidance=4.0)]
 
     for one, other in zip(alone, batch, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
 
 
 def test_a_batch_is_scaled_and_noted_like_one(engine, scaled_engine):
-    """A batch of a small model has the size that was asked for, and a floored size its note."""
+    """The orders of a batch are scaled to the requested size, and a reduced size is noted."""
     scaled = together(scaled_engine, width=200, height=120)
     floored = together(engine, width=70, height=99)
 
@@ -171,54 +173,54 @@ def test_a_batch_is_scaled_and_noted_like_one(engine, scaled_engine):
 
 
 def test_a_batch_tells_its_steps_and_is_cancelled(engine):
-    """A batch counts the steps of one picture; a cancel ends it, and the engine is usable."""
-    heard = []
+    """A batch reports the steps of one image, and a cancel ends it and leaves the engine usable."""
+    reported = []
 
     def stop(k, n):
-        heard.append((k, n))
+        reported.append((k, n))
         if k == 2:
             raise Cancelled
 
     with pytest.raises(Cancelled):
         together(engine, steps=9, on_step=stop)
 
-    assert heard == [(1, 9), (2, 9)]
+    assert reported == [(1, 9), (2, 9)]
     assert draw(engine).images[0].shape == (96, 64, 3)
 
 
 @pytest.mark.parametrize("seed", [0, -1, -(2**63), 2**63 - 1, 2**64 - 1])
 def test_every_64_bit_seed_draws(engine, seed):
-    """Negative and very large seeds are seeds."""
+    """Every 64-bit seed, negative or very large, gives an image."""
     assert draw(engine, seeds=(seed,)).images[0].shape == (96, 64, 3)
 
 
 def test_steps_are_counted_over_all_images(engine):
-    """Progress runs from 1 to steps times images."""
-    heard = []
-    engine.generate(order(seeds=(1, 2), steps=3), lambda k, n: heard.append((k, n)))
+    """Steps are counted from 1 to steps times images."""
+    reported = []
+    engine.generate(order(seeds=(1, 2), steps=3), lambda k, n: reported.append((k, n)))
 
-    assert heard == [(k, 6) for k in range(1, 7)]
+    assert reported == [(k, 6) for k in range(1, 7)]
 
 
 def test_cancel_leaves_the_engine_usable(engine):
-    """A cancel ends the order at that step, and the next order draws as if nothing was."""
+    """A cancel ends the order at that step, and the next order gives the same image as before."""
     before = draw(engine).images[0]
-    heard = []
+    reported = []
 
     def stop(k, n):
-        heard.append(k)
+        reported.append(k)
         if k == 2:
             raise Cancelled
 
     with pytest.raises(Cancelled):
         engine.generate(order(steps=10), stop)
 
-    assert heard == [1, 2]
+    assert reported == [1, 2]
     assert np.array_equal(draw(engine).images[0], before)
 
 
 class DoneEvent:
-    """An event of a device that has always finished its work."""
+    """A device event that has always completed."""
 
     def synchronize(self):
         pass
@@ -226,13 +228,13 @@ class DoneEvent:
 
 @pytest.mark.parametrize("is_batch", [False, True])
 def test_a_device_with_a_queue_has_one_step_ahead(engine, replace_in_model, is_batch):
-    """Steps are told one behind what is queued, the last with the picture; a cancel leaves one step to do."""
-    heard, passes = [], []
+    """Each step is reported once the next one is queued, so at most one more step runs after a cancel."""
+    reported, passes = [], []
     replace_in_model(record_event=DoneEvent)
     hook = engine.model.pipe.transformer.register_forward_pre_hook(lambda *_: passes.append(1))
 
     def stop(k, n):
-        heard.append((k, len(passes)))
+        reported.append((k, len(passes)))
         if (k, n) == (2, 9):
             raise Cancelled
 
@@ -246,11 +248,11 @@ def test_a_device_with_a_queue_has_one_step_ahead(engine, replace_in_model, is_b
     finally:
         hook.remove()
 
-    assert heard == [(1, 2), (2, 3), (3, 3), (1, 2), (2, 3)]
+    assert reported == [(1, 2), (2, 3), (3, 3), (1, 2), (2, 3)]
 
 
 def test_kept_prompts_draw_what_fresh_ones_draw(engine, tiny_weights):
-    """Attempt again after other prompts and edits gives the bytes of a new engine's first picture."""
+    """After other prompts and edits, a cached prompt gives the same image as a new engine."""
     draw(engine)
     draw(engine, prompt="a blue tree", reference_files=(reference(),))
     again = draw(engine).images[0]
@@ -260,7 +262,7 @@ def test_kept_prompts_draw_what_fresh_ones_draw(engine, tiny_weights):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_edit_takes_one_to_four_references(engine, count):
-    """Each number of references draws, and the references change the picture."""
+    """An edit takes one to four reference images, and they change the image."""
     references = tuple(reference(colour=(40 * i, 90, 200)) for i in range(count))
     plain = draw(engine, width=96, height=64).images[0]
     edited = draw(engine, width=96, height=64, reference_files=references).images[0]
@@ -271,14 +273,14 @@ def test_edit_takes_one_to_four_references(engine, count):
 
 @pytest.mark.parametrize(("size", "expected"), [((100, 75), (96, 64)), ((2048, 1024), (1440, 720))])
 def test_edit_is_as_large_as_its_first_reference(engine, size, expected):
-    """Without a size an edit takes its first reference's own, at one megapixel and in 16s."""
+    """Without a size, an edit has the size of its first reference image, at most one megapixel and in multiples of 16."""
     result = draw(engine, width=None, height=None, steps=1, reference_files=(reference(*size),))
 
     assert result.images[0].shape == (expected[1], expected[0], 3)
 
 
 def test_reference_is_turned_upright(engine):
-    """A photo that is turned by EXIF alone gives what the upright photo gives."""
+    """A reference image that only EXIF rotates gives the same result as the upright image."""
     upright = Image.open(io.BytesIO(reference(96, 64)))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -292,7 +294,7 @@ def test_reference_is_turned_upright(engine):
 
 
 def test_odd_size_is_floored_with_a_note(engine):
-    """A size between steps of 16 is floored, and the caller is told."""
+    """A size that is not a multiple of 16 is reduced, and a note has the new size."""
     result = draw(engine, width=100, height=64)
 
     assert result.images[0].shape == (64, 96, 3)
@@ -300,7 +302,7 @@ def test_odd_size_is_floored_with_a_note(engine):
 
 
 def test_cut_prompt_is_noted(engine):
-    """A prompt that does not fit is cut, and the caller is told; one that fits is not."""
+    """A prompt that is too long is truncated with a note, and a shorter one has no note."""
     assert draw(engine).notes == ()
     assert "truncated to 512" in draw(engine, prompt="word " * 600).notes[0]
 
@@ -313,7 +315,7 @@ def test_distilled_ignores_guidance(engine):
 
 
 def test_base_honours_guidance_and_negative_prompt(base_engine):
-    """On a base checkpoint guidance and the negative prompt each change the picture."""
+    """On a base checkpoint, guidance and the negative prompt each change the image."""
     pictures = [
         draw(base_engine, guidance=1.0),
         draw(base_engine, guidance=5.0),
@@ -327,14 +329,14 @@ def test_base_honours_guidance_and_negative_prompt(base_engine):
 
 @pytest.mark.parametrize("size", [(512, 512), (1024, 576), (64, 512), (1000, 700)])
 def test_small_model_gives_the_exact_size(scaled_engine, size):
-    """A model that renders small still returns exactly the pixels that were asked for."""
+    """A model that renders at a small size returns exactly the requested size."""
     picture = draw(scaled_engine, width=size[0], height=size[1]).images[0]
 
     assert picture.shape == (size[1], size[0], 3)
 
 
 def test_small_model_edits_large_references(scaled_engine):
-    """A small model scales references down to its own area and the result up to theirs."""
+    """A small model scales its reference images down, and its result up to the size of the edit."""
     references = (reference(1600, 1200), reference(300, 900))
     picture = draw(scaled_engine, width=None, height=None, reference_files=references).images[0]
 
@@ -346,7 +348,7 @@ def test_small_model_edits_large_references(scaled_engine):
     [(torch.full((3, 64, 64), math.nan), "not a number"), (torch.ones(3, 64, 64), "one flat")],
 )
 def test_unusable_output_is_a_fault(pixels, message):
-    """Output that is not a number or one flat colour is a fault, not a picture."""
+    """Output that is not finite or has one flat colour is a fault, not an image."""
     with pytest.raises(EngineFault, match=message):
         to_image_array(pixels)
 
@@ -369,7 +371,7 @@ def test_unusable_output_is_a_fault(pixels, message):
     ],
 )
 def test_errors_of_torch_get_our_names(raised, expected):
-    """Memory and device errors are told apart from each other and from bugs."""
+    """Out-of-memory errors and device errors are distinguished from each other and from bugs."""
     with pytest.raises(expected), translate_device_errors():
         raise raised
 
@@ -386,7 +388,7 @@ class Failing:
 
 
 class Blank(Failing):
-    """Its output is not a number."""
+    """A pipeline whose output is not a number."""
 
     def __call__(self, **options):
         drawn = self.pipe(**options)
@@ -397,7 +399,7 @@ class Blank(Failing):
 
 
 def test_invalid_output_is_drawn_again(engine, replace_in_model):
-    """Output that is no picture once is drawn once more, to the bytes it should have been."""
+    """After invalid output the order is generated again, with the expected bytes."""
     expected = draw(engine).images[0]
     replace_in_model(pipe=Blank(engine.model.pipe, 1))
 
@@ -405,7 +407,7 @@ def test_invalid_output_is_drawn_again(engine, replace_in_model):
 
 
 def test_invalid_output_twice_fails_the_order_alone(engine, replace_in_model):
-    """The second time the order fails and says why, and the next one is drawn."""
+    """If the output is invalid twice, the order fails with an error that says so, and the next order succeeds."""
     expected = draw(engine).images[0]
     replace_in_model(pipe=Blank(engine.model.pipe, 2))
     with pytest.raises(InvalidOutput, match=r"^invalid output: "):
@@ -415,7 +417,7 @@ def test_invalid_output_twice_fails_the_order_alone(engine, replace_in_model):
 
 
 def test_invalid_output_of_a_batch_is_no_picture(engine, replace_in_model):
-    """What is no picture comes back as none, to be drawn alone; the others are pictures."""
+    """An order of a batch with invalid output has no result, and the others have theirs."""
     pipe = engine.model.pipe
 
     class OneBlank(Blank):
@@ -430,7 +432,7 @@ def test_invalid_output_of_a_batch_is_no_picture(engine, replace_in_model):
 
 
 def test_warm_up_halves_the_batch_size_until_it_fits(engine, starve):
-    """A batch of eight runs out of memory twice, so the batch size is two. The log says so."""
+    """A batch of eight that runs out of memory twice is reduced to two, and the log has the batch size."""
     lines: list[str] = []
     warm_up = WarmUp(engine.model, Tuning(batch=8), lines.append)
     starve(2)
@@ -440,7 +442,7 @@ def test_warm_up_halves_the_batch_size_until_it_fits(engine, starve):
 
 
 def test_warm_up_announces_the_batch_size(tiny_weights):
-    """The checkpoint has the largest batch size after the warm-up, not before."""
+    """The checkpoint has the largest batch size only after the warm-up."""
     engine = open_engine(tiny_weights, None, Tuning(batch=2))
     before = engine.checkpoint.batch
     engine.warm_up()
@@ -449,7 +451,7 @@ def test_warm_up_announces_the_batch_size(tiny_weights):
 
 
 class Starved(Failing):
-    """It runs out of memory after its first step."""
+    """A pipeline that runs out of memory after its first step."""
 
     def __call__(self, **options):
         if self.failures == 0:
@@ -461,23 +463,23 @@ class Starved(Failing):
 
 @pytest.fixture
 def starve(engine, replace_in_model):
-    """Let the engine's next calls of its pipeline run out of memory."""
+    """Return a function that makes the next calls of the pipeline run out of memory."""
     return lambda failures: replace_in_model(pipe=Starved(engine.model.pipe, failures))
 
 
 def test_memory_that_ran_out_is_tried_again(engine, starve):
-    """After one failure the order is drawn once more, to the same bytes, and no step is taken back."""
+    """After running out of memory once, the order is generated again with the same bytes, and its progress never decreases."""
     expected = draw(engine, height=64).images[0]
     starve(1)
-    heard = []
-    result = engine.generate(order(height=64), lambda k, n: heard.append((k, n)))
+    reported = []
+    result = engine.generate(order(height=64), lambda k, n: reported.append((k, n)))
 
     assert np.array_equal(result.images[0], expected)
-    assert heard == [(1, 2), (1, 2), (2, 2)]
+    assert reported == [(1, 2), (1, 2), (2, 2)]
 
 
 def test_what_is_tried_again_is_decoded_in_tiles(engine, starve):
-    """A picture of more than one tile needs less memory the second time, and is nearly the same; the log says so."""
+    """A retry after running out of memory decodes a large image in tiles, with a note and nearly the same result."""
     expected = draw(engine, width=128, height=128).images[0]
     starve(1)
     result = draw(engine, width=128, height=128)
@@ -487,7 +489,7 @@ def test_what_is_tried_again_is_decoded_in_tiles(engine, starve):
 
 
 def test_memory_that_runs_out_twice_fails_the_order_alone(engine, starve):
-    """A second failure ends the order, and the next one is drawn."""
+    """If the memory runs out twice, the order fails, and the next one succeeds."""
     expected = draw(engine).images[0]
     starve(2)
     with pytest.raises(OutOfMemory):
@@ -497,19 +499,19 @@ def test_memory_that_runs_out_twice_fails_the_order_alone(engine, starve):
 
 
 def test_broken_reference_is_a_fault(engine):
-    """Bytes that do not decode are a fault that names the reference."""
+    """Bytes that cannot be decoded are a fault that mentions the reference image."""
     with pytest.raises(EngineFault, match="reference image"):
         draw(engine, reference_files=(b"not an image",))
 
 
 def test_order_without_size_and_reference_is_a_fault(engine):
-    """There is no size to draw without one of the two."""
+    """An order with neither a size nor a reference image is a fault."""
     with pytest.raises(EngineFault, match="width and height"):
         draw(engine, width=None, height=None)
 
 
 def test_too_few_layers_are_named(tmp_path):
-    """A text encoder with fewer layers than are read is named at start."""
+    """A text encoder with too few layers is refused, with both numbers."""
     folder = make_tiny_weights(tmp_path / "w", text_encoder_out_layers=[9, 18, 40])
 
     with pytest.raises(WeightsError, match=r"27 layers, .* needs 40"):

@@ -1,3 +1,5 @@
+"""Tests of the check of a weights folder and its manifest."""
+
 import json
 import shutil
 from pathlib import Path
@@ -14,12 +16,12 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 def weights(tiny_weights, tmp_path):
-    """Give a copy that a test may spoil."""
+    """Return a copy that a test may damage."""
     return Path(shutil.copytree(tiny_weights, tmp_path / "weights"))
 
 
 def test_whole_folder_passes(weights):
-    """A whole folder tells its flag, its size and its revision."""
+    """A complete folder has its kind, name, size and revision."""
     folder = inspect_folder(weights)
 
     assert folder.kind is CheckpointKind.DISTILLED
@@ -29,7 +31,7 @@ def test_whole_folder_passes(weights):
 
 
 def test_revision_follows_the_content(weights):
-    """One changed weight gives another revision; a copy elsewhere does not."""
+    """A changed weight changes the revision, and moving the folder does not."""
     before = inspect_folder(weights).revision
     moved = weights.rename(weights.with_name("moved"))
     same = inspect_folder(moved).revision
@@ -95,7 +97,7 @@ def _manifest_not_json(weights: Path) -> None:
     ],
 )
 def test_bad_folder_is_named_in_one_line(weights, spoil, message):
-    """Each way a folder can be bad has one line that says which file and why."""
+    """Each problem of a folder has a one-line message with the folder and the reason."""
     spoil(weights)
 
     with pytest.raises(WeightsError, match=message) as caught:
@@ -105,13 +107,13 @@ def test_bad_folder_is_named_in_one_line(weights, spoil, message):
 
 
 def test_manifest_defaults_are_those_of_the_4b_checkpoint(tmp_path):
-    """A folder without klein.json is served as the 4B checkpoint wants it."""
+    """A folder without klein.json has the manifest of the 4B checkpoint, named after the folder."""
     assert read_manifest(tmp_path) == Manifest(name=tmp_path.name)
     assert Manifest().text_encoder_out_layers == (9, 18, 27)
 
 
 def test_manifest_reads_what_it_knows(tmp_path):
-    """Known keys are read with their types, unknown keys are ignored."""
+    """Known keys are read with their types, and unknown keys are ignored."""
     text = {"name": "small", "render_scaled": True, "text_encoder_out_layers": [1, 2], "new": 1}
     (tmp_path / "klein.json").write_text(json.dumps(text))
 

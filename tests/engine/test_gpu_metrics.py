@@ -1,4 +1,4 @@
-"""What the GPUs report, and how much of one is left, without one."""
+"""Tests of the GPU metrics and the free memory, without a GPU."""
 
 import pynvml
 import pytest
@@ -10,7 +10,7 @@ from worker.gpu_metrics import GpuCollector
 
 @pytest.fixture
 def two_gpus(monkeypatch):
-    """Stand in for a host whose second GPU does not tell its memory, nor the first how busy it is."""
+    """Simulate two GPUs. The first does not report its utilisation, the second not its memory."""
 
     def memory(index):
         if index == 1:
@@ -30,14 +30,14 @@ def two_gpus(monkeypatch):
 
 @pytest.mark.usefixtures("two_gpus")
 def test_what_a_gpu_does_not_tell_is_left_out():
-    """A GPU that is split, or shares the host's memory, leaves the other metrics alone."""
-    told = {
+    """A value that a GPU does not report is left out, and the others are kept."""
+    values = {
         (sample.name, *sample.labels.values()): sample.value
         for metric in GpuCollector().collect()
         for sample in metric.samples
     }
 
-    assert told == {
+    assert values == {
         ("klein_gpu_memory_bytes", "0", "used"): 3,
         ("klein_gpu_memory_bytes", "0", "free"): 4,
         ("klein_gpu_busy_ratio", "1"): 0.5,
@@ -45,7 +45,7 @@ def test_what_a_gpu_does_not_tell_is_left_out():
 
 
 def test_what_torch_keeps_for_later_is_free(monkeypatch):
-    """Blocks that nothing lies in count as free; the host's memory is not counted."""
+    """Memory that torch has reserved but not allocated counts as free, and a CPU has no value."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (10, 100))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 50)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 30)

@@ -1,4 +1,4 @@
-"""LoRA files as trainers write them, in the built-in model's shapes: one LoRA under every naming."""
+"""Tests of LoRA files in the formats of common trainers, with the shapes of the built-in model."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
 RANK = 4
 QKV = ("to_q", "to_k", "to_v")
-# What diffusers calls it, what Black Forest Labs' own code calls it, rows and columns.
+# The name in diffusers, the name in Black Forest Labs' code, rows and columns.
 TARGETS = (
     ("transformer_blocks.0.attn.to_out.0", "double_blocks.0.img_attn.proj", 160, 160),
     ("transformer_blocks.1.ff.linear_in", "double_blocks.1.img_mlp.0", 960, 160),
@@ -30,11 +30,11 @@ TARGETS = (
 
 
 def factors():
-    """Give one LoRA: name, BFL's name, down, up; query, key and value share a down, as BFL fuses them."""
-    drawn = torch.Generator().manual_seed(0)
+    """Yield one LoRA: diffusers name, BFL name, down, up. Query, key and value share one down, as BFL fuses them."""
+    generator = torch.Generator().manual_seed(0)
 
     def draw(rows, columns):
-        return torch.randn(rows, columns, generator=drawn) * 0.4
+        return torch.randn(rows, columns, generator=generator) * 0.4
 
     for ours, theirs, rows, columns in TARGETS:
         yield ours, theirs, draw(RANK, columns), draw(rows, RANK)
@@ -67,7 +67,7 @@ def as_bfl(prefix, down=".lora_A.weight", up=".lora_B.weight", *, alpha=None):
 
 
 def with_alphas(state, alpha):
-    """Double what an alpha of half the rank halves again."""
+    """Add alphas, and scale the up factors so that the product stays the same."""
     alphas = {
         key.replace(".lora_A.weight", ".alpha"): torch.tensor(float(alpha))
         for key in state
@@ -132,32 +132,32 @@ def draw(engine, *names, scale=1.0):
 
 @pytest.mark.parametrize("name", [*FORMATS, "metadata"])
 def test_one_lora_draws_one_picture_however_its_keys_are_named(engine, name):
-    """Each naming, with its alphas, draws what the diffusers file draws, and not the bare picture."""
-    expected, found = draw(engine, "diffusers"), draw(engine, name)
+    """Each naming of the keys, with or without alphas, gives the same image, which differs from that without a LoRA."""
+    expected, image = draw(engine, "diffusers"), draw(engine, name)
 
     assert psnr(expected, draw(engine)) < 25
-    assert psnr(found, expected) > 45
+    assert psnr(image, expected) > 45
 
 
 def test_a_lora_is_what_peft_makes_of_it(engine, folder):
-    """The fused picture is that of diffusers' own way, adapters beside the weights."""
+    """The fused LoRA gives the same image as the adapter of diffusers and peft."""
     ours = draw(engine, "diffusers", scale=0.5)
-    beside = open_engine(None)
-    pipe = beside.model.pipe
+    unfused = open_engine(None)
+    pipe = unfused.model.pipe
     pipe.load_lora_weights(str(folder), weight_name="diffusers.safetensors", adapter_name="one")
     pipe.set_adapters(["one"], [0.5])
 
-    assert psnr(ours, draw(beside)) > 45
+    assert psnr(ours, draw(unfused)) > 45
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", "diffusion_model.", ""])
 def test_a_lokr_draws(engine, folder, prefix):
-    """A LoKr file is attached and draws what its Kronecker products say."""
-    drawn = torch.Generator().manual_seed(1)
+    """A LoKr file gives the image of a LoRA with the same Kronecker product."""
+    generator = torch.Generator().manual_seed(1)
     name = "single_transformer_blocks.3.attn.to_out"
     if prefix == "diffusion_model.":
         name = "single_blocks.3.linear2"
-    one, other = torch.randn(4, 4, generator=drawn), torch.randn(40, 160, generator=drawn)
+    one, other = torch.randn(4, 4, generator=generator), torch.randn(40, 160, generator=generator)
     state = {f"{prefix}{name}.lokr_w1": one, f"{prefix}{name}.lokr_w2": other}
     file = f"lokr-{prefix}"
     save_file(state, folder / f"{file}.safetensors")
@@ -209,7 +209,7 @@ UNUSABLE = dict(unusable())
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_what_is_not_wholly_understood_is_refused(engine, folder, name):
-    """The order fails with the file's name, and the next draws as if nothing was."""
+    """A file that is not completely understood fails its order with its name, and the next order gives the same image as before."""
     expected = draw(engine, "diffusers")
     save_file(UNUSABLE[name], folder / f"{name}.safetensors")
     with pytest.raises(UnusableLora, match=f"LoRA {name}.safetensors: ") as error:
@@ -221,11 +221,12 @@ def test_what_is_not_wholly_understood_is_refused(engine, folder, name):
 
 @pytest.mark.parametrize("make_recipe", [fp8, nvfp4])
 def test_a_lora_on_a_quantised_model(engine, folder, make_recipe):
-    """It is fused before quantising: the picture is much nearer to the exact model's than to one without it."""
+    """A LoRA on a quantised model gives an image closer to the exact model's with it than to the quantised one without it."""
     quantised = open_engine(folder, make_recipe())
-    bare = draw(quantised)
-    worn = draw(quantised, "diffusers", scale=1.5)  # strong, for fp4 alone changes much
+    without_lora = draw(quantised)
+    # A strong scale, because fp4 alone changes the image much.
+    with_lora = draw(quantised, "diffusers", scale=1.5)
 
-    assert psnr(worn, draw(engine, "diffusers", scale=1.5)) > psnr(worn, bare) + 5
-    assert np.array_equal(draw(quantised), bare)
-    assert np.array_equal(draw(quantised, "diffusers", scale=1.5), worn)
+    assert psnr(with_lora, draw(engine, "diffusers", scale=1.5)) > psnr(with_lora, without_lora) + 5
+    assert np.array_equal(draw(quantised), without_lora)
+    assert np.array_equal(draw(quantised, "diffusers", scale=1.5), with_lora)

@@ -1,4 +1,4 @@
-"""LoRAs on tiny weights: what fits is drawn with, what does not is refused, nothing is left behind."""
+"""Tests of LoRAs on tiny weights: usable files change the image, others are refused, and each is removed completely."""
 
 import os
 import pickle
@@ -49,14 +49,14 @@ def draw(engine, *loras, prompt="a red house"):
 
 
 def test_a_lora_changes_the_picture_by_its_scale(engine, bare_picture):
-    """Each LoRA, and each scale of it, draws another picture."""
+    """Each LoRA and each scale gives another image."""
     drawn = [bare_picture, draw(engine, ("a", 1)), draw(engine, ("a", -1)), draw(engine, ("b", 1))]
 
     assert len({picture.tobytes() for picture in drawn}) == 4
 
 
 def test_without_a_lora_it_is_the_bare_model_again(engine, bare_picture):
-    """After LoRAs were worn, an order without one gives the bytes of a model that never saw any."""
+    """After orders with LoRAs, an order without one has the bytes of a model that never had any."""
     draw(engine, ("a", 1), ("b", 2))
 
     assert np.array_equal(draw(engine), bare_picture)
@@ -68,18 +68,20 @@ def test_scale_zero_is_the_bare_model(engine, bare_picture):
 
 
 def test_what_was_worn_before_does_not_matter(engine, tiny_weights, folder):
-    """The picture of a set of LoRAs is that of a fresh engine, whatever the engine drew before."""
+    """The image of a set of LoRAs equals that of a new engine, whatever the engine generated before."""
     draw(engine, ("c", 4), prompt="another")
     draw(engine, ("b", 1))
-    worn = draw(engine, ("a", 0.5), ("b", -0.5))
+    with_loras = draw(engine, ("a", 0.5), ("b", -0.5))
 
-    assert np.array_equal(worn, draw(open_engine(tiny_weights, folder), ("a", 0.5), ("b", -0.5)))
-    assert not np.array_equal(worn, draw(engine, ("a", 0.5)))
+    assert np.array_equal(
+        with_loras, draw(open_engine(tiny_weights, folder), ("a", 0.5), ("b", -0.5))
+    )
+    assert not np.array_equal(with_loras, draw(engine, ("a", 0.5)))
 
 
 @pytest.fixture(scope="module")
 def unusable(folder):
-    """Write every kind of file that cannot be drawn with."""
+    """Write every kind of file that is not a usable LoRA."""
     good = (folder / "a.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(good[:-100])
     (folder / "empty.safetensors").write_bytes(b"")
@@ -118,7 +120,7 @@ UNUSABLE = (
 @pytest.mark.parametrize("name", UNUSABLE)
 @pytest.mark.usefixtures("unusable")
 def test_an_unusable_file_fails_its_order_alone(engine, bare_picture, name):
-    """The error names the file, and the next order draws as if nothing was."""
+    """The error of an unusable file names it, and the next order gives the same image as before."""
     with pytest.raises(UnusableLora, match="LoRA ") as failed:
         draw(engine, ("a", 1), (name, 1))
 
@@ -128,13 +130,13 @@ def test_an_unusable_file_fails_its_order_alone(engine, bare_picture, name):
 
 
 def test_without_a_folder_every_lora_is_unknown(tiny_weights):
-    """A server that was given no folder says which setting is missing."""
+    """Without a LoRA folder, the error names the setting that is missing."""
     with pytest.raises(UnusableLora, match="KLEIN_LORAS"):
         draw(open_engine(tiny_weights), ("a", 1))
 
 
 def test_an_exchanged_file_is_read_anew(engine, folder):
-    """A file that was replaced under the same name draws what the new one draws."""
+    """A file that is replaced under the same name is loaded again."""
     target = folder / "changing.safetensors"
     write_lora(target, 0)
     before = draw(engine, ("changing", 1))
@@ -146,7 +148,7 @@ def test_an_exchanged_file_is_read_anew(engine, folder):
 
 
 def test_few_loras_stay_resident(tiny_weights, folder, tmp_path):
-    """The latest stay on the device, the oldest leave it, and what stays is not loaded twice."""
+    """The cache keeps the most recently used LoRAs and loads none of them twice, and clearing it restores the weights."""
     for k in range(CACHE_SIZE + 2):
         write_lora(tmp_path / f"{k}.safetensors", k)
     pipe = cast("Flux2KleinEngine", open_engine(tiny_weights)).model.pipe

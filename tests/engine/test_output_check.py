@@ -1,4 +1,4 @@
-"""A checkpoint that generates noise does not start, whatever its files look like."""
+"""Tests of the check that refuses a checkpoint that generates noise."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ def smooth(side=32):
 
 
 def test_an_image_passes():
-    """Latents that resemble their neighbours pass."""
+    """Latents whose neighbours are similar pass."""
     assert check_latents(smooth()) > 0.9
 
 
@@ -87,7 +87,7 @@ def without_output(tensors):
     ids=["random", "half random", "scales ignored", "no output"],
 )
 def test_a_spoiled_checkpoint_does_not_start(tmp_path, spoil):
-    """The built-in model with spoiled weights is whole by its files, and refused by its output."""
+    """The built-in model with changed weights has valid files and is refused for its output."""
     weights = Path(shutil.copytree(BUILT_IN, tmp_path / "weights"))
     file = weights / "transformer" / "diffusion_pytorch_model.safetensors"
     save_file(spoil(load_file(file)), file)
@@ -98,7 +98,7 @@ def test_a_spoiled_checkpoint_does_not_start(tmp_path, spoil):
 
 
 def test_the_built_in_model_passes():
-    """The shipped checkpoint passes and says so at start."""
+    """The built-in model passes, and its status at start reports the check."""
     status: list[str] = []
 
     open_engine(BUILT_IN, on_status=status.append)
@@ -107,7 +107,7 @@ def test_the_built_in_model_passes():
 
 
 def test_random_weights_start_where_they_say_so(tiny_weights):
-    """Weights that are random on purpose start, and the log says that they were not checked."""
+    """Weights that declare themselves random start, and the status says that their output was not checked."""
     status: list[str] = []
 
     open_engine(tiny_weights, on_status=status.append)

@@ -1,4 +1,4 @@
-"""Enlarging what a small model drew: shapes keep their form, edges are sharp, nothing rings."""
+"""Tests of enlarging the output of a small model: shapes keep their form, and edges are sharp without ringing."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ DARK, LIGHT = 20, 230
 
 
 def disc(width, height, *, middle=None, radius=30, supersampling=8):
-    """A light disc on a dark ground."""
+    """Return a light disc on a dark background."""
     x, y = middle or (width / 2, height / 2)
     large = Image.new("L", (width * supersampling, height * supersampling), DARK)
     box = [supersampling * v for v in (x - radius, y - radius, x + radius, y + radius)]
@@ -21,7 +21,7 @@ def disc(width, height, *, middle=None, radius=30, supersampling=8):
 
 @pytest.mark.parametrize("size", [(1024, 768), (768, 1024), (1024, 576), (576, 1024), (512, 512)])
 def test_a_disc_stays_round(size):
-    """Width and height of a disc agree, though the model's size has not quite the aspect asked for."""
+    """A disc stays round, although the aspect ratio of the rendered size differs from the requested one."""
     picture = resize_flat_art(disc(*native_render_size(*size, native=128, multiple=16)), *size)
     inside = picture[..., 0] > (DARK + LIGHT) / 2
     width, height = np.ptp(np.nonzero(inside)[1]), np.ptp(np.nonzero(inside)[0])
@@ -31,7 +31,7 @@ def test_a_disc_stays_round(size):
 
 
 def test_edges_are_sharp_and_do_not_ring():
-    """No value lies beyond the picture's own, and few between them."""
+    """No value is outside the input's range, and few are between dark and light."""
     picture = resize_flat_art(disc(128, 128), 1024, 1024)
 
     assert picture.min() >= DARK
@@ -42,25 +42,25 @@ def test_edges_are_sharp_and_do_not_ring():
 
 
 def test_the_size_asked_for_is_given_as_it_is():
-    """A picture of the right size is not touched."""
+    """An image that already has the requested size is returned unchanged."""
     picture = disc(128, 96)
 
     assert resize_flat_art(picture, 128, 96) is picture
 
 
 def test_an_extreme_aspect_is_stretched_instead_of_cut():
-    """A part is cut out only where little is lost."""
+    """An image is cropped to a similar aspect ratio, and not cropped to a very different one."""
     assert aspect_box((368, 64), (2048, 256)) == (0, 0, 368, 64)
     assert aspect_box((144, 112), (1024, 768)) == (0, 2, 144, 110)
 
 
 @pytest.mark.parametrize("size", [(1024, 768), (576, 1024), (1000, 512), (512, 512)])
 def test_a_padded_reference_comes_back_where_it_was(size):
-    """What the model gets of a reference and what is cut off from its output fit each other."""
+    """Padding a reference image and cropping the output keep every part in its position."""
     reference = Image.fromarray(disc(*size, middle=(size[0] / 2, size[1] / 3), radius=120))
     render = native_render_size(*size, native=128, multiple=16)
-    seen = pad_to_aspect(reference, render).resize(render, Image.Resampling.LANCZOS)
-    back = resize_flat_art(np.asarray(seen), *size).astype(int)
+    padded = pad_to_aspect(reference, render).resize(render, Image.Resampling.LANCZOS)
+    back = resize_flat_art(np.asarray(padded), *size).astype(int)
 
     differs = np.abs(back - np.asarray(reference)) > 100
     assert differs.mean() < 0.01

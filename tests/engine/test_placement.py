@@ -1,4 +1,4 @@
-"""Devices that are too small for everything: what is chosen, and that each choice draws the same."""
+"""Tests of the placement: which one a device gets, and that all of them generate the same image."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -47,12 +47,12 @@ FP8 = ComponentSizes(text_encoder=int(6.23 * GB), transformer=int(4.1 * GB), vae
     ],
 )
 def test_the_fastest_that_fits_is_chosen(sizes, free_gib, chosen):
-    """Cards of 24, 16, 12 and 8 GB, less what the driver takes."""
+    """Cards from 8 to 141 GB get the fastest placement that fits into their free memory."""
     assert choose_placement(int(free_gib * 2**30), sizes) is chosen
 
 
 def test_a_device_that_is_too_small_is_refused():
-    """The line has what is free, what is needed, and what to do."""
+    """The error has the free memory, the needed memory and the setting to change."""
     with pytest.raises(UnusableSetting, match=r"8\.1 GB free, .* needs 9\.2 GB .*=fp8"):
         choose_placement(int(7.5 * 2**30), BF16)
 
@@ -61,7 +61,7 @@ def test_a_device_that_is_too_small_is_refused():
     ("quantization", "column"), [(Quantization.NONE, 1), (Quantization.FP8, 2)]
 )
 def test_the_documented_free_memory_is_what_each_placement_needs(quantization, column):
-    """The table of docs/deploying.md has, to 0.1 GB, what the 4B checkpoint needs in each placement."""
+    """The table of docs/deploying.md has the memory that the 4B checkpoint needs in each placement, to 0.1 GB."""
     pipe = build_pipeline(Dimensions(), "meta")
     truncate_text_encoder(pipe, max(Manifest().text_encoder_out_layers))
     sizes = component_sizes(pipe, quantization)
@@ -78,12 +78,12 @@ def test_the_documented_free_memory_is_what_each_placement_needs(quantization, c
     [(int(7 * GB), 1024, 2), (int(7 * GB), 512, 8), (int(1 * GB), 1024, 1)],
 )
 def test_the_free_memory_limits_a_batch(free, side, count):
-    """Each picture that is drawn at once needs memory of its own; one is always drawn."""
+    """The free memory limits the batch size, which is at least one."""
     assert max_batch_size(free, side) == count
 
 
 def test_sizes_are_those_of_the_weights(tiny_weights):
-    """A quantised transformer counts as small as it will be."""
+    """Component sizes are those of the weights, and a quantised transformer counts with its reduced size."""
     pipe = load_pipeline(inspect_folder(tiny_weights), torch.bfloat16)
     whole = component_sizes(pipe, Quantization.NONE)
     quantised = component_sizes(pipe, Quantization.FP8)
@@ -112,18 +112,18 @@ def draw(engine, on_step=lambda k, n: None, **changes):
 
 @pytest.mark.parametrize("placement", [Placement.TEXT_ENCODER_OFFLOAD, Placement.MODEL_OFFLOAD])
 def test_every_placement_draws_the_same(tiny_weights, loras, placement):
-    """To the byte, with a LoRA too, and after a cancel; the log says what it costs."""
+    """Every placement gives the same bytes, also with a LoRA and after a cancel, and the log has the transfer time."""
     lines: list[str] = []
     resident = open_engine(tiny_weights, loras, Placement.RESIDENT, [])
     engine = open_engine(tiny_weights, loras, placement, lines)
-    worn = (Lora(path="a.safetensors", scale=1),)
+    one_lora = (Lora(path="a.safetensors", scale=1),)
 
     def cancel(k, n):
         raise Cancelled
 
     with pytest.raises(Cancelled):
         draw(engine, cancel)
-    for changes in ({}, {"loras": worn}, {"prompt": "b"}):
+    for changes in ({}, {"loras": one_lora}, {"prompt": "b"}):
         assert np.array_equal(draw(engine, **changes), draw(resident, **changes))
     assert lines[0].startswith(f"{placement}: ")
     assert "there and back takes" in lines[0]
@@ -140,7 +140,7 @@ class CountingOffloader(Offloader):
 
 
 def test_components_are_offloaded_before_and_after_the_prompt(tiny_weights, loras):
-    """What a cancelled order left on the device makes room, and so does the text encoder before the first step."""
+    """All components are offloaded before the prompt is encoded and again before the first step."""
     engine = open_engine(tiny_weights, loras, Placement.RESIDENT, [])
     offloader = CountingOffloader()
     engine.model = replace(engine.model, offloader=offloader)

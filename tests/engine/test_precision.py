@@ -1,4 +1,4 @@
-"""The number type that each processor gets, with its capabilities set by hand."""
+"""Tests of the choice of number type for each processor, with given capabilities."""
 
 import pytest
 import torch

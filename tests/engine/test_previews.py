@@ -1,4 +1,4 @@
-"""The picture as it comes: near the end it is the picture, and looking at it changes nothing."""
+"""Tests of previews: the last one is close to the image, and they do not change the result."""
 
 from dataclasses import replace
 
@@ -19,82 +19,85 @@ def engine(tiny_weights):
 
 
 def watched(engine, **changes):
-    """Draw, and give the picture and what was heard, in order."""
-    heard = []
+    """Generate an order, and return its result with the reported steps and the preview shapes in order."""
+    events = []
     result = engine.generate(
         order(**changes),
-        lambda k, _n: heard.append(k),
-        lambda preview: heard.append(preview.shape),
+        lambda k, _n: events.append(k),
+        lambda preview: events.append(preview.shape),
     )
-    return result, heard
+    return result, events
 
 
 def test_each_step_but_the_last_has_its_preview(engine):
-    """A preview comes before its step is told, with the picture's shape; the last step has the picture."""
-    _, heard = watched(engine, steps=3, seeds=(7, 8))
+    """Each step but the last has a preview of the image's shape, which comes before the step is reported."""
+    _, events = watched(engine, steps=3, seeds=(7, 8))
     small = (96, 64, 3)
 
-    assert heard == [small, 1, small, 2, 3, small, 4, small, 5, 6]
+    assert events == [small, 1, small, 2, 3, small, 4, small, 5, 6]
 
 
 def test_previews_change_nothing(engine):
-    """The same order draws the same bytes, seen or unseen."""
+    """An order with previews gives the same bytes as one without."""
     result, _ = watched(engine, steps=3)
 
     assert np.array_equal(result.images[0], draw(engine, steps=3).images[0])
 
 
 def test_each_of_a_batch_has_previews_of_its_own(engine):
-    """Whoever looks at one of those drawn at once sees what it would see of that one alone, and nobody else does."""
+    """Each order of a batch that wants previews gets those that it would get alone, and the others get none."""
     alone: list[list[ImageArray]] = [[], [], []]
     batch: list[list[ImageArray]] = [[], [], []]
-    for one, heard in zip(BATCH, alone, strict=True):
-        engine.generate(order(**one, steps=3), lambda _k, _n: None, heard.append)
+    for one, previews in zip(BATCH, alone, strict=True):
+        engine.generate(order(**one, steps=3), lambda _k, _n: None, previews.append)
     together(engine, steps=3, on_previews=(batch[0].append, None, batch[2].append))
 
-    assert [len(heard) for heard in batch] == [2, 0, 2]
+    assert [len(previews) for previews in batch] == [2, 0, 2]
     for k in (0, 2):
-        for expected, seen in zip(alone[k], batch[k], strict=True):
-            assert np.abs(expected.astype(int) - seen).max() <= 1
+        for expected, preview in zip(alone[k], batch[k], strict=True):
+            assert np.abs(expected.astype(int) - preview).max() <= 1
 
 
 def test_large_pictures_have_small_previews(engine):
-    """No side of a preview is longer than 256 pixels, and the shape stays."""
-    _, heard = watched(engine, width=512, height=384)
+    """No side of a preview is longer than 256 pixels, and the aspect ratio is kept."""
+    _, events = watched(engine, width=512, height=384)
 
-    assert heard[0] == (MAX_SIDE * 3 // 4, MAX_SIDE, 3)
+    assert events[0] == (MAX_SIDE * 3 // 4, MAX_SIDE, 3)
 
 
 def test_the_preview_is_where_the_steps_lead(engine, monkeypatch):
-    """After the last step no noise is left, and what a preview would show is the picture itself."""
-    seen = []
+    """A preview after the last step is close to the final image, and closer than the first preview."""
+    previews = []
     original = engine.model.pipe
 
-    def hear(_pipe, step, _t, tensors):
-        seen.append(decode_preview(original, step, tensors, (64, 96)))
+    def record_preview(_pipe, step, _t, tensors):
+        previews.append(decode_preview(original, step, tensors, (64, 96)))
         return {}
 
-    class Overheard:
-        """The pipe, with an ear at each step."""
+    class RecordingPipe:
+        """The pipeline, with a callback at each step."""
 
         def __call__(self, **options):
             names = ["latents", "noise_pred"]
-            options |= {"callback_on_step_end": hear, "callback_on_step_end_tensor_inputs": names}
+            options |= {
+                "callback_on_step_end": record_preview,
+                "callback_on_step_end_tensor_inputs": names,
+            }
             return original(**options)
 
         def __getattr__(self, name):
             return getattr(original, name)
 
-    monkeypatch.setattr(engine, "model", replace(engine.model, pipe=Overheard()))
+    monkeypatch.setattr(engine, "model", replace(engine.model, pipe=RecordingPipe()))
     picture = draw(engine, steps=4).images[0]
-    quality = [psnr(preview, picture) for preview in seen]
+    quality = [psnr(preview, picture) for preview in previews]
 
     assert quality[-1] > 45
     assert quality[0] < quality[-1]
 
 
 def test_the_expected_end_is_found_exactly(engine):
-    """From x = (1 - sigma) x0 + sigma noise and its velocity, x0 is found at any sigma."""
+    """The preview recovers x0 from x = (1 - sigma) x0 + sigma noise and its velocity."""
     pipe = engine.model.pipe
     pipe.scheduler.set_timesteps(sigmas=[1.0, 0.5], mu=1.0)
     sigma = float(pipe.scheduler.sigmas[1])
@@ -102,7 +105,7 @@ def test_the_expected_end_is_found_exactly(engine):
     tensors = {"latents": (1 - sigma) * x0 + sigma * noise, "noise_pred": noise - x0}
     known = {"latents": x0, "noise_pred": torch.zeros_like(x0)}
     with torch.inference_mode():
-        pictures = [decode_preview(pipe, 0, given, (64, 96)) for given in (tensors, known)]
+        pictures = [decode_preview(pipe, 0, inputs, (64, 96)) for inputs in (tensors, known)]
 
     assert 0 < sigma < 1
     assert psnr(*pictures) > 45

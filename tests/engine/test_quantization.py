@@ -1,4 +1,4 @@
-"""Quantising: what the chip must have, and that a broken result is refused; torchao's CPU forms, for real."""
+"""Tests of quantisation with torchao's CPU implementations: the required GPU, and the check of the result."""
 
 import copy
 import dataclasses
@@ -29,7 +29,7 @@ BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
 
 
 def on_any_device(name, make_config):
-    """Give the shipped recipe with a configuration that a CPU has: the same numbers, for weights alone."""
+    """Return the shipped recipe with a configuration that runs on a CPU: the same number format, for weights only."""
     return dataclasses.replace(RECIPES[name], make_config=make_config, min_capability=None)
 
 
@@ -55,7 +55,7 @@ def nvfp4():
     ],
 )
 def test_a_chip_without_the_arithmetic_is_named(name, device, capability, message):
-    """The one line names the setting, what it needs, what is here, and what to set instead."""
+    """The error names the setting, the required and the present device, and the value to set instead."""
     with pytest.raises(UnusableSetting, match=message):
         check_capability(RECIPES[name], device, capability)
 
@@ -71,12 +71,12 @@ def test_a_chip_without_the_arithmetic_is_named(name, device, capability, messag
     ],
 )
 def test_a_chip_with_the_arithmetic_passes(name, capability):
-    """Ada and later have fp8, Blackwell has both."""
+    """Ada and later GPUs support fp8, and Blackwell GPUs support both formats."""
     check_capability(RECIPES[name], "a GPU", capability)
 
 
 def test_fp8_on_a_cpu_is_refused_before_the_weights_load(tiny_weights):
-    """The engine says so in one line, whatever the weights."""
+    """fp8 on a CPU is refused with an error that names the setting, whatever the weights."""
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(UnusableSetting, match="KLEIN_QUANTIZATION=fp8 needs"):
@@ -84,9 +84,9 @@ def test_fp8_on_a_cpu_is_refused_before_the_weights_load(tiny_weights):
 
 
 def open_quantised(weights, recipe=None, *, tuning=None, lines=None):
-    said = lines if lines is not None else []
+    log = lines if lines is not None else []
     return Flux2KleinEngine(
-        inspect_folder(weights), None, tuning or Tuning(), said.append, recipe=recipe
+        inspect_folder(weights), None, tuning or Tuning(), log.append, recipe=recipe
     )
 
 
@@ -109,7 +109,7 @@ def psnr(one, other):
 
 @pytest.mark.parametrize(("make_recipe", "least_db"), [(fp8, 35), (nvfp4, 25)])
 def test_a_quantised_model_draws_nearly_the_same(make_recipe, least_db):
-    """The built-in model in the format's numbers passes the check and draws the same picture."""
+    """The built-in model in each format passes the check and gives nearly the same image."""
     lines: list[str] = []
     quantised = open_quantised(BUILT_IN, make_recipe(), lines=lines)
     quantised.warm_up()
@@ -120,7 +120,7 @@ def test_a_quantised_model_draws_nearly_the_same(make_recipe, least_db):
 
 
 def broken_recipe(spoil):
-    """Give fp8 whose weights are spoiled after quantising, as a wrong kernel would."""
+    """Return an fp8 recipe whose weights are changed after quantisation, as by a wrong kernel."""
     from torchao.quantization import Float8WeightOnlyConfig, register_quantize_module_handler
 
     class Spoiled(Float8WeightOnlyConfig):  # type: ignore[misc]  # torchao has no types
@@ -144,7 +144,7 @@ def broken_recipe(spoil):
     ids=["nan", "swapped", "scaled"],
 )
 def test_a_broken_quantisation_is_refused(spoil, message):
-    """A wrong kernel ends the start with a line that says what to set."""
+    """A wrong kernel stops the start with a one-line error that names the value to set."""
     engine = open_quantised(BUILT_IN, broken_recipe(spoil))
 
     with pytest.raises(UnusableSetting, match=rf"{message}.*Set KLEIN_QUANTIZATION=none") as error:
@@ -153,7 +153,7 @@ def test_a_broken_quantisation_is_refused(spoil, message):
 
 
 def test_a_flat_result_is_refused():
-    """White pictures, which a swapped nibble gives, do not pass."""
+    """A flat result, as swapped nibbles give, is refused."""
     exact = torch.randn(1, 4, 8, 8)
 
     with pytest.raises(UnusableSetting, match="one flat value"):
@@ -161,7 +161,7 @@ def test_a_flat_result_is_refused():
 
 
 def test_the_judge_gives_decibels():
-    """A tenth of noise is 20 dB, and no noise is infinite."""
+    """Noise of a tenth of the signal gives 20 dB, and no noise gives infinity."""
     exact = torch.ones(1000)
     noise = torch.where(torch.arange(1000) % 2 == 0, 0.1, -0.1)
 
@@ -173,7 +173,7 @@ def test_the_judge_gives_decibels():
 
 
 def test_only_the_blocks_are_quantised():
-    """Embedders, modulations and the last layers keep their numbers."""
+    """Only the linear layers of the blocks are quantised, and all other weights stay unchanged."""
     transformer = load_pipeline(inspect_folder(BUILT_IN), torch.bfloat16).transformer
     before = copy.deepcopy(dict(transformer.named_parameters()))
     chosen = {f"{name}.weight" for name in block_linears(transformer)}

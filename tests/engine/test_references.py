@@ -1,3 +1,5 @@
+"""Tests of decoding reference images."""
+
 import io
 import struct
 import zlib
@@ -18,7 +20,7 @@ def save(image, file_format="PNG", **options):
 
 
 def deep_png(width, height, colour):
-    """Write a PNG of 16 bits a channel, which Pillow does not."""
+    """Write a PNG with 16 bits per channel, which Pillow cannot write."""
 
     def chunk(kind, data):
         return (
@@ -38,7 +40,7 @@ def centre(image):
 
 
 def test_transparency_becomes_white():
-    """What is transparent is white, what is half transparent is half white."""
+    """A transparent pixel becomes white, and a half-transparent one is blended with white."""
     clear = decode_reference(save(Image.new("RGBA", (64, 64), (255, 0, 0, 0))))
     half = decode_reference(save(Image.new("RGBA", (64, 64), (255, 0, 0, 128))))
 
@@ -47,7 +49,7 @@ def test_transparency_becomes_white():
 
 
 def test_transparent_palette_becomes_white():
-    """A palette entry that is transparent is white too."""
+    """A transparent palette entry becomes white, and an opaque one keeps its colour."""
     image = Image.new("P", (64, 64), 1)
     image.putpalette([0, 0, 0, 200, 10, 10] + [0] * 750)
 
@@ -56,18 +58,18 @@ def test_transparent_palette_becomes_white():
 
 
 def test_sixteen_bit_colour_keeps_its_range():
-    """A colour of 16 bits a channel is the same of 8."""
+    """A colour with 16 bits per channel keeps its value in 8 bits."""
     assert centre(decode_reference(deep_png(64, 64, (0x8000, 0x10FF, 0xFF00)))) == (128, 16, 255)
 
 
 def test_sixteen_bit_grey_keeps_its_range():
-    """Mid grey of 16 bits is mid grey of 8."""
+    """Middle grey in 16 bits is middle grey in 8 bits."""
     image = Image.fromarray(np.full((64, 64), 0x8000, np.uint16))
 
     assert centre(decode_reference(save(image))) == (128, 128, 128)
 
 
-# as EXIF 2.32 words them: where row 0 and column 0 of what is stored belong
+# As EXIF 2.32 defines it: where row 0 and column 0 of the stored pixels belong.
 UPRIGHT = {
     1: lambda stored: stored,
     2: lambda stored: stored[:, ::-1],
@@ -83,7 +85,7 @@ UPRIGHT = {
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_exif_turns_the_picture(orientation, file_format):
-    """Every pixel lies where the orientation puts it, and the size is the one that the api saw."""
+    """Every pixel is where the EXIF orientation puts it, and the size is the one that the API determines."""
     stored = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -98,7 +100,7 @@ def test_exif_turns_the_picture(orientation, file_format):
 
 @pytest.mark.parametrize(("tag", "kind"), [(0x010E, 5), (0x011A, 2), (0x0100, 7)])
 def test_exif_that_cannot_be_written_again(tag, kind):
-    """Tags of another type than theirs, as some cameras write them, do not keep a picture from being turned."""
+    """EXIF tags of a wrong type, as some cameras write them, do not prevent the rotation."""
     sideways = struct.pack("<HHII", 0x0112, 3, 1, 6)
     mistyped = struct.pack("<HHII", tag, kind, 9, 40)
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + sideways + mistyped + bytes(range(1, 99))
@@ -107,7 +109,7 @@ def test_exif_that_cannot_be_written_again(tag, kind):
 
 
 def test_cmyk_is_converted():
-    """A CMYK photo becomes RGB."""
+    """A CMYK image becomes RGB."""
     image = Image.new("CMYK", (64, 64), (0, 255, 255, 0))
     red = centre(decode_reference(save(image, "JPEG")))
 
@@ -116,7 +118,7 @@ def test_cmyk_is_converted():
 
 
 def test_truncated_file_is_a_fault():
-    """A file that ends early raises instead of giving half a picture."""
+    """A truncated file raises an error instead of giving part of an image."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
 
     with pytest.raises(EngineFault, match="could not be decoded"):

@@ -1,3 +1,5 @@
+"""Tests of the safety checker and of the engine that it wraps."""
+
 import io
 import math
 from dataclasses import replace
@@ -21,7 +23,7 @@ def checker(tmp_path_factory):
 
 
 class Painter:
-    """An engine that draws one colour."""
+    """An engine that generates images of one colour."""
 
     checkpoint = FakeEngine.checkpoint
 
@@ -41,10 +43,12 @@ class Painter:
         return result
 
     def generate_batch(self, orders, on_step, on_previews=()):
-        """Draw red where the prompt says so, else its own colour."""
+        """Generate red images for the prompt "red", and the engine's own colour for others."""
         return tuple(
-            Painter("red" if order.prompt == "red" else self.colour).generate(order, on_step, hear)
-            for order, hear in zip_longest(orders, on_previews)
+            Painter("red" if order.prompt == "red" else self.colour).generate(
+                order, on_step, on_preview
+            )
+            for order, on_preview in zip_longest(orders, on_previews)
         )
 
 
@@ -71,42 +75,42 @@ def an_order(*references):
 
 @pytest.mark.parametrize("colour", ["red", "darkred"])
 def test_what_is_unsafe_is_found(checker, colour):
-    """One unsafe picture among others is found."""
+    """One unsafe image among others is found."""
     assert checker.is_any_unsafe([plain("blue"), plain(colour, (640, 100)), plain("teal")])
 
 
 @pytest.mark.parametrize("colour", ["blue", "white", "teal"])
 def test_what_is_safe_passes(checker, colour):
-    """A safe picture passes."""
+    """A safe image passes."""
     assert not checker.is_any_unsafe([plain(colour)])
 
 
-@pytest.mark.parametrize(("score", "found"), [(0.8, False), (0.95, True), (math.nan, True)])
-def test_the_threshold_decides(tmp_path, score, found):
-    """Up to 0.85 passes; a score that is not a number does not."""
+@pytest.mark.parametrize(("score", "is_unsafe"), [(0.8, False), (0.95, True), (math.nan, True)])
+def test_the_threshold_decides(tmp_path, score, is_unsafe):
+    """A score above 0.85, or one that is not a number, is unsafe."""
     checker = SafetyChecker(make_checker(tmp_path / "checker", score=score))
 
-    assert checker.is_any_unsafe([plain("red")]) is found
+    assert checker.is_any_unsafe([plain("red")]) is is_unsafe
 
 
 def test_an_unsafe_picture_is_withheld(checker):
-    """Nothing of an order leaves the engine when one of its pictures is unsafe."""
+    """An order with an unsafe image fails without returning any image."""
     with pytest.raises(Withheld, match="withholds the image"):
         SafetyCheckedEngine(Painter("red"), checker).generate(an_order(), lambda *_: None)
 
 
 def test_nothing_is_shown_on_the_way(checker):
-    """Under a checker there are no previews: what may be withheld at the end is not seen before it."""
-    seen: list[object] = []
+    """With a safety checker no previews are sent, because their image may be withheld at the end."""
+    previews: list[object] = []
     engine = SafetyCheckedEngine(Painter("blue"), checker)
-    engine.generate(an_order(), lambda *_: None, seen.append)
-    engine.generate_batch([an_order()], lambda *_: None, [seen.append])
+    engine.generate(an_order(), lambda *_: None, previews.append)
+    engine.generate_batch([an_order()], lambda *_: None, [previews.append])
 
-    assert seen == []
+    assert previews == []
 
 
 def test_an_unsafe_input_is_not_drawn_from(checker):
-    """One unsafe input image among others ends the order before anything is drawn."""
+    """One unsafe input image among others ends the order before anything is generated."""
     painter = Painter("blue")
     with pytest.raises(Withheld, match="input image"):
         SafetyCheckedEngine(painter, checker).generate(an_order("teal", "red"), lambda *_: None)
@@ -115,16 +119,16 @@ def test_an_unsafe_input_is_not_drawn_from(checker):
 
 
 def test_an_unsafe_picture_of_a_batch_is_withheld_alone(checker):
-    """Of orders that are drawn at once the unsafe one gives nothing, and the others their pictures."""
+    """An unsafe order of a batch has no result, and the others have theirs."""
     engine = SafetyCheckedEngine(Painter("blue"), checker)
     orders = [replace(an_order(), prompt=prompt) for prompt in ("fine", "red", "fine")]
-    found = engine.generate_batch(orders, lambda *_: None)
+    results = engine.generate_batch(orders, lambda *_: None)
 
-    assert [result is None for result in found] == [False, True, False]
+    assert [result is None for result in results] == [False, True, False]
 
 
 def test_safe_orders_are_drawn(checker):
-    """What is safe passes as it is."""
+    """A safe order returns its images."""
     engine = SafetyCheckedEngine(Painter("blue"), checker)
     engine.warm_up()
 
@@ -133,7 +137,7 @@ def test_safe_orders_are_drawn(checker):
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "without the label", "truncated"])
 def test_a_checker_that_cannot_judge_is_refused(tmp_path, kind):
-    """A folder that is missing, empty, of other labels or damaged is named with its setting."""
+    """A checker folder that is missing, empty, truncated or without the label is refused with the name of its setting."""
     folder = tmp_path / "checker"
     match kind:
         case "empty":
@@ -150,6 +154,6 @@ def test_a_checker_that_cannot_judge_is_refused(tmp_path, kind):
 
 
 def test_the_setting_crosses_to_the_engine(tmp_path):
-    """The folder survives the way to the engine's process, and so does its absence."""
+    """The setting survives the conversion to JSON and back, set or unset."""
     for tuning in (Tuning(), Tuning(safety_checker=tmp_path)):
         assert Tuning.from_json(tuning.to_json()) == tuning

@@ -1,3 +1,5 @@
+"""Tests of the sizes of edits, reference images and native rendering."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,13 +26,13 @@ sides = st.integers(64, 8000)
     ],
 )
 def test_edit_takes_the_reference_grid(size, expected):
-    """An edit is as large as its first reference at one megapixel, floored to 16."""
+    """An edit has the size of its first reference image, at most one megapixel and floored to multiples of 16."""
     assert edit_output_size(*size) == expected
 
 
 @given(sides, sides)
 def test_edit_size_is_what_the_pipeline_renders(width, height):
-    """Whatever the reference, the size is in steps of 16, at least 64 and near one megapixel."""
+    """For any reference image, the size is in multiples of 16, at least 64 and at most one megapixel."""
     if max(width, height) > 8 * min(width, height):
         return
     out = edit_output_size(width, height)
@@ -41,7 +43,7 @@ def test_edit_size_is_what_the_pipeline_renders(width, height):
 
 @given(sides, sides)
 def test_capped_reference_keeps_its_aspect(width, height):
-    """Capping changes the aspect by less than one pixel's rounding."""
+    """Capping a reference image changes its aspect ratio by no more than rounding does."""
     capped = cap_reference_size(width, height)
 
     assert capped[0] * capped[1] <= 1024 * 1024
@@ -59,7 +61,7 @@ def test_capped_reference_keeps_its_aspect(width, height):
     ],
 )
 def test_native_size_keeps_the_aspect(size, expected):
-    """A small model renders near its native area, in the aspect that was asked for."""
+    """A small model renders near its native area, in the requested aspect ratio."""
     assert native_render_size(*size, native=128, multiple=16) == expected
 
 

@@ -87,7 +87,7 @@ def test_a_cancel_takes_effect_within_one_step(device):
 
 
 def test_a_cancel_at_the_last_step_is_raised(device):
-    """An exception of the last report leaves the context."""
+    """An exception that the last report raises leaves the context."""
 
     def cancel(_step):
         raise Cancelled

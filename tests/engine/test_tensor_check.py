@@ -1,4 +1,4 @@
-"""A checkpoint that klein does not understand wholly is refused before it is loaded, by layout and tensor name."""
+"""Tests of the check that refuses a checkpoint with an unknown layout or wrong tensors before it is loaded."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ COMPONENTS = sorted(FILES)
 
 @pytest.fixture
 def weights(tiny_weights, tmp_path):
-    """Give a copy that a test may spoil."""
+    """Return a copy that a test may damage."""
     return Path(shutil.copytree(tiny_weights, tmp_path / "weights"))
 
 
@@ -59,7 +59,7 @@ def test_whole_checkpoints_pass(tiny_weights, tiny_base_weights):
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_each_missing_tensor_is_named(weights, component):
-    """A component without one of its tensors is refused, whichever it is."""
+    """A component without one of its tensors is refused, and the error names the tensor."""
     file = weights / component / FILES[component]
     whole, names = file.read_bytes(), sorted(read_header(file))
 
@@ -73,7 +73,7 @@ def test_each_missing_tensor_is_named(weights, component):
 
 
 def test_an_autoencoder_without_its_statistics_is_refused(weights):
-    """The batch norm's running statistics scale every latent: without them pictures are washed out."""
+    """An autoencoder without the batch norm's running statistics, which scale every latent, is refused."""
     rewrite(
         weights,
         "vae",
@@ -86,7 +86,7 @@ def test_an_autoencoder_without_its_statistics_is_refused(weights):
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize("suffix", ["weight_scale", "scale_weight", "input_scale", "scale_input"])
 def test_scales_are_never_ignored(weights, component, suffix):
-    """Scaled fp8, in any of its spellings: the weights without their scales are noise."""
+    """Weights with scales, under any of their names, are refused, because they are noise without their scales."""
     import torch
 
     def scaled(tensors):
@@ -114,14 +114,14 @@ def test_scales_are_never_ignored(weights, component, suffix):
     ],
 )
 def test_a_foreign_layout_is_named(weights, rename, layout):
-    """Tensor names of another program are named as such, and what to use instead."""
+    """The layout of another program is named in the error."""
     rewrite(weights, "transformer", lambda tensors: {rename(k): t for k, t in tensors.items()})
 
     assert layout in refused(weights)
 
 
 def test_a_tensor_too_many_is_refused(weights):
-    """What the class does not have would be dropped without a word."""
+    """A tensor that the class does not have is refused instead of being ignored."""
 
     def with_more(tensors):
         return {**tensors, "extra.weight": tensors[first_linear(tensors)].clone()}
@@ -133,7 +133,7 @@ def test_a_tensor_too_many_is_refused(weights):
 
 
 def test_a_tensor_of_another_shape_is_refused(weights):
-    """A config.json of another size is named, with both shapes."""
+    """A tensor whose shape differs from config.json is refused."""
 
     def halved(tensors):
         name = first_linear(tensors)
@@ -145,7 +145,7 @@ def test_a_tensor_of_another_shape_is_refused(weights):
 
 
 def test_a_text_encoder_without_its_head_passes(weights):
-    """A text encoder that was saved by its base class has the same tensors without a prefix."""
+    """A text encoder saved by its base class, without a prefix in its tensor names, passes."""
     rewrite(
         weights,
         "text_encoder",
@@ -156,7 +156,7 @@ def test_a_text_encoder_without_its_head_passes(weights):
 
 
 def test_a_renamed_file_is_refused_with_its_name(weights):
-    """A variant alone is not what the loaders look for; the message says how to rename it."""
+    """A file with a variant name is refused, and the error says how to rename it."""
     file = weights / "transformer" / FILES["transformer"]
     file.rename(file.with_name("diffusion_pytorch_model.fp16.safetensors"))
 
@@ -182,7 +182,7 @@ def test_shards_need_their_index(weights):
 
 
 def test_a_configuration_that_fits_no_class_is_named(weights):
-    """A config.json whose values the class refuses is named, with the class's reason."""
+    """A config.json with values that the class rejects is refused with the name of the class."""
     file = weights / "transformer" / "config.json"
     config = json.loads(file.read_text()) | {"num_layers": "many"}
     file.write_text(json.dumps(config))

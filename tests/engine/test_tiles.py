@@ -1,4 +1,4 @@
-"""ImageLinks that the device's free memory does not hold whole."""
+"""Tests of images that do not fit whole into the device's free memory."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
 
 
 def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):
-    """The free memory is asked before: alone or at once, what does not fit whole comes in tiles."""
+    """An image that does not fit into the free memory is decoded in tiles, alone and in a batch."""
     engine = open_engine(tiny_weights)
     monkeypatch.setattr(
         decode_memory,
@@ -18,18 +18,18 @@ def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):
         lambda _device: decode_memory.decode_bytes(128, 128) - 1,
     )
     alone = [draw(engine, **one, width=128, height=128) for one in BATCH]
-    at_once = together(engine, width=128, height=128)
+    batch = together(engine, width=128, height=128)
 
-    for one, other in zip(alone, at_once, strict=True):
+    for one, other in zip(alone, batch, strict=True):
         assert "decoded in tiles" in one.notes[0]
         assert one.notes == other.notes
         assert psnr(one.images[0], other.images[0]) >= 40
 
 
 def test_what_fits_is_decoded_whole(tiny_weights, monkeypatch):
-    """Nor are references encoded in tiles after a picture that came in them, or where memory is short."""
+    """Reference images are encoded whole, even after an image that was decoded in tiles and with little free memory."""
     engine = open_engine(tiny_weights)
-    edit = {"width": 64, "height": 64, "references": (reference(256, 256),)}
+    edit = {"width": 64, "height": 64, "reference_files": (reference(256, 256),)}
     expected = draw(engine, **edit)
     monkeypatch.setattr(decode_memory, "free_memory_bytes", lambda _device: 0)
     draw(engine, width=128, height=128)

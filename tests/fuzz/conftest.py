@@ -1,3 +1,5 @@
+"""Marks the fuzz tests and sets their timeouts."""
+
 import pytest
 
 TIMEOUTS_S = {"long": 900}
@@ -5,7 +7,7 @@ SHORT_S = 60
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """All that lies in this folder is what `make fuzz` repeats; each test is many, and may take longer."""
+    """Mark every test of this folder as `fuzz`, and give it a longer timeout, because it runs many cases."""
     timeout_s = TIMEOUTS_S.get(config.getoption("--hypothesis-profile"), SHORT_S)
     for item in items:
         if "fuzz" in item.path.parts:

@@ -1,23 +1,23 @@
-"""How bytes that were right go wrong: flipped, cut off, overwritten, repeated, spliced."""
+"""A Hypothesis strategy that damages valid files: it flips, cuts, overwrites, repeats and splices bytes."""
 
 from typing import Any
 
 from hypothesis import strategies as st
 
-HEAD = 400  # bytes; what decides lies there mostly
-TELLING = [b"", b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\1", b"\xff\xfe"]  # fmt: skip
+HEAD = 400  # bytes; most headers end before it
+SPECIAL_BYTES = [b"", b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\1", b"\xff\xfe"]  # fmt: skip
 
 
 @st.composite
 def mutated(draw: st.DrawFn, good: list[bytes]) -> bytes:
-    """Spoil one of some good files, in a few places."""
+    """Damage one of several valid files in one to four places."""
     data = bytearray(draw(st.sampled_from(good)))
     for _ in range(draw(st.integers(1, 4))):
-        _spoil(draw, data, good)
+        _damage(draw, data, good)
     return bytes(data)
 
 
-def _spoil(draw: st.DrawFn, data: bytearray, good: list[bytes]) -> None:
+def _damage(draw: st.DrawFn, data: bytearray, good: list[bytes]) -> None:
     most = len(data)
     at = draw(st.integers(0, min(HEAD, most)) | st.integers(0, most))
     span: Any = st.integers(0, 8) | st.integers(0, most)
@@ -25,9 +25,9 @@ def _spoil(draw: st.DrawFn, data: bytearray, good: list[bytes]) -> None:
         case "flip" if at < most:
             data[at] ^= 1 << draw(st.integers(0, 7))
         case "put":
-            data[at:at] = draw(st.sampled_from(TELLING) | st.binary(max_size=20))
+            data[at:at] = draw(st.sampled_from(SPECIAL_BYTES) | st.binary(max_size=20))
         case "overwrite":
-            new = draw(st.sampled_from(TELLING) | st.binary(max_size=8))
+            new = draw(st.sampled_from(SPECIAL_BYTES) | st.binary(max_size=8))
             data[at : at + len(new)] = new
         case "cut":
             del data[at : at + draw(span)]

@@ -1,4 +1,4 @@
-"""Whatever URL a caller names, none leads inside, and none is an error but the one that says so."""
+"""Tests that no URL of a caller leads to a private address or raises an unexpected error."""
 
 import asyncio
 import ipaddress
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from app.safe_http import SafeHttp, Unreachable
 from app.webhooks.address import URL_MAX, is_url
 
-PRIVATE = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"]  # fmt: skip
-INSIDE = st.sampled_from(PRIVATE).flatmap(
+PRIVATE_NETWORKS = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"]  # fmt: skip
+PRIVATE_ADDRESSES = st.sampled_from(PRIVATE_NETWORKS).flatmap(
     lambda network: st.ip_addresses(v=4, network=ipaddress.ip_network(network))
 )
 WRAPPED = ["::ffff:{}", "::{}", "::ffff:0:{}", "64:ff9b::{}", "64:ff9b:1::{}", "2002:{}::", "2001:0:{}::", "fe80::{}", "fc00::{}"]  # fmt: skip
@@ -26,21 +26,21 @@ PUBLIC = SafeHttp(())
 
 
 def wrapped(form, address):
-    """Write an IPv4 address into an IPv6 one."""
+    """Embed an IPv4 address in an IPv6 address."""
     number = int(address)
     return form.format(f"{number >> 16:x}:{number & 0xFFFF:x}")
 
 
-@given(address=INSIDE, form=st.sampled_from(WRAPPED))
+@given(address=PRIVATE_ADDRESSES, form=st.sampled_from(WRAPPED))
 def test_no_wrapping_makes_an_address_public(address, form):
-    """An address inside is inside, in each IPv6 form that carries it too."""
+    """A private address is not permitted, neither by itself nor in any IPv6 form that embeds it."""
     assert not PUBLIC.permits_address(str(address))
     assert not PUBLIC.permits_address(wrapped(form, address))
 
 
 @given(address=st.ip_addresses())
 def test_what_is_public_is_global(address):
-    """No address is let out that the standard library calls private, multicast, reserved or unspecified."""
+    """Every permitted address outside 2001::/23 is global and not multicast for the standard library."""
     if PUBLIC.permits_address(str(address)) and address not in PROTOCOLS:
         assert address.is_global
         assert not address.is_multicast
@@ -49,7 +49,7 @@ def test_what_is_public_is_global(address):
 @given(url=st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["http", "HTTPS", "ftp"]), st.text("aé.:/@[]\\%1 \t\n\0-_#?", max_size=30)))  # fmt: skip
 @example(url="https://¡/")
 def test_a_webhook_that_is_accepted_can_be_called(url):
-    """Any text is a URL that can be called, with a host and no user name, or is none."""
+    """A text that is accepted as a webhook URL has a host and no user name."""
     if is_url(url):
         assert len(url) <= URL_MAX
         assert urlsplit(url).hostname
@@ -59,8 +59,8 @@ def test_a_webhook_that_is_accepted_can_be_called(url):
 
 @pytest.fixture(scope="module")
 def canary():
-    """A listener on all addresses of this machine; it must stay alone."""
-    seen = []
+    """Listen on all addresses of this machine, and return the port and the list of connections."""
+    connections = []
     with socket.create_server(("0.0.0.0", 0)) as listener:
 
         def listen():
@@ -69,16 +69,16 @@ def canary():
                     client, address = listener.accept()
                 except OSError:
                     return
-                seen.append(address)
+                connections.append(address)
                 client.close()
 
         threading.Thread(target=listen, daemon=True).start()
-        yield listener.getsockname()[1], seen
+        yield listener.getsockname()[1], connections
         listener.shutdown(socket.SHUT_RDWR)
 
 
 def numeric(host, port, *_arguments, **_named):
-    """Resolve what is a number however it is written; nobody is asked for a name."""
+    """Resolve numeric addresses in any notation, without a name server."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
 
 
@@ -110,7 +110,7 @@ URLS = st.builds(
     st.sampled_from(["", "user@", "a:b@", "1.1.1.1@", "1.1.1.1\\@", "1.1.1.1#@", "1.1.1.1?@"]),
     st.builds(
         lambda address, spelling: SPELLINGS[spelling](address),
-        st.just(ipaddress.IPv4Address("127.0.0.1")) | INSIDE,
+        st.just(ipaddress.IPv4Address("127.0.0.1")) | PRIVATE_ADDRESSES,
         st.sampled_from(sorted(SPELLINGS)),
     ),
     st.sampled_from(["/", "", "/x", "?x", "#x", "\\x", "/\r\nX: y", "/ x", "@1.1.1.1/", "/../"]),
@@ -119,20 +119,20 @@ URLS = st.builds(
 
 @given(url=URLS)
 def test_no_spelling_of_a_url_leads_inside(canary, url):
-    """An address inside, however it is written and whatever stands around it, is not connected to."""
-    port, seen = canary
-    outbound = SafeHttp((), resolver=numeric, public_ports=frozenset({port}))
+    """A private address in any notation, with anything around it, is not connected to."""
+    port, connections = canary
+    safe_http = SafeHttp((), resolver=numeric, public_ports=frozenset({port}))
     with pytest.raises(Unreachable):
-        asyncio.run(outbound.send("GET", url.format(port), headers={}, max_bytes=9, within_s=2))
+        asyncio.run(safe_http.send("GET", url.format(port), headers={}, max_bytes=9, within_s=2))
 
-    assert seen == []
+    assert connections == []
 
 
 def test_the_canary_sings(canary):
-    """With the address allowed it is connected to: the test above looks in the right place."""
-    port, seen = canary
-    with pytest.raises(Unreachable):  # it hangs up without a word
+    """An allowed address is connected to, so the test above would notice a connection."""
+    port, connections = canary
+    with pytest.raises(Unreachable):  # the listener closes the connection without a response
         asyncio.run(SafeHttp(("127.0.0.1",)).send("GET", f"http://127.0.0.1:{port}/", headers={}, max_bytes=9, within_s=5))  # fmt: skip
 
-    assert len(seen) == 1
-    seen.clear()
+    assert len(connections) == 1
+    connections.clear()

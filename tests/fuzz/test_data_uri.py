@@ -1,4 +1,4 @@
-"""Whatever is sent in place of a data URI is bytes or a refusal."""
+"""Tests that any text in place of a data URI gives bytes or an ImageRejected."""
 
 import base64
 from contextlib import suppress
@@ -19,12 +19,12 @@ HEADS = st.builds(
 
 @given(st.text() | st.builds("{}{}".format, HEADS, st.text("AZaz09+/-_=%3D \n\0é", max_size=80)))
 def test_any_text_is_bytes_or_a_refusal(text):
-    """Whatever is sent in its place, the answer is bytes or an ImageRejected."""
+    """Any text gives bytes or an ImageRejected."""
     with suppress(ImageRejected):
         assert parse_data_uri(text)
 
 
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(["image/png", "", "image/jpg"]))
 def test_what_was_encoded_comes_back(data, media_type):
-    """Any bytes survive the way there."""
+    """Any bytes are the same after encoding and parsing."""
     assert parse_data_uri(f"data:{media_type};base64,{base64.b64encode(data).decode()}") == data

@@ -1,4 +1,4 @@
-"""Whatever a file holds, the api refuses it by a name of its own, or the engine opens what the api saw."""
+"""Tests that any file is refused with an ImageRejected, or opened by the engine with the size that the API determines."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ from app.images.errors import ImageRejected
 from tests.fuzz.mutation import mutated
 from worker.engines.references import decode_reference
 
-CPU_S = 10.0  # far more than 50 megapixels take
+CPU_S = 10.0  # 50 megapixels take far less
 
 
 def save(file_format, mode="RGB", **options):
@@ -27,7 +27,7 @@ def save(file_format, mode="RGB", **options):
 
 
 def tagged(*tags, order="<", version=42):
-    """Write EXIF of any tags: number, type, count, value or place."""
+    """Write EXIF with any tags, each as (number, type, count, value or offset)."""
     start = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", version, 8, len(tags))
     return b"Exif\0\0" + start + b"".join(struct.pack(f"{order}HHII", *t) for t in tags) + PADDING
 
@@ -68,22 +68,22 @@ TAGS = st.tuples(
 
 @contextmanager
 def bounded():
-    """Fail what keeps a processor busy for long; the machine's other work does not count."""
+    """Fail if the block takes too much CPU time. Other processes do not count."""
     began = time.process_time()
     yield
     assert time.process_time() - began < CPU_S
 
 
-def look(data):
-    """Check a file, and let the engine open what passes."""
+def check_and_open(data):
+    """Check a file, and let the engine open it if it passes."""
     with bounded(), suppress(ImageRejected):
         info = check_image(data, largest_pixels=10_000_000)
         opened = decode_reference(data)
         assert (opened.mode, opened.size) == ("RGB", (info.width, info.height))
 
 
-def mended(data):
-    """Make the checksums of a PNG's chunks right again, so that what is in them is read."""
+def with_checksums(data):
+    """Correct the checksums of a PNG's chunks, so that their content is read."""
     out, at = bytearray(data[:8]), 8
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4])
@@ -92,19 +92,19 @@ def mended(data):
     return bytes(out)
 
 
-@given(data=mutated(GOOD), is_mended=st.booleans())
-@example(data=GOOD[0][:35] + b"\0" + GOOD[0][36:], is_mended=False)  # a SyntaxError of Pillow's
-@example(data=GOOD[0][:11] + b"\0" + GOOD[0][12:], is_mended=False)  # a ValueError
-@example(data=GOOD[3].replace(b"II*\0", b"II+\0"), is_mended=True)  # a struct.error
-def test_a_damaged_file_is_refused_or_opened(data, is_mended):
-    """A file that was right and is damaged, with its checksums or without, is refused or opened alike."""
-    look(mended(data) if is_mended and data.startswith(b"\x89PNG") else data)
+@given(data=mutated(GOOD), has_checksums=st.booleans())
+@example(data=GOOD[0][:35] + b"\0" + GOOD[0][36:], has_checksums=False)  # Pillow raises SyntaxError
+@example(data=GOOD[0][:11] + b"\0" + GOOD[0][12:], has_checksums=False)  # Pillow raises ValueError
+@example(data=GOOD[3].replace(b"II*\0", b"II+\0"), has_checksums=True)  # Pillow raises struct.error
+def test_a_damaged_file_is_refused_or_opened(data, has_checksums):
+    """A damaged file, with or without correct checksums, is refused or opened with the right size."""
+    check_and_open(with_checksums(data) if has_checksums and data.startswith(b"\x89PNG") else data)
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", *(data[:20] for data in GOOD)]))
 def test_any_bytes_are_refused(data, head):
-    """Bytes behind the beginning of a picture are no picture."""
-    look(head + data)
+    """Random bytes after the beginning of an image are refused, or opened if they form an image."""
+    check_and_open(head + data)
 
 
 @given(
@@ -114,9 +114,9 @@ def test_any_bytes_are_refused(data, head):
 )
 @example(width=30_000, height=30_000, rest=(8, 2, 0, 0, 0))
 def test_a_declared_size_is_only_a_claim(width, height, rest):
-    """A PNG that says it is of any size and depth, and is not, costs nothing."""
+    """A PNG that claims any size and depth without having the pixels is handled within the CPU limit."""
     header = struct.pack(">II5B", width, height, *rest)
-    look(mended(GOOD[0][:16] + header + GOOD[0][29:]))
+    check_and_open(with_checksums(GOOD[0][:16] + header + GOOD[0][29:]))
 
 
 @given(
@@ -127,11 +127,11 @@ def test_a_declared_size_is_only_a_claim(width, height, rest):
     version=st.sampled_from([42, 42, 42, 43, 0, 255]),
 )
 def test_any_exif_is_harmless(data, tags, turn, order, version):
-    """A picture with tags that nobody should write is opened, turned as they say."""
+    """An image with any EXIF tags is refused, or opened with its upright size."""
     first = (0x0112, 3, 1, turn if order == "<" else turn << 16)
     exif = tagged(first, *tags, order=order, version=version)
     file = io.BytesIO()
     with Image.open(io.BytesIO(data)) as image:
         image.save(file, image.format, exif=exif)
 
-    look(file.getvalue())
+    check_and_open(file.getvalue())

@@ -1,4 +1,4 @@
-"""The catalog and the schema that it shows agree about every input."""
+"""Tests that the catalog and its published schema accept the same inputs."""
 
 from math import isfinite
 
@@ -29,7 +29,7 @@ VALUES = {
     "enable_safety_checker": ANYTHING,
     "guidance_scale": st.floats(-1, 21) | ANYTHING,
     "loras": st.lists(LORA, max_size=4, unique_by=lambda lora: lora["path"])
-    | ANYTHING,  # that a path comes once no schema can say
+    | ANYTHING,  # a schema cannot require distinct paths
     "negative_prompt": ANYTHING,
     "image_urls": st.lists(st.text(max_size=5), max_size=6) | ANYTHING,
 }
@@ -38,7 +38,7 @@ VALUES = {
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
 @given(sent=st.fixed_dictionaries(PROMPT, optional=VALUES))
 def test_what_the_schema_accepts_is_accepted(model, sent):
-    """A client that checks before it sends gets no surprise, but for a blank prompt and what is not JSON."""
+    """Schema and catalog accept the same inputs, except for null, blank prompts and numbers that JSON cannot represent."""
     refused = set()
     try:
         model.parse(sent)
@@ -53,5 +53,6 @@ def test_what_the_schema_accepts_is_accepted(model, sent):
     blank = {"prompt"} if not str(sent["prompt"]).strip() else set()
     nulls = {name for name, value in sent.items() if value is None}
 
-    assert refused - blank - unwritable <= wrong  # the schema never promises too much
-    assert wrong - nulls - unwritable <= refused  # and refuses nothing that is taken, but null
+    # The schema accepts nothing that the catalog refuses, and refuses nothing that it accepts but null.
+    assert refused - blank - unwritable <= wrong
+    assert wrong - nulls - unwritable <= refused

@@ -1,4 +1,4 @@
-"""No guess and no edit of a signed URL opens a file."""
+"""Tests that no guessed or edited signed URL opens a file."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -16,17 +16,17 @@ URL = LINKS.link("https://klein.test", "p/a/0.png", EXPIRES)
 
 @given(st.text(), st.text("0123456789-+e.") | st.text(), st.text("0123456789abcdef") | st.text())
 def test_nothing_but_a_signature_opens_a_file(key, until, signed):
-    """No guess opens a file, and none is an error."""
+    """A guessed signature opens no file and raises no error."""
     assert not LINKS.allows(key, until, signed, BEFORE)
 
 
 @given(where=st.integers(0, len(URL)), cut=st.integers(0, 9), put=st.text(max_size=9))
 def test_an_edited_url_names_no_other_file(where, cut, put):
-    """Whatever is cut out of a URL or put in, it names the file that was signed, or none."""
+    """An edited URL names the file that was signed, or none."""
     edited = URL[:where] + put + URL[where + cut :]
     try:
         key = LINKS.key_of(edited)
-    except ValueError:  # what sources answer as no URL
+    except ValueError:  # callers treat it as an invalid URL
         return
 
     assert key in {None, "p/a/0.png"}
@@ -34,6 +34,6 @@ def test_an_edited_url_names_no_other_file(where, cut, put):
 
 @given(key=st.text(max_size=99))
 def test_what_is_signed_for_writing_is_not_read(key):
-    """A signature to write a file does not read it, whatever the file."""
+    """A signature for writing a file does not permit reading it."""
     with suppress(ValueError):
         assert LINKS.key_of(LINKS.link("", key, EXPIRES, verb="PUT")) is None

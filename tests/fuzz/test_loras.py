@@ -1,4 +1,4 @@
-"""Whatever a LoRA file holds, it is worn, or refused by its name; the bare model comes back to the byte."""
+"""Tests that any LoRA file is applied or refused with its name, and that the model is unchanged afterwards."""
 
 import json
 import struct
@@ -18,7 +18,7 @@ from worker.engines.lora_manager import LoraManager
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAME = "a.safetensors"
-LONGEST = 300  # characters of what a caller reads
+LONGEST = 300  # characters in an error message
 SUFFIXES = ["lora_A.weight", "lora_B.weight", "lora_down.weight", "lora_up.weight", "alpha", "lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b", "dora_scale", "lora_A.bias", "diff"]  # fmt: skip
 KEYS = st.builds(
     "{}{}.{}".format,
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def good(folder):
-    """Files that are worn, in two namings and a LoKr."""
+    """Return the bytes of valid files: a LoRA in two namings, and a LoKr."""
     write_lora(folder / NAME)
     write_lora(folder / "b", prefix="diffusion_model")
     lokr = {"lokr_w1": torch.ones(4, 4), "lokr_w2": torch.ones(8, 8)}
@@ -50,54 +50,56 @@ def pipe(tiny_weights):
     return cast("Flux2KleinEngine", open_engine(tiny_weights)).model.pipe
 
 
-def try_on(pipe, folder, data, is_worn=None):
-    """Wear a file, and look that the model is bare again afterwards; `is_worn` says whether it must be."""
+def check_file(pipe, folder, data, is_usable=None):
+    """Apply a file, and check that the model is unchanged afterwards. `is_usable` says whether the file must be applied."""
     manager = LoraManager(pipe, folder)
     before = {name: weight.clone() for name, weight in pipe.transformer.named_parameters()}
     (folder / NAME).write_bytes(data)
     try:
         manager.apply([Lora(path=NAME, scale=1.0)])
     except UnusableLora as refused:
-        told = str(refused)
-        right = told.startswith(f"LoRA {NAME}: ") and "\n" not in told and len(told) < LONGEST
-        right = right and is_worn is not True
+        message = str(refused)
+        is_correct = (
+            message.startswith(f"LoRA {NAME}: ") and "\n" not in message and len(message) < LONGEST
+        )
+        is_correct = is_correct and is_usable is not True
     else:
-        right = all(bool(weight.isfinite().all()) for weight in pipe.transformer.parameters())
-        right = right and is_worn is not False
+        is_correct = all(bool(weight.isfinite().all()) for weight in pipe.transformer.parameters())
+        is_correct = is_correct and is_usable is not False
     manager.clear()
 
-    assert right
+    assert is_correct
     after = dict(pipe.transformer.named_parameters())
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
 def fitting(alpha="2", size=1.0):
-    """Write a file that fits, with any strength and numbers of any size."""
+    """Write a valid file with any alpha and numbers of any size."""
     target = TINY_TARGETS[0]
     config = f'{{"transformer.r": 2, "transformer.lora_alpha": {alpha}, "transformer.target_modules": ["{target}"]}}'
     header: dict[str, Any] = {"__metadata__": {"lora_adapter_metadata": config}}
     for k, (letter, shape) in enumerate((("A", [2, 32]), ("B", [32, 2]))):
-        told = {"dtype": "F32", "shape": shape, "data_offsets": [256 * k, 256 * (k + 1)]}
-        header[f"transformer.{target}.lora_{letter}.weight"] = told
+        entry = {"dtype": "F32", "shape": shape, "data_offsets": [256 * k, 256 * (k + 1)]}
+        header[f"transformer.{target}.lora_{letter}.weight"] = entry
     return written(header, struct.pack("<f", size) * 128)
 
 
 @pytest.mark.parametrize("alpha", ["Infinity", "NaN", "1e300", "1e38", "-1e39", '"x"', "[1]"])
 def test_a_strength_that_is_none_is_refused(pipe, folder, alpha):
-    """A strength in the metadata that is no number, or no sensible one."""
-    try_on(pipe, folder, fitting(), is_worn=True)
-    try_on(pipe, folder, fitting(alpha), is_worn=False)
+    """An alpha in the metadata that is not a usable number is refused."""
+    check_file(pipe, folder, fitting(), is_usable=True)
+    check_file(pipe, folder, fitting(alpha), is_usable=False)
 
 
 def test_numbers_that_overflow_are_refused(pipe, folder):
-    """Numbers that are finite, and whose product is not."""
-    try_on(pipe, folder, fitting(size=1e30), is_worn=False)
+    """Finite numbers whose product overflows are refused."""
+    check_file(pipe, folder, fitting(size=1e30), is_usable=False)
 
 
 @given(data=st.data())
 def test_a_damaged_file_is_worn_or_refused(pipe, folder, good, data):
-    """A file that was right and is damaged, in its header or its numbers."""
-    try_on(pipe, folder, data.draw(mutated(good)))
+    """A valid file that is damaged in its header or its numbers is applied or refused."""
+    check_file(pipe, folder, data.draw(mutated(good)))
 
 
 def written(header: bytes | dict[str, Any], numbers: bytes) -> bytes:
@@ -108,7 +110,7 @@ def written(header: bytes | dict[str, Any], numbers: bytes) -> bytes:
 
 @st.composite
 def lying(draw: st.DrawFn) -> bytes:
-    """A file whose header names any tensors, in places that need not be theirs."""
+    """Draw a file whose header names any tensors, at offsets that may be wrong."""
     header: dict[str, Any] = {}
     at = 0
     for key in draw(st.lists(KEYS, max_size=5, unique=True)):
@@ -126,8 +128,10 @@ def lying(draw: st.DrawFn) -> bytes:
             )
     if draw(st.booleans()):
         config = {"r": 2, "lora_alpha": draw(st.sampled_from([1, 0, -1, 1e38, "x", None])), "target_modules": list(TINY_TARGETS)}  # fmt: skip
-        told = {f"transformer.{name}": value for name, value in config.items()}
-        texts = st.sampled_from([json.dumps(told), "{", "[]", "null", "", '{"transformer.r": {}}'])
+        prefixed = {f"transformer.{name}": value for name, value in config.items()}
+        texts = st.sampled_from(
+            [json.dumps(prefixed), "{", "[]", "null", "", '{"transformer.r": {}}']
+        )
         header["__metadata__"] = {"lora_adapter_metadata": draw(texts)}
     numbers = draw(st.sampled_from([b"\0", b"\x3f", b"\xff", b"\x7f\x80"])) * at
     return written(header, numbers[:at])
@@ -138,5 +142,5 @@ def lying(draw: st.DrawFn) -> bytes:
 @example(struct.pack("<Q", 2) + b"[]")
 @example(written(b'{"a":' * 5000, b""))
 def test_a_lying_header_is_refused(pipe, folder, data):
-    """A header that names tensors of any name, type, shape and place, or is none."""
-    try_on(pipe, folder, data)
+    """A file with any header is applied or refused."""
+    check_file(pipe, folder, data)

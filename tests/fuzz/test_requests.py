@@ -1,4 +1,4 @@
-"""Whatever a caller sends, the whole api takes it or says in the caller's words what is wrong with it."""
+"""Tests that the API accepts any request or refuses it with an error that names the problem."""
 
 import json
 import tempfile
@@ -38,7 +38,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=8,
 )
-# no names: nobody is asked for them here
+# Only addresses, because these tests look up no host names.
 HOSTS = st.sampled_from(["127.0.0.1", "[::1]", "0x7f.1", "10.0.0.1", "169.254.169.254", "[::ffff:7f00:1]", "1.1.1.1:0"])  # fmt: skip
 URLS = st.builds(
     "{}://{}{}".format,
@@ -118,16 +118,16 @@ WAYS = [
 
 @pytest.fixture(scope="module")
 def client(redis_server):
-    """The whole api, and somebody who cancels whatever it accepts, so that nobody waits."""
+    """Start the API, and cancel every accepted prediction so that no request waits."""
     stopping = threading.Event()
 
     def cancel():
         with redis_server.connect() as mine:
             store = a_store(mine)
             while not stopping.wait(0.002):
-                for found in mine.zrange(OPEN, 0, -1):
+                for prediction_id in mine.zrange(OPEN, 0, -1):
                     with suppress(AlreadyFinal, UnknownPrediction):
-                        store.change(found.decode(), lambda p, now: p.cancel(now))
+                        store.change(prediction_id.decode(), lambda p, now: p.cancel(now))
 
     with tempfile.TemporaryDirectory() as folder, redis_server.connect() as redis:
         redis.flushall()
@@ -146,22 +146,22 @@ def client(redis_server):
 
 
 def ask(client, way, dialect, accepted, *, body=b"", **headers):
-    """Ask, and look at the answer."""
+    """Send a request, and return an accepted response or the details of the refusal."""
     sent = {"X-API-Key": KEY, "Content-Type": "application/json", **headers}
     method, path = way.split(" ", 1)
-    answer = client.request(method, path, content=body, headers=sent)
-    if answer.status_code in accepted:
-        return answer
-    assert answer.status_code in REFUSALS, answer.text
-    status, fields, text = parse_error(dialect, answer.json())
-    assert status in {answer.status_code, None}
+    response = client.request(method, path, content=body, headers=sent)
+    if response.status_code in accepted:
+        return response
+    assert response.status_code in REFUSALS, response.text
+    status, fields, text = parse_error(dialect, response.json())
+    assert status in {response.status_code, None}
     assert len(text) >= len("Field required")
     assert "Traceback" not in text
-    return answer.status_code, fields, text
+    return response.status_code, fields, text
 
 
 def judge(refusal):
-    """Fail a refusal of an input that names no field, or none that there is."""
+    """Fail if the refusal of an input names no field or an unknown one."""
     if isinstance(refusal, tuple) and refusal[0] in {400, 422} and "JSON object" not in refusal[2]:
         _, fields, text = refusal
         known = FIELDS | {"content_type", "file_type", "expires_in_seconds"}
@@ -178,19 +178,19 @@ def written(body):
 @given(body=BODY.flatmap(written) | INPUT.flatmap(written) | mutated(GOOD) | st.binary(max_size=40))
 @example(body=b'{"prompt": "a", "stream": []}')
 def test_any_body_is_taken_or_refused_by_name(client, path, dialect, accepted, body):
-    """Any body gets a prediction or a 4xx in the dialect's form that names a field of it."""
+    """Any body is accepted, or refused with an error of the dialect that names a field."""
     judge(ask(client, f"POST {path}", dialect, accepted, body=body))
 
 
 @given(
-    word=st.binary(max_size=20).map(lambda b: b.translate(None, b"\r\n\0")) | st.binary(min_size=250),
+    idempotency_key=st.binary(max_size=20).map(lambda b: b.translate(None, b"\r\n\0")) | st.binary(min_size=250),
     queue=st.floats().map(repr) | st.text("0123456789.e-_+", max_size=9),
     prefer=st.binary(max_size=20),
 )  # fmt: skip
-def test_any_header_is_taken_or_refused_by_name(client, word, queue, prefer):
-    """A word for idempotency, a time limit and a wish of any bytes are taken, or named."""
+def test_any_header_is_taken_or_refused_by_name(client, idempotency_key, queue, prefer):
+    """An idempotency key, a queue timeout and a Prefer header of any bytes are accepted, or refused by name."""
     body = json.dumps({"model": TEXT, "input": {"prompt": "a"}}).encode()
-    headers = {"Idempotency-Key": word, "X-Queue-Timeout": queue, "Prefer": prefer}
+    headers = {"Idempotency-Key": idempotency_key, "X-Queue-Timeout": queue, "Prefer": prefer}
     refusal = ask(client, "POST /v1/prediction", "eachlabs", {200}, body=body, **headers)
 
     if isinstance(refusal, tuple):
@@ -208,7 +208,7 @@ def test_any_header_is_taken_or_refused_by_name(client, word, queue, prefer):
 @example(body=FORMS[0][:120], kind=CHARSETS[0].partition("; charset")[0], path="/v1/images/edits")
 @example(body=form(("prompt", b"\xff")), kind=CHARSETS[3], path="/v1/images/edits")
 def test_any_form_is_taken_or_refused_by_name(client, body, kind, path):
-    """A form that is damaged anywhere is read, or refused as no form or by the field that is wrong."""
+    """A damaged form is accepted, or refused as not a form or with the name of the wrong field."""
     dialect = "openai" if "images" in path else "replicate"
     headers = {"Content-Type": kind.encode("latin-1")}
     refusal = ask(client, f"POST {path}", dialect, {200, 201}, body=body, **headers)
@@ -220,9 +220,9 @@ def test_any_form_is_taken_or_refused_by_name(client, body, kind, path):
 @example(data=image_file(kind="JPEG"))
 @given(data=mutated([PNG, image_file(kind="JPEG"), image_file(kind="WEBP")]))
 def test_any_file_is_kept_or_refused(client, data):
-    """What is sent to a presigned URL is kept as it came, or refused by its type."""
-    asked = ask(client, "POST /v1/upload/presign", "eachlabs", {200}, body=b'{"content_type": "image/png"}')  # fmt: skip
-    slot = asked.json()
+    """A file that is sent to a presigned URL is stored unchanged, or refused for its type."""
+    presigned = ask(client, "POST /v1/upload/presign", "eachlabs", {200}, body=b'{"content_type": "image/png"}')  # fmt: skip
+    slot = presigned.json()
     refusal = ask(client, f"PUT {slot['presigned_url']}", "eachlabs", {200}, body=data)
 
     if isinstance(refusal, tuple):
@@ -238,9 +238,9 @@ def test_any_file_is_kept_or_refused(client, data):
     value=st.text(max_size=12) | st.integers().map(str) | st.floats().map(str) | st.datetimes().map(str),
 )  # fmt: skip
 def test_any_parameter_is_taken_or_refused_by_name(client, path, name, value):
-    """A parameter of any text is read, or a 400 that names it."""
-    asked = f"GET {path}?{name}={quote(value, errors='replace')}"
-    refusal = ask(client, asked, "eachlabs", {200})
+    """A query parameter with any text is accepted, or a 400 error names it."""
+    request_line = f"GET {path}?{name}={quote(value, errors='replace')}"
+    refusal = ask(client, request_line, "eachlabs", {200})
 
     if isinstance(refusal, tuple) and refusal[0] == 400:
         assert refusal[1] == [name]
@@ -248,8 +248,8 @@ def test_any_parameter_is_taken_or_refused_by_name(client, path, name, value):
 
 @given(rest=st.text(max_size=30), start=st.sampled_from(["", "v1/prediction/", "v1/files/", "files/", "v1/models/", "v1/predictions/", "page/"]))  # fmt: skip
 def test_any_path_is_answered(client, rest, start):
-    """A path of any text is something, or a 4xx in the form of its dialect."""
+    """Any path gets a response with the status 200 or of a refusal."""
     path = "/" + start + quote(rest, errors="replace")
-    answer = client.get(path, headers={"X-API-Key": KEY}, follow_redirects=False)
+    response = client.get(path, headers={"X-API-Key": KEY}, follow_redirects=False)
 
-    assert answer.status_code in {200, *REFUSALS}, answer.text
+    assert response.status_code in {200, *REFUSALS}, response.text

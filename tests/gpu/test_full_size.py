@@ -1,4 +1,4 @@
-"""The 4B's configuration with random weights on the device: `pytest -m gpu tests/gpu`."""
+"""Tests of the 4B configuration with random weights on a GPU: `pytest -m gpu tests/gpu`."""
 
 import io
 
@@ -16,7 +16,7 @@ from worker.engines.tuning import Compile, Quantization
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.timeout(600),
-    pytest.mark.filterwarnings("ignore"),  # the compiler's own
+    pytest.mark.filterwarnings("ignore"),  # warnings of the compiler
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
 ]
 
@@ -47,14 +47,14 @@ def draw(engine, side, references=()):
 
 
 def test_the_configuration_has_the_size_of_the_4b(weights):
-    """The transformer has 3.876 billion parameters, as the checkpoint."""
+    """The transformer has 3.876 billion parameters, as the 4B checkpoint has."""
     files = (weights / "transformer").glob("*.safetensors")
 
     assert sum(file.stat().st_size for file in files) / 2 == pytest.approx(3.876e9, rel=0.01)
 
 
 def test_compiled_it_draws_a_megapixel_and_four(weights):
-    """It compiles by itself, draws the same twice, and stays within 24 GB at one megapixel."""
+    """The engine compiles by default, gives the same image twice, and needs less than 24 GB at one megapixel and 40 GB at four."""
     engine, lines = opened(weights)
     before = counters["stats"]["unique_graphs"]
     torch.cuda.reset_peak_memory_stats()
@@ -75,7 +75,7 @@ def test_compiled_it_draws_a_megapixel_and_four(weights):
 
 
 def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
-    """With 4 GB beside the weights the decoder, which has two maps of 2.1 GB at once, goes on in tiles."""
+    """With 4 GB beside the weights, four megapixels are decoded in tiles, because the decoder would hold two maps of 2.1 GB."""
     engine, _ = opened(weights)
     limit = torch.cuda.memory_allocated() + 4e9
     torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.mem_get_info()[1])
@@ -90,7 +90,7 @@ def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
 
 
 def test_four_at_once_are_the_four_alone(weights):
-    """Nothing is compiled after the warm-up, and each of a batch is the picture that it is alone, within bfloat16's noise."""
+    """A batch needs no new compilation after the warm-up, and its images equal those of the orders alone, within bfloat16's noise."""
     engine, lines = opened(weights, batch=4)
     before = counters["stats"]["unique_graphs"]
     orders = [
@@ -108,10 +108,10 @@ def test_four_at_once_are_the_four_alone(weights):
 
 @pytest.mark.parametrize("name", [Quantization.FP8, Quantization.NVFP4])
 def test_quantised_it_passes_its_judge(weights, name):
-    """Where the chip has the format, the start says how far it is from the exact model."""
+    """Where the GPU supports the format, a quantised model passes its check, and the log has the difference from the exact model."""
     lowest = {Quantization.FP8: (8, 9), Quantization.NVFP4: (10, 0)}[name]
     if torch.cuda.get_device_capability() < lowest:
-        pytest.skip("the chip lacks it")
+        pytest.skip("the GPU does not support the format")
     engine, lines = opened(weights, quantization=name, compile=Compile.ON)
 
     assert any(line.startswith(f"quantised to {name}: ") for line in lines)
@@ -119,7 +119,7 @@ def test_quantised_it_passes_its_judge(weights, name):
 
 
 def test_the_bench_of_a_backlog_tells_how_busy_the_gpu_is(weights):
-    """The whole system draws what waits, and the GPU's share of the time is a row."""
+    """The backlog benchmark reports the throughput through HTTP and the share of the time that the GPU is busy."""
     backlog = Backlog(weights=weights, side=1024, waiting=4, rounds=2)
 
     assert [row.split(" | ")[0] for row in backlog.rows()][1:] == [

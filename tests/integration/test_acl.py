@@ -50,21 +50,21 @@ def url(server, user):
 
 
 @pytest.fixture
-def mine(server):
+def worker_connection(server):
     """A connection as the worker's user."""
     with redis.Redis.from_url(url(server, "klein-worker")) as connection:
         yield connection
 
 
 @pytest.mark.timeout(60)
-def test_klein_works_with_these_users(server, mine, tmp_path):
+def test_klein_works_with_these_users(server, worker_connection, tmp_path):
     """A prediction is created, run by RQ, reconciled, read, listed and cancelled without any denied command."""
     with server.connect() as admin:
         _, key = KeyRing(admin, frozenset()).create("k", None, Limits(per_minute=9, in_flight=9))
     settings = Settings(redis_url=url(server, "klein-api"), data=tmp_path, _env_file=None)
     store, registry, storage = (
-        a_store(mine),
-        WorkerRegistry(mine),
+        a_store(worker_connection),
+        WorkerRegistry(worker_connection),
         LocalStorage(tmp_path / "outputs"),
     )
     registry.announce(
@@ -73,11 +73,11 @@ def test_klein_works_with_these_users(server, mine, tmp_path):
     leases = Leases(store, registry)
     publisher = Publisher(store, storage, leases)
     generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # a fake engine
-    queues = Queues(mine)
+    queues = Queues(worker_connection)
     batches = BatchFinder(store, queues, replace(FakeEngine.checkpoint, batch=2))
     worker = SimpleWorker(
-        [open_queue(CheckpointKind.DISTILLED, mine)],
-        connection=mine,
+        [open_queue(CheckpointKind.DISTILLED, worker_connection)],
+        connection=worker_connection,
         job_class=Token,
         serializer=JSONSerializer,
     )
@@ -85,7 +85,7 @@ def test_klein_works_with_these_users(server, mine, tmp_path):
         first, second, third = (
             client.post("/v1/prediction", json=ORDER).json()["id"] for _ in range(3)
         )
-        make_due(mine, first)
+        make_due(worker_connection, first)
         Maintenance(store, queues, storage).reconcile()
         client.post(f"/v1/prediction/{second}/cancel")
         with installed(
@@ -95,7 +95,7 @@ def test_klein_works_with_these_users(server, mine, tmp_path):
         eventually(lambda: store.get(first).status.is_final)
         eventually(lambda: store.get(third).status.is_final)  # in the first one's batch
         publisher.close()
-        shown = client.get(f"/v1/prediction/{first}", params={"wait": 1})
+        response = client.get(f"/v1/prediction/{first}", params={"wait": 1})
         listed = client.get("/v1/executions").json()
     with server.connect() as admin:
         denied = admin.acl_log()
@@ -106,7 +106,7 @@ def test_klein_works_with_these_users(server, mine, tmp_path):
         Status.CANCELLED,
         Status.SUCCEEDED,
     ]
-    assert (shown.status_code, listed["total_count"]) == (200, 3)
+    assert (response.status_code, listed["total_count"]) == (200, 3)
     assert queues.take(CheckpointKind.DISTILLED) is None
 
 

@@ -47,8 +47,8 @@ def api(redis_server) -> Iterator[Api]:
     """`klein api` in a process of its own, with an upload that waits for its file."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as made, redis_server.connect() as redis:
-        folder, log = Path(made, "data"), Path(made, "log")
+    with tempfile.TemporaryDirectory() as root, redis_server.connect() as redis:
+        folder, log = Path(root, "data"), Path(root, "log")
         settings = {
             "REDIS_URL": redis_server.url,
             "KLEIN_PORT": str(port),

@@ -43,7 +43,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if not shutil.which("mount") or processes.run(mount).returncode:
-        pytest.skip("no file system can be mounted here; the file size limit stands in below")
+        pytest.skip("cannot mount a file system here; another test uses a file size limit instead")
     yield folder
     processes.run(["umount", str(folder)], check=True)
 
@@ -95,9 +95,9 @@ def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connec
 def test_a_file_that_cannot_grow_leaves_no_half_file(tmp_path: Path) -> None:
     """If the kernel refuses the write halfway, the error says so, and nothing is left of the file."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
-    done = processes.run([sys.executable, "-c", LIMITED, str(tmp_path)], check=True)
+    result = processes.run([sys.executable, "-c", LIMITED, str(tmp_path)], check=True)
 
-    assert done.stdout.strip() == "could not store p/a/0.png: File too large"
+    assert result.stdout.strip() == "could not store p/a/0.png: File too large"
     assert files(tmp_path) == ["p/a/0.png"]
 
 

@@ -132,14 +132,14 @@ def test_what_runs_too_long_ends(rig, prompt, revived):
 
 @process
 @pytest.mark.parametrize(
-    ("prompt", "cause", "words"),
+    ("prompt", "cause", "message"),
     [
         ("out of memory", Cause.OUT_OF_MEMORY, "fewer or smaller"),
         ("unusable lora", Cause.INPUT, "LoRA x.safetensors: no"),
         ("fault", Cause.ENGINE, "a fault"),
     ],
 )
-def test_an_engine_that_fails_lives_on(rig, prompt, cause, words):
+def test_an_engine_that_fails_lives_on(rig, prompt, cause, message):
     """Out of memory, an unusable LoRA and a fault each fail their prediction alone, with its reason, in one attempt."""
     rig.add("bad", prompt)
     rig.add("next")
@@ -147,7 +147,7 @@ def test_an_engine_that_fails_lives_on(rig, prompt, cause, words):
     bad = rig.ended("bad")
 
     assert (bad.failure.cause, bad.attempt, rig.revived) == (cause, 1, 0)
-    assert words in bad.failure.message
+    assert message in bad.failure.message
     assert rig.ended("next").status is Status.SUCCEEDED
 
 

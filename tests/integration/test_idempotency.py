@@ -19,8 +19,8 @@ from tests.support.faulty_proxy import lossy_network
 from tests.support.redis_server import running_redis
 
 QUEUE = "rq:queue:klein-distilled"
-WORD = Idempotency(key="word", fingerprint="a red house")
-KEPT_AT = "klein:idempotency:key:word"
+IDEMPOTENCY = Idempotency(key="word", fingerprint="a red house")
+REDIS_KEY = "klein:idempotency:key:word"
 TWINS = 20
 
 
@@ -30,7 +30,7 @@ def add_twins(connection):
 
     def add(number):
         start.wait()
-        return a_store(connection).add(a_prediction(f"p{number}", idempotency=WORD)).id
+        return a_store(connection).add(a_prediction(f"p{number}", idempotency=IDEMPOTENCY)).id
 
     with ThreadPoolExecutor(TWINS) as threads:
         return set(threads.map(add, range(TWINS)))
@@ -57,8 +57,8 @@ def test_without_the_look_twins_make_many(connection, monkeypatch):
 def test_another_request_is_refused(connection):
     """The same idempotency key with another request raises, before the transaction and in it, and leaves nothing."""
     store = a_store(connection)
-    store.add(a_prediction("first", idempotency=WORD))
-    other = replace(WORD, fingerprint="a blue house")
+    store.add(a_prediction("first", idempotency=IDEMPOTENCY))
+    other = replace(IDEMPOTENCY, fingerprint="a blue house")
     with pytest.raises(IdempotencyKeyReused):
         store.find_repeated("key", other)
     with pytest.raises(IdempotencyKeyReused):
@@ -71,23 +71,23 @@ def test_another_request_is_refused(connection):
 def test_each_key_has_its_own_words(connection):
     """Two callers can use the same idempotency key."""
     store = a_store(connection)
-    mine = store.add(a_prediction("mine", idempotency=WORD))
-    theirs = store.add(a_prediction("theirs", key_id="another", idempotency=WORD))
+    mine = store.add(a_prediction("mine", idempotency=IDEMPOTENCY))
+    theirs = store.add(a_prediction("theirs", key_id="another", idempotency=IDEMPOTENCY))
 
     assert (mine.id, theirs.id) == ("mine", "theirs")
-    assert store.find_repeated("another", WORD) == theirs
+    assert store.find_repeated("another", IDEMPOTENCY) == theirs
 
 
 def test_a_word_is_kept_for_a_day_or_as_long_as_its_record(connection):
     """The idempotency key expires after a day on Redis's clock, or earlier with its record."""
     store = a_store(connection, retention=timedelta(0))
-    store.add(a_prediction(idempotency=WORD))
-    left_ms = connection.pttl(KEPT_AT)
+    store.add(a_prediction(idempotency=IDEMPOTENCY))
+    left_ms = connection.pttl(REDIS_KEY)
     store.delete(store.change("p", lambda p, now: p.cancel(now)))
 
     day_ms = IDEMPOTENCY_KEPT.total_seconds() * 1000
     assert day_ms - 60_000 < left_ms <= day_ms
-    assert store.find_repeated("key", WORD) is None
+    assert store.find_repeated("key", IDEMPOTENCY) is None
 
 
 @pytest.mark.timeout(60)
@@ -95,12 +95,12 @@ def test_a_word_survives_a_restart(tmp_path):
     """After kill -9 of Redis the idempotency key still names its prediction, and still for a day."""
     with running_redis() as server, server.connect() as connection:
         store = a_store(connection)
-        store.add(a_prediction(idempotency=WORD))
+        store.add(a_prediction(idempotency=IDEMPOTENCY))
         server.kill()
         server.start()
 
-        assert store.add(a_prediction("again", idempotency=WORD)).id == "p"
-        assert connection.pttl(KEPT_AT) > 0
+        assert store.add(a_prediction("again", idempotency=IDEMPOTENCY)).id == "p"
+        assert connection.pttl(REDIS_KEY) > 0
         assert connection.zcard(OPEN) == 1
 
 
@@ -110,7 +110,7 @@ def test_a_lost_reply_makes_no_second_prediction(redis_server, connection):
     with lossy_network(redis_server.socket, path) as network:
         network.lose_reply_to(b"EXEC")
         with redis.Redis(unix_socket_path=str(path)) as lossy:
-            accepted = a_store(lossy).add(a_prediction(idempotency=WORD))
+            accepted = a_store(lossy).add(a_prediction(idempotency=IDEMPOTENCY))
 
     assert network.lost == 1
     assert accepted.id == "p"

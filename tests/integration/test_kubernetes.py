@@ -48,9 +48,9 @@ def validate(document: Any) -> None:
     if (foreign := FOREIGN.get(document["kind"])) is None:
         kubernetes_validate.validate(document, VERSION, strict=True)
         return
-    known = foreign.model_validate(document).model_dump(by_alias=True, exclude_unset=True)
-    if known != document:
-        raise ValueError(f"of {document} only {known} is known")
+    accepted = foreign.model_validate(document).model_dump(by_alias=True, exclude_unset=True)
+    if accepted != document:
+        raise ValueError(f"of {document} only {accepted} is known")
 
 
 def pod(documents: list[Any], part: str) -> Any:

@@ -47,9 +47,9 @@ def accepted(redis_server, asks, **terms_given):
     start = Barrier(asks)
 
     def ask(number):
-        with redis_server.connect() as mine:
+        with redis_server.connect() as own_connection:
             start.wait()
-            return try_to_add(a_store(mine), f"p{number}", terms(**terms_given))
+            return try_to_add(a_store(own_connection), f"p{number}", terms(**terms_given))
 
     with ThreadPoolExecutor(asks) as threads:
         return sum(threads.map(ask, range(asks)))
@@ -134,9 +134,9 @@ def test_ends_that_race_are_charged_once(store, connection, redis_server):
     start = Barrier(10)
 
     def finish(_number):
-        with redis_server.connect() as mine:
+        with redis_server.connect() as own_connection:
             start.wait()
-            a_store(mine).change("p", lambda p, now: p.succeed("a", MEGAPIXEL, (), now))
+            a_store(own_connection).change("p", lambda p, now: p.succeed("a", MEGAPIXEL, (), now))
 
     with ThreadPoolExecutor(10) as threads:
         list(threads.map(finish, range(10)))
@@ -207,8 +207,8 @@ def test_creates_a_minute_are_counted_by_all_processes(redis_server, connection)
     start = Barrier(20)
 
     def ask(number):
-        with redis_server.connect() as mine:
-            rates = Rates(mine)
+        with redis_server.connect() as own_connection:
+            rates = Rates(own_connection)
             start.wait()
             try:
                 rates.count("key", 5)

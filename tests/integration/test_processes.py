@@ -61,10 +61,10 @@ def test_timeout_ends_the_processes_of_a_test(tmp_path: Path, workers: str) -> N
     """At its time limit a test fails at once, and neither its process nor its grandchild is left."""
     (tmp_path / "test_hanging.py").write_text(HANGS)
 
-    done = pytest_in(tmp_path, workers)
+    result = pytest_in(tmp_path, workers)
 
-    assert "1 failed" in done.stdout, done.stdout + done.stderr
-    assert "Timeout" in done.stdout
+    assert "1 failed" in result.stdout, result.stdout + result.stderr
+    assert "Timeout" in result.stdout
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     assert [pid for pid in pids if is_running(pid)] == []
@@ -100,9 +100,9 @@ def test_the_running_test_is_written_down(tmp_path: Path, workers: str) -> None:
     (tmp_path / "test_self.py").write_text(READS_ITSELF)
     (running := tmp_path / "running").mkdir()
 
-    done = pytest_in(tmp_path, workers, "-ptests.support.running_test", **{FOLDER: str(running)})
+    result = pytest_in(tmp_path, workers, "-ptests.support.running_test", **{FOLDER: str(running)})
 
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 passed" in result.stdout, result.stdout + result.stderr
     assert list(running.iterdir()) == []
 
 
@@ -119,10 +119,10 @@ def test_deadline_names_the_running_tests(capsys: pytest.CaptureFixture[str]) ->
 
     code = deadline.limited(["sh", "-c", script], 90, wait=wait, stdout=subprocess.PIPE)
 
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert code == deadline.LATE
-    assert "Stopped after 1.5 minutes. These tests were running:\n" in said
-    assert "  test_slow.py::test_one" in said
+    assert "Stopped after 1.5 minutes. These tests were running:\n" in output
+    assert "  test_slow.py::test_one" in output
     assert [process.poll() for process in ended] == [-9]
 
 

@@ -81,7 +81,7 @@ def talk(port, start=b"", drip=b"", pause_s=0.05, patience_s=PATIENCE_S):
                 continue
             except OSError:
                 return bytes(received)
-    pytest.fail("the server did not hang up")
+    pytest.fail("the server did not close the connection")
 
 
 SLOW = {

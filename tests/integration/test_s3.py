@@ -155,18 +155,18 @@ def test_the_worker_outlives_an_outage(dead: S3Server, connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "message"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "S3 answered SignatureDoesNotMatch"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "S3 answered InvalidAccessKeyId"),
         (KEYLESS, "there are no keys for S3; set AWS_ACCESS_KEY_ID"),
     ],
 )
-def test_wrong_keys_are_named(variables: pytest.MonkeyPatch, changed, words: str) -> None:
+def test_wrong_keys_are_named(variables: pytest.MonkeyPatch, changed, message: str) -> None:
     """The error says why the server refuses the keys, and contains none of them."""
     for name, value in changed.items():
         variables.delenv(name) if value is None else variables.setenv(name, value)
-    with pytest.raises(StorageError, match=words) as caught:
+    with pytest.raises(StorageError, match=message) as caught:
         open_storage(URL).put("k/0.png", b"x")
 
     assert SECRET not in str(caught.value)

@@ -161,14 +161,14 @@ def test_a_full_storage_queues_nothing(counter):
     assert counter.is_untouched()
 
 
-WORD = Idempotency(key="word", fingerprint="an edit")
+IDEMPOTENCY = Idempotency(key="word", fingerprint="an edit")
 
 
 def test_a_repeated_request_is_not_read_again(counter):
     """A repeated request gets the first prediction, and its images are not read again."""
     edit = {"prompt": "x", "image_urls": [DATA_URI]}
-    first = counter.service.submit("key", EDIT, edit, idempotency=WORD)
-    again = counter.service.submit("key", EDIT, edit, idempotency=WORD)
+    first = counter.service.submit("key", EDIT, edit, idempotency=IDEMPOTENCY)
+    again = counter.service.submit("key", EDIT, edit, idempotency=IDEMPOTENCY)
 
     assert again == first
     assert counter.storage.puts == 1
@@ -177,7 +177,7 @@ def test_a_repeated_request_is_not_read_again(counter):
 def test_a_twin_that_comes_too_late_leaves_no_files(counter):
     """If an equal request is accepted between check and accept, the images of the later one are deleted."""
     edit = {"prompt": "x", "image_urls": [DATA_URI]}
-    first = counter.service.submit("key", EDIT, edit, idempotency=WORD)
+    first = counter.service.submit("key", EDIT, edit, idempotency=IDEMPOTENCY)
 
     class Blind(Store):
         def find_repeated(self, *_):
@@ -187,9 +187,9 @@ def test_a_twin_that_comes_too_late_leaves_no_files(counter):
     blind = Blind(connection, Queues(connection), timedelta(days=7))
     late = counter.service_over(blind)
 
-    assert late.submit("key", EDIT, edit, idempotency=WORD) == first
+    assert late.submit("key", EDIT, edit, idempotency=IDEMPOTENCY) == first
     with pytest.raises(IdempotencyKeyReused):
-        late.submit("key", EDIT, edit, idempotency=replace(WORD, fingerprint="another"))
+        late.submit("key", EDIT, edit, idempotency=replace(IDEMPOTENCY, fingerprint="another"))
     assert [path.name for path in counter.folder.iterdir()] == [first.id]
 
 

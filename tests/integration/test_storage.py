@@ -172,7 +172,7 @@ def tiny_disk(tmp_path):
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or processes.run(mount).returncode:
-        pytest.skip("may not mount a small file system here")
+        pytest.skip("no permission to mount a small file system here")
     yield folder
     processes.run(["umount", str(folder)], check=True)
 

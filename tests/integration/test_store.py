@@ -207,10 +207,10 @@ def test_a_worker_that_sees_a_token_finds_the_record(store, redis_server):
 
     def pop(_number):
         records = []
-        with redis_server.connect() as mine:
+        with redis_server.connect() as own_connection:
             for _ in range(50):
-                _, token = mine.blpop([QUEUE], timeout=5)
-                records.append(mine.exists(record_key(token.decode().rpartition("-")[0])))
+                _, token = own_connection.blpop([QUEUE], timeout=5)
+                records.append(own_connection.exists(record_key(token.decode().rpartition("-")[0])))
         return records
 
     def push(_number):

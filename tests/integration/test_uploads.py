@@ -92,10 +92,14 @@ def test_of_many_files_at_once_one_is_kept(redis_server, uploads, storage):
     upload, start = uploads.open("key", "image/png", DAY), Barrier(20)
 
     def send(number):
-        with redis_server.connect() as mine:
+        with redis_server.connect() as own_connection:
             start.wait()
             try:
-                return Uploads(mine, storage).store(upload, io.BytesIO(b"%d" % number)).sha256
+                return (
+                    Uploads(own_connection, storage)
+                    .store(upload, io.BytesIO(b"%d" % number))
+                    .sha256
+                )
             except AlreadySent:
                 return None
 

@@ -39,12 +39,12 @@ def test_an_older_version_keeps_what_it_does_not_know():
     newer, older = Records(Prediction), Records(OlderPrediction)
     before = a_prediction(webhook=WEBHOOK, reference_keys=("p/in/0.png",), step=3)
     record = newer.write(before)
-    known = older.read(record)
-    record = older.write(replace(known, status=Status.RUNNING, outputs=OUTPUTS), over=record)
-    known = older.read(record)
-    assert known.webhook is not None
-    moved = replace(known.webhook, url="https://c.test")
-    record = older.write(replace(known, webhook=moved), over=record)
+    older_record = older.read(record)
+    record = older.write(replace(older_record, status=Status.RUNNING, outputs=OUTPUTS), over=record)
+    older_record = older.read(record)
+    assert older_record.webhook is not None
+    moved = replace(older_record.webhook, url="https://c.test")
+    record = older.write(replace(older_record, webhook=moved), over=record)
 
     expected = replace(before, status=Status.RUNNING, outputs=OUTPUTS)
     assert newer.read(record) == replace(expected, webhook=replace(WEBHOOK, url="https://c.test"))

@@ -1,4 +1,4 @@
-"""Waiting for an end, on a real Redis: waiters are woken at once, rarely in vain, and freed."""
+"""Waiting for an end, on a real Redis: waiters are woken at once by an end, and freed."""
 
 import asyncio
 import time

@@ -122,7 +122,7 @@ def until(look: Callable[[], T | None], within_s: float = 30) -> T:
     """Call `look` until it returns something true, and return that."""
     deadline = time.monotonic() + within_s
     while not (seen := look()):
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         threading.Event().wait(0.02)
     return seen
 

@@ -77,7 +77,7 @@ def eventually(condition: Callable[[], Any], within_s: float = DEADLINE_S) -> No
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         pause.wait(0.005)
 
 

@@ -80,13 +80,13 @@ class LossyNetwork(Network):
 
     def __init__(self, listener: socket.socket, target: Path) -> None:
         super().__init__(listener, target)
-        self._word: bytes | None = None
+        self._text: bytes | None = None
         self._meanwhile: Callable[[], object] = lambda: None
         self.lost = 0
 
-    def lose_reply_to(self, word: bytes, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Lose the reply to the next command that contains `word`. Call `meanwhile` before the caller notices."""
-        self._word, self._meanwhile = word, meanwhile
+    def lose_reply_to(self, text: bytes, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Lose the reply to the next command that contains `text`. Call `meanwhile` before the caller notices."""
+        self._text, self._meanwhile = text, meanwhile
 
     def relay(self, client: socket.socket, server: socket.socket) -> None:
         """Forward data, and close the connection instead of the reply to lose."""
@@ -97,8 +97,8 @@ class LossyNetwork(Network):
                 sent = client.recv(1 << 16)
                 if not sent:
                     return
-                if self._word is not None and self._word in sent:
-                    self._word, losing = None, True
+                if self._text is not None and self._text in sent:
+                    self._text, losing = None, True
                 server.sendall(sent)
             if server in readable:
                 reply = server.recv(1 << 16)

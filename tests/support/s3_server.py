@@ -25,8 +25,8 @@ class S3Server:
     """One server and its data. It can be killed, paused, and started again."""
 
     def __init__(self, folder: Path, volumes: int = 8, volume_mb: int = 64) -> None:
-        with ExitStack() as held:
-            free = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
+        with ExitStack() as stack:
+            free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
             ports = dict(zip(_PORTS, (s.getsockname()[1] for s in free), strict=True))
         self.url = f"http://127.0.0.1:{ports['s3']}"
         self.environ = {

@@ -16,24 +16,24 @@ STARTERS = {
 
 
 def starters(source: str) -> list[str]:
-    """List what starts a process in a source, each with its line."""
-    found = []
+    """Return each place in a source that starts a process, with its line."""
+    places = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
             names = {alias.name for alias in node.names} & STARTERS.get(node.module or "", set())
-            found += [f"{node.lineno}: {node.module}.{name}" for name in sorted(names)]
+            places += [f"{node.lineno}: {node.module}.{name}" for name in sorted(names)]
         elif (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.attr in STARTERS.get(node.value.id, set())
         ):
-            found.append(f"{node.lineno}: {node.value.id}.{node.attr}")
-    return found
+            places.append(f"{node.lineno}: {node.value.id}.{node.attr}")
+    return places
 
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks"])
 def test_only_one_module_starts_processes(folder: str) -> None:
-    """Whatever starts a process does so by `tests.support.processes`, which ends it in any case."""
+    """Only `tests.support.processes`, which ends every process, starts processes."""
     files = {str(file.relative_to(ROOT)): file for file in (ROOT / folder).rglob("*.py")}
     wrong = {name: starters(file.read_text()) for name, file in files.items()}
 
@@ -43,7 +43,7 @@ def test_only_one_module_starts_processes(folder: str) -> None:
 
 
 def test_a_process_is_noticed() -> None:
-    """Calls, values passed on and imported names are all found, constants are not."""
+    """Calls, references and imports that start a process are found, and constants are not."""
     source = """
 import subprocess
 from os import fork

@@ -1,3 +1,5 @@
+"""Tests of content credentials in output files."""
+
 import io
 import json
 
@@ -12,7 +14,7 @@ from worker.job.encode import DIGITAL_SOURCE_TYPE, encode
 
 FORMATS = ["png", "jpeg", "webp"]
 PIXELS = {"png": b"IDAT", "jpeg": b"\xff\xda", "webp": b"VP8 "}
-"""What the pixels of a file begin with."""
+"""The bytes before the pixels in a file of each format."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def a_file(kind):
 
 
 def manifest(data, kind):
-    """Read the file's active manifest and how c2pa itself judges it."""
+    """Return the file's active manifest, and the whole report of c2pa."""
     with Reader(f"image/{kind}", io.BytesIO(data)) as reader:
         store = json.loads(reader.json())
     return store["manifests"][store["active_manifest"]], store
@@ -34,7 +36,7 @@ def manifest(data, kind):
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_signed_file_says_who_made_it(signer, kind):
-    """c2pa's own reader finds a valid manifest that says a model made the picture; the pixels are as before."""
+    """A signed file has a valid manifest that names a model as its source, and its pixels are unchanged."""
     before = a_file(kind)
     credentials = ContentCredentials(signer.certificates, signer.key)
     after = credentials.sign(before, f"image/{kind}")
@@ -50,7 +52,7 @@ def test_a_signed_file_says_who_made_it(signer, kind):
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_changed_file_is_found_out(signer, kind):
-    """One byte changed after the signing is no longer valid."""
+    """A file that is changed after signing is invalid."""
     credentials = ContentCredentials(signer.certificates, signer.key)
     data = bytearray(credentials.sign(a_file(kind), f"image/{kind}"))
     data[data.rindex(PIXELS[kind]) + 40] ^= 1
@@ -62,7 +64,7 @@ def test_a_changed_file_is_found_out(signer, kind):
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_each_kind_of_key_signs(kind):
-    """The algorithm follows from the key."""
+    """The signature algorithm follows from the kind of key."""
     signer = make_signer(kind)
     credentials = ContentCredentials(signer.certificates, signer.key)
     active, store = manifest(credentials.sign(a_file("png"), "image/png"), "png")
@@ -88,19 +90,19 @@ def test_nothing_set_signs_nothing():
     ],
 )
 def test_files_that_do_not_fit_are_named(signer, tmp_path, spoil, words):
-    """What is missing or no PEM is named by its setting."""
+    """A file that is not set, missing or no PEM is reported with the name of its setting."""
     with pytest.raises(UnusableCredentials, match=words):
         open_credentials(*spoil(*signer.write(tmp_path)))
 
 
 def test_another_certificates_key_is_refused(signer):
-    """A key that does not belong to the certificate cannot sign."""
+    """A key that does not belong to the certificate is refused."""
     with pytest.raises(UnusableCredentials, match="not the key of"):
         ContentCredentials(signer.certificates, make_signer().key)
 
 
 def test_an_expired_certificate_is_refused():
-    """A certificate that has ended is found at start."""
+    """An expired certificate is refused at start."""
     expired = make_signer(days=-1)
 
     with pytest.raises(UnusableCredentials, match="KLEIN_C2PA_CERT"):

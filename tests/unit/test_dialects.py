@@ -1,4 +1,4 @@
-"""The registered dialects, and what routes may use of the service."""
+"""Tests of the dialect registry, and of what routes may use of the service."""
 
 import ast
 from pathlib import Path
@@ -16,7 +16,7 @@ ROUTE_FILES = sorted(
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
 def test_each_dialect_has_routes_and_renders_errors(dialect: Dialect) -> None:
-    """The module that a dialect names has routers with routes, and renders an unforeseen error as a 500."""
+    """The module that a dialect names has routers with routes, and renders an unexpected error as a 500."""
     http = load_http(dialect)
 
     assert all(router.routes for router in http.routers)
@@ -24,7 +24,7 @@ def test_each_dialect_has_routes_and_renders_errors(dialect: Dialect) -> None:
 
 
 def test_exactly_one_dialect_takes_the_rest() -> None:
-    """Paths that belong to no other dialect are the hosted API's."""
+    """Paths that belong to no other dialect belong to the hosted API."""
     rest = [dialect.name for dialect in DIALECTS if dialect.matches is None]
 
     assert rest == ["eachlabs"]
@@ -32,7 +32,7 @@ def test_exactly_one_dialect_takes_the_rest() -> None:
 
 
 def test_every_dialect_folder_is_registered() -> None:
-    """A folder with a wire.py is a dialect, and stands in DIALECTS."""
+    """Each folder with a wire.py is a registered dialect."""
     folders = {path.parent.name for path in (ROOT / "app" / "dialects").glob("*/wire.py")}
 
     assert {dialect.name for dialect in DIALECTS} == folders
@@ -40,7 +40,7 @@ def test_every_dialect_folder_is_registered() -> None:
 
 @pytest.mark.parametrize("path", ROUTE_FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nobody_reaches_through_the_service(path: Path) -> None:
-    """Routes and dialects use the service's own methods, never the attributes of a part behind it."""
+    """Routes and dialects use the service's own methods, never the attributes of its parts."""
     reached = [
         ast.unparse(node)
         for node in ast.walk(ast.parse(path.read_text()))

@@ -84,7 +84,7 @@ def test_every_promise_names_a_test_that_is_there() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_the_docs_name_is_there(page: Path) -> None:
-    """Each file or module, link and make target that a page names exists, but for what a reader is to write."""
+    """Each file, module, link and make target that a page names exists, except for placeholders."""
     text = page.read_text()
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

@@ -1,3 +1,5 @@
+"""Tests of encoding output images."""
+
 import io
 import struct
 import zlib
@@ -14,7 +16,7 @@ FORMATS = ["png", "jpeg", "webp"]
 
 @pytest.fixture
 def picture():
-    """Give a smooth picture, as photographs mostly are."""
+    """Return a smooth image, as photographs mostly are."""
     y, x = np.mgrid[0:96, 0:128]
     return np.stack([x * 2, y * 2, (x + y) % 256], axis=-1).astype(np.uint8)
 
@@ -27,7 +29,7 @@ def opened(data):
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_file_says_what_made_it(picture, output_format):
-    """Each format is what it claims to be and names a model as its maker."""
+    """Each file has its format and size, and metadata that names klein and a model as its source."""
     image = opened(encode(picture, output_format))
 
     assert image.format.lower() == output_format
@@ -39,20 +41,20 @@ def test_file_says_what_made_it(picture, output_format):
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_same_pixels_give_the_same_bytes(picture, output_format):
-    """Encoding twice gives the same file."""
+    """Encoding the same pixels twice gives the same bytes."""
     assert encode(picture, output_format) == encode(picture.copy(), output_format)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (1, 1), (1, 70), (70, 1), (333, 71)])
 def test_png_loses_nothing(size):
-    """PNG keeps every pixel of every size."""
+    """PNG keeps every pixel, at any size."""
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
 
     assert np.array_equal(np.asarray(opened(encode(pixels, "png"))), pixels)
 
 
 def test_png_is_as_the_standard_has_it(picture):
-    """Each chunk's checksum is right, and the pixels come after what describes them."""
+    """Each PNG chunk has the right checksum, and the metadata comes before the pixels."""
     data = encode(picture, "png")
     kinds, offset = [], 8
     while offset < len(data):
@@ -67,7 +69,7 @@ def test_png_is_as_the_standard_has_it(picture):
 
 
 def test_pixels_may_lie_in_any_order(picture):
-    """A view that is turned or cut encodes as its copy does."""
+    """A flipped and cropped view is encoded like its copy."""
     view = picture[::-1, 10:50]
 
     assert encode(view, "png") == encode(view.copy(), "png")
@@ -75,7 +77,7 @@ def test_pixels_may_lie_in_any_order(picture):
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
 def test_lossy_formats_stay_close(picture, output_format):
-    """At the default quality the error is small."""
+    """At the default quality the mean error is below four levels."""
     error = np.asarray(opened(encode(picture, output_format))).astype(int) - picture
 
     assert np.abs(error).mean() < 4
@@ -90,18 +92,18 @@ def test_quality_decides_the_size(picture, output_format):
 
 
 def test_jpeg_keeps_full_colour_resolution(picture):
-    """JPEG is written 4:4:4."""
+    """JPEG files have full colour resolution (4:4:4)."""
     assert [layer[1:3] for layer in opened(encode(picture, "jpeg")).layer] == [(1, 1)] * 3
 
 
 def test_read_only_pixels_are_encoded(picture):
-    """Pixels in shared memory are read-only and encode all the same."""
+    """Read-only pixels, as those in shared memory, can be encoded."""
     picture.flags.writeable = False
 
     assert opened(encode(picture, "png")).size == (128, 96)
 
 
 def test_unknown_format_is_an_error(picture):
-    """A format outside the contract raises."""
+    """An unknown format raises ValueError."""
     with pytest.raises(ValueError, match="gif"):
         encode(picture, "gif")

@@ -23,6 +23,6 @@ def test_the_code_of_a_term_exists(name: str, file: str) -> None:
 
 
 def test_each_term_is_defined_once() -> None:
-    """No term stands twice, and most of them name their code."""
+    """No term is defined twice, and most terms name their code."""
     assert len(TERMS) == len(set(TERMS)) >= 50
     assert sum(1 for row in ROWS if row[1]) > 40

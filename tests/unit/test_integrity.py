@@ -1,4 +1,4 @@
-"""Weights that were changed on their way or on the disk are refused, where it is known what they were."""
+"""Tests of the checksums that detect changed weights."""
 
 import hashlib
 from pathlib import Path
@@ -39,7 +39,7 @@ def _flip_a_byte(weights: Path) -> Path:
 
 @pytest.mark.parametrize("make", [_folder_with_sums, _hub_snapshot])
 def test_a_flipped_byte_is_refused(tmp_path, make):
-    """Whole weights pass; with one bit changed the file is named, and what to do."""
+    """Unchanged weights pass, and a changed file is refused with its name and what to do."""
     weights = make(tmp_path)
     verify_checksums(weights)
     file = _flip_a_byte(weights)
@@ -49,7 +49,7 @@ def test_a_flipped_byte_is_refused(tmp_path, make):
 
 
 def test_weights_that_nobody_described_pass(tmp_path):
-    """Without sums there is nothing to compare with."""
+    """Weights without checksums pass."""
     weights = _folder_with_sums(tmp_path)
     (weights / CHECKSUM_FILE).unlink()
     _flip_a_byte(weights)
@@ -58,7 +58,7 @@ def test_weights_that_nobody_described_pass(tmp_path):
 
 
 def test_a_listed_file_must_be_there(tmp_path):
-    """A file that SHA256SUMS names and the folder lacks is named."""
+    """A file that SHA256SUMS lists and the folder lacks is an error that names it."""
     weights = _folder_with_sums(tmp_path)
     (weights / "vae" / "model.safetensors").unlink()
 
@@ -67,7 +67,7 @@ def test_a_listed_file_must_be_there(tmp_path):
 
 
 def test_sums_of_another_form_are_refused(tmp_path):
-    """A line that is not of sha256sum is shown, and not passed over."""
+    """A line in another form than that of sha256sum is refused."""
     (tmp_path / CHECKSUM_FILE).write_text("MD5 (x) = 0\n")
 
     with pytest.raises(WeightsError, match="not a line of sha256sum"):

@@ -1,4 +1,4 @@
-"""API keys: who is known, and what is kept of them."""
+"""Tests of API keys: authentication, limits, and what is stored."""
 
 import stat
 from dataclasses import replace
@@ -14,8 +14,8 @@ MADE = f"klein_{'0' * 16}_{'a' * 43}"
 RECORD = Key(id="0" * 16, name="app", hash=hash_key(MADE), created_at=datetime.now(UTC))
 
 
-class Kept:
-    """The records of Redis, and a clock that a test moves."""
+class KeyRecords:
+    """The key records in Redis, and a clock that a test moves."""
 
     def __init__(self, *records):
         self.records = {record.id: record for record in records}
@@ -27,14 +27,14 @@ class Kept:
         record = self.records.get(key_id)
         return None if record is None else TypeAdapter(Key).dump_json(record)
 
-    def keys(self, *given, default=None):
-        hashes = frozenset(hash_key(key) for key in given)
+    def keys(self, *configured, default=None):
+        hashes = frozenset(hash_key(key) for key in configured)
         return Keys(hashes, self.read, default or Limits(), clock=lambda: self.now)
 
 
 async def test_a_given_key_has_an_id():
-    """Each key by setting has its own id, always the same, which is no part of the key."""
-    keys = Kept().keys("first", "second")
+    """Each configured key has an id of its own, derived from its hash."""
+    keys = KeyRecords().keys("first", "second")
     first, second = await keys.authenticate("first"), await keys.authenticate("second")
 
     assert first == await keys.authenticate("first") == hash_key("first")[:16]
@@ -43,16 +43,16 @@ async def test_a_given_key_has_an_id():
 
 @pytest.mark.parametrize("key", ["", "firs", "First", "first ", "\ud800", "火", "x" * 100_000])
 async def test_an_unknown_key_has_none(key):
-    """Whatever it is made of, a key that is not known is nobody's, and Redis is not asked."""
-    kept = Kept()
+    """An unknown key of any form is refused without reading Redis."""
+    store = KeyRecords()
 
-    assert await kept.keys("first", "second").authenticate(key) is None
-    assert kept.reads == 0
+    assert await store.keys("first", "second").authenticate(key) is None
+    assert store.reads == 0
 
 
 async def test_a_kept_key_is_known_by_its_hash():
-    """A key of which Redis keeps a record has the record's id; another secret under that id is nobody."""
-    keys = Kept(RECORD).keys()
+    """A key with a record in Redis has the record's id, and another secret with that id is refused."""
+    keys = KeyRecords(RECORD).keys()
 
     assert await keys.authenticate(MADE) == RECORD.id
     assert await keys.authenticate(MADE[:-1] + "b") is None
@@ -68,9 +68,9 @@ async def test_a_kept_key_is_known_by_its_hash():
     ids=["revoked", "expired"],
 )
 async def test_what_has_ended_opens_nothing(end):
-    """A revoked or expired key is nobody, whether Redis keeps it or the process holds it."""
-    held = Key(id=hash_key("first")[:16], created_at=None)
-    keys = Kept(replace(RECORD, **end), replace(held, **end)).keys("first")
+    """A revoked or expired key is refused, whether its hash is in Redis or configured."""
+    configured = Key(id=hash_key("first")[:16], created_at=None)
+    keys = KeyRecords(replace(RECORD, **end), replace(configured, **end)).keys("first")
 
     assert await keys.authenticate(MADE) is None
     assert await keys.authenticate("first") is None
@@ -78,22 +78,22 @@ async def test_what_has_ended_opens_nothing(end):
 
 @pytest.mark.parametrize("key", [MADE, "first"])
 async def test_a_revocation_is_seen_within_seconds(key):
-    """A record is read once in two seconds, so that a revoked key is served that long and no longer."""
-    kept = Kept(RECORD)
-    keys = kept.keys("first")
+    """A record is cached for two seconds, so a revoked key is accepted no longer than that."""
+    store = KeyRecords(RECORD)
+    keys = store.keys("first")
     key_id = await keys.authenticate(key)
-    kept.records[key_id] = replace(RECORD, id=key_id, revoked_at=datetime.now(UTC))
-    kept.now = CACHE_S - 0.01
+    store.records[key_id] = replace(RECORD, id=key_id, revoked_at=datetime.now(UTC))
+    store.now = CACHE_S - 0.01
     assert await keys.authenticate(key) == key_id
-    kept.now = CACHE_S
+    store.now = CACHE_S
 
     assert await keys.authenticate(key) is None
-    assert (kept.reads, CACHE_S < 5) == (2, True)
+    assert (store.reads, CACHE_S < 5) == (2, True)
 
 
 async def test_what_strangers_make_up_is_not_remembered():
     """Unknown keys of valid form are not cached: the same key is read again."""
-    records = Kept()
+    records = KeyRecords()
     keys = records.keys()
     for number in (*range(100), *range(100)):
         await keys.authenticate(f"klein_{number:016x}_{'a' * 43}")
@@ -102,54 +102,54 @@ async def test_what_strangers_make_up_is_not_remembered():
 
 
 async def test_a_key_has_its_limits_else_the_default():
-    """Each limit of a key's own counts; for the others, and for a key without a record, the default does."""
+    """A key's own limits take precedence, and the default fills the others."""
     default = Limits(in_flight=5, per_minute=60)
-    keys = Kept(replace(RECORD, limits=Limits(in_flight=2))).keys("first", default=default)
-    made, given = await keys.authenticate(MADE), await keys.authenticate("first")
+    keys = KeyRecords(replace(RECORD, limits=Limits(in_flight=2))).keys("first", default=default)
+    made, configured = await keys.authenticate(MADE), await keys.authenticate("first")
 
     assert keys.limits_of(made) == Limits(in_flight=2, per_minute=60)
-    assert keys.limits_of(given) == default
+    assert keys.limits_of(configured) == default
 
 
 async def test_without_keys_nobody_is_known(tmp_path):
-    """Where there are none, no key opens, and one can ask whether there are any."""
-    none = Keys(configured_keys((), tmp_path / "missing"), Kept().read)
+    """Without any keys no key is accepted, and the key set is false."""
+    none = Keys(configured_keys((), tmp_path / "missing"), KeyRecords().read)
 
     assert await none.authenticate("") is None
-    assert (bool(none), bool(Kept().keys("first"))) == (False, True)
+    assert (bool(none), bool(KeyRecords().keys("first"))) == (False, True)
 
 
 async def test_a_made_key_is_known_from_then_on(tmp_path):
-    """A first key authenticates, and its file holds only its hash and is its owner's alone."""
+    """A generated key authenticates, and its file has only the hash and is readable only by its owner."""
     key = make_key(tmp_path / "data")
-    kept = tmp_path / "data" / "keys"
+    key_file = tmp_path / "data" / "keys"
 
     assert key.startswith("klein_")
-    assert await Keys(configured_keys((), tmp_path / "data"), Kept().read).authenticate(key)
-    assert kept.read_text() == hash_key(key) + "\n"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert await Keys(configured_keys((), tmp_path / "data"), KeyRecords().read).authenticate(key)
+    assert key_file.read_text() == hash_key(key) + "\n"
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
 
 
 def test_given_keys_replace_the_kept(tmp_path):
-    """Keys by setting are the only ones beside those in Redis."""
+    """Configured keys replace the stored ones."""
     make_key(tmp_path)
 
     assert configured_keys(("given",), tmp_path) == {hash_key("given")}
 
 
 async def test_every_given_hash_is_compared():
-    """A match does not end the search, so that time tells nothing of the others."""
+    """A match does not end the comparison, so its duration reveals nothing about the other keys."""
 
     class Counted(frozenset[str]):
-        seen = 0
+        compared = 0
 
         def __iter__(self):
             for each in frozenset.__iter__(self):
-                Counted.seen += 1
+                Counted.compared += 1
                 yield each
 
-    keys = Keys(Counted(hash_key(str(k)) for k in range(20)), Kept().read)
+    keys = Keys(Counted(hash_key(str(k)) for k in range(20)), KeyRecords().read)
     for key in ("0", "19", "nobody"):
-        Counted.seen = 0
+        Counted.compared = 0
         await keys.authenticate(key)
-        assert Counted.seen == 20
+        assert Counted.compared == 20

@@ -1,4 +1,4 @@
-"""Metrics, their docs, the alerts and the dashboard name the same things."""
+"""Checks that the metrics, their documentation, the alerts and the dashboard agree."""
 
 import json
 import re
@@ -30,7 +30,7 @@ EXPRESSIONS = [t["expr"] for panel in DASHBOARD["panels"] for t in panel["target
 GPU = {
     "klein_gpu_memory_bytes",
     "klein_gpu_busy_ratio",
-}  # there is a GPU or there are none of these
+}  # served only on a machine with a GPU
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (`make tools` does)"
@@ -50,13 +50,13 @@ def promtool(*arguments):
 
 
 def names(text):
-    """The families of an exposition, counters with their suffix."""
-    found = re.findall(r"^# TYPE (klein_\w+) (?!.*created)", text, re.MULTILINE)
-    return {name for name in found if not name.endswith("_created")}
+    """Return the metric families of an exposition, counters with their suffix."""
+    families = re.findall(r"^# TYPE (klein_\w+) (?!.*created)", text, re.MULTILINE)
+    return {name for name in families if not name.endswith("_created")}
 
 
 def test_every_metric_is_described_and_nothing_else():
-    """docs/metrics.md lists just the metrics that the processes serve."""
+    """docs/metrics.md lists exactly the metrics that the processes serve."""
     served = generate_latest(REGISTRY) + generate_latest(open_system(count, lambda: 0))
 
     assert names(served.decode()) | GPU == DESCRIBED
@@ -64,7 +64,7 @@ def test_every_metric_is_described_and_nothing_else():
 
 @pytest.mark.parametrize("text", [ALERTS.read_text(), *EXPRESSIONS], ids=lambda t: t[:40])
 def test_alerts_and_dashboard_use_metrics_that_there_are(text):
-    """No rule and no panel reads a metric that nobody serves."""
+    """Alerts and panels use only metrics that exist."""
     used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"klein_\w+", text)}
 
     assert used <= DESCRIBED
@@ -72,7 +72,7 @@ def test_alerts_and_dashboard_use_metrics_that_there_are(text):
 
 @needs_promtool
 def test_every_alert_fires_when_it_should():
-    """Prometheus's own rule test passes, and it has a case for each alert."""
+    """The rule tests of Prometheus pass, and there is one for each alert."""
     tests = ALERTS.with_name("alerts_test.yml")
 
     promtool("test", "rules", tests)
@@ -85,7 +85,7 @@ def test_every_alert_fires_when_it_should():
 
 @needs_promtool
 def test_prometheus_understands_every_panel(tmp_path):
-    """Each of the dashboard's expressions parses."""
+    """Prometheus can parse each expression of the dashboard."""
     recorded = [{"record": f"panel:{k}", "expr": e} for k, e in enumerate(EXPRESSIONS)]
     rules = tmp_path / "rules.yml"
     rules.write_text(json.dumps({"groups": [{"name": "panels", "rules": recorded}]}))
@@ -94,22 +94,24 @@ def test_prometheus_understands_every_panel(tmp_path):
 
 
 def test_grafana_knows_every_field_of_the_dashboard():
-    """Its own models read each field and give it back, the options of the panels included."""
+    """Grafana's own models read each field of the dashboard and write it again, including the options of panels."""
     register_default_plugins()
-    given_back = JSONEncoder().encode(Dashboard.from_json(DASHBOARD))
+    encoded = JSONEncoder().encode(Dashboard.from_json(DASHBOARD))
 
-    assert differing(DASHBOARD, json.loads(given_back)) == []
+    assert differing(DASHBOARD, json.loads(encoded)) == []
 
 
 def differing(value, other, path="dashboard"):
-    """Where `other` lacks what `value` has; it may have more."""
+    """Return the paths at which `other` lacks or changes a value. It may have more values."""
     if isinstance(value, dict) and isinstance(other, dict):
         parts = [(f".{name}", part, other.get(name)) for name, part in value.items()]
     elif isinstance(value, list) and isinstance(other, list) and len(value) == len(other):
         parts = [(f"[{k}]", value[k], other[k]) for k in range(len(value))]
     else:
         return [] if value == other else [path]
-    return [found for at, part, back in parts for found in differing(part, back, path + at)]
+    return [
+        difference for at, part, back in parts for difference in differing(part, back, path + at)
+    ]
 
 
 def test_the_system_is_shown_as_it_is_counted():
@@ -129,7 +131,7 @@ def test_the_system_is_shown_as_it_is_counted():
 
 
 def test_without_redis_the_rest_is_shown():
-    """An outage is a value, not a failed scrape."""
+    """Without Redis the scrape succeeds, and `klein_redis_up` is 0."""
 
     def away():
         raise Unavailable("Redis does not answer")
@@ -141,21 +143,21 @@ def test_without_redis_the_rest_is_shown():
 
 
 def test_a_port_in_use_is_a_clear_error(taken_port):
-    """A worker whose metrics port is taken says which and what to set."""
+    """A worker whose metrics port is in use gets an error with the port and the setting."""
     with pytest.raises(ValueError, match=rf":{taken_port} .*KLEIN_METRICS_PORT"):
         serve_metrics("127.0.0.1", taken_port)
 
 
 def test_a_worker_is_ready_while_its_engine_is(free_port):
-    """Beside the metrics `/readyz` tells whether the engine can take a prediction."""
+    """`/readyz`, on the port of the metrics, returns 200 only while the engine is ready."""
     serve_metrics("127.0.0.1", free_port)
     url = f"http://127.0.0.1:{free_port}"
-    told = []
+    statuses = []
     for is_ready in (False, True, False):
         ENGINE_READY.set(is_ready)
-        told.append(httpx.get(f"{url}/readyz", trust_env=False).status_code)
+        statuses.append(httpx.get(f"{url}/readyz", trust_env=False).status_code)
 
-    assert told == [503, 200, 503]
+    assert statuses == [503, 200, 503]
     assert "klein_engine_ready 0.0" in httpx.get(f"{url}/metrics", trust_env=False).text
 
 
@@ -167,5 +169,5 @@ def free_port():
 
 @pytest.fixture
 def taken_port():
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        yield held.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The order that the engine gets for a prediction."""
+"""Tests of the order that the engine gets for a prediction."""
 
 from dataclasses import fields, replace
 
@@ -26,7 +26,7 @@ OTHER = Parameters(
     output_format=OutputFormat.WEBP,
     output_quality=50,
 )
-"""Values that differ from those of `a_prediction`, each of them."""
+"""Each value differs from that of `a_prediction`."""
 
 
 def order(model="flux-2-klein-4b-text-to-image", reference_files=(), **values):
@@ -53,7 +53,7 @@ def test_the_plainest_order():
 
 
 def test_every_parameter_reaches_the_order():
-    """Each settled parameter changes the order, but for those that the publisher reads."""
+    """Each parameter changes the order, except those that the publisher reads."""
     settled = a_prediction().parameters
     without_effect = {
         field.name
@@ -66,7 +66,7 @@ def test_every_parameter_reaches_the_order():
 
 
 def test_an_edit_carries_its_images_and_follows_their_size():
-    """An order has its reference images as bytes, and without a size the engine decides."""
+    """The order of an edit has its reference images as bytes, and no size, so that the engine decides."""
     edit = order("flux-2-klein-4b-edit", (b"png",), image_urls=["p/in-0.png"])
 
     assert (edit.reference_files, edit.width, edit.height) == ((b"png",), None, None)
@@ -74,16 +74,16 @@ def test_an_edit_carries_its_images_and_follows_their_size():
 
 def test_loras_are_passed_by_name():
     """Each LoRA keeps its name, its place and its scale."""
-    drawn = order(loras=[{"path": "b.safetensors"}, {"path": "a.safetensors", "scale": -2}])
+    lora_order = order(loras=[{"path": "b.safetensors"}, {"path": "a.safetensors", "scale": -2}])
 
-    assert drawn.loras == (
+    assert lora_order.loras == (
         Lora(path="b.safetensors", scale=1),
         Lora(path="a.safetensors", scale=-2),
     )
 
 
 def test_a_process_that_is_no_worker_refuses_tokens():
-    """Without an engine installed the job says so."""
+    """Without an engine the job raises RuntimeError."""
     with pytest.raises(RuntimeError, match="not a klein worker"):
         run_next()
 

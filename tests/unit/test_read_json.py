@@ -1,4 +1,4 @@
-"""How a body is read as a JSON object, and what is none."""
+"""Tests of reading a request body as a JSON object."""
 
 import pytest
 from fastapi import Request
@@ -8,7 +8,7 @@ from app.api.errors import BadBody, BodyTooLarge
 
 
 def request(*parts, **headers):
-    """A request whose body comes in these parts."""
+    """Return a request whose body arrives in these parts."""
     messages = [
         *({"type": "http.request", "body": part, "more_body": True} for part in parts),
         {"type": "http.request", "body": b"", "more_body": False},
@@ -17,15 +17,15 @@ def request(*parts, **headers):
     async def receive():
         return messages.pop(0)
 
-    told = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "headers": told}, receive)
+    raw_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "headers": raw_headers}, receive)
 
 
 async def test_an_object_is_read_from_its_parts():
-    """However the bytes are cut, the object is what was sent; integers keep all their digits."""
-    asked = request(b'{"seed": 123456789012', b"34567890123, ", b'"x": [null]}')
+    """An object is read however its bytes are split, and integers keep all their digits."""
+    split = request(b'{"seed": 123456789012', b"34567890123, ", b'"x": [null]}')
 
-    assert await read_json(asked, 1000) == {"seed": 12345678901234567890123, "x": [None]}
+    assert await read_json(split, 1000) == {"seed": 12345678901234567890123, "x": [None]}
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ async def test_an_object_is_read_from_its_parts():
     ],
 )
 async def test_what_is_not_a_json_object(body):
-    """Text, scalars, cut-off, endlessly nested and wrongly encoded bodies are bad bodies."""
+    """A body that is not a valid JSON object is refused."""
     with pytest.raises(BadBody, match=r"^send a JSON object"):
         await read_json(request(body), 100_000)
 
 
-@pytest.mark.parametrize("told", [{}, {"content-length": "11"}, {"content-length": "9" * 5000}])
-async def test_a_body_that_is_too_large_is_refused(told):
-    """Whether it says its size or not."""
+@pytest.mark.parametrize("headers", [{}, {"content-length": "11"}, {"content-length": "9" * 5000}])
+async def test_a_body_that_is_too_large_is_refused(headers):
+    """A body over the limit is refused, with or without a Content-Length."""
     with pytest.raises(BodyTooLarge):
-        await read_json(request(b'{"a": ', b'"bcde"}', **told), 10)
+        await read_json(request(b'{"a": ', b'"bcde"}', **headers), 10)

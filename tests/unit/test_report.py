@@ -1,4 +1,4 @@
-"""A report keeps what other benches wrote into it."""
+"""Tests of benchmark reports: each benchmark replaces only its own section."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from benchmarks.report import write_head, write_section
 
 
 def test_each_bench_writes_its_own_part(tmp_path: Path) -> None:
-    """A head and a section replace the older ones where those stand; a new section goes to the end."""
+    """A head and a section replace the old ones in their place, and a new section is appended."""
     report = tmp_path / "report.md"
     report.write_text("# Old\n\n## One\n\n1\n\n## Two\n\n2\n")
 

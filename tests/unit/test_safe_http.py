@@ -1,4 +1,4 @@
-"""Which addresses count as public."""
+"""Tests of which addresses count as public."""
 
 import pytest
 
@@ -11,7 +11,7 @@ PUBLIC = SafeHttp(())
     "address", ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "64:ff9b::101:101", "2002:101:101::"]
 )
 def test_public_addresses(address):
-    """Global unicast is public, wrapped by a NAT64 or 6to4 gateway too."""
+    """Global unicast addresses are public, also inside a NAT64 or 6to4 address."""
     assert PUBLIC.permits_address(address)
 
 
@@ -27,5 +27,5 @@ def test_public_addresses(address):
     ],
 )  # fmt: skip
 def test_all_others(address):
-    """Local, shared, reserved, multicast and unassigned addresses are not, however they are wrapped."""
+    """Local, shared, reserved, multicast and unassigned addresses are not public, nor inside an IPv6 address."""
     assert not PUBLIC.permits_address(address)

@@ -1,4 +1,4 @@
-"""Settings: every environment variable, and how each is read."""
+"""Tests of the settings and how each environment variable is read."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ FIELDS = pytest.mark.parametrize("name", Settings.model_fields)
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch):
-    """Take what the machine has set out of the environment."""
+    """Remove all settings from the environment."""
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.alias), raising=False)
 
@@ -30,7 +30,7 @@ def test_every_setting_is_documented(name):
 
 @FIELDS
 def test_an_empty_variable_is_an_unset_one(name, monkeypatch):
-    """`VARIABLE=` keeps the default."""
+    """An empty variable keeps the default."""
     default = Settings()
     monkeypatch.setenv(str(Settings.model_fields[name].alias), "")
 
@@ -55,7 +55,7 @@ def test_an_empty_variable_is_an_unset_one(name, monkeypatch):
     ],
 )
 def test_variables_are_read(variable, text, name, value, monkeypatch):
-    """What stands in the environment is what the setting is."""
+    """The value of a variable is the value of its setting."""
     monkeypatch.setenv(variable, text)
 
     assert getattr(Settings(), name) == value
@@ -116,7 +116,7 @@ def test_a_duration_has_a_limit(monkeypatch):
     ],
 )
 def test_nonsense_is_refused_by_name(variable, text, monkeypatch):
-    """What cannot be is an error that names the variable."""
+    """An invalid value is an error that names the variable."""
     monkeypatch.setenv(variable, text)
 
     with pytest.raises(ValidationError, match=variable):
@@ -124,7 +124,7 @@ def test_nonsense_is_refused_by_name(variable, text, monkeypatch):
 
 
 def test_what_follows_from_the_data_folder(tmp_path):
-    """Storage and Redis live in the data folder unless they are set."""
+    """Storage and Redis are in the data folder unless they are set."""
     mine = Settings(data=tmp_path)
 
     assert mine.storage == f"file://{tmp_path}/outputs"
@@ -134,9 +134,9 @@ def test_what_follows_from_the_data_folder(tmp_path):
 
 
 def test_settings_do_not_change():
-    """Nobody can set a setting after the start."""
+    """A setting cannot be changed after the start."""
     with pytest.raises(ValidationError):
-        Settings().port = 1  # type: ignore[misc]  # that is the point
+        Settings().port = 1  # type: ignore[misc]  # the test checks that it fails
 
 
 @pytest.mark.parametrize("sizes", ["1024", "1024x1024x3", "32x64", "64x4096", "axb", "-64x64"])

@@ -1,4 +1,4 @@
-"""The judge of `make chaos` notices what it is there for: a checker that finds nothing proves nothing."""
+"""Tests of the checks of `make chaos`: each kind of violation is found."""
 
 import io
 from contextlib import contextmanager
@@ -13,8 +13,15 @@ from tests.chaos.load import CallerRequest
 from tests.chaos.verdict import Verdict
 from tests.support.webhook_receiver import Call, Receiver
 
-ASKED = CallerRequest(
-    word="w", key="k", prompt="slow", seed=1, images=1, steps=2, headers={}, has_webhook=True
+REQUEST = CallerRequest(
+    idempotency_key="w",
+    key="k",
+    prompt="slow",
+    seed=1,
+    images=1,
+    steps=2,
+    headers={},
+    has_webhook=True,
 )
 SUCCESS = {"status": "success", "output": "http://test/0.png"}
 
@@ -26,8 +33,8 @@ def a_picture(colour, side=64):
 
 
 def judged(body, picture=None, status=200, **changes):
-    """Judge one prediction that a server shows like this."""
-    one = replace(ASKED, ids={"p"}, **changes)
+    """Check one prediction that a server shows like this, and return the violations."""
+    one = replace(REQUEST, ids={"p"}, **changes)
 
     def serve(request):
         if request.url.path.endswith(".png"):
@@ -41,22 +48,22 @@ def judged(body, picture=None, status=200, **changes):
 
 
 @contextmanager
-def told(*calls):
+def receiver_with(*calls):
     receiver = Receiver()
     receiver.calls.extend(calls)
     yield receiver
 
 
 def webhooks(*calls, status="success"):
-    one = replace(ASKED, ids={"p"}, first_final={"status": status})
+    one = replace(REQUEST, ids={"p"}, first_final={"status": status})
     verdict = Verdict()
-    with told(*calls) as receiver:
+    with receiver_with(*calls) as receiver:
         verdict_module.check_webhooks(receiver, [one], verdict)
     return verdict.violations
 
 
 def test_what_is_right_is_no_violation():
-    """A success with its picture, a cancel that was asked for and a poison that failed are fine."""
+    """A success with its image, a requested cancel and a failure after three attempts are no violations."""
     assert judged(SUCCESS) == []
     assert judged({"status": "cancelled"}, is_cancelled=True) == []
     assert judged({"status": "error", "error": "it died, in each of 3 attempts"}) == []
@@ -76,7 +83,7 @@ def test_what_is_right_is_no_violation():
     ],
 )
 def test_each_broken_promise_is_one(body, values, words):
-    """Whatever a caller can be let down by is found and named."""
+    """Each kind of broken promise is one violation with its reason."""
     violations = judged(body, **values)
 
     assert len(violations) == 1
@@ -84,7 +91,7 @@ def test_each_broken_promise_is_one(body, values, words):
 
 
 def test_webhooks_are_judged():
-    """No call, only failed ones, calls that differ, and a told cancel are violations."""
+    """A missing webhook, only failed calls, differing calls and a webhook for a cancel are violations."""
     headers = {"webhook-id": "1"}
     good = Call("/w", headers, b"x", is_answered_well=True)
     bad = replace(good, is_answered_well=False)

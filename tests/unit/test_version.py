@@ -1,4 +1,4 @@
-"""Checks that every place that tells the version tells the same one."""
+"""Checks that all places show the same version."""
 
 import re
 import tomllib

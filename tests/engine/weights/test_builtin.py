@@ -1,4 +1,4 @@
-"""The shipped folder: small, plain, free of pickle, and it draws."""
+"""Tests of the built-in model's folder: its size, its files and its images."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ LARGEST_BYTES = 15_000_000
 
 
 def test_the_folder_is_small_and_holds_no_pickle():
-    """At most 15 MB, and weights only as safetensors."""
+    """The folder has at most 15 MB and stores weights only as safetensors."""
     files = [file for file in BUILTIN.rglob("*") if file.is_file()]
 
     assert sum(file.stat().st_size for file in files) <= LARGEST_BYTES
@@ -26,7 +26,7 @@ def test_the_folder_is_small_and_holds_no_pickle():
 
 
 def test_the_folder_is_what_its_sums_say():
-    """Each file of weights has its line in SHA256SUMS, as `worker.weights.integrity.write_checksums` writes it."""
+    """Each weights file has its line in SHA256SUMS, and every checksum is right."""
     listed = {line.split()[1] for line in (BUILTIN / CHECKSUM_FILE).read_text().splitlines()}
 
     assert listed == {f.relative_to(BUILTIN).as_posix() for f in BUILTIN.rglob("*.safetensors")}
@@ -34,14 +34,14 @@ def test_the_folder_is_what_its_sums_say():
 
 
 def test_klein_json_says_what_the_recipe_means():
-    """klein.json is the recipe's own."""
+    """klein.json is the one that the recipe writes."""
     assert json.loads((BUILTIN / "klein.json").read_text()) == KLEIN
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.filterwarnings("ignore")  # loading warns in diffusers and transformers, not in us
+@pytest.mark.filterwarnings("ignore")  # warnings of diffusers and transformers
 def test_the_folder_loads_and_draws():
-    """Two prompts and one edit give pictures of the size asked for; the same seed the same one."""
+    """The same prompt and seed give the same image in the requested size, and an edit has that size too."""
     pipeline = open_pipeline(BUILTIN, torch.device("cpu"), torch.float32)
 
     def draw(**more):

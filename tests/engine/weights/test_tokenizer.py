@@ -1,4 +1,4 @@
-"""The tokenizer: it keeps every character, and the world's sentences short."""
+"""Tests of the tokenizer: it keeps every character, and the prompts of the world are short."""
 
 import random
 
@@ -21,17 +21,17 @@ def tokenizer():
     "text", ["a red circle on blue", "naïve café, 日本 \n 😀", "", "<|im_end|>"]
 )
 def test_text_comes_back_as_it_went_in(tokenizer, text):
-    """Byte-level pieces lose nothing."""
+    """Decoding the tokens of a text gives the same text."""
     assert text == tokenizer.decode(tokenizer(text)["input_ids"])
 
 
 def test_a_world_word_is_one_token(tokenizer):
-    """A word of the world costs one token."""
+    """Each word of the world is one token."""
     assert len(tokenizer(" red circle above yellow star background")["input_ids"]) == 6
 
 
 def test_prompts_of_the_world_fit(tokenizer):
-    """No prompt of the world is cut off."""
+    """No prompt of the world is truncated."""
     sampler = Sampler(random.Random(1))
     encoder = Encoder(
         autoencoder=None,
@@ -46,7 +46,7 @@ def test_prompts_of_the_world_fit(tokenizer):
 
 
 def test_capitals_do_not_matter(tokenizer):
-    """The chat template makes every letter small."""
+    """Upper-case and lower-case letters give the same tokens, because the chat template lower-cases the prompt."""
     encoder = Encoder(
         autoencoder=None,
         tokenizer=tokenizer,

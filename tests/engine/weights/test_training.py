@@ -1,4 +1,4 @@
-"""Training: Muon orthogonalises, and a stopped run goes on bit for bit."""
+"""Tests of training: the Muon optimiser, the schedules and resumed runs."""
 
 import random
 
@@ -17,7 +17,7 @@ from worker.weights.recipe.world import Canvas, Sampler
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_orthogonalised_matrices_stretch_nothing_much(precision):
-    """All singular values end up near one."""
+    """All singular values of an orthogonalised matrix are near one."""
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 24, 48), precision))
 
@@ -26,21 +26,21 @@ def test_orthogonalised_matrices_stretch_nothing_much(precision):
 
 
 def test_a_fused_projection_is_split_into_its_matrices():
-    """Query, key, value and the two halves of the gated layer are told apart."""
+    """The rows of a fused projection are split into query, key, value and the two halves of the gated layer."""
     fused = torch.nn.Parameter(torch.empty(3 * 8 + 2 * 24, 8))
 
     assert fused_rows("attn.to_qkv_mlp_proj.weight", fused) == (8, 8, 8, 24, 24)
 
 
 def test_the_rate_warms_up_stays_and_falls():
-    """The learning rate's factor follows the way gone."""
+    """The factor of the learning rate rises during the warm-up, stays constant and falls at the end."""
     rates = [learning_rate(p, steps=s) for p, s in ((0.0, 0), (0.5, 500), (0.8, 900), (1.0, 999))]
 
     assert pytest.approx([0.05, 1.0, 0.5, 0.02]) == rates
 
 
 def test_times_are_those_of_short_schedules():
-    """Times lie between the last step's and pure noise, some exactly there."""
+    """Sampled times are between the last step's and pure noise, and more than 5 % are exactly pure noise."""
     times = sample_times(4000, torch.device("cpu"))
 
     assert 0.1 < times.min() < times.max() == 1.0
@@ -48,9 +48,9 @@ def test_times_are_those_of_short_schedules():
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # autocast over a norm, in torch
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # torch warns about autocast over a norm
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
-    """Taking up the state equals never having stopped; going on from the end trains a copy of it."""
+    """Two runs that resume from the same state end with the same weights, and a run that continues from them trains a copy."""
     tokenizer = new_tokenizer(sentences=200)
     torch.manual_seed(0)
     autoencoder = new_autoencoder().eval()
@@ -90,7 +90,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
     assert all(map(torch.equal, *(end.parameters() for end in ends)))
     again = run(tmp_path / "one", 1, goes_on_from=ends[0])
     mean = mean_of(ends[0], again)
-    assert all(map(torch.equal, *(end.parameters() for end in ends)))  # it trains a copy
+    assert all(map(torch.equal, *(end.parameters() for end in ends)))  # unchanged by the second run
     assert not all(map(torch.equal, again.parameters(), ends[0].parameters()))
     for middle, first, second in zip(
         mean.parameters(), ends[0].parameters(), again.parameters(), strict=True
@@ -100,7 +100,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
 
 @pytest.mark.timeout(60)
 def test_training_the_decoder_leaves_the_latents(tmp_path):
-    """A transformer that learned the latents still fits; the pictures made of them change."""
+    """Training only the decoder changes the decoded images and not the latents."""
     torch.manual_seed(0)
     autoencoder = new_autoencoder().eval().requires_grad_(False)
     phase = AutoencoderPhase(

@@ -31,6 +31,6 @@ def test_a_wrong_size_names_the_side_and_the_nearest_size(text, message):
 
 @pytest.mark.parametrize("text", ["big", "300", "300 x 200", "300x", "SQUARE"])
 def test_nonsense_shows_the_right_form(text):
-    """The error of what is no size shows the form and the names."""
+    """The error for a text that is not a size shows the form and the names."""
     with pytest.raises(ValueError, match="such as 1024x768, nor one of square_hd, square,"):
         parse_size(text)

@@ -1,4 +1,4 @@
-"""What receivers and the history read."""
+"""Tests of the webhook body and the delivery history."""
 
 import json
 from datetime import timedelta
@@ -18,7 +18,7 @@ two = running.succeed("a", OUTPUTS, (), NOW)
 failed = running.fail("a", Failure(cause=Cause.ENGINE, message="it broke"), NOW)
 
 
-PICTURES = ImageLinks(
+LINKS = ImageLinks(
     base="https://klein.test",
     retention=timedelta(days=1),
     link=lambda key, _: f"https://klein.test/{key}",
@@ -30,11 +30,11 @@ def show(output):
 
 
 def body_of(prediction):
-    return webhook_body(prediction, PICTURES, show)
+    return webhook_body(prediction, LINKS, show)
 
 
 def test_the_body_of_a_success():
-    """It is in the contract's words, with the output as GET shows it."""
+    """The body is that of the contract, with the output as GET shows it."""
     assert json.loads(body_of(one)) == {
         "exec_id": "p",
         "flow_id": None,
@@ -46,7 +46,7 @@ def test_the_body_of_a_success():
 
 
 def test_the_body_of_a_failure():
-    """The reason stands in the output, as hosted has it."""
+    """The body of a failure has the reason in its output, as the hosted API does."""
     assert json.loads(body_of(failed)) == {
         "exec_id": "p",
         "flow_id": None,
@@ -57,7 +57,7 @@ def test_the_body_of_a_failure():
 
 
 def test_the_history_of_a_delivery():
-    """It has the documented fields, the body as it was sent, every attempt, and no secret."""
+    """The history has the documented fields, the body as it was sent, every attempt and no secret."""
     fresh = first_delivery(one)
     delivery = fresh.with_attempt(
         DeliveryAttempt(at=NOW, status_code=500, response="x", error="500")

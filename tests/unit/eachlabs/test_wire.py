@@ -1,4 +1,4 @@
-"""How predictions read in the words of the hosted API, and what its requests are read as."""
+"""Tests of the hosted API's bodies: how predictions are shown, and how requests are read."""
 
 import json
 from dataclasses import replace
@@ -55,7 +55,7 @@ def run(prediction):
 
 
 def test_a_queued_prediction():
-    """The body of a prediction that waits is the contract's, with both names of the id."""
+    """A queued prediction has the contract's body, with both names of the id."""
     assert show(queued) == {
         "id": "p",
         "predictionID": "p",
@@ -72,12 +72,12 @@ def test_a_queued_prediction():
 
 
 def test_a_running_prediction():
-    """A prediction that runs differs by its status alone."""
+    """A running prediction differs from a queued one only in its status."""
     assert show(running) == show(queued) | {"status": "processing"}
 
 
 def test_a_success_with_one_picture():
-    """One picture is its URL as a string, beside its time and its price."""
+    """One image is shown as a URL string, with the run time and the price."""
     assert show(one) == show(queued) | {
         "status": "success",
         "output": FIRST_URL,
@@ -86,7 +86,7 @@ def test_a_success_with_one_picture():
 
 
 def test_a_success_with_several_pictures():
-    """Two pictures are an array of URLs, and notes are the logs."""
+    """Two images are shown as a list of URLs, and the notes as logs."""
     assert show(two) == show(queued) | {
         "status": "success",
         "output": [FIRST_URL, FIRST_URL.replace("/0.png", "/1.png")],
@@ -96,7 +96,7 @@ def test_a_success_with_several_pictures():
 
 
 def test_a_failure():
-    """A failure is the hosted envelope and a top-level error, with no time and no price."""
+    """A failure has the hosted API's error object and a top-level error, without time and price."""
     assert show(failed) == show(queued) | {
         "status": "error",
         "error": "no picture",
@@ -130,7 +130,7 @@ def test_a_failure():
     ],
 )
 def test_each_cause_has_its_words(cause, code, category, retryable):
-    """Every cause has a code, a category that the schema knows, and says whether to try again."""
+    """Each cause has an error code, a category of the schema and a retryable flag."""
     prediction = running.fail("a", Failure(cause=cause, message="why"), ENDED)
     envelope = show(prediction)["output"]
 
@@ -143,14 +143,14 @@ def test_each_cause_has_its_words(cause, code, category, retryable):
 
 @pytest.mark.parametrize("cause", Cause)
 def test_every_cause_is_shown(cause):
-    """No cause of a failure is missing from the table."""
+    """Each cause has an error code, a step and a classification."""
     envelope = show(running.fail("a", Failure(cause=cause, message="why"), ENDED))["output"]
 
     assert all((envelope["error_code"], envelope["error_step"], envelope["classification"]))
 
 
 def test_a_cancelled_prediction():
-    """Cancelled says so, and has neither output, error, time nor price."""
+    """A cancelled prediction has its status, and no output, error, time or price."""
     assert show(cancelled) == show(queued) | {"status": "cancelled"}
 
 
@@ -165,20 +165,20 @@ def test_a_cancelled_prediction():
     ],
 )
 def test_the_documented_words(prediction, word):
-    """Under the setting a body differs by its status word alone."""
+    """With the documented status words, a body differs only in its status."""
     assert show(prediction, DOCUMENTED_VIEW) == show(prediction) | {"status": word}
     assert DOCUMENTED_VIEW.execution(prediction)["status"] == word
 
 
 @pytest.mark.parametrize("status", Status)
 def test_every_state_has_a_word(status):
-    """Both vocabularies have a word for each state, different ones for different states."""
+    """Both vocabularies have a distinct word for each state."""
     assert status in LIVE
     assert len(set(LIVE.values())) == len(set(DOCUMENTED.values())) == len(Status)
 
 
 def test_answers_to_create_and_cancel():
-    """Both carry the id twice; a cancel says `success`, or `cancelled` in the documented words."""
+    """Both responses have the id twice, and a cancel has the status `success` or, in the documented words, `cancelled`."""
     ids = {"predictionID": "p", "id": "p"}
 
     assert VIEW.accepted(queued) == ids | {
@@ -191,7 +191,7 @@ def test_answers_to_create_and_cancel():
 
 
 def test_answers_to_run():
-    """A run says how it ended in its own words, with the output of a get and the reason of a failure."""
+    """A run has its own status words, the output that GET shows, and the reason of a failure."""
     assert run(one) == {
         "status": "success",
         "message": "Prediction completed successfully",
@@ -205,7 +205,7 @@ def test_answers_to_run():
 
 
 def test_kept_input_images_are_shown_as_links():
-    """A data URI that became a file is shown as its link, a URL as it was sent."""
+    """A data URI that was stored is shown as a link, and a URL as it was sent."""
     keys = ("p/in-0.png", "p/in-1.png")
     sent = ["p/in-0.png", "https://elsewhere.test/x.png"]
     prediction = replace(queued, reference_keys=keys, input={"prompt": "x", "image_urls": sent})
@@ -218,7 +218,7 @@ def test_kept_input_images_are_shown_as_links():
 
 
 def test_a_line_of_the_history():
-    """An execution shows what a list needs, times in UTC with a Z, and the first picture."""
+    """An execution in the history has its cost, UTC times with a Z, and the URL of the first image."""
     body = VIEW.execution(two)
     bodies.Execution.model_validate_json(json.dumps(body))
 
@@ -239,7 +239,7 @@ def test_a_line_of_the_history():
 
 
 def test_a_line_of_the_history_before_the_end():
-    """What has not happened yet is null, and a run time 0."""
+    """Before the end, times and output are null, and run time and cost are 0."""
     body = VIEW.execution(queued)
 
     assert [body[name] for name in ("started_at", "completed_at", "output")] == [None] * 3
@@ -247,7 +247,7 @@ def test_a_line_of_the_history_before_the_end():
 
 
 def test_a_create_is_read():
-    """Model and input are kept, unknown and legacy fields ignored."""
+    """Model and input are read, and unknown and legacy fields are ignored."""
     read = parse_create(
         {
             "model": "m",
@@ -264,23 +264,23 @@ def test_a_create_is_read():
 
 @pytest.mark.parametrize("url", ["", None])
 def test_an_empty_webhook_is_none(url):
-    """An empty string and null mean that nobody wants to be called."""
+    """An empty string and null mean that there is no webhook."""
     assert not parse_create({"model": "m", "input": {}, "webhook_url": url}).webhook_url
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"model": ""}, {"model": None, "input": {}}, {"input": {"prompt": "x"}}]
+    "body", [{}, {"model": ""}, {"model": None, "input": {}}, {"input": {"prompt": "x"}}]
 )
-def test_a_model_is_required(given):
-    """Without a model the error is the hosted one."""
+def test_a_model_is_required(body):
+    """A missing model gives the hosted API's error."""
     with pytest.raises(BadRequest) as refused:
-        parse_create(given)
+        parse_create(body)
 
     assert refused.value.error == "model field is required"
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("body", "field"),
     [
         ({"model": "m"}, "input"),
         ({"model": "m", "input": None}, "input"),
@@ -298,10 +298,10 @@ def test_a_model_is_required(given):
         ({"model": "m", "input": {}, "webhook_secret": 5}, "webhook_secret"),
     ],
 )
-def test_wrong_fields_are_named(given, field):
-    """A field of the wrong type, and a webhook that can never be called, are refused by name."""
+def test_wrong_fields_are_named(body, field):
+    """A field of a wrong type and a webhook URL that cannot be called are refused by name."""
     with pytest.raises(InvalidInput) as refused:
-        parse_create(given)
+        parse_create(body)
 
     assert [problem.field for problem in refused.value.problems] == [field]
 
@@ -317,20 +317,20 @@ def test_wrong_fields_are_named(given, field):
     ],
 )
 def test_the_status_filter(text, statuses):
-    """A comma list names states in the hosted words; nothing means all."""
+    """A comma-separated list names states in the hosted words, and an empty one means all."""
     assert parse_statuses(text) == statuses
 
 
 @pytest.mark.parametrize("text", ["succeeded", "success,x", "SUCCESS", "processing"])
 def test_an_unknown_status_is_refused(text):
-    """A token that the contract does not list is a bad request that lists what is."""
+    """A word that the contract does not list is refused with the list of the valid words."""
     with pytest.raises(BadRequest, match="created, starting, success, error"):
         parse_statuses(text)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
 def test_a_model_is_shown(model):
-    """A model's body is the documented one, and its own OpenAPI document holds the same schema."""
+    """A model has the documented body, and its own OpenAPI document has the same input schema."""
     body = model_body(model, "built-in")
     bodies.ModelBody.model_validate(body)
     document = model_openapi(model, "https://klein.test")

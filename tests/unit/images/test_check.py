@@ -1,3 +1,5 @@
+"""Tests of the check of reference images."""
+
 import io
 import random
 import struct
@@ -31,7 +33,7 @@ def noise(width=96, height=64, mode="RGB"):
 
 
 def raw_png(width, height, body, depth=8):
-    """Write a PNG with any body."""
+    """Write a PNG with any uncompressed body."""
 
     def chunk(kind, data):
         return (
@@ -43,7 +45,7 @@ def raw_png(width, height, body, depth=8):
 
 
 def claimed_png(width, height):
-    """Give a PNG whose header promises a size and whose body holds nothing like it."""
+    """Write a PNG whose header claims a size that its body does not have."""
     return raw_png(width, height, bytes(1_000_000))
 
 
@@ -58,7 +60,7 @@ def comment(text):
 
 
 def text_bomb():
-    """Give a PNG whose comment unpacks to a hundred megabytes."""
+    """Write a PNG whose comment expands to 100 MB."""
     packed = b"Comment\0\0" + zlib.compress(bytes(100_000_000))
     chunk = struct.pack(">I", len(packed)) + b"zTXt" + packed
     good = save(noise())
@@ -111,7 +113,7 @@ def two_pictures():
     ],
 )
 def test_every_usual_image_passes(data, expected):
-    """Colour modes, depths and orientations that callers have pass, with their upright size."""
+    """Images in the usual modes, depths and orientations pass, with their upright size."""
     file_format, width, height = expected
 
     assert check_image(data) == ImageInfo(format=file_format, width=width, height=height)
@@ -148,13 +150,13 @@ def test_every_usual_image_passes(data, expected):
     ],
 )
 def test_every_bad_image_is_named(data, message):
-    """Each refusal says what is wrong with the image."""
+    """The error says what is wrong with the image."""
     with pytest.raises(ImageRejected, match=message):
         check_image(data)
 
 
 def test_limits_are_parameters():
-    """Bytes and pixels are limited by what the caller says."""
+    """The caller sets the limits for bytes and pixels."""
     data = save(noise())
     with pytest.raises(ImageRejected, match="larger than"):
         check_image(data, largest_bytes=len(data) - 1)
@@ -165,7 +167,7 @@ def test_limits_are_parameters():
 
 
 def test_a_bomb_takes_no_memory():
-    """A header that promises gigabytes is refused before anything is decoded."""
+    """An image whose header claims gigabytes is refused before it is decoded."""
     data = claimed_png(60_000, 60_000)
     tracemalloc.start()
     try:
@@ -179,7 +181,7 @@ def test_a_bomb_takes_no_memory():
 
 
 def test_threads_leave_the_warning_filters_alone():
-    """Many checks at once give their answers and leave the process's filters as they were."""
+    """Concurrent checks give the right results and leave the process's warning filters unchanged."""
     before = list(warnings.filters)
     images = [save(noise()), claimed_png(60_000, 60_000), palette(), turned(6)] * 10
 
@@ -200,7 +202,7 @@ def test_threads_leave_the_warning_filters_alone():
     ("file_format", "seed"), [(f, s) for f in ("PNG", "JPEG", "WEBP") for s in range(3)]
 )
 def test_damage_is_refused_or_harmless(file_format, seed):
-    """Whatever bytes are flipped, the answer is an ImageInfo or an ImageRejected."""
+    """A file with changed bytes gives an ImageInfo or an ImageRejected."""
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010E] = "a description"

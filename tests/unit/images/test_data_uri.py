@@ -1,3 +1,5 @@
+"""Tests of parsing data URIs."""
+
 import base64
 
 import pytest
@@ -23,7 +25,7 @@ TEXT = base64.b64encode(DATA).decode()
     ],
 )
 def test_what_clients_write_is_read(uri):
-    """Every spelling that clients use gives the bytes."""
+    """Every form of data URI that clients write gives the bytes."""
     assert parse_data_uri(uri) == DATA
 
 
@@ -42,7 +44,7 @@ def test_what_clients_write_is_read(uri):
     ],
 )
 def test_what_is_not_an_image_is_named(uri, message):
-    """Each refusal says what is wrong and never repeats the data."""
+    """The error says what is wrong and does not repeat the data."""
     with pytest.raises(ImageRejected, match=message) as caught:
         parse_data_uri(uri)
     assert len(str(caught.value)) < 200
@@ -50,7 +52,7 @@ def test_what_is_not_an_image_is_named(uri, message):
 
 @pytest.mark.parametrize("size", [998, 999, 1000])
 def test_largest_size_is_allowed(size):
-    """The limit is in decoded bytes and inclusive."""
+    """The limit counts decoded bytes and is inclusive."""
     uri = "data:image/png;base64," + base64.b64encode(bytes(size)).decode()
 
     assert len(parse_data_uri(uri, largest_bytes=1000)) == size
@@ -58,7 +60,7 @@ def test_largest_size_is_allowed(size):
 
 @pytest.mark.parametrize("size", [1001, 1002, 2000])
 def test_larger_is_refused(size):
-    """One byte more is refused."""
+    """More bytes than the limit are refused."""
     uri = "data:image/png;base64," + base64.b64encode(bytes(size)).decode()
 
     with pytest.raises(ImageRejected, match="larger than"):
@@ -66,12 +68,12 @@ def test_larger_is_refused(size):
 
 
 def test_gigantic_text_is_not_decoded():
-    """A text far over the limit is refused by its length, before it is read as base64."""
+    """A text far beyond the limit is refused by its length, before it is decoded."""
     with pytest.raises(ImageRejected, match="larger than 20 MB"):
         parse_data_uri("data:image/png;base64," + "#" * 30_000_000)
 
 
 def test_data_uris_are_recognised():
-    """Only what begins with data: is one."""
+    """Only a text that begins with `data:` is a data URI."""
     assert is_data_uri("Data:,")
     assert not is_data_uri("https://data:80/")

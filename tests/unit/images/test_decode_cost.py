@@ -1,4 +1,4 @@
-"""Files that are small to send and long to read."""
+"""Tests of the limits for files that are small but expensive to decode."""
 
 import io
 import struct
@@ -29,11 +29,11 @@ JPEG = save("JPEG")
 PROGRESSIVE = save("JPEG", progressive=True)
 LAST_SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
 MOTION = b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x02" * 500
-"""Phones append a film to a photo; whatever it holds is none of the photo's scans."""
+"""Phones append a video to a photo. Its bytes do not count as scans of the photo."""
 
 
 def with_scans(count):
-    """Repeat the last scan until there are so many."""
+    """Repeat the last scan until the file has `count` scans."""
     missing = count - PROGRESSIVE.count(b"\xff\xda")
     return PROGRESSIVE[:-2] + LAST_SCAN * missing + PROGRESSIVE[-2:]
 
@@ -52,7 +52,7 @@ def with_scans(count):
     ids=lambda data: f"{data[:12]!r}{len(data)}",
 )
 def test_what_is_cut_into_too_many_parts_is_refused(data):
-    """Floods of chunks, segments, filling or scans are refused before a decoder walks through them."""
+    """Too many chunks, segments, fill bytes or scans are refused before decoding."""
     with pytest.raises(ImageRejected, match="too many parts; open it and save it again"):
         check_image(data)
 
@@ -73,6 +73,6 @@ def test_what_is_cut_into_too_many_parts_is_refused(data):
     ids=lambda data: f"{data[:12]!r}{len(data)}",
 )
 def test_what_programs_write_is_not(data):
-    """Progressive files, restart markers, profiles and what phones append are taken."""
+    """Progressive files, restart markers, profiles and appended videos are accepted."""
     assert not is_too_costly(data)
     assert check_image(data).width == 64

@@ -1,4 +1,4 @@
-"""How pictures read in OpenAI's words, and what its requests are read as."""
+"""Tests of the OpenAI dialect: how images are shown, and how requests are read."""
 
 import json
 from datetime import timedelta
@@ -19,7 +19,7 @@ from tests.support.fakes import NOW, a_prediction
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "openai"
 BOTH = frozenset(CheckpointKind)
-PICTURES = ImageLinks(
+LINKS = ImageLinks(
     base="https://klein.test",
     retention=timedelta(days=1),
     link=lambda key, _: f"https://klein.test/files/{key}",
@@ -31,17 +31,17 @@ def example(name: str) -> Any:
 
 
 def test_a_request_and_its_answer_are_as_in_the_examples():
-    """What a request asks for fits the catalog, and its pictures come back in OpenAI's words."""
+    """The example request gives a valid input, and its result is shown as the example response."""
     body = wire.parse_body(example("generations.request.json"))
     slug = wire.find_slug(body.model, BOTH, is_edit=False)
-    given = wire.read_input(body, [])
-    checked = MODELS[slug].parse(given)
+    input_values = wire.read_input(body, [])
+    checked = MODELS[slug].parse(input_values)
     assert (checked.size, checked.num_images, checked.output_quality) == ((512, 256), 2, 80)
 
     outputs = tuple(Output(key=f"p/a/{k}.jpeg", width=512, height=256) for k in range(2))
-    running = a_prediction(model=slug, input=given).claim("a", NOW)
+    running = a_prediction(model=slug, input=input_values).claim("a", NOW)
     ended = running.succeed("a", outputs, (), NOW)
-    shown = wire.images_body(ended, PICTURES, None, with_urls=True)
+    shown = wire.images_body(ended, LINKS, None, with_urls=True)
 
     assert shown == example("generations.answer.json")
 
@@ -56,7 +56,7 @@ def test_a_request_and_its_answer_are_as_in_the_examples():
     ],
 )
 def test_models_by_name(name, is_edit, slug):
-    """One name serves both routes; without one it is the model that is served."""
+    """One model name works for generations and edits, and the default is the served model."""
     assert wire.find_slug(name, BOTH, is_edit=is_edit) == slug
 
 
@@ -69,7 +69,7 @@ def test_without_a_model_the_served_kind_is_used(kind):
 
 
 def test_the_served_model_is_the_default():
-    """A server of a base checkpoint draws with that where no model is named, and knows no others."""
+    """Without a model name a server of a base checkpoint uses that checkpoint, and an unknown name is refused."""
     base = frozenset({CheckpointKind.BASE})
 
     assert wire.find_slug(None, base, is_edit=True) == "flux-2-klein-4b-base-edit"
@@ -78,7 +78,7 @@ def test_the_served_model_is_the_default():
 
 
 def test_form_fields_are_numbers():
-    """The digits of a form are read as numbers, and what is none is left to be refused."""
+    """Digits in form fields are read as numbers, and other text is refused."""
     body = wire.parse_body({"prompt": "x", "n": "2", "seed": "7", "size": "auto"})
     assert (body.n, body.seed) == (2, 7)
     assert "image_size" not in wire.read_input(body, ["data:,"])
@@ -104,7 +104,7 @@ def test_form_fields_are_numbers():
     ],
 )
 def test_errors(exc, status, kind, code, param):
-    """Errors are in OpenAI's form, and tell nothing of what nobody foresaw."""
+    """Errors have OpenAI's form, and an unexpected error reveals no details."""
     rendered = render_error(exc)
     error = rendered.body["error"]
 
@@ -127,7 +127,7 @@ def test_errors(exc, status, kind, code, param):
     ],
 )
 def test_failures(cause, status, code):
-    """A failed prediction is an error that the client does not answer by trying again."""
+    """A failed prediction is an error that tells the client not to retry."""
     running = a_prediction().claim("a", NOW)
     rendered = render_error(NoImage(running.fail("a", Failure(cause=cause, message="why"), NOW)))
 

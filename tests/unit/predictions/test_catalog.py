@@ -1,4 +1,4 @@
-"""What each model takes, refuses and costs."""
+"""Tests of each model's inputs, schema and price."""
 
 import json
 
@@ -50,7 +50,7 @@ def refusal(model, **values):
     ],
 )
 def test_what_every_model_accepts(model, field, accepted):
-    """Each field takes its limits themselves, and a whole number written as 4.0."""
+    """Each field accepts its limits, and a whole number written as 4.0."""
     for value in accepted:
         parsed = getattr(parse(model, **{field: value}), field)
         assert value in (parsed, parsed.model_dump() if hasattr(parsed, "model_dump") else None)
@@ -76,7 +76,7 @@ def test_what_every_model_accepts(model, field, accepted):
     ],
 )
 def test_what_every_model_refuses(model, field, refused):
-    """Each field refuses what is beyond its limits or of another type, and the problem names the field."""
+    """Each field refuses values beyond its limits or of another type, and the problem names the field."""
     for value in refused:
         assert list(refusal(model, **{field: value})) == [field]
 
@@ -84,19 +84,19 @@ def test_what_every_model_refuses(model, field, refused):
 @EVERY
 @pytest.mark.parametrize("field", ["seed", "image_size", "num_images", "output_quality"])
 def test_null_means_absent(model, field):
-    """A field that is null is as one that was left out."""
+    """A null field is treated as absent."""
     assert parse(model, **{field: None}) == parse(model)
 
 
 @EVERY
 def test_a_prompt_is_required(model):
-    """No prompt, and a null one, are refused by that name."""
+    """A null prompt is refused by name."""
     assert list(refusal(model, prompt=None)) == ["prompt"]
 
 
 @EVERY
 def test_unknown_fields_are_ignored(model):
-    """Keys that no model has change nothing."""
+    """Unknown fields change nothing."""
     assert parse(model, lora=[], whatever={"a": 1}) == parse(model)
 
 
@@ -112,10 +112,10 @@ def test_every_problem_is_named_at_once(model):
 
 @EVERY
 def test_loras_are_names_and_scales(model):
-    """Up to three LoRAs, each with scale 1 unless another was given."""
-    given = [{"path": "Ink-v1.2.safetensors", "scale": -4}, {"path": "b.safetensors", "more": 1}]
+    """Each LoRA has a path and a scale, which is 1 by default, and null means no LoRAs."""
+    loras = [{"path": "Ink-v1.2.safetensors", "scale": -4}, {"path": "b.safetensors", "more": 1}]
 
-    assert [(lora.path, lora.scale) for lora in parse(model, loras=given).loras] == [
+    assert [(lora.path, lora.scale) for lora in parse(model, loras=loras).loras] == [
         ("Ink-v1.2.safetensors", -4),
         ("b.safetensors", 1),
     ]
@@ -146,7 +146,7 @@ def test_loras_are_names_and_scales(model):
     ],
 )
 def test_a_lora_is_named_by_a_file_alone(model, path):
-    """Whatever is not the bare name of a .safetensors file is refused, and the problem names its place."""
+    """A path that is not a plain .safetensors file name is refused, and the problem has its position."""
     assert list(refusal(model, loras=[{"path": "a.safetensors"}, {"path": path}])) == [
         "loras[1].path"
     ]
@@ -168,7 +168,7 @@ def test_a_lora_is_named_by_a_file_alone(model, path):
     ],
 )
 def test_what_is_wrong_with_loras(model, loras, field):
-    """Too many, twice the same, of another type or too strong: each is named by its place."""
+    """Too many LoRAs, duplicates, wrong types and scales beyond the limits are each refused with their position."""
     assert list(refusal(model, loras=loras)) == [field]
 
 
@@ -184,14 +184,14 @@ def test_what_is_wrong_with_loras(model, loras, field):
     ],
 )
 def test_what_is_wrong_with_a_size(size, words):
-    """The message about a size says what is wrong with the size that was given."""
+    """The message about a wrong size says what is wrong with it."""
     assert words in refusal(TEXT, image_size=size)["image_size"]
 
 
 @pytest.mark.parametrize("model", [EDIT, BASE_EDIT], ids=lambda model: model.slug)
 @pytest.mark.parametrize("urls", [None, [], ["x"] * 5, "x", [1], [None]])
 def test_an_edit_takes_one_to_four_images(model, urls):
-    """No list of 1 to 4 strings: refused by the field's name."""
+    """An edit takes a list of 1 to 4 strings, and any other value is refused by name."""
     assert list(refusal(model, image_urls=urls)) == ["image_urls"]
     assert parse(model, image_urls=["x"] * 4).reference_urls == ("x",) * 4
 
@@ -199,13 +199,13 @@ def test_an_edit_takes_one_to_four_images(model, urls):
 @pytest.mark.parametrize("model", [TEXT, BASE_EDIT], ids=lambda model: model.slug)
 @pytest.mark.parametrize("scale", [-0.1, 20.1, float("nan"), float("inf"), "5", True])
 def test_guidance_is_a_number_from_0_to_20(model, scale):
-    """Beyond that it is refused, within it is kept."""
+    """A guidance scale outside 0 to 20 is refused, and one within is kept."""
     assert list(refusal(model, guidance_scale=scale)) == ["guidance_scale"]
     assert [parse(model, guidance_scale=s).guidance for s in (0, 2.5, 20)] == [0, 2.5, 20]
 
 
 def test_a_negative_prompt_has_the_same_limit():
-    """It may be empty, and at most as long as a prompt."""
+    """A negative prompt may be empty, and at most as long as a prompt."""
     assert list(refusal(TEXT, negative_prompt="x" * 10_001)) == ["negative_prompt"]
     assert parse(TEXT, negative_prompt="fog").negative == "fog"
     assert parse(TEXT).negative == parse(EDIT).negative == ""
@@ -213,19 +213,19 @@ def test_a_negative_prompt_has_the_same_limit():
 
 @EVERY
 def test_a_size_is_width_then_height(model):
-    """Named or given as numbers, a size is its pixels."""
+    """A size, named or in numbers, is read as (width, height)."""
     assert parse(model, image_size="portrait_16_9").size == (576, 1024)
     assert parse(model, image_size={"width": 128, "height": 64}).size == (128, 64)
 
 
 def test_a_text_to_image_model_has_no_references():
-    """Images sent to a model that takes none are not looked at."""
+    """A text-to-image model ignores reference images."""
     assert parse(TEXT).reference_urls == ()
 
 
 @EVERY
 def test_the_schema_is_plain(model):
-    """Each property has one type, a word; nothing in it refers elsewhere or is null."""
+    """Each property has one type, and the schema has no references, unions or nulls."""
     schema = model.request_schema
     jsonschema.Draft202012Validator.check_schema(schema)
 
@@ -236,7 +236,7 @@ def test_the_schema_is_plain(model):
 
 @EVERY
 def test_the_schema_tells_the_defaults(model):
-    """The defaults in the schema are those that apply: steps by checkpoint, a size where there is one."""
+    """The schema has the default steps of the checkpoint, and a default size unless the model edits images."""
     properties = model.request_schema["properties"]
 
     assert properties["num_inference_steps"]["default"] == model.checkpoint.default_steps
@@ -254,12 +254,12 @@ def test_the_schema_tells_the_defaults(model):
     ],
 )
 def test_the_price_is_a_dollar_for_a_thousand_megapixels(sizes, dollars):
-    """The price is $0.001 per megapixel of output, to a millionth."""
+    """The price is $0.001 per megapixel of output, rounded to a millionth of a dollar."""
     assert price(sizes) == dollars
 
 
 def test_a_model_is_found_where_it_is_served():
-    """A slug that nobody knows, and one whose checkpoint no worker holds, are unknown."""
+    """A model is found if a worker serves its checkpoint kind, and any other slug is unknown."""
     served = frozenset({CheckpointKind.DISTILLED})
 
     assert find_model("flux-2-klein-4b-edit", served) is EDIT
@@ -269,7 +269,7 @@ def test_a_model_is_found_where_it_is_served():
 
 
 def test_drawn_seeds_differ():
-    """A hundred drawn seeds are a hundred seeds of 32 bits."""
+    """A hundred random seeds are distinct and have at most 32 bits."""
     seeds = {draw_seed() for _ in range(100)}
 
     assert len(seeds) == 100

@@ -1,4 +1,4 @@
-"""The words of the domain's errors."""
+"""Tests of the messages of the domain's errors."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput, Kle
 
 
 def test_invalid_input_names_each_field():
-    """The message of an invalid input has each field and what is wrong with it."""
+    """The message of an invalid input has each field and its problem."""
     problems = FieldProblem(field="seed", message="too big"), FieldProblem(field="x", message="y")
 
     assert str(InvalidInput(*problems)) == "seed: too big; x: y"
@@ -15,13 +15,13 @@ def test_invalid_input_names_each_field():
 
 
 def test_already_final_names_the_end():
-    """A caller reads how the prediction ended."""
+    """The message says how the prediction ended."""
     assert str(AlreadyFinal("failed")) == "the prediction has already ended: failed"
 
 
 @pytest.mark.parametrize("kind", KleinError.__subclasses__(), ids=lambda kind: kind.__name__)
 def test_every_error_explains_itself(kind):
-    """Each error has a docstring, and the module's tree names those of this module."""
+    """Each error has a docstring, and the docstring of `errors` lists those of that module."""
     assert kind.__doc__
     if kind.__module__ == errors.__name__:
         assert kind.__name__ in (errors.__doc__ or "")

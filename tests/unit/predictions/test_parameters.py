@@ -1,4 +1,4 @@
-"""What the service settles for the worker: every default is decided, and every input field counts."""
+"""Tests of the parameters that the API settles: every default is decided, and every input field is used."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def test_the_plainest_input():
 
 
 def test_images_have_consecutive_seeds():
-    """Image k of seed s has the seed s + k; a drawn seed counts only if the caller named none."""
+    """Image k of seed s has the seed s + k, and a random seed is used only if the caller named none."""
     assert settle(TEXT, num_images=3).seeds == (7, 8, 9)
     assert settle(TEXT, seed=-1, num_images=2).seeds == (-1, 0)
     assert settle(TEXT, seed=0).seeds == (0,)
@@ -91,7 +91,7 @@ def test_only_a_base_checkpoint_honours_guidance():
 
 
 def test_the_checkpoint_decides_the_steps_that_nobody_names():
-    """4 steps distilled, 28 base, else what the caller named."""
+    """A distilled checkpoint has 4 steps and a base checkpoint 28, unless the caller names a number."""
     steps = [settle(model).steps for model in (TEXT, BASE)]
 
     assert [*steps, settle(TEXT, num_inference_steps=9).steps] == [4, 28, 9]
@@ -99,7 +99,7 @@ def test_the_checkpoint_decides_the_steps_that_nobody_names():
 
 @EVERY
 def test_where_no_size_is_given(model):
-    """The default size of the schema counts; an edit has none and follows its first image."""
+    """Without a size the schema's default applies, and an edit has none and follows its first reference image."""
     default = model.request_schema["properties"]["image_size"].get("default")
     settled = settle(model)
 
@@ -130,7 +130,7 @@ def test_a_file_name_ends_as_its_format_says():
 
 @EVERY
 def test_a_record_without_parameters_is_settled_from_its_input(model):
-    """A record of klein 0.1 generates what the same input generates today."""
+    """A record of klein 0.1, which has no parameters, gets those that its input has today."""
     written = PLAIN | {"seed": 9, "output_format": "webp", "num_images": 2}
     prediction = a_prediction(model=model.slug, input=written, parameters=None)
 
@@ -138,7 +138,7 @@ def test_a_record_without_parameters_is_settled_from_its_input(model):
 
 
 def test_settled_parameters_count_not_the_input():
-    """Where a record has parameters, nobody parses its input again."""
+    """A record that has parameters uses them, and its input is not parsed."""
     prediction = a_prediction(input={"prompt": 5}, parameters=settle(TEXT))
 
     assert parameters_of(prediction) is prediction.parameters

@@ -1,4 +1,4 @@
-"""Which transitions of a prediction are legal, and what each leaves behind."""
+"""Tests of the transitions of a prediction: which are allowed, and what each changes."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -46,7 +46,7 @@ OWNERS_MOVES = pytest.mark.parametrize(
 
 
 def test_a_claim_starts_an_attempt():
-    """A claim makes a queued prediction run under its owner's lease."""
+    """A claim starts a queued prediction under its owner's lease."""
     assert running == replace(
         queued,
         status=Status.RUNNING,
@@ -58,18 +58,18 @@ def test_a_claim_starts_an_attempt():
 
 
 def test_a_claim_repeated_by_its_owner_changes_nothing():
-    """A claim whose reply was lost can be sent again."""
+    """A repeated claim of the same owner changes nothing."""
     assert running.claim("a", LATER) is running
 
 
 def test_a_running_lease_keeps_others_away():
-    """Nobody else can claim before the lease's last moment."""
+    """No other owner can claim a prediction before its lease expires."""
     with pytest.raises(LeaseLost):
         running.claim("b", NOW + LEASE - timedelta(milliseconds=1))
 
 
 def test_a_lapsed_lease_can_be_taken_over():
-    """At the lease's end another owner takes over with the next attempt and no progress."""
+    """When the lease expires, another owner can claim the next attempt, and its progress starts at 0."""
     taken = running.advance("a", 2, 4).claim("b", NOW + LEASE)
 
     assert (taken.owner, taken.attempt, taken.step) == ("b", 2, 0)
@@ -79,13 +79,13 @@ def test_a_lapsed_lease_can_be_taken_over():
 
 @FINAL
 def test_a_final_prediction_cannot_be_claimed(final):
-    """A stale token finds nothing to do."""
+    """A final prediction cannot be claimed."""
     with pytest.raises(LeaseLost):
         final.claim("b", NOW + timedelta(days=1))
 
 
 def test_attempts_are_used_up():
-    """After the last attempt was lost too, the next claim ends the prediction and names the number."""
+    """After the last attempt is lost, the next claim fails the prediction, with the number of attempts."""
     now, prediction = NOW, queued
     for attempt in range(1, MAX_ATTEMPTS + 1):
         prediction = prediction.claim(f"owner {attempt}", now)
@@ -106,37 +106,37 @@ def test_attempts_are_used_up():
     "prediction", [queued, running, *[succeeded, failed, cancelled]], ids=lambda p: p.status
 )
 def test_only_the_owner_moves_a_prediction(move, prediction):
-    """What a stranger does raises LeaseLost, in every state."""
+    """A change by anyone but the owner raises LeaseLost, in every state."""
     with pytest.raises(LeaseLost):
         move(prediction, "b")
 
 
 @OWNERS_MOVES
 def test_an_owner_who_was_replaced_moves_nothing(move):
-    """The first owner's late moves raise Lost once a second owner runs."""
+    """After the claim of another owner, the changes of the previous owner raise LeaseLost."""
     with pytest.raises(LeaseLost):
         move(running.claim("b", NOW + LEASE), "a")
 
 
 def test_renewal_extends_the_lease():
-    """A renewal lets the lease end one LEASE from now and changes nothing else."""
+    """A renewal extends the lease to one LEASE from now and changes nothing else."""
     assert running.renew("a", LATER) == replace(running, lease_until=LATER + LEASE)
 
 
 def test_progress_is_recorded():
-    """An advance keeps step k of n."""
+    """`advance` records step k of n."""
     assert running.advance("a", 2, 4) == replace(running, step=2, steps=4)
 
 
 def test_release_gives_back_with_a_new_token():
-    """A release queues the prediction anew under a fresh token, and costs no attempt."""
+    """A release queues the prediction again with a new token, and the attempt does not count."""
     released = running.advance("a", 2, 4).release("a", LATER)
 
     assert released == replace(queued, attempt=0, token=2, steps=4, queued_at=LATER)
 
 
 def test_retries_come_after_growing_gaps():
-    """A retry costs its attempt, waits four times as long each time, and the last one fails it."""
+    """Each retry counts an attempt and waits four times as long, and the last one fails the prediction."""
     now, prediction = NOW, queued
     for attempt in range(1, MAX_ATTEMPTS):
         prediction = prediction.claim("a", now).retry("a", "the engine died", now)
@@ -160,11 +160,11 @@ IN_TIME = TOO_LATE - timedelta(milliseconds=1)
 
 
 @pytest.mark.parametrize(
-    "look", [lambda p, now: p.time_out_in_queue(now), lambda p, now: p.claim("a", now)]
+    "transition", [lambda p, now: p.time_out_in_queue(now), lambda p, now: p.claim("a", now)]
 )
-def test_what_waited_too_long_ends(look):
-    """At the end of its time in the queue a prediction fails, whoever looks at it then."""
-    ended = look(TIMED, TOO_LATE)
+def test_what_waited_too_long_ends(transition):
+    """At its queue timeout a prediction fails, by a check or by a claim."""
+    ended = transition(TIMED, TOO_LATE)
 
     assert ended.status is Status.FAILED
     assert ended.failure == Failure(
@@ -175,7 +175,7 @@ def test_what_waited_too_long_ends(look):
 
 
 def test_only_waiting_counts():
-    """What runs is not given up; given back, or lost with its worker, it waits anew."""
+    """The queue timeout does not count while a prediction runs, and starts again after a release or a lost worker."""
     held = TIMED.claim("a", IN_TIME)
     released = held.release("a", LATER)
     lost_at = IN_TIME + LEASE
@@ -189,13 +189,13 @@ def test_only_waiting_counts():
 
 
 def test_a_deadline_is_looked_at_in_time():
-    """The reconciler's next look is never after the end of the time in the queue."""
+    """The next check is never later than the queue timeout."""
     assert TIMED.due_at(NOW) == TOO_LATE
     assert TIMED.claim("a", NOW).due_at(NOW) == NOW + LEASE
 
 
 def test_success_keeps_pictures_and_notes():
-    """A success ends the run with its outputs, its notes and full progress, under no lease."""
+    """A success has its outputs, its notes and full progress, and no lease."""
     done = running.advance("a", 3, 4).succeed("a", OUTPUTS, ("a note",), LATER)
 
     assert done == replace(
@@ -212,21 +212,21 @@ def test_success_keeps_pictures_and_notes():
 
 
 def test_failure_keeps_its_reason():
-    """A failure ends the run with its reason and no picture."""
+    """A failure has its reason and no output."""
     assert failed == replace(
         running, status=Status.FAILED, failure=FAILURE, finished_at=LATER, lease_until=None
     )
 
 
 def test_the_owner_can_repeat_its_end():
-    """An end whose reply was lost can be sent again, and the first one stands."""
+    """The owner can repeat its last change after a lost reply, and the first one stays."""
     assert succeeded.succeed("a", (), (), LATER + LEASE) is succeeded
     assert failed.fail("a", Failure(cause=Cause.TIMEOUT, message="x"), LATER + LEASE) is failed
 
 
 @FINAL
 def test_the_first_end_wins(final):
-    """No final prediction can be cancelled, and the error names how it ended."""
+    """A final prediction cannot be cancelled, and the error has its status."""
     with pytest.raises(AlreadyFinal) as refused:
         final.cancel(LATER)
 
@@ -234,7 +234,7 @@ def test_the_first_end_wins(final):
 
 
 def test_a_success_cannot_fail_and_a_failure_cannot_succeed():
-    """Even the owner cannot change how it ended."""
+    """Even the owner cannot change how a prediction ended."""
     with pytest.raises(LeaseLost):
         succeeded.fail("a", FAILURE, LATER)
     with pytest.raises(LeaseLost):
@@ -243,20 +243,20 @@ def test_a_success_cannot_fail_and_a_failure_cannot_succeed():
 
 @pytest.mark.parametrize("prediction", [queued, running])
 def test_cancel_ends_what_has_not_ended(prediction):
-    """Queued or running, a cancel ends it now and frees its lease."""
+    """A cancel ends a queued or running prediction and its lease."""
     ended = prediction.cancel(LATER)
 
     assert (ended.status, ended.finished_at, ended.lease_until) == (Status.CANCELLED, LATER, None)
 
 
 def test_tokens_are_numbered():
-    """Each reissue names another token; a final prediction needs none."""
+    """Each reissue has a new token, and a final prediction gets none."""
     assert [queued.token_id, queued.reissue().token_id] == ["p-1", "p-2"]
     assert succeeded.reissue() is succeeded
 
 
 def test_when_to_look_again():
-    """A lease is looked at when it ends, everything else open after QUEUE_CHECK, what is final never."""
+    """A lease is checked when it expires, other unfinished predictions after QUEUE_CHECK, and final ones never."""
     assert running.due_at(NOW) == NOW + LEASE
     assert running.due_at(NOW + LEASE) == NOW + LEASE + QUEUE_CHECK
     assert queued.due_at(NOW) == NOW + QUEUE_CHECK
@@ -264,7 +264,7 @@ def test_when_to_look_again():
 
 
 def test_run_time_is_zero_until_the_end():
-    """Neither a queued nor a running prediction, nor one cancelled in the queue, has a run time."""
+    """A prediction that is queued, running or was cancelled in the queue has a run time of zero."""
     assert {p.run_time for p in (queued, running, cancelled)} == {timedelta()}
 
 
@@ -276,5 +276,5 @@ def test_the_final_states_are_three(status):
 
 @pytest.mark.parametrize("cause", Cause)
 def test_what_lies_in_the_request_is_not_worth_retrying(cause):
-    """Every failure says that it may be retried, but that of the input and what a checker withheld."""
+    """Every failure is retryable, except those of an invalid input and of a withheld image."""
     assert Failure(cause=cause, message="x").is_retryable == (cause not in {"input", "withheld"})

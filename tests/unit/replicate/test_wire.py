@@ -1,4 +1,4 @@
-"""How predictions read in Replicate's words, and what its requests are read as."""
+"""Tests of the Replicate dialect: how predictions are shown, and how requests are read."""
 
 import json
 from datetime import timedelta
@@ -20,7 +20,7 @@ from tests.support.fakes import NOW, a_prediction
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "replicate"
 ENDED = NOW + timedelta(seconds=1.5)
-PICTURES = ImageLinks(
+LINKS = ImageLinks(
     base="https://klein.test",
     retention=timedelta(days=1),
     link=lambda key, _: f"https://klein.test/files/{key}",
@@ -33,41 +33,37 @@ def example(name: str) -> Any:
 
 
 def show(prediction):
-    return wire.prediction_body(
-        prediction, PICTURES, lambda output: PICTURES.url(prediction, output)
-    )
+    return wire.prediction_body(prediction, LINKS, lambda output: LINKS.url(prediction, output))
 
 
 def test_a_create_and_its_prediction_are_as_in_the_examples():
-    """What a create asks for comes back in the same words, with what came of it."""
+    """The example request becomes a prediction that is shown as the example response, also in its webhook."""
     body = wire.parse_create(example("create.request.json"))
-    slug, given = read_input("flux-2-klein-4b", body.input)
-    asked = a_prediction(
-        model=slug, input=given, webhook=wire.read_webhook(body, "https://host", "whsec_")
+    slug, input_values = read_input("flux-2-klein-4b", body.input)
+    queued = a_prediction(
+        model=slug, input=input_values, webhook=wire.read_webhook(body, "https://host", "whsec_")
     )
-    running = asked.claim("a", NOW).advance("a", 4, 4)
+    running = queued.claim("a", NOW).advance("a", 4, 4)
     ended = running.succeed("a", (OUTPUT,), (), ENDED)
 
     assert show(ended) == example("prediction.answer.json")
-    assert json.loads(webhook_body(ended, PICTURES, lambda o: PICTURES.url(ended, o))) == show(
-        ended
-    )
+    assert json.loads(webhook_body(ended, LINKS, lambda o: LINKS.url(ended, o))) == show(ended)
 
 
 @pytest.mark.parametrize("megapixels", get_args(Megapixels))
 @pytest.mark.parametrize("ratio", get_args(Ratio))
 def test_every_size_fits_the_model(ratio, megapixels):
-    """Each ratio at each number of megapixels is a size that the catalog takes, near to both."""
-    slug, given = read_input(
+    """Each ratio and number of megapixels gives a size that the catalog accepts, close to both, and is shown again as sent."""
+    slug, input_values = read_input(
         "flux-2-klein-4b",
         {"prompt": "x", "aspect_ratio": ratio, "output_megapixels": megapixels},
     )
-    width, height = MODELS[slug].parse(given).size or (0, 0)
+    width, height = MODELS[slug].parse(input_values).size or (0, 0)
 
     across, down = (1, 1) if ratio == "match_input_image" else map(int, ratio.split(":"))
     assert width / height == pytest.approx(across / down, rel=0.06)
     assert width * height == pytest.approx(float(megapixels) * 2**20, rel=0.11)
-    back = show_input(given, MODELS[slug].default_size)
+    back = show_input(input_values, MODELS[slug].default_size)
     assert (back["aspect_ratio"], back["output_megapixels"]) == (
         ratio.replace("match_input_image", "1:1"),
         megapixels,
@@ -87,7 +83,7 @@ def test_every_size_fits_the_model(ratio, megapixels):
     ],
 )
 def test_sizes_of_others(stored, shown):
-    """A size that came in another dialect is shown by its ratio, or else in pixels."""
+    """A size from another dialect is shown by its ratio, or else in pixels."""
     model = MODELS[model_slug("flux-2-klein-4b", is_edit="image_urls" in stored)]
     body = show_input({"prompt": "x", "seed": 1} | stored, model.default_size)
 
@@ -104,7 +100,7 @@ def test_sizes_of_others(stored, shown):
     ],
 )
 def test_versions(version, name):
-    """A version is named in three ways."""
+    """A version is accepted in each of its forms."""
     assert wire.model_of(version) == name
 
 
@@ -112,13 +108,13 @@ def test_versions(version, name):
     "version", [None, "", "x", f"flux-2-klein-4b:{wire.VERSION}", "a/b", "a/b:c", f":{'0' * 64}"]
 )
 def test_unknown_versions(version):
-    """What else is sent as a version is refused by its name."""
+    """An unknown version is refused with the name of the field."""
     with pytest.raises(InvalidInput, match="version"):
         wire.model_of(version)
 
 
 def test_the_base_model_takes_a_guidance():
-    """Guidance reaches the base model, and is no field of the other."""
+    """Guidance reaches the base model and is ignored for the distilled one, and an unknown model is refused."""
     _, base = read_input("flux-2-klein-4b-base", {"prompt": "x", "guidance": 2})
     _, distilled = read_input("flux-2-klein-4b", {"prompt": "x", "guidance": 2})
 
@@ -129,31 +125,31 @@ def test_the_base_model_takes_a_guidance():
 
 
 def test_a_failure():
-    """A failed prediction says why, and has no output."""
-    asked = a_prediction()
+    """A failed prediction has its error and no output."""
+    queued = a_prediction()
     body = show(
-        asked.claim("a", NOW).fail("a", Failure(cause=Cause.ENGINE, message="no picture"), ENDED)
+        queued.claim("a", NOW).fail("a", Failure(cause=Cause.ENGINE, message="no picture"), ENDED)
     )
 
     assert (body["status"], body["error"], body["output"]) == ("failed", "no picture", None)
 
 
 @pytest.mark.parametrize(
-    ("events", "is_told"),
+    ("events", "is_sent"),
     [(None, True), (["completed", "start"], True), (["start", "logs"], False), ([], False)],
 )
-def test_who_wants_to_be_told(events, is_told):
-    """Only the end is told, to those whose filter lets it through; a cancel is an end."""
+def test_who_wants_to_be_told(events, is_sent):
+    """A webhook is sent only at the end, which includes a cancel, unless the event filter leaves out `completed`."""
     body = wire.CreateBody(input={}, webhook="https://host/told", webhook_events_filter=events)
     webhook = wire.read_webhook(body, "https://klein.test", "whsec_")
 
-    assert (webhook is not None) is is_told
-    assert a_prediction(webhook=webhook).cancel(ENDED).needs_webhook is is_told
+    assert (webhook is not None) is is_sent
+    assert a_prediction(webhook=webhook).cancel(ENDED).needs_webhook is is_sent
 
 
 @pytest.mark.parametrize("webhook", ["ftp://a", "nonsense", "https://me:secret@host"])
 def test_wrong_webhooks(webhook):
-    """A webhook that cannot be called is refused by its name."""
+    """A webhook URL that cannot be called is refused by name."""
     with pytest.raises(InvalidInput, match="webhook: send an http"):
         wire.parse_create({"input": {}, "webhook": webhook})
 
@@ -167,7 +163,7 @@ def test_wrong_webhooks(webhook):
     ],
 )
 def test_errors(exc, status, title):
-    """Errors have title, detail and status, and tell nothing of what nobody foresaw."""
+    """Errors have title, detail and status, and an unexpected error reveals no details."""
     rendered = render_error(exc)
 
     assert (rendered.status, rendered.body["status"], rendered.body["title"]) == (
@@ -197,5 +193,5 @@ def test_errors(exc, status, title):
     ],
 )
 def test_whose_request(line, is_theirs):
-    """Errors of Replicate's requests are told in its form, and no others."""
+    """Only the requests of Replicate's routes match its pattern."""
     assert bool(wire.REQUESTS.match(line)) is is_theirs

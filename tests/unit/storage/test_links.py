@@ -1,4 +1,4 @@
-"""Who may fetch a file: the URL's signature alone decides."""
+"""Tests of signed URLs: only the signature grants access to a file."""
 
 import stat
 import subprocess
@@ -27,7 +27,7 @@ expires, signature = parts(links.link("https://klein.test", KEY, EXPIRES))
 
 
 def test_a_link_opens_its_file():
-    """The link is absolute, ends its path in the file's name, and is allowed until it expires."""
+    """A link is absolute, ends its path in the file's name, and is allowed before it expires."""
     url = links.link("https://klein.test", KEY, EXPIRES)
 
     assert urlsplit(url).path == "/files/p/a/0.png"
@@ -56,22 +56,22 @@ def test_a_link_opens_its_file():
     ],
 )
 def test_what_was_tampered_with_opens_nothing(key, until, signed):
-    """Another file, time or signature is refused, whatever characters it is made of."""
+    """Another file, time or signature is refused, whatever its characters."""
     assert not links.allows(key, until, signed, BEFORE)
 
 
 def test_a_link_expires():
-    """From its last second on a link opens nothing."""
+    """A link is refused from its expiry on."""
     assert not links.allows(KEY, expires, signature, EXPIRES)
 
 
 def test_another_secret_opens_nothing():
-    """A link that another server signed is refused."""
+    """A link that was signed with another secret is refused."""
     assert not Links("other").allows(KEY, expires, signature, BEFORE)
 
 
 def test_own_urls_are_known():
-    """The key of one's own URL is told, whatever the base; that of any other URL is not."""
+    """The key of a valid link is returned for any base URL, and None for any other URL."""
     url = links.link("https://klein.test", KEY, EXPIRES)
 
     assert links.key_of(url) == KEY
@@ -83,7 +83,7 @@ def test_own_urls_are_known():
 
 
 def test_a_given_secret_is_used(tmp_path):
-    """With a secret by setting no file is made."""
+    """With a configured secret no file is created."""
     opened = open_links("secret", tmp_path)
 
     assert opened.allows(KEY, expires, signature, BEFORE)
@@ -91,14 +91,14 @@ def test_a_given_secret_is_used(tmp_path):
 
 
 def test_a_made_secret_is_kept_to_oneself(tmp_path):
-    """Without one it is made once, kept in a file that only its owner reads, and found again."""
+    """A generated secret is stored in a file that only its owner can read, and is used again."""
     first, second = (open_links(None, tmp_path / "data") for _ in range(2))
-    kept = tmp_path / "data" / "url_secret"
+    secret_file = tmp_path / "data" / "url_secret"
 
     assert first.link("", KEY, EXPIRES) == second.link("", KEY, EXPIRES)
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert len(kept.read_text()) == 64
-    assert [path.name for path in kept.parent.iterdir()] == ["url_secret"]
+    assert stat.S_IMODE(secret_file.stat().st_mode) == 0o600
+    assert len(secret_file.read_text()) == 64
+    assert [path.name for path in secret_file.parent.iterdir()] == ["url_secret"]
 
 
 RACER = """
@@ -113,7 +113,7 @@ for folder in sys.stdin:
 
 @pytest.mark.timeout(60)
 def test_two_processes_make_one_secret(tmp_path):
-    """Processes that ask for the secret of the same new folders in the same moment sign alike."""
+    """Two processes that open the same new folders at the same time use the same secrets."""
     folders = "".join(f"{tmp_path / str(number)}\n" for number in range(100))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""When a delivery is tried again, and when it is over."""
+"""Tests of when a delivery is retried, and when it ends."""
 
 from datetime import timedelta
 
@@ -29,12 +29,12 @@ def pauses_until_given_up(schedule):
 
 
 def test_the_hosted_schedule():
-    """Three attempts, ten seconds apart."""
+    """The hosted schedule has three attempts, ten seconds apart."""
     assert [p.total_seconds() for p in pauses_until_given_up(HOSTED)] == [0, 10, 10]
 
 
 def test_the_long_schedule():
-    """That of Standard Webhooks: growing pauses up to a day, over three days in all."""
+    """The long schedule is that of Standard Webhooks: growing pauses of up to a day, over more than three days."""
     pauses = pauses_until_given_up(SCHEDULES["long"])
 
     assert pauses == sorted(pauses)
@@ -44,23 +44,23 @@ def test_the_long_schedule():
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
 def test_any_2xx_acknowledges(code):
-    """An acknowledged delivery is over."""
+    """A delivery with a 2xx response is finished."""
     assert tried(500, code).pause(HOSTED) is None
 
 
 @pytest.mark.parametrize("code", [None, 100, 301, 304, 400, 404, 429, 500, 503])
 def test_anything_else_is_tried_again(code):
-    """A redirect, an error and no answer at all are tried again."""
+    """A redirect, an error or no response leads to a retry."""
     assert tried(code).pause(HOSTED) == timedelta(seconds=10)
 
 
 def test_410_ends_it():
-    """A receiver that is gone is not called again."""
+    """A 410 ends the delivery without a retry."""
     assert tried(410).pause(SCHEDULES["long"]) is None
 
 
 def test_redelivery_begins_a_round():
-    """By hand it begins at once, and has all its attempts again, beside those that were."""
+    """A redelivery starts at once with all its attempts, and keeps the earlier ones."""
     again = tried(500, 500, 500).restarted()
 
     assert again.pause(HOSTED) == timedelta()
@@ -69,7 +69,7 @@ def test_redelivery_begins_a_round():
 
 
 def test_who_is_told():
-    """A success and a failure are told, a cancel is not, nor what nobody asked to hear."""
+    """A success has a webhook to send; a running or cancelled prediction, or one without a webhook URL, has none."""
     running = a_prediction(webhook=WEBHOOK).claim("a", NOW)
 
     assert running.succeed("a", (), (), NOW).needs_webhook
@@ -79,7 +79,7 @@ def test_who_is_told():
 
 
 def test_a_secret_is_not_printed():
-    """What is logged of a prediction does not hold its secret."""
+    """The repr of a prediction, which may be logged, does not contain the webhook secret."""
     webhook = Webhook(url="https://x.test", secret="hush", base="https://klein.test")
 
     assert "hush" not in repr(a_prediction(webhook=webhook))

@@ -1,4 +1,4 @@
-"""Signatures, judged by the library that receivers use."""
+"""Tests of webhook signatures against the library that receivers use."""
 
 import base64
 import hashlib
@@ -21,26 +21,26 @@ def signed(secret, body=BODY):
 
 @pytest.mark.parametrize("secret", [STANDARD, STANDARD.rstrip("=")])
 def test_a_standard_secret_verifies_as_it_is(secret):
-    """A whsec_ secret is given to the library unchanged, padded or not."""
+    """A `whsec_` secret verifies unchanged, padded or not."""
     assert Webhook(secret).verify(BODY, signed(secret))["exec_id"] == "p"
 
 
 @pytest.mark.parametrize("secret", ["hush", "a/b+c=", "whsec_not base64", "whsec_ä", "whsec_"])
 def test_any_other_secret_verifies_encoded(secret):
-    """Any other secret is given to the library as whsec_ and its base64."""
+    """Any other secret verifies as `whsec_` and its base64."""
     encoded = "whsec_" + base64.b64encode(secret.encode()).decode()
 
     assert Webhook(encoded).verify(BODY, signed(secret))["exec_id"] == "p"
 
 
 def test_a_changed_body_does_not_verify():
-    """A signature holds for its own body alone."""
+    """A signature does not verify a changed body."""
     with pytest.raises(WebhookVerificationError):
         Webhook(STANDARD).verify(BODY.replace(b"p", b"q"), signed(STANDARD))
 
 
 def test_the_hosted_headers():
-    """The secret stands there verbatim, beside the hex HMAC of timestamp and body."""
+    """The hosted headers have the secret itself, and the hex HMAC of timestamp and body."""
     sent = headers("msg_p", "hush", BODY, 1234)
     expected = hmac.new(b"hush", b"1234." + BODY, hashlib.sha256).hexdigest()
 
@@ -50,7 +50,7 @@ def test_the_hosted_headers():
 
 
 def test_a_secret_that_is_not_sent():
-    """The standard headers verify, and nothing tells the secret."""
+    """Without the secret header, the standard headers verify and the hosted ones are missing."""
     sent = headers("msg_p", STANDARD, BODY, int(time.time()), sends_secret=False)
 
     assert Webhook(STANDARD).verify(BODY, sent)["exec_id"] == "p"
@@ -58,5 +58,5 @@ def test_a_secret_that_is_not_sent():
 
 
 def test_without_a_secret_nothing_is_signed():
-    """The id and the time stand there alone."""
+    """Without a secret there are only the id and the timestamp."""
     assert headers("msg_p", None, BODY, 5) == {"webhook-id": "msg_p", "webhook-timestamp": "5"}

@@ -1,4 +1,4 @@
-"""The pixel rules, tried on drawn scenes: right ones pass, wrong ones fail."""
+"""Tests of the pixel rules on generated scenes: right images pass, wrong ones fail."""
 
 import random
 from dataclasses import replace
@@ -45,7 +45,7 @@ def drawn(scene, canvas=CANVASES[0]):
 @pytest.mark.parametrize("canvas", CANVASES)
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_every_drawn_scene_is_judged_right(canvas, count):
-    """A scene that is drawn as it is asked for passes every rule."""
+    """A scene that is drawn as described passes every rule."""
     sampler = Sampler(random.Random(count))
     scenes = [sampler.scene(count) for _ in range(40)]
 
@@ -55,7 +55,7 @@ def test_every_drawn_scene_is_judged_right(canvas, count):
 @pytest.mark.parametrize("shape", Shape)
 @pytest.mark.parametrize("size", Size)
 def test_every_shape_is_told_from_every_other(shape, size):
-    """A shape is read as itself at every size."""
+    """A shape is recognised at every size."""
     scene = replace(SCENE, things=(Thing(shape=shape, colour=Colour.RED, size=size),))
 
     assert [shape] == [thing.shape for thing in read(drawn(scene)).things]
@@ -63,7 +63,7 @@ def test_every_shape_is_told_from_every_other(shape, size):
 
 @pytest.mark.parametrize("colour", Colour)
 def test_every_colour_is_told_from_every_other(colour):
-    """A colour is read as itself, on a thing and behind one."""
+    """A colour is recognised on a thing and in the background."""
     other = Colour.GREEN if colour is Colour.RED else Colour.RED
     on, behind = (
         read(drawn(Scene(background=b, things=(Thing(shape=Shape.SQUARE, colour=c),))))
@@ -84,7 +84,7 @@ def test_every_colour_is_told_from_every_other(colour):
     ],
 )
 def test_what_is_wrong_is_found(wrong, part):
-    """A picture with one thing wrong fails that rule and no other."""
+    """An image with one wrong property fails that rule and no other."""
     verdict = judge(SCENE, drawn(wrong))
     parts = {name: getattr(verdict, name) for name in ("background", "colour", "shape", "place")}
 
@@ -92,7 +92,7 @@ def test_what_is_wrong_is_found(wrong, part):
 
 
 def test_a_swapped_pair_is_related_wrongly():
-    """Two right things the wrong way round fail only their relation."""
+    """Two right things in swapped positions fail only their relation."""
     verdict = judge(PAIR, drawn(replace(PAIR, things=PAIR.things[::-1])))
 
     assert (verdict.core, verdict.all) == (True, False)
@@ -100,17 +100,17 @@ def test_a_swapped_pair_is_related_wrongly():
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_missing_thing_is_wrong(count):
-    """A picture that shows fewer things than asked for is not right."""
+    """An image with fewer things than described fails."""
     assert not judge(PAIR, drawn(replace(PAIR, things=PAIR.things[:count]))).core
 
 
 def test_an_edit_must_be_made_and_keep_the_rest():
-    """The wanted picture passes; the untouched one and a newly laid out one fail."""
+    """The wanted edit passes, and the unedited image and one with another layout fail."""
     sampler = Sampler(random.Random(4))
     examples = [edit_example(sampler, Canvas(), edit) for edit in Edit for _ in range(10)]
     elsewhere = replace(SCENE, place=Place.RIGHT)
-    asked = lay_out(replace(SCENE, background=Colour.PINK), Canvas(), random.Random(1))
+    target = lay_out(replace(SCENE, background=Colour.PINK), Canvas(), random.Random(1))
 
     assert all(judge_edit(e.target, draw(e.target)).all for e in examples)
     assert not any(judge_edit(e.target, draw(e.references[0])).all for e in examples)
-    assert not judge_edit(asked, drawn(replace(elsewhere, background=Colour.PINK))).all
+    assert not judge_edit(target, drawn(replace(elsewhere, background=Colour.PINK))).all

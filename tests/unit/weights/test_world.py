@@ -1,4 +1,4 @@
-"""The world: what is held out, how scenes are said, and that chance is seeded."""
+"""Tests of the training world: held-out things, descriptions and seeds."""
 
 import random
 
@@ -24,28 +24,28 @@ def examples(seed, count=60):
 
 
 def test_each_shape_has_one_colour_that_is_held_out():
-    """One colour of ten is never trained on with each shape."""
-    held = {s: [c for c in Colour if is_held_out(Thing(shape=s, colour=c))] for s in Shape}
+    """For each shape exactly one colour is held out of training."""
+    held_out = {s: [c for c in Colour if is_held_out(Thing(shape=s, colour=c))] for s in Shape}
 
-    assert [1] * len(Shape) == [len(colours) for colours in held.values()]
+    assert [1] * len(Shape) == [len(colours) for colours in held_out.values()]
 
 
 def test_training_never_shows_a_held_out_thing():
-    """Neither a target nor a reference of a training example holds a held-out thing."""
+    """No training example has a held-out thing in its target or its references."""
     pictures = [p for e in examples(1) for p in (e.target, *e.references)]
 
     assert not any(is_held_out(thing) for p in pictures for thing in p.scene.things)
 
 
 def test_held_out_scenes_hold_nothing_else():
-    """The held-out sampler draws only what training never shows."""
+    """The held-out sampler draws only things that training never shows."""
     sampler = Sampler(random.Random(1), held_out=True)
 
     assert all(is_held_out(t) for _ in range(40) for t in sampler.scene(2).things)
 
 
 def test_the_same_seed_gives_the_same_examples():
-    """Examples depend on the seed alone."""
+    """The same seed gives the same examples."""
     assert examples(5) == examples(5)
 
 
@@ -60,7 +60,7 @@ def test_things_stay_inside_their_canvas():
 
 
 def test_a_phrase_names_what_cannot_go_without_saying():
-    """Whatever the phrasing, an unusual size, place and background are said."""
+    """Every description names the size, the colours, the shape and the place of an unusual scene."""
     scene = Scene(
         background=Colour.GREEN,
         things=(Thing(shape=Shape.STAR, colour=Colour.RED, size=Size.LARGE),),
