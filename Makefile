@@ -9,8 +9,11 @@ help: ## list the targets
 up: .venv/.worker ## install everything and start the whole system
 	$(BIN)/klein up
 
-test: .venv/.dev ## run every test that needs no GPU, with coverage
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --reruns 1 -r aR --cov --cov-report=term:skip-covered
+test: .venv/.dev ## run every test that needs no GPU, with coverage (T=path: one folder, file or test)
+	$(BIN)/pytest $(or $(T),--numprocesses 2 --dist loadfile --reruns 1 -r aR --cov --cov-report=term:skip-covered)
+
+test-unit: .venv/.dev ## run the fast tests, which load no engine and start no process
+	$(BIN)/pytest tests/unit
 
 # Debian's; without them the tests that use them are skipped and say so
 TOOLS := chromium:chromium promtool:prometheus
@@ -74,4 +77,4 @@ lock: .venv/.dev ## update requirements.lock from pyproject.toml
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = telemetry,worker,dev
 
-.PHONY: help up test audit tools check fmt bench-serving bench-engine bench-scaling bench-page chaos fuzz soak weights lock
+.PHONY: help up test test-unit audit tools check fmt bench-serving bench-engine bench-scaling bench-page chaos fuzz soak weights lock
