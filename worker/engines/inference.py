@@ -69,7 +69,7 @@ def _decode(pipe: Any, latents: torch.Tensor, *, use_tiling: bool) -> Any:
 def generate_probe_latents(model: LoadedModel, prompt: str, size: tuple[int, int]) -> torch.Tensor:
     """Return the latents of an image after two steps, as float32 on the host.
 
-    They serve to compare two versions of the same model. `size` is width and height in pixels.
+    They serve to compare two versions of a model, and to tell images from noise. `size` is width and height in pixels.
     """
     width, height = size
     with translate_device_errors(), model.disable_gradients():
