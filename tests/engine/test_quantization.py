@@ -116,7 +116,8 @@ def test_a_quantised_model_draws_nearly_the_same(make_recipe, least_db):
     exact = open_quantised(BUILT_IN)
 
     assert least_db < psnr(draw(quantised), draw(exact)) < 80
-    assert lines[0].startswith(f"quantised to {make_recipe().name}: ")
+    assert lines[0].startswith("output checked: ")
+    assert lines[1].startswith(f"quantised to {make_recipe().name}: ")
 
 
 def broken_recipe(spoil):

@@ -104,6 +104,7 @@ def test_a_missing_thing_is_wrong(count):
     assert not judge(PAIR, drawn(replace(PAIR, things=PAIR.things[:count]))).core
 
 
+@pytest.mark.timeout(60)
 def test_an_edit_must_be_made_and_keep_the_rest():
     """The wanted edit passes, and the unedited image and one with another layout fail."""
     sampler = Sampler(random.Random(4))
