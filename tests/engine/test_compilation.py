@@ -134,8 +134,9 @@ def test_a_lora_under_compiling(compiled, plain):
 @pytest.mark.timeout(600)
 def test_the_start_says_what_it_does(compiled, lines):
     """The log has the chosen attention kernel with the measured times, each image of the warm-up and the batch size."""
-    assert lines[0].startswith(("attention native (576 tokens: ", "attention _native_"))
-    assert [line.partition(" took ")[0] for line in lines[1:]] == [
+    assert lines[0].startswith("output not checked: ")  # the weights are random
+    assert lines[1].startswith(("attention native (576 tokens: ", "attention _native_"))
+    assert [line.partition(" took ")[0] for line in lines[2:]] == [
         "warm-up 1 of 3: 128x128",
         "warm-up 2 of 3: 128x96",
         "warm-up 3 of 3: an edit of 128x128",
