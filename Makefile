@@ -10,7 +10,7 @@ up: .venv/.worker ## install everything and start the whole system
 	$(BIN)/klein up
 
 test: .venv/.dev ## run every test that needs no GPU, with coverage (T=path: one folder, file or test)
-	$(BIN)/pytest $(or $(T),--numprocesses 2 --dist loadfile --reruns 1 -r aR --cov --cov-report=term:skip-covered)
+	$(BIN)/pytest $(or $(T),--numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered)
 
 test-unit: .venv/.dev ## run the fast tests, which load no engine and start no process
 	$(BIN)/pytest tests/unit

@@ -10,10 +10,10 @@ from tests.support.klein_server import Klein, running_klein
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests that start processes a time limit of a minute."""
+    """Give tests of whole systems twice the usual time limit."""
     for item in items:
         if "acceptance" in item.path.parts and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(60))
+            item.add_marker(pytest.mark.timeout(120))
 
 
 @pytest.fixture(scope="session")

@@ -61,17 +61,22 @@ def test_a_queued_prediction_never_runs(client: httpx.Client, busy: str, inside:
 
 
 def test_a_running_prediction_stops_at_its_next_step(client: httpx.Client, inside: Inside) -> None:
-    """Cancel ends a running prediction at once, and the worker is free long before the run would have finished."""
+    """Cancel ends a running prediction at once, and the worker is free before the run would have finished."""
     running = create(client, **LONG)
-    until(lambda: inside.record(running)["step"] > 0)
+    first = until(lambda: inside.record(running)["step"])
+    began = time.monotonic()
+    later = until(lambda: (step := inside.record(running)["step"]) > first and step)
+    step_s = (time.monotonic() - began) / (later - first)
 
-    started = time.monotonic()
+    cancelled_at = time.monotonic()
     client.post(f"/v1/prediction/{running}/cancel")
     prediction = get(client, running)
     run(client)
+    free_after_s = time.monotonic() - cancelled_at
 
     assert (prediction["status"], prediction["output"]) == ("cancelled", None)
-    assert time.monotonic() - started < 10  # the whole run would take a minute
+    steps = LONG["num_inference_steps"] * LONG["num_images"]
+    assert free_after_s < step_s * (steps - later)
 
 
 def test_progress_is_recorded(client: httpx.Client, busy: str, inside: Inside) -> None:
@@ -110,7 +115,7 @@ def test_a_cancelled_run_answers(client: httpx.Client, klein: Klein) -> None:
             ]
         )[0]
         client.post(f"/v1/prediction/{newest}/cancel")
-        runner.join(10)
+        runner.join(60)
 
     assert answers[0].status_code == 200
     assert answers[0].json() == {

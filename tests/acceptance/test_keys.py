@@ -44,8 +44,10 @@ def test_a_made_key_works_until_it_is_revoked(klein: Klein) -> None:
         run(client)
         assert f"revoked {key_id}" in keys(klein, "revoke", key_id)
         revoked_at = time.monotonic()
+        sent_at = revoked_at
         while client.get("/v1/executions").status_code != 401:
-            assert time.monotonic() - revoked_at < 5
+            assert sent_at - revoked_at < 5
+            sent_at = time.monotonic()
 
     assert re.search(rf"{key_id} +revoked .* for a while", keys(klein, "list"))
 

@@ -66,10 +66,10 @@ def test_without_redis_everything_is_a_503(
     """Every route that needs Redis answers 503 with Retry-After, within seconds."""
 
     def refused() -> httpx.Response | None:
-        answer = outage_client.request(method, path, json=order(), timeout=15)
+        answer = outage_client.request(method, path, json=order(), timeout=30)
         return answer if answer.status_code == 503 else None
 
-    answer = until(refused, within_s=15)  # the list of workers is cached for half a second
+    answer = until(refused)  # the list of workers is cached for half a second
 
     body = answer.json()
     assert body["status"] == 503

@@ -13,7 +13,7 @@ from worker.engines.placement import Placement
 from worker.engines.quantization import RECIPES
 from worker.engines.tuning import Quantization
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 LORAS = (Lora(path="a.safetensors", scale=1),)
 
 

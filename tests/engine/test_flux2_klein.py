@@ -26,7 +26,7 @@ from worker.engines.errors import InvalidOutput
 from worker.engines.pixels import to_image_array
 from worker.engines.warm_up import WarmUp
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from worker.engines import WeightsError
 from worker.engines.folder import inspect_folder
 from worker.engines.manifest import Manifest, read_manifest
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def weights(tiny_weights, tmp_path):

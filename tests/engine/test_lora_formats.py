@@ -14,7 +14,7 @@ from worker.engines import Lora, Order, Tuning, UnusableLora
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
 RANK = 4
 QKV = ("to_q", "to_k", "to_v")

@@ -14,7 +14,7 @@ from worker.engines import Lora, Order, UnusableLora, open_engine
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.lora_manager import CACHE_SIZE, LoraManager
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.support.lora_files import write_lora
 from worker.engines import Lora, Order, open_engine
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def png(colour):

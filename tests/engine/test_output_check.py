@@ -12,8 +12,6 @@ from worker.engines.output_check import check_latents
 
 BUILT_IN = Path("worker/weights/builtin")
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def smooth(side=32):
     """Return latents that change slowly, as those of an image do."""

@@ -26,7 +26,7 @@ from worker.engines.placement import (
 from worker.engines.prompt_encoder import truncate_text_encoder
 from worker.engines.tuning import Quantization
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 GB = 10**9
 DEPLOYING = Path(__file__).parents[2] / "docs" / "deploying.md"
 # FLUX.2 [klein] 4B in bfloat16, and with an fp8 transformer.

@@ -10,8 +10,6 @@ from tests.engine.test_flux2_klein import BATCH, draw, order, psnr, together
 from worker.engines import ImageArray, open_engine
 from worker.engines.previews import MAX_SIDE, decode_preview
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture(scope="module")
 def engine(tiny_weights):

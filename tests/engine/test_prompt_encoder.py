@@ -9,7 +9,6 @@ from worker.engines.manifest import read_manifest
 from worker.engines.prompt_encoder import PromptEncoder, truncate_text_encoder
 from worker.main import BUILT_IN
 
-pytestmark = pytest.mark.timeout(60)
 PROMPTS = ["a red circle on a blue background", "", "ein Häuschen 🏠 <|im_end|>", "word " * 700]
 
 

@@ -24,7 +24,7 @@ from worker.engines.quantization import (
 )
 from worker.engines.tuning import Quantization
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 BUILT_IN = Path(__file__).parents[2] / "worker" / "weights" / "builtin"
 
 

@@ -10,7 +10,6 @@ from worker.engines import WeightsError
 from worker.engines.safetensors_header import read_header
 from worker.engines.tensor_check import check_tensors
 
-pytestmark = pytest.mark.timeout(60)
 FILES = {
     "transformer": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",

@@ -6,7 +6,7 @@ import pytest
 from tests.engine.test_flux2_klein import BATCH, draw, psnr, reference, together
 from worker.engines import decode_memory, open_engine
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):

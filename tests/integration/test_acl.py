@@ -56,7 +56,6 @@ def worker_connection(server):
         yield connection
 
 
-@pytest.mark.timeout(60)
 def test_klein_works_with_these_users(server, worker_connection, tmp_path):
     """A prediction is created, run by RQ, reconciled, read, listed and cancelled without any denied command."""
     with server.connect() as admin:

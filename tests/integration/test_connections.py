@@ -17,8 +17,6 @@ from tests.support import processes
 from tests.support.api_client import until
 from tests.support.tls_proxy import tls_front, write_certificate
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @contextmanager
 def server(folder: Path, *options: str) -> Iterator[processes.Process]:

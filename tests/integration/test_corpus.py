@@ -24,7 +24,6 @@ from tests.corpus.uploads import SECRET, UPLOAD
 from tests.support import processes
 from tests.support.api_client import until
 
-pytestmark = pytest.mark.timeout(60)
 LONGEST = 2000  # bytes of an answer, so that it does not echo the input
 
 

@@ -12,8 +12,6 @@ from worker.engine_client.recycling import RecyclePolicy
 from worker.engine_client.supervisor import MAX_DEATHS, MAX_PAUSE_S, EngineSupervisor
 from worker.engines import Order
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Rig:
     """A supervisor over a real engine process, and what it reported."""

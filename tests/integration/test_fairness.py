@@ -34,7 +34,6 @@ def turns_before(queues, wanted, most):
     return next(n for n in range(most) if queues.take(KIND) == wanted)
 
 
-@pytest.mark.timeout(60)
 def test_a_backlog_does_not_hold_up_another_key(connection, queues):
     """With a thousand queued predictions of one key and one running, another key's single prediction is second in turn."""
     connection.config_set("appendfsync", "no")

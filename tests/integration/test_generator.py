@@ -52,10 +52,6 @@ def scripted(connection, tmp_path):
     rig.close()
 
 
-process = pytest.mark.timeout(60)
-
-
-@process
 @pytest.mark.parametrize(("kind", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
 def test_a_prediction_becomes_files(rig, kind, suffix):
     """Two images are generated, stored in their format and size, and listed in the final record."""
@@ -73,7 +69,6 @@ def test_a_prediction_becomes_files(rig, kind, suffix):
     eventually(lambda: rig.leases.held == {})
 
 
-@process
 def test_a_dead_engine_costs_one_attempt(rig):
     """The engine dies once. The prediction runs again and succeeds in its second attempt."""
     rig.add(prompt="slow", num_inference_steps=50)
@@ -93,7 +88,6 @@ def test_a_dead_engine_costs_one_attempt(rig):
     assert (ended.status, ended.attempt, rig.revived) == (Status.SUCCEEDED, 2, 1)
 
 
-@process
 @pytest.mark.parametrize("prompt", ["die", "device lost"])
 def test_a_poisonous_prediction_is_given_up(rig, prompt):
     """A prediction that kills its engine each time fails after three attempts, and the next prediction succeeds."""
@@ -112,7 +106,6 @@ def test_a_poisonous_prediction_is_given_up(rig, prompt):
     assert rig.ended("next").attempt == 1
 
 
-@process
 @pytest.mark.parametrize(("prompt", "revived"), [("slow", 0), ("hang", 1)])
 def test_what_runs_too_long_ends(rig, prompt, revived):
     """At its run timeout a prediction fails without a retry. The engine is replaced only if it does not stop."""
@@ -130,7 +123,6 @@ def test_what_runs_too_long_ends(rig, prompt, revived):
     assert rig.ended("next").status is Status.SUCCEEDED
 
 
-@process
 @pytest.mark.parametrize(
     ("prompt", "cause", "message"),
     [
@@ -151,7 +143,6 @@ def test_an_engine_that_fails_lives_on(rig, prompt, cause, message):
     assert rig.ended("next").status is Status.SUCCEEDED
 
 
-@process
 def test_a_cancel_stops_the_engine(rig):
     """A prediction that is cancelled while it runs stops at its next step and leaves no file."""
     rig.add(prompt="slow", num_inference_steps=50)
@@ -320,7 +311,7 @@ def test_a_drain_ends_the_wait_for_the_engine(scripted):
     eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
     eventually(lambda: scripted.leases.held.keys() == {"p", "q"})
     scripted.generator.release_all()
-    waiting.join(5)
+    waiting.join(30)
     scripted.generator.work("r")
     is_over = not waiting.is_alive()
     gate.set()
@@ -422,7 +413,6 @@ def test_a_worker_that_was_lost_is_replaced(scripted):
     assert (scripted.ended().status, scripted.ended().attempt) == (Status.SUCCEEDED, 2)
 
 
-@process
 def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
     """If Redis dies between the last step and the end, the files are kept, and the end is recorded once Redis is back."""
     with (
@@ -535,7 +525,6 @@ def work_by_rq(rig):
     return work
 
 
-@process
 def test_rq_carries_a_prediction_through(rig, work_by_rq):
     """RQ takes the token and runs the job that this process has installed."""
     rig.add("bad", "fault")
@@ -547,7 +536,6 @@ def test_rq_carries_a_prediction_through(rig, work_by_rq):
     assert rig.connection.keys("rq:job:*") == []
 
 
-@process
 def test_a_cancel_while_rq_holds_the_token_is_no_failure(rig, work_by_rq, caplog):
     """The cancel deletes the token. RQ finds it gone, does not report a failure, and does not recreate it."""
 

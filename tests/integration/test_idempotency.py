@@ -90,7 +90,6 @@ def test_a_word_is_kept_for_a_day_or_as_long_as_its_record(connection):
     assert store.find_repeated("key", IDEMPOTENCY) is None
 
 
-@pytest.mark.timeout(60)
 def test_a_word_survives_a_restart(tmp_path):
     """After kill -9 of Redis the idempotency key still names its prediction, and still for a day."""
     with running_redis() as server, server.connect() as connection:

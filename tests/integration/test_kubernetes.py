@@ -30,8 +30,6 @@ FOREIGN: dict[str, Any] = {
 PARTS = ["api", "worker", "courier"]
 PUBLISH_SHARE = 0.5  # of the grace period: extra time to store results
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def rendered(overlay: str) -> list[Any]:
     command = [str(KUBECTL), "kustomize", str(FOLDER / overlay)]

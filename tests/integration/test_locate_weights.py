@@ -9,7 +9,6 @@ from worker.engines.errors import WeightsError
 from worker.engines.folder import inspect_folder
 from worker.weights.locate import locate_weights
 
-pytestmark = pytest.mark.timeout(60)
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 

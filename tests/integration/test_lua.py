@@ -154,9 +154,9 @@ def test_change_prediction(connection, change):
     """A change that is not the end moves the due time and is announced."""
     with connection.pubsub() as subscription:
         subscription.subscribe("channel")
-        subscription.get_message(timeout=5)
+        subscription.get_message(timeout=30)
         assert change() == 1
-        message = subscription.get_message(timeout=5)
+        message = subscription.get_message(timeout=30)
 
     assert message["data"] == b"p"
     assert connection.get("record") == b"new"

@@ -138,7 +138,6 @@ def test_redis_that_goes_away_meanwhile_is_unavailable(connection, store, storag
         Maintenance(store, Queues(nowhere), storage).reconcile()
 
 
-@pytest.mark.timeout(60)
 def test_the_courier_outlives_an_outage(tmp_path):
     """The courier waits while Redis is down. Once it is back, a lost token is reissued."""
     has_failed = threading.Event()
@@ -165,7 +164,7 @@ def test_the_courier_outlives_an_outage(tmp_path):
             running.start()
             try:
                 server.kill()
-                assert has_failed.wait(5)
+                assert has_failed.wait(30)
                 server.start()
                 connection.delete(QUEUE)
                 make_due(connection, "p")

@@ -9,22 +9,21 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a separate packag
 import pytest
 
 from tests.support import deadline, processes
+from tests.support.fakes import eventually
 from tests.support.running_test import FOLDER
 
-pytestmark = pytest.mark.timeout(60)
 ROOT = Path(__file__).parents[2]
 HANGS = """
-import subprocess, sys
+import subprocess
 import pytest
 from pathlib import Path
 from tests.support import processes
 
-SLEEPER = "import time; time.sleep(600)"
-PARENT = f"import subprocess, sys; c = subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], start_new_session=True); print(c.pid, flush=True); c.wait()"
+PARENT = "setsid sleep 600 & echo $!; wait"
 
-@pytest.mark.timeout(2)
+@pytest.mark.timeout(3)
 def test_hang():
-    with processes.started([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as process:
+    with processes.started(["sh", "-c", PARENT], stdout=subprocess.PIPE, text=True) as process:
         child = process.stdout.readline().strip()
         Path("pids").write_text(f"{process.pid} {child}")
         process.wait()
@@ -40,12 +39,17 @@ def test_self():
 """
 
 
+# without plugins that take seconds to load
+PLUGINS = ("pytest_timeout", "xdist.plugin", "no:cacheprovider", "tests.support.running_test")
+PYTEST = [sys.executable, "-m", "pytest", f"-c{os.devnull}", "--rootdir=."]
+PYTEST += [f"-p{name}" for name in PLUGINS]
+ENVIRON = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
 def pytest_in(folder: Path, workers: str, *options: str, **environ: str) -> processes.Completed:
-    """Run pytest in a folder, without plugins that it does not need, because they take seconds."""
-    plugins = [f"-p{name}" for name in ("pytest_timeout", "xdist.plugin", "no:cacheprovider")]
-    command = [sys.executable, "-m", "pytest", f"-c{os.devnull}", "--rootdir=.", *plugins]
-    environ = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environ
-    return processes.run([*command, "-n", workers, *options], cwd=folder, env=os.environ | environ)
+    """Run pytest in a folder."""
+    environ = {**os.environ, **ENVIRON, **environ}
+    return processes.run([*PYTEST, "-n", workers, *options], cwd=folder, env=environ)
 
 
 def is_running(pid: int) -> bool:
@@ -54,6 +58,12 @@ def is_running(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def pids_in(folder: Path) -> list[int]:
+    """Return the ids that the hanging test has written so far."""
+    file = folder / "pids"
+    return [int(pid) for pid in file.read_text().split()] if file.exists() else []
 
 
 @pytest.mark.parametrize("workers", ["0", "1"], ids=["pytest alone", "pytest-xdist"])
@@ -65,9 +75,20 @@ def test_timeout_ends_the_processes_of_a_test(tmp_path: Path, workers: str) -> N
 
     assert "1 failed" in result.stdout, result.stdout + result.stderr
     assert "Timeout" in result.stdout
-    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert len(pids) == 2
-    assert [pid for pid in pids if is_running(pid)] == []
+    assert [is_running(pid) for pid in pids_in(tmp_path)] == [False, False]
+
+
+def test_sigterm_ends_the_processes_of_a_test(tmp_path: Path) -> None:
+    """Pytest that gets SIGTERM ends the process of the running test, and its grandchild."""
+    (tmp_path / "test_hanging.py").write_text(HANGS.replace("timeout(3)", "timeout(600)"))
+    environ = os.environ | ENVIRON
+    with processes.started(PYTEST, cwd=tmp_path, env=environ, stdout=subprocess.PIPE) as run:
+        eventually(lambda: len(pids_in(tmp_path)) == 2)
+        run.terminate()
+        run.communicate(timeout=30)
+
+        assert run.returncode == pytest.ExitCode.INTERRUPTED
+        assert [is_running(pid) for pid in pids_in(tmp_path)] == [False, False]
 
 
 def test_exception_ends_the_process() -> None:
@@ -100,7 +121,7 @@ def test_the_running_test_is_written_down(tmp_path: Path, workers: str) -> None:
     (tmp_path / "test_self.py").write_text(READS_ITSELF)
     (running := tmp_path / "running").mkdir()
 
-    result = pytest_in(tmp_path, workers, "-ptests.support.running_test", **{FOLDER: str(running)})
+    result = pytest_in(tmp_path, workers, **{FOLDER: str(running)})
 
     assert "1 passed" in result.stdout, result.stdout + result.stderr
     assert list(running.iterdir()) == []

@@ -27,9 +27,6 @@ def results():
     return json.loads(played.stdout)
 
 
-pytestmark = pytest.mark.timeout(60)
-
-
 @pytest.mark.parametrize("name", ["moving", "metadata", "alias", "again"])
 def test_a_name_that_moves_leads_nowhere_inside(results, name):
     """A name that is public at one look-up and internal at the next is fetched from the public host or not at all."""

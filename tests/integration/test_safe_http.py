@@ -79,7 +79,7 @@ class Names:
 def ask(outbound, url, redirects=0):
     async def send():
         return await outbound.send(
-            "GET", url, headers={}, max_bytes=100, within_s=2, redirects=redirects
+            "GET", url, headers={}, max_bytes=100, within_s=30, redirects=redirects
         )
 
     return asyncio.run(send())

@@ -38,10 +38,7 @@ BAD_KEYS = [
 ]
 
 
-STARTS = pytest.mark.timeout(60)  # to start the server
-
-
-@pytest.fixture(params=["file", pytest.param("s3", marks=STARTS)])
+@pytest.fixture(params=["file", "s3"])
 def storage(request, tmp_path, monkeypatch):
     if request.param == "file":
         return open_storage(f"file://{tmp_path}/with%20space/outputs")

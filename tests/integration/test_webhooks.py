@@ -68,13 +68,13 @@ def post(connection):
 
 @pytest.fixture
 def hasty(connection):
-    """A courier with a short timeout."""
-    return Post(connection, within_s=0.2)
+    """A courier with a short timeout, which still lets a slow machine answer."""
+    return Post(connection, within_s=1.0)
 
 
 def hang(handler):
-    """Send nothing for longer than the timeout."""
-    threading.Event().wait(3)
+    """Send nothing while the test runs."""
+    handler.released.wait()
 
 
 def drip(head):
@@ -82,9 +82,8 @@ def drip(head):
 
     def answer(handler):
         handler.wfile.write(head)
-        for _ in range(60):
+        while not handler.released.wait(0.05):
             handler.wfile.write(b"x")
-            threading.Event().wait(0.05)
 
     return answer
 
@@ -170,14 +169,15 @@ def test_a_large_reply_is_cut(post):
     assert attempt.response == "y" * 1024
 
 
-def test_a_slow_receiver_holds_up_only_itself(post):
-    """If more deliveries wait for one receiver than may run at once, another receiver is still called at once."""
+def test_a_slow_receiver_holds_up_only_itself(connection):
+    """If more deliveries wait for one receiver than may run at once, another receiver is called meanwhile."""
+    post = Post(connection, within_s=600)
     with running_receiver(hang) as slow, running_receiver() as quick, post.courier():
         for k in range(3 * CONCURRENT_PER_HOST):
             post.owe(slow.url, f"slow-{k}")
         eventually(lambda: len(slow.calls) == CONCURRENT_PER_HOST)
         post.owe(quick.url, "quick")
-        eventually(lambda: quick.calls, within_s=1.5)
+        eventually(lambda: quick.calls)
 
         assert len(slow.calls) == CONCURRENT_PER_HOST
         slow.released.set()
@@ -218,7 +218,6 @@ def test_what_a_killed_courier_leaves_is_taken_up(post):
     assert len(receiver.calls) == 1
 
 
-@pytest.mark.timeout(30)
 def test_an_outage_of_redis_sends_nothing_twice():
     """A delivery that was sent while Redis went down is recorded once it is back."""
     with running_redis() as server, server.connect() as connection:
@@ -232,7 +231,7 @@ def test_an_outage_of_redis_sends_nothing_twice():
             post.owe(receiver.url)
             eventually(lambda: receiver.calls)
             server.start()
-            eventually(post.attempts, within_s=20)
+            eventually(post.attempts)
 
             assert [a.status_code for a in post.until_over()] == [200]
             assert len(receiver.calls) == 1

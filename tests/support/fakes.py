@@ -26,7 +26,7 @@ from worker.engines import Cancelled, OnPreview, Order, Result
 from worker.engines.errors import RequestFailed
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-DEADLINE_S = 8.0
+DEADLINE_S = 30.0
 
 
 def a_prediction(prediction_id: str = "p", **values: Any) -> Prediction:

@@ -1,6 +1,8 @@
-"""A pytest plugin that records which test is running, for `tests.support.deadline`. Inactive unless its variable is set."""
+"""A pytest plugin that ends a run cleanly on SIGTERM, and records for `tests.support.deadline` which test is running."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,12 @@ import pytest
 
 FOLDER = "KLEIN_RUNNING_TESTS"
 """The environment variable with the folder. Each process that runs tests writes one file, named by its process id."""
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM end the run as Ctrl-C does, so that fixtures end their processes."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -14,7 +14,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def make_tiny_weights(folder: Path, *, distilled: bool = True, **manifest: Any) -> Path:
+def make_tiny_weights(
+    folder: Path, *, distilled: bool = True, vae_layers: int = 1, **manifest: Any
+) -> Path:
     """Write a pipeline of 0.4 MB that accepts the same call as the 4B checkpoint, in under a second.
 
     The random weights are the same on every call. Keyword arguments go into klein.json.
@@ -46,7 +48,7 @@ def make_tiny_weights(folder: Path, *, distilled: bool = True, **manifest: Any) 
             block_out_channels=(8, 8, 8, 8),
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=1,
+            layers_per_block=vae_layers,
             latent_channels=4,
             norm_num_groups=4,
             sample_size=64,

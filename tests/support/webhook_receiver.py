@@ -63,6 +63,7 @@ def running_receiver(
 
     class Handler(BaseHTTPRequestHandler):
         answered = 0
+        released = receiver.released
 
         def send_response(self, code: int, message: str | None = None) -> None:
             self.answered = code

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import threading
-import time
 
 import pytest
 
@@ -15,7 +14,7 @@ from app.safe_http import SafeHttp, Unreachable
 def stuck():
     """A lookup that does not end while the test runs."""
     release = threading.Event()
-    yield lambda *_a, **_n: release.wait(9) and []
+    yield lambda *_a, **_n: release.wait() and []
     release.set()
 
 
@@ -28,11 +27,8 @@ def test_an_answer_is_passed_on():
 
 def test_what_is_stuck_is_given_up(stuck):
     """A lookup that takes too long raises TimeoutError."""
-    began = time.monotonic()
     with pytest.raises(TimeoutError, match="not found in time"):
         DnsLookup(within_s=0.05, look_up=stuck)("name", 80)
-
-    assert time.monotonic() - began < 5
 
 
 def test_the_stuck_do_not_pile_up(stuck):

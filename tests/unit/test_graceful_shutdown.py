@@ -34,7 +34,7 @@ def test_shutdown_waits_for_attempts_that_can_finish(remaining_s):
     recorder = Recorder(remaining_s)
     assert not recorder.shutdown.is_requested
     recorder.shutdown.request()
-    assert recorder.started.wait(5)
+    assert recorder.started.wait(30)
 
     assert recorder.shutdown.is_requested
     assert not recorder.released.wait(0.3)
@@ -45,7 +45,7 @@ def test_shutdown_releases_attempts_that_cannot_finish():
     recorder = Recorder(remaining_s=1000.0)
     recorder.shutdown.request()
 
-    assert recorder.released.wait(5)
+    assert recorder.released.wait(30)
     assert recorder.events == ["start", "release"]
 
 
@@ -55,7 +55,7 @@ def test_second_request_releases_at_once():
     recorder.shutdown.request()
     recorder.shutdown.request()
 
-    assert recorder.released.wait(5)
+    assert recorder.released.wait(30)
 
 
 def test_grace_period_ends():
@@ -63,4 +63,4 @@ def test_grace_period_ends():
     recorder = Recorder(remaining_s=None, grace_s=0.2)
     recorder.shutdown.request()
 
-    assert recorder.released.wait(5)
+    assert recorder.released.wait(30)

@@ -2,12 +2,9 @@
 
 import json
 import re
-import shutil
-import socket
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
@@ -15,11 +12,9 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import REGISTRY, generate_latest
 
 from app.api.metrics import open_system
-from app.metrics import ENGINE_READY, serve_metrics
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.stats import SystemStats, Waiting
-from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "metrics.md").read_text()
@@ -32,21 +27,12 @@ GPU = {
     "klein_gpu_busy_ratio",
 }  # served only on a machine with a GPU
 
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed (`make tools` does)"
-)
-
 
 def count():
     line = Waiting(count=3, oldest=timedelta(seconds=2))
     return SystemStats(
         waiting=dict.fromkeys(CheckpointKind, line), running=1, workers=[], webhooks=4
     )
-
-
-def promtool(*arguments):
-    ran = processes.run(["promtool", *arguments])
-    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def names(text):
@@ -68,29 +54,6 @@ def test_alerts_and_dashboard_use_metrics_that_there_are(text):
     used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"klein_\w+", text)}
 
     assert used <= DESCRIBED
-
-
-@needs_promtool
-def test_every_alert_fires_when_it_should():
-    """The rule tests of Prometheus pass, and there is one for each alert."""
-    tests = ALERTS.with_name("alerts_test.yml")
-
-    promtool("test", "rules", tests)
-
-    alerts = re.findall(r"alert: (\w+)", ALERTS.read_text())
-    assert [
-        a for a in alerts if f"alertname: {a}\n        exp_alerts:" not in tests.read_text()
-    ] == []
-
-
-@needs_promtool
-def test_prometheus_understands_every_panel(tmp_path):
-    """Prometheus can parse each expression of the dashboard."""
-    recorded = [{"record": f"panel:{k}", "expr": e} for k, e in enumerate(EXPRESSIONS)]
-    rules = tmp_path / "rules.yml"
-    rules.write_text(json.dumps({"groups": [{"name": "panels", "rules": recorded}]}))
-
-    promtool("check", "rules", rules)
 
 
 def test_grafana_knows_every_field_of_the_dashboard():
@@ -140,34 +103,3 @@ def test_without_redis_the_rest_is_shown():
 
     assert "klein_redis_up 0.0" in text
     assert "klein_queue_depth" not in text
-
-
-def test_a_port_in_use_is_a_clear_error(taken_port):
-    """A worker whose metrics port is in use gets an error with the port and the setting."""
-    with pytest.raises(ValueError, match=rf":{taken_port} .*KLEIN_METRICS_PORT"):
-        serve_metrics("127.0.0.1", taken_port)
-
-
-def test_a_worker_is_ready_while_its_engine_is(free_port):
-    """`/readyz`, on the port of the metrics, returns 200 only while the engine is ready."""
-    serve_metrics("127.0.0.1", free_port)
-    url = f"http://127.0.0.1:{free_port}"
-    statuses = []
-    for is_ready in (False, True, False):
-        ENGINE_READY.set(is_ready)
-        statuses.append(httpx.get(f"{url}/readyz", trust_env=False).status_code)
-
-    assert statuses == [503, 200, 503]
-    assert "klein_engine_ready 0.0" in httpx.get(f"{url}/metrics", trust_env=False).text
-
-
-@pytest.fixture
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
-@pytest.fixture
-def taken_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]

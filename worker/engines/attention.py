@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,15 +32,23 @@ class AttentionShape:
     head_dim: int
 
 
+TimeBackends = Callable[[AttentionShape, torch.device, torch.dtype], dict[str, float]]
+"""Returns the seconds of each backend that runs on a device."""
+
+
 def select_attention_backend(
-    pipe: Any, tokens: int, device: torch.device, on_status: OnStatus
+    pipe: Any,
+    tokens: int,
+    device: torch.device,
+    on_status: OnStatus,
+    time_backends: TimeBackends,
 ) -> str:
     """Return the name of the fastest backend for sequences of `tokens`, and report all timings."""
     config = pipe.transformer.config
     shape = AttentionShape(
         tokens=tokens, heads=config.num_attention_heads, head_dim=config.attention_head_dim
     )
-    seconds = time_attention_backends(shape, device, pipe.transformer.dtype)
+    seconds = time_backends(shape, device, pipe.transformer.dtype)
     selected = fastest_backend(seconds)
     timings = ", ".join(f"{name} {value * 1000:.2f} ms" for name, value in seconds.items())
     on_status(f"attention {selected} ({tokens} tokens: {timings})")

@@ -18,6 +18,7 @@ from worker.engines import (
     Result,
     Tuning,
 )
+from worker.engines.attention import TimeBackends, time_attention_backends
 from worker.engines.device import device_name, release_cached_memory, translate_device_errors
 from worker.engines.errors import InvalidOutput, OutOfMemory
 from worker.engines.folder import WeightsFolder
@@ -38,7 +39,7 @@ from worker.engines.warm_up_images import PROMPT
 class Flux2KleinEngine:
     """Generates images with one loaded model. Calls wait for each other, as a pipeline holds the state of one call."""
 
-    def __init__(  # noqa: PLR0913 -- the last two are for tests
+    def __init__(  # noqa: PLR0913 -- the last three are for tests
         self,
         folder: WeightsFolder,
         loras: Path | None,
@@ -47,6 +48,7 @@ class Flux2KleinEngine:
         *,
         recipe: QuantizationRecipe | None = None,
         placement: Placement | None = None,
+        time_backends: TimeBackends = time_attention_backends,
     ) -> None:
         """Load, check and quantise the model. Raises `WeightsError` and `UnusableSetting`."""
         recipe = recipe or RECIPES.get(tuning.quantization)
@@ -63,7 +65,7 @@ class Flux2KleinEngine:
             check = quantize_model(
                 self.model, recipe, PROMPT, first_render_size(self.model, tuning)
             )
-        self._warm_up = WarmUp(self.model, tuning, on_status, check)
+        self._warm_up = WarmUp(self.model, tuning, on_status, check, time_backends)
 
     def warm_up(self) -> None:
         """Warm up the model; see `worker.engines.warm_up.WarmUp.run`."""

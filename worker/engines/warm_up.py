@@ -3,7 +3,12 @@
 import time
 
 from worker.engines import Engine, OnStatus, Tuning
-from worker.engines.attention import NATIVE, select_attention_backend
+from worker.engines.attention import (
+    NATIVE,
+    TimeBackends,
+    select_attention_backend,
+    time_attention_backends,
+)
 from worker.engines.compilation import compile_pipeline, reset_compilation
 from worker.engines.decode_memory import max_batch_size
 from worker.engines.device import free_memory_bytes
@@ -33,11 +38,13 @@ class WarmUp:
         tuning: Tuning,
         on_status: OnStatus,
         quantization_check: QuantizationCheck | None = None,
+        time_backends: TimeBackends = time_attention_backends,
     ) -> None:
         self._model = model
         self._tuning = tuning
         self._on_status = on_status
         self._quantization_check = quantization_check
+        self._time_backends = time_backends
         self._is_compiled = tuning.compile.is_enabled_on(model.device.type)
 
     def run(self, engine: Engine) -> int:
@@ -118,7 +125,7 @@ class WarmUp:
         width, height = first_render_size(self._model, self._tuning)
         tokens = width * height // SIZE_MULTIPLE**2 + self._model.manifest.max_sequence_length
         return select_attention_backend(
-            self._model.pipe, tokens, self._model.device, self._on_status
+            self._model.pipe, tokens, self._model.device, self._on_status, self._time_backends
         )
 
     def _images(self) -> tuple[WarmUpImage, ...]:

@@ -38,7 +38,6 @@ def test_klein_json_says_what_the_recipe_means():
     assert json.loads((BUILTIN / "klein.json").read_text()) == KLEIN
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.filterwarnings("ignore")  # warnings of diffusers and transformers
 def test_the_folder_loads_and_draws():
     """The same prompt and seed give the same image in the requested size, and an edit has that size too."""

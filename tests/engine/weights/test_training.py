@@ -47,7 +47,6 @@ def test_times_are_those_of_short_schedules():
     assert (times == 1.0).float().mean() > 0.05
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")  # torch warns about autocast over a norm
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
     """Two runs that resume from the same state end with the same weights, and a run that continues from them trains a copy."""
@@ -98,7 +97,6 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
         torch.testing.assert_close(middle, (first + second) / 2)
 
 
-@pytest.mark.timeout(60)
 def test_training_the_decoder_leaves_the_latents(tmp_path):
     """Training only the decoder changes the decoded images and not the latents."""
     torch.manual_seed(0)

@@ -1,16 +1,12 @@
 """Tests of signed URLs: only the signature grants access to a file."""
 
 import stat
-import subprocess
-import sys
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from app.storage.links import Links, open_links
-from tests.support import processes
 
 EXPIRES = datetime(2126, 1, 1, tzinfo=UTC)
 BEFORE = EXPIRES - timedelta(seconds=1)
@@ -99,34 +95,3 @@ def test_a_made_secret_is_kept_to_oneself(tmp_path):
     assert stat.S_IMODE(secret_file.stat().st_mode) == 0o600
     assert len(secret_file.read_text()) == 64
     assert [path.name for path in secret_file.parent.iterdir()] == ["url_secret"]
-
-
-RACER = """
-import sys
-from pathlib import Path
-from datetime import UTC, datetime
-from app.storage.links import open_links
-for folder in sys.stdin:
-    print(open_links(None, Path(folder.strip())).link("", "k", datetime(2126, 1, 1, tzinfo=UTC)))
-"""
-
-
-@pytest.mark.timeout(60)
-def test_two_processes_make_one_secret(tmp_path):
-    """Two processes that open the same new folders at the same time use the same secrets."""
-    folders = "".join(f"{tmp_path / str(number)}\n" for number in range(100))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with ExitStack() as stack:
-        racers = [
-            stack.enter_context(processes.started([sys.executable, "-c", RACER], **pipes))
-            for _ in range(2)
-        ]
-        for racer in racers:
-            assert racer.stdin is not None
-            racer.stdin.write(folders)
-            racer.stdin.close()
-            racer.stdin = None
-        first, second = (racer.communicate()[0] for racer in racers)
-
-    assert first == second
-    assert len(set(first.split())) == 100
