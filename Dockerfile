@@ -1,10 +1,11 @@
-# Builds three images from one source:
+# Builds four images from one source:
 #   api          API and courier, without torch           docker build --target api .
 #   worker       torch with CUDA                          docker build --target worker .
 #   worker-cpu   torch without CUDA                       docker build --target worker-cpu .
+#   worker-rocm  torch for GPUs of AMD                    docker build --target worker-rocm .
 # The command of a container is a command of klein: api, worker, courier, keys …
-# To pin the base image to the byte, use its digest: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:…
-ARG PYTHON=python:3.11-slim-bookworm
+# renovate.json has Renovate add the digest of the base image (…@sha256:…) and keep it up to date.
+ARG PYTHON=python:3.14-slim-trixie
 
 FROM ${PYTHON} AS base
 RUN apt-get update -qq \
@@ -28,6 +29,10 @@ RUN mkdir /run-time \
  && install -d -m 0700 root
 
 FROM scratch AS run-time
+# The release workflow adds version, revision and source.
+LABEL org.opencontainers.image.title="klein" \
+      org.opencontainers.image.description="Self-hosted inference server for FLUX.2 [klein] 4B" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=trimmed /run-time /
 ENV PATH=/opt/klein/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \
@@ -45,27 +50,35 @@ ENV PATH=/opt/klein/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:
 FROM base AS build
 WORKDIR /src
 RUN python3 -m venv --without-pip /opt/klein
-COPY pyproject.toml requirements.lock ./
-# Without the embedded Redis of `klein up`. Here Redis is a container of its own.
-RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-e = p["optional-dependencies"]; \
-open("/api.txt", "w").write("\n".join(d for d in p["dependencies"] + e["telemetry"] if "valkey" not in d)); \
-open("/worker.txt", "w").write("\n".join(e["worker"]))'
-RUN pip --python /opt/klein/bin/python install --no-cache-dir --constraint requirements.lock \
-      --requirement /api.txt
+COPY requirements requirements
+# By hash, without the embedded server of `klein up`. Here Valkey is a container of its own.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/klein/bin/python install --require-hashes --no-deps --requirement requirements/api.lock
 
 FROM build AS build-worker
-RUN pip --python /opt/klein/bin/python install --no-cache-dir --constraint requirements.lock \
-      --requirement /worker.txt
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/klein/bin/python install --require-hashes --no-deps --requirement requirements/worker.lock
 
 FROM build AS build-worker-cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" pip --python /opt/klein/bin/python install --no-cache-dir \
-      --constraint requirements.lock --requirement /worker.txt
+COPY requirements.lock ./
+# One index at a time: torch alone comes from PyTorch's, so no other package can come from there.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/klein/bin/python install --constraint requirements.lock --no-deps --index-url "$TORCH_INDEX" torch \
+ && pip --python /opt/klein/bin/python install --require-hashes --no-deps --requirement requirements/worker-cpu.lock
+
+FROM build AS build-worker-rocm
+ARG TORCH_INDEX=https://download.pytorch.org/whl/rocm7.1
+COPY requirements.lock ./
+# torch and its libraries of ROCm come from PyTorch's index alone, all other packages by hash.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/klein/bin/python install --require-hashes --no-deps --requirement requirements/worker-cpu.lock \
+ && pip --python /opt/klein/bin/python install --constraint requirements.lock --index-url "$TORCH_INDEX" torch
 
 # klein's code comes last, so that a change is a small layer on top of unchanged gigabytes.
 FROM build AS code
-RUN pip --python /opt/klein/bin/python install --no-cache-dir "setuptools==80.9.0"
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/klein/bin/python install "setuptools==80.9.0"
 COPY . .
 RUN pip --python /opt/klein/bin/python install --no-cache-dir --no-deps --no-build-isolation \
       --prefix /code .
@@ -100,6 +113,15 @@ CMD ["worker"]
 
 FROM worker-base AS worker-cpu
 COPY --from=build-worker-cpu /opt/klein /opt/klein
+COPY --from=code /code /opt/klein
+
+FROM worker-base AS worker-rocm
+USER root
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
+USER 10001
+COPY --from=build-worker-rocm /opt/klein /opt/klein
 COPY --from=code /code /opt/klein
 
 FROM worker-base AS worker

@@ -1,8 +1,13 @@
 """The `klein` command. Each subcommand is a module that is imported only when it runs."""
 
+import os
+import sys
+from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from app.version import VERSION
 
@@ -11,11 +16,23 @@ SUMMARIES = {
     "api": "Start one API process.",
     "worker": "Start one worker, which runs the model.",
     "courier": "Start the courier, which delivers webhooks and does maintenance.",
-    "predict": "Generate an image with a running server.",
-    "queue": "Show waiting and running predictions, and the workers.",
     "keys": "Create, list and revoke API keys.",
+    "pull": "Download a model before the first start.",
     "doctor": "Check Redis, storage, weights and GPU, and say how to fix problems.",
+    "unload": "Unload the model of workers that have no work, to free their GPU memory.",
+    "load": "Load the model of workers that are asleep.",
+    "queue": "Show waiting and running predictions, and the workers.",
+    "ledger": "Name accepted predictions that have not ended within their limits.",
+    "predict": "Generate an image with a running server.",
+    "get": "Show a prediction, or download its images.",
+    "wait": "Wait until a prediction ends.",
+    "cancel": "Cancel predictions.",
+    "usage": "Show what your API key used, by day and model.",
+    "delete": "Delete predictions with everything that belongs to them.",
+    "list": "List the predictions of your API key.",
 }
+FUNCTIONS = {"list": "list_predictions"}  # elsewhere a function has the name of its command
+INTERRUPTED = 130  # the exit code after Ctrl-C, as in shells
 
 
 class Commands(click.Group):
@@ -29,7 +46,8 @@ class Commands(click.Group):
         """Import the subcommand of that name."""
         if cmd_name not in SUMMARIES:
             return None
-        command: click.Command = getattr(import_module(f"app.commands.{cmd_name}"), cmd_name)
+        module = import_module(f"app.commands.{cmd_name}")
+        command: click.Command = getattr(module, FUNCTIONS.get(cmd_name, cmd_name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -37,14 +55,38 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(SUMMARIES.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of the subcommands without importing them, and the options."""
+        names = [
+            CompletionItem(name, help=summary)
+            for name, summary in SUMMARIES.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand. Ctrl-C ends it with the exit code of shells."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            sys.exit(INTERRUPTED)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="klein")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Run and manage a klein server, or generate images with one.
 
-    `klein up` starts everything on this machine. Settings are environment variables, which docs/configuration.md lists.
+    `klein up` starts everything on this machine. `klein predict` generates an image.
+    Settings are environment variables, which docs/configuration.md lists. docs/cli.md describes the commands.
     """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a terminal's encoding may lack a character: print ? then
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a TextIO may lack it
 
 
 if __name__ == "__main__":

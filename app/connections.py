@@ -38,7 +38,8 @@ def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis
     server_options = parse_url(sentinel_url.server_url)  # type: ignore[no-untyped-call]  # redis-py is untyped here
     is_tls = server_options.pop("connection_class", None) is not None
     sentinels = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py is untyped here
-        sentinel_url.sentinels, sentinel_kwargs=_to_sentinels(server_options, is_tls=is_tls)
+        sentinel_url.sentinels,
+        sentinel_kwargs=_split_sentinel_options(server_options, is_tls=is_tls),
     )
     pool = redis.sentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]  # redis-py is untyped here
         sentinel_url.service, sentinels, ssl=is_tls, **server_options | options
@@ -46,10 +47,10 @@ def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis
     return redis.Redis.from_pool(pool)
 
 
-def open_readers(url: str, most: int) -> "redis.asyncio.Redis":
-    """Connect asynchronously with a blocking pool of `most` connections. Raises ValueError."""
+def open_readers(url: str, max_connections: int) -> "redis.asyncio.Redis":
+    """Connect asynchronously with a blocking pool. Raises ValueError."""
     options: dict[str, Any] = {
-        "max_connections": most,
+        "max_connections": max_connections,
         "socket_timeout": READ_S,
         "socket_connect_timeout": READ_S,
         "retry": _BoundedRetry(
@@ -66,7 +67,8 @@ def open_readers(url: str, most: int) -> "redis.asyncio.Redis":
     is_tls = server_options.pop("connection_class", None) is not None
     options["connection_class"] = _SentinelTlsConnection if is_tls else _SentinelConnection
     sentinels = redis.asyncio.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py is untyped here
-        sentinel_url.sentinels, sentinel_kwargs=_to_sentinels(server_options, is_tls=is_tls)
+        sentinel_url.sentinels,
+        sentinel_kwargs=_split_sentinel_options(server_options, is_tls=is_tls),
     )
     sentinel_pool = _SentinelPool(sentinel_url.service, sentinels, **server_options | options)  # type: ignore[no-untyped-call]  # redis-py is untyped here
     return redis.asyncio.Redis.from_pool(sentinel_pool)
@@ -85,12 +87,12 @@ class _BoundedRetry(Retry):
         """Call until it succeeds, fails for good, or the time is up."""
         ends_at = time.monotonic() + RETRY_FOR_S
 
-        async def hang_up(error: Exception, *failures: int) -> None:
+        async def fail_or_stop(error: Exception, *failures: int) -> None:
             await fail(error, *failures)
             if time.monotonic() > ends_at:
                 raise error
 
-        return await super().call_with_retry(do, hang_up, is_retryable, with_failure_count)
+        return await super().call_with_retry(do, fail_or_stop, is_retryable, with_failure_count)
 
 
 class _SentinelConnection(redis.asyncio.sentinel.SentinelManagedConnection):
@@ -140,28 +142,28 @@ def _parse_sentinel_url(url: str) -> _Service | None:
         )
     scheme = parts.scheme.removesuffix(_SUFFIX)
     return _Service(
-        sentinels=[_address(host) for host in hosts.split(",")],
+        sentinels=[_parse_address(host) for host in hosts.split(",")],
         service=service,
         server_url=f"{scheme}://{user}@/{database}?{parts.query}",
     )
 
 
-def _address(host: str) -> tuple[str, int]:
+def _parse_address(host: str) -> tuple[str, int]:
     parts = urlsplit(f"//{host}")
     if not parts.hostname:
         raise ValueError(f"REDIS_URL: {host!r} is not a host of a Sentinel")
     return parts.hostname, parts.port or SENTINEL_PORT
 
 
-def _to_sentinels(server_options: dict[str, Any], *, is_tls: bool) -> dict[str, Any]:
+def _split_sentinel_options(server_options: dict[str, Any], *, is_tls: bool) -> dict[str, Any]:
     """Split off the options of the Sentinels; both sides share the TLS options."""
-    own = {
+    sentinel_options = {
         name: server_options.pop(name) for name in [*server_options] if name.startswith("sentinel_")
     }
     shared = {name: value for name, value in server_options.items() if name.startswith("ssl_")}
     return {
         **shared,
-        **{name.removeprefix("sentinel_"): value for name, value in own.items()},
+        **{name.removeprefix("sentinel_"): value for name, value in sentinel_options.items()},
         "ssl": is_tls,
         "socket_timeout": CONNECT_S,
         "socket_connect_timeout": CONNECT_S,

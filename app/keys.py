@@ -19,6 +19,7 @@ from typing import cast
 import redis
 from pydantic import TypeAdapter
 
+from app import upload_quota
 from app.predictions.accounts import (
     NANODOLLARS,
     UNLIMITED,
@@ -33,9 +34,10 @@ from app.predictions.redis_errors import redis_errors
 PREFIX = "klein_"
 KEYS = "klein:keys"
 CACHE_S = 2.0  # a revoked key may be accepted for this long
+MIN_LENGTH = 32  # characters of a key in KLEIN_API_KEYS
 _ID_LENGTH = 16  # hex digits that identify a key in records and logs
 _SECRET_LENGTH = 43  # of 62 characters: 256 bits
-_MADE = re.compile(rf"{PREFIX}([0-9a-f]{{{_ID_LENGTH}}})_[0-9A-Za-z]{{{_SECRET_LENGTH}}}")
+_GENERATED = re.compile(rf"{PREFIX}([0-9a-f]{{{_ID_LENGTH}}})_[0-9A-Za-z]{{{_SECRET_LENGTH}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class UnknownKey(Exception):
 
 
 _RECORD = TypeAdapter(Key)
-Read = Callable[[str], Awaitable[bytes | None]]
+ReadRecord = Callable[[str], Awaitable[bytes | None]]
 
 
 def hash_key(key: str) -> str:
@@ -74,7 +76,7 @@ class Keys:
     def __init__(
         self,
         configured: frozenset[str],
-        read: Read,
+        read: ReadRecord,
         default: Limits = UNLIMITED.limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -86,20 +88,25 @@ class Keys:
 
     async def authenticate(self, key: str) -> str | None:
         """Return the id of the key, or None if it is unknown, expired or revoked. Raises Unavailable."""
-        presented = hash_key(key)
-        matches = [hmac.compare_digest(presented, accepted) for accepted in self._configured]
+        key_hash = hash_key(key)
+        matches = [hmac.compare_digest(key_hash, accepted) for accepted in self._configured]
         if any(matches):
-            record = await self._record(presented[:_ID_LENGTH], is_configured=True)
+            record = await self._record(key_hash[:_ID_LENGTH], is_configured=True)
             if record is not None and not record.is_valid(datetime.now(UTC)):
                 return None
-            return presented[:_ID_LENGTH]
-        match = _MADE.fullmatch(key)
+            return key_hash[:_ID_LENGTH]
+        match = _GENERATED.fullmatch(key)
         if match is None:
             return None
         record = await self._record(match[1])
-        if record is None or not hmac.compare_digest(presented, record.hash):
+        if record is None or not hmac.compare_digest(key_hash, record.hash):
             return None
         return record.id if record.is_valid(datetime.now(UTC)) else None
+
+    async def is_valid(self, key_id: str) -> bool:
+        """Return whether a key that was authenticated before is neither revoked nor expired. Raises Unavailable."""
+        record = await self._record(key_id, is_configured=True)
+        return record is None or record.is_valid(datetime.now(UTC))
 
     def limits_of(self, key_id: str) -> Limits:
         """Return the limits of a key that this object authenticated."""
@@ -165,11 +172,18 @@ class KeyRing:
         return revoked
 
     def account(self, key_id: str, now: datetime) -> Account:
-        """Read how many unfinished predictions a key has, and what it spent this month."""
+        """Read how many unfinished predictions and uploads a key has, and what it spent this month."""
         with redis_errors():
             in_flight = self._redis.hlen(held_key(key_id))
             spent = cast("bytes | None", self._redis.hget(spent_key(key_id), month_of(now)))
-        return Account(in_flight=in_flight, spent_dollars=int(spent or 0) / NANODOLLARS)
+            uploads = self._redis.hlen(upload_quota.held_key(key_id))
+            upload_bytes = cast("bytes | None", self._redis.get(upload_quota.bytes_key(key_id)))
+        return Account(
+            in_flight=in_flight,
+            spent_dollars=int(spent or 0) / NANODOLLARS,
+            uploads=uploads,
+            upload_bytes=int(upload_bytes or 0),
+        )
 
     def _store(self, record: Key) -> None:
         with redis_errors():
@@ -180,6 +194,17 @@ def _configured_key(key_id: str) -> Key:
     return Key(id=key_id, name="from KLEIN_API_KEYS or the first start", created_at=None)
 
 
+def weak_key_problem(keys: tuple[str, ...]) -> str | None:
+    """Say which of the keys in KLEIN_API_KEYS can be guessed, if there is one."""
+    for number, key in enumerate(keys, 1):
+        if len(key) < MIN_LENGTH:
+            return (
+                f"KLEIN_API_KEYS: key {number} has {len(key)} characters, and at least {MIN_LENGTH} random ones are needed; "
+                "make one with `openssl rand -hex 32`"
+            )
+    return None
+
+
 def configured_keys(keys: tuple[str, ...], folder: Path) -> frozenset[str]:
     """Return the hashes of the keys in the settings, or of the key that the first start created in the folder."""
     if keys:
@@ -188,7 +213,7 @@ def configured_keys(keys: tuple[str, ...], folder: Path) -> frozenset[str]:
     return frozenset(file.read_text().split()) if file.exists() else frozenset()
 
 
-def make_key(folder: Path) -> str:
+def create_first_key(folder: Path) -> str:
     """Create the first key and store its hash. The caller shows the key, once."""
     key = PREFIX + secrets.token_urlsafe(32)
     file = _file(folder)

@@ -8,40 +8,62 @@ from typing import cast
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
 
-from app.api import files, health, metrics, page, status, uploads
+from app.api import docs, files, health, metrics, page, status, uploads
+from app.api.address_budget import AddressBudget
 from app.api.assets import open_page
 from app.api.errors import install_errors
+from app.api.origins import allow_origins
 from app.api.proxy import open_proxy
+from app.api.readiness import check_readiness
 from app.api.requests import RequestLog
+from app.api.slashes import TrailingSlash
 from app.api.state import ApiState, set_state
+from app.api.stranger_limit import StrangerLimit
+from app.cached import Cached
 from app.connections import open_readers, open_redis
 from app.dialects.eachlabs import wire
-from app.dialects.http import dialect_routers, error_renderer
+from app.dialects.http import error_renderer, include_dialects
+from app.images.decoders import Decoders
+from app.images.scratch import Scratch
 from app.images.source import ImageSource
 from app.keys import KEYS, Keys, configured_keys
 from app.logs import log
+from app.loras.fetch import LoraFetcher
+from app.loras.library import Library
 from app.predictions.accounts import Limits
 from app.predictions.admission import Admission
 from app.predictions.clock import Clock
+from app.predictions.forecasts import Forecasts
+from app.predictions.history import History
+from app.predictions.ledger import Ledger
+from app.predictions.lora_cache import LoraCache
+from app.predictions.lora_catalog import LoraCatalog
+from app.predictions.open_deliveries import OpenDeliveries
+from app.predictions.place import Places
 from app.predictions.prediction import Timeouts
 from app.predictions.queue import Queues
 from app.predictions.rates import Rates
+from app.predictions.read_slots import ReadSlots
 from app.predictions.service import Service
 from app.predictions.stats import collect_stats
 from app.predictions.store import Store
+from app.predictions.submissions import Submissions
+from app.predictions.usage import Usage
 from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
 from app.predictions.worker_registry import WorkerRegistry
+from app.redis_requirements import RedisCheck
 from app.safe_http import SafeHttp
 from app.settings import FileUrls, Settings, StatusWords
 from app.storage import open_storage
 from app.storage.links import open_links
+from app.upload_quota import UploadQuota, UploadSlots
 from app.uploads import Uploads
 from app.version import VERSION
 from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 
-WORDS = {StatusWords.LIVE: wire.LIVE, StatusWords.DOCUMENTED: wire.DOCUMENTED}
+STATUS_WORDS = {StatusWords.LIVE: wire.LIVE, StatusWords.DOCUMENTED: wire.DOCUMENTED}
 DESCRIPTION = (
     "A self-hosted server with the prediction API of each::labs. The images API of OpenAI and the prediction API of "
     "Replicate are served too. Send your API key in the header `X-API-Key`."
@@ -57,7 +79,6 @@ def create_app(settings: Settings) -> FastAPI:
     storage = open_storage(settings.storage, None if is_proxied else settings.s3_public_url)
     proxy = open_proxy() if is_proxied and storage.origin else None
     links = open_links(settings.url_secret, settings.data)
-    watch = Watch(reading)
     keys = Keys(
         configured_keys(settings.api_keys, settings.data),
         read=lambda key_id: cast("Awaitable[bytes | None]", reading.hget(KEYS, key_id)),
@@ -65,20 +86,29 @@ def create_app(settings: Settings) -> FastAPI:
             in_flight=settings.key_in_flight,
             per_minute=settings.key_per_minute,
             dollars_per_month=settings.key_dollars_per_month,
+            uploads=settings.key_uploads,
+            upload_bytes=settings.key_upload_bytes,
         ),
     )
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
     registry = WorkerRegistry(connection)
+    history = History(connection, store)
+    places = Places(connection, store, queues, registry)
+    forecasts = Forecasts(places.place_behind)
+    watch = Watch(reading, on_end=forecasts.end)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with watch.listening():
             log.info("api_ready")
             yield
+        await decoders.close()
+        scratch.close()
         await reading.aclose()
         connection.close()
 
+    address_budget = AddressBudget()
     app = FastAPI(
         title="klein",
         version=VERSION,
@@ -86,50 +116,107 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        redoc_url=None,
-        middleware=[Middleware(RequestLog, error_renderer=error_renderer)],
+        openapi_url=None,  # app.api.docs serves it, and the page
+        middleware=[
+            Middleware(RequestLog, error_renderer=error_renderer),
+            Middleware(TrailingSlash),
+            *allow_origins(settings.allow_origins),
+            Middleware(StrangerLimit, budget=address_budget, error_renderer=error_renderer),
+        ],
+    )
+    outbound = SafeHttp(settings.allow_hosts)
+    decoders, scratch = Decoders(), Scratch()
+    timeouts = Timeouts(queue=settings.queue_timeout, run=settings.run_timeout)
+    admission = Admission(
+        rates=Rates(connection),
+        limits_of=keys.limits_of,
+        queue_limit=settings.queue_limit,
+        deliveries=OpenDeliveries(connection, settings.key_open_webhooks),
+    )
+    loras = LoraCatalog(
+        Library(settings.loras),
+        registry,
+        LoraCache(connection, storage, settings.lora_cache_bytes),
+        LoraFetcher(
+            outbound,
+            settings.lora_sources,
+            settings.hub_endpoint,
+            settings.lora_cache_bytes,
+            settings.data / "fetching",
+        ),
     )
     service = Service(
         store=store,
+        history=history,
         watch=watch,
         registry=registry,
         storage=storage,
-        images=ImageSource(storage, links, SafeHttp(settings.allow_hosts)),
-        clock=Clock(connection),
-        timeouts=Timeouts(queue=settings.queue_timeout, run=settings.run_timeout),
-        admission=Admission(
-            rates=Rates(connection), limits_of=keys.limits_of, queue_limit=settings.queue_limit
+        submissions=Submissions(
+            store=store,
+            registry=registry,
+            storage=storage,
+            images=ImageSource(storage, links, outbound, decoders),
+            scratch=scratch,
+            clock=Clock(connection),
+            timeouts=timeouts,
+            admission=admission,
+            loras=loras,
+            strict_inputs=settings.strict_inputs,
+            keeps_prompts=settings.keep_prompts,
+            metadata=settings.metadata,
+            find_place=places.find_for_new if settings.refuse_late else None,
+            on_accepted=forecasts.remember,
         ),
+        timeouts=timeouts,
+        admission=admission,
+        loras=loras,
         wait_limiter=WaitLimiter(most=settings.waiters, most_per_key=settings.key_waiters),
-        strict_inputs=settings.strict_inputs,
     )
-    stats = partial(collect_stats, store, queues, registry)
+    stats = partial(collect_stats, store, queues, registry, Ledger(connection), places)
+    redis_check = RedisCheck(connection, is_volatile_allowed=settings.allow_volatile_redis)
+    system_metrics = metrics.create_system_registry(stats, lambda: service.waiter_count)
     public_url = settings.public_url and settings.public_url.rstrip("/")
     set_state(
         app,
         ApiState(
             service=service,
+            history=history,
+            read_slots=ReadSlots(),
+            places=places,
+            forecasts=forecasts,
             keys=keys,
             links=links,
             outbox=Outbox(connection, store, SCHEDULES[settings.webhook_retries]),
-            uploads=Uploads(connection, storage),
+            usage=Usage(connection),
+            uploads=Uploads(
+                connection,
+                storage,
+                UploadQuota(limits_of=keys.limits_of, reserve_bytes=settings.disk_reserve_bytes),
+            ),
+            upload_slots=UploadSlots(),
+            scratch=scratch,
             page=open_page(public_url, None if proxy else storage.origin),
             proxy=proxy,
+            address_budget=address_budget,
+            readiness=Cached(partial(check_readiness, service, redis_check)),
+            served_models=Cached(service.list_served),
             collect_stats=stats,
-            system_metrics=metrics.open_system(stats, lambda: service.waiting),
-            status_words=WORDS[settings.status_words],
+            metrics_text=Cached(partial(metrics.metrics_text, system_metrics)),
+            openai_models=settings.openai_models,
+            status_words=STATUS_WORDS[settings.status_words],
             retention=settings.retention,
             body_max_bytes=settings.body_max_bytes,
             public_url=public_url,
         ),
     )
     install_errors(app, error_renderer)
-    for router in dialect_routers():
-        app.include_router(router)
     app.include_router(files.router)
+    include_dialects(app)
     app.include_router(uploads.router)
     app.include_router(health.router)
-    app.include_router(metrics.router)
+    if settings.metrics_port is None:
+        app.include_router(metrics.router)
     app.include_router(status.router)
+    app.include_router(docs.router)
     app.include_router(page.router)
     return app

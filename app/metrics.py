@@ -1,13 +1,22 @@
 """Declares all Prometheus metrics; a label is an enum or a route, never an id."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, make_wsgi_app, start_http_server
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 _FAST_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _WORK_S = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800)
@@ -41,8 +50,30 @@ STAGE_SECONDS = Histogram(
     ("stage",),
     buckets=_WORK_S,
 )
-ENGINE_READY = Gauge("klein_engine_ready", "1 while the worker's engine can take a prediction")
+ESTIMATE_ERROR = Histogram(
+    "klein_estimate_error_ratio",
+    "Difference between the expected and the actual time from create to success, by the actual time",
+    buckets=(0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 5, 10),
+)
+ENGINE_READY = Gauge("klein_engine_ready", "1 while the worker takes predictions, asleep or not")
+ENGINE_STATE = Gauge(
+    "klein_engine_state", "1 for the state of the worker's engine, 0 for the others", ("state",)
+)
+ENGINE_WAKE_SECONDS = Histogram(
+    "klein_engine_wake_seconds",
+    "Time from the first prediction for an engine that is asleep until it is loaded",
+    buckets=_WORK_S,
+)
+LAST_IMAGE = Gauge(
+    "klein_last_image_timestamp_seconds",
+    "Unix time of the last image that the worker's engine generated, canaries included",
+)
+CANARIES = Counter("klein_canaries", "Canaries, by outcome", ("outcome",))
 ENGINE_DEATHS = Counter("klein_engine_deaths", "Engine processes that ended unexpectedly")
+TIMEOUT_KILLS = Counter(
+    "klein_engine_timeout_kills",
+    "Engine processes killed because a request did not stop at its run timeout",
+)
 BATCH_SIZE = Histogram(
     "klein_batch_size",
     "Predictions in one batch of the engine",
@@ -51,12 +82,22 @@ BATCH_SIZE = Histogram(
 STORAGE_ERRORS = Counter("klein_storage_errors", "Failed attempts to store an image")
 WEBHOOK_ATTEMPTS = Counter("klein_webhook_attempts", "Webhook attempts", ("outcome",))
 REISSUED = Counter(
-    "klein_tokens_reissued", "Predictions whose lease or queue token was lost and issued anew"
+    "klein_tokens_reissued",
+    "Predictions that were queued again after a lost lease, and lost queue tokens that were replaced",
+)
+UNREADABLE = Counter(
+    "klein_records_unreadable",
+    "Reads of records that are damaged or that another version of klein wrote",
+)
+MAINTENANCE_ERRORS = Counter(
+    "klein_maintenance_errors", "Predictions and files that maintenance skipped because of an error"
 )
 
 
-def serve_metrics(host: str, port: int | None) -> None:
-    """Serve `/metrics` beside a process that has no HTTP of its own. Raises ValueError.
+def serve_metrics(
+    host: str, port: int | None, write: Callable[[], bytes] = generate_latest
+) -> None:
+    """Serve `/metrics`, as `write` returns them, on a port of their own. Raises ValueError.
 
     `/readyz` there answers 503 until a worker's engine can take a prediction, so that a rollout waits for it.
     """
@@ -68,14 +109,22 @@ def serve_metrics(host: str, port: int | None) -> None:
         raise ValueError(
             f"cannot serve metrics on {host}:{port} ({exc.strerror}); set KLEIN_METRICS_PORT"
         ) from None
-    metrics: WSGIApplication = make_wsgi_app()
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/readyz":
-            return metrics(environ, start_response)
+            text = write()
+            headers = [("Content-Type", CONTENT_TYPE_LATEST), ("Content-Length", str(len(text)))]
+            start_response("200 OK", headers)
+            return [text]
         is_ready = REGISTRY.get_sample_value("klein_engine_ready") == 1
         status = "200 OK" if is_ready else "503 Service Unavailable"
         start_response(status, [("Content-Type", "text/plain")])
-        return [b"ready\n" if is_ready else b"no engine is ready\n"]
+        return [_readiness(is_ready=bool(is_ready)).encode()]
 
     server.set_app(answer)
+
+
+def _readiness(*, is_ready: bool) -> str:
+    image_at = REGISTRY.get_sample_value("klein_last_image_timestamp_seconds")
+    age = f"last image {time.time() - image_at:.0f} s ago" if image_at else "no image yet"
+    return f"ready\n{age}\n" if is_ready else "no engine is ready\n"

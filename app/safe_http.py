@@ -6,9 +6,12 @@ checked like the first URL. Nothing is read beyond a size and a time that the ca
 
 import asyncio
 import ipaddress
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 import httpx
 from ssrfguard import (
@@ -23,7 +26,7 @@ from ssrfguard import (
 )
 from ssrfguard.httpx import AsyncClient
 
-from app.dns import DnsLookup
+from app.dns import Answers, DnsLookup
 
 URL_MAX = 2048  # characters
 PUBLIC_PORTS = frozenset({80, 443, 8080, 8443})
@@ -57,32 +60,65 @@ class Reply:
     is_whole: bool  # neither cut at the size limit nor interrupted
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The addresses of a host, not yet checked; none where it could not be resolved."""
+
+    host: str
+    port: int
+    answers: tuple[Any, ...] = ()  # as `socket.getaddrinfo` returns them
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Return the addresses with their port."""
+        return frozenset(f"{answer[4][0]} {self.port}" for answer in self.answers)
+
+    def resolve(self, host: str, port: int, *_: object) -> Answers:
+        """Answer in place of `socket.getaddrinfo`, for this host only. Raises OSError."""
+        if not self.answers or (host, port) != (self.host, self.port):
+            raise socket.gaierror(socket.EAI_NONAME, "the host name was not resolved")
+        return list(self.answers)
+
+
 class SafeHttp:
     """Sends requests; hosts, addresses and networks in `allow_hosts` may be private."""
 
     def __init__(
         self,
         allow_hosts: tuple[str, ...],
-        resolver: Resolver | None = None,
+        resolver: Resolver = socket.getaddrinfo,
         public_ports: frozenset[int] = PUBLIC_PORTS,
+        lookup: DnsLookup | None = None,
     ) -> None:
         self._names, networks = _parse_hosts(allow_hosts)
-        self._resolver = resolver or DnsLookup()
-        self._trusted = Policy(
+        self._lookup = lookup or DnsLookup(look_up=resolver)
+        self._trusted_policy = Policy(
             allowed_networks=_EVERYTHING, allowed_ports=_ANY_PORT, max_url_length=URL_MAX
         )
-        self._public = replace(
-            self._trusted,
+        self._public_policy = replace(
+            self._trusted_policy,
             allowed_networks=networks,
             allowed_ports=public_ports,
             denied_networks=_NOT_PUBLIC,
         )
-        self._private = replace(self._trusted, allowed_networks=networks, denied_networks=_NOWHERE)
+        self._private_policy = replace(
+            self._trusted_policy, allowed_networks=networks, denied_networks=_NOWHERE
+        )
         self._tls = ssl.create_default_context()
 
     def permits_address(self, address: str) -> bool:
         """Return whether a host that is not in `allow_hosts` may have this address."""
-        return self._public.permits_address(address)
+        return self._public_policy.permits_address(address)
+
+    async def resolve(self, url: str, owner: str) -> Resolution:
+        """Resolve the host of a URL. Raises LookupsBusy where `owner` has too many look-ups in progress.
+
+        A URL that is invalid or cannot be resolved has no addresses, and `send` then raises Unreachable.
+        """
+        try:
+            return await self._resolve(self._check(url)[1], owner, is_waiting=False)
+        except (SSRFGuardError, OSError, ValueError):
+            return Resolution(host="", port=0)
 
     async def send(  # noqa: PLR0913 -- one argument a part of the request
         self,
@@ -94,19 +130,35 @@ class SafeHttp:
         max_bytes: int,
         within_s: float,
         redirects: int = 0,
+        owner: str = "",
+        resolution: Resolution | None = None,
+        into: BinaryIO | None = None,
+        slots: Callable[[frozenset[str]], AbstractAsyncContextManager[None]] | None = None,
     ) -> Reply:
-        """Send one request and read at most `max_bytes` of the reply. Raises Unreachable."""
+        """Send one request and read at most `max_bytes` of the reply, or write them to `into`.
+
+        `owner` is whoever the look-ups count for. `resolution` is that of `url` where it has been resolved before.
+        `slots` is entered with the addresses of each host while a request to it runs.
+        Raises Unreachable or LookupsBusy.
+        """
         partial: list[Reply] = []
         sent_headers = {**headers, "Accept-Encoding": "identity"}
         try:
             async with asyncio.timeout(within_s):
                 for _ in range(redirects + 1):
-                    redirect = await self._once(
-                        httpx.Request(method, url, headers=sent_headers, content=content),
-                        max_bytes,
-                        within_s,
-                        partial,
-                    )
+                    partial.clear()
+                    if resolution is None:
+                        resolution = await self._resolve(self._check(url)[1], owner)
+                    async with slots(resolution.addresses) if slots else nullcontext():
+                        redirect = await self._once(
+                            httpx.Request(method, url, headers=sent_headers, content=content),
+                            max_bytes,
+                            within_s,
+                            partial,
+                            resolution,
+                            into,
+                        )
+                    resolution = None
                     if redirect is None or not redirects:
                         return partial[-1]
                     url = redirect
@@ -115,16 +167,28 @@ class SafeHttp:
                 return partial[-1]
         raise Unreachable
 
-    async def _once(
-        self, request: httpx.Request, max_bytes: int, within_s: float, partial: list[Reply]
+    async def _resolve(self, target: Target, owner: str, *, is_waiting: bool = True) -> Resolution:
+        flags = socket.AI_NUMERICHOST if target.is_literal_address else 0
+        answers = await self._lookup(
+            owner, target.host, target.port, 0, socket.SOCK_STREAM, 0, flags, is_waiting=is_waiting
+        )
+        return Resolution(host=target.host, port=target.port, answers=tuple(answers))
+
+    async def _once(  # noqa: PLR0913 -- what `send` passes on
+        self,
+        request: httpx.Request,
+        max_bytes: int,
+        within_s: float,
+        partial: list[Reply],
+        resolution: Resolution,
+        into: BinaryIO | None,
     ) -> str | None:
         """Send one request, put the response into `partial`, and return the target of a redirect."""
-        partial.clear()
-        policy = self._policy_for(self._trusted.check_url(str(request.url)))
+        policy, _ = self._check(str(request.url))
         async with (
             AsyncClient(
                 policy=policy,
-                resolver=self._resolver,
+                resolver=resolution.resolve,
                 verify=self._tls,
                 trust_env=False,
                 timeout=within_s,
@@ -137,19 +201,33 @@ class SafeHttp:
                     target = str(request.url.join(response.headers["location"]))
                 else:
                     target = None
-                await _read(response, max_bytes, partial)
+                await _read(response, max_bytes, partial, into)
             finally:
                 await response.aclose()
         return target
 
+    def _check(self, url: str) -> tuple[Policy, Target]:
+        """Choose the policy for a URL, and check it except for its addresses. Raises BlockedURLError."""
+        policy = self._policy_for(self._trusted_policy.check_url(url))
+        return policy, policy.check_url(url)
+
     def _policy_for(self, target: Target) -> Policy:
         if target.host.rstrip(".").lower() in self._names:
-            return self._trusted
-        return self._public if target.port in self._public.allowed_ports else self._private
+            return self._trusted_policy
+        return (
+            self._public_policy
+            if target.port in self._public_policy.allowed_ports
+            else self._private_policy
+        )
 
 
-async def _read(response: httpx.Response, max_bytes: int, partial: list[Reply]) -> None:
+async def _read(
+    response: httpx.Response, max_bytes: int, partial: list[Reply], into: BinaryIO | None
+) -> None:
     body = bytearray()
+    if into is not None:  # an earlier response was a redirect
+        into.seek(0)
+        into.truncate()
 
     def record(*, is_whole: bool) -> None:
         partial[:] = [
@@ -163,9 +241,14 @@ async def _read(response: httpx.Response, max_bytes: int, partial: list[Reply]) 
 
     record(is_whole=False)
     try:
+        size = 0
         async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > max_bytes:
+            size += len(chunk)
+            if into is None:
+                body += chunk
+            else:
+                into.write(chunk)
+            if size > max_bytes:
                 break
         else:
             record(is_whole=True)

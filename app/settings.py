@@ -4,13 +4,16 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.address import url_of
 from app.durations import parse_duration
+from app.generation_text import Metadata
+from app.log_format import LogFormat
 
 SIDES = range(64, 2049)  # pixels
 
@@ -59,7 +62,10 @@ class Settings(BaseSettings):
         description="How long a process may finish its work after it is told to stop.",
     )
     body_max_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, alias="KLEIN_BODY_MAX_BYTES", description="Largest request body."
+        64 * 1024 * 1024,
+        ge=1024,
+        alias="KLEIN_BODY_MAX_BYTES",
+        description="Largest request body with images. Beside its images a body may have 1 MB.",
     )
     status_words: StatusWords = Field(
         StatusWords.LIVE,
@@ -72,6 +78,18 @@ class Settings(BaseSettings):
         alias="KLEIN_STRICT_INPUTS",
         description="Whether to reject input fields that the model does not have, with a 400.",
     )
+    openai_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        alias="KLEIN_OPENAI_MODELS",
+        description="Model names that mean what is served, for clients of OpenAI's API, comma-separated. `*` stands for any text. "
+        "Unset: the names of OpenAI's image models.",
+    )
+    allow_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        alias="KLEIN_ALLOW_ORIGINS",
+        description="Origins of pages in browsers that may call the API (CORS), comma-separated, such as `https://app.example.com`. "
+        "`*`: any page. Unset: only the page of this server.",
+    )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         alias="KLEIN_ALLOW_HOSTS",
@@ -83,7 +101,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         alias="KLEIN_API_KEYS",
-        description="API keys, comma-separated. If there are none, the first `klein up` creates one.",
+        description="API keys, comma-separated, each of at least 32 characters. If there are none, the first `klein up` creates one.",
     )
     url_secret: str | None = Field(
         None,
@@ -94,17 +112,23 @@ class Settings(BaseSettings):
     url: str | None = Field(
         None,
         alias="KLEIN_URL",
-        description="Server that `klein predict` calls. Unset: the one on this machine.",
+        description="Server that the [commands](cli.md) call. Unset: the one on this machine.",
     )
     api_key: str | None = Field(
         None,
         alias="KLEIN_API_KEY",
-        description="Key that `klein predict` sends. Unset: the first of KLEIN_API_KEYS.",
+        description="Key that the commands send. Unset: the first of KLEIN_API_KEYS.",
     )
 
     # Redis
     redis_url: str | None = Field(
         None, alias="REDIS_URL", description="Redis or Valkey. Unset: `klein up` starts its own."
+    )
+
+    allow_volatile_redis: bool = Field(
+        False,
+        alias="KLEIN_ALLOW_VOLATILE_REDIS",
+        description="Whether to use a Redis that writes nothing to disk. A restart of it loses accepted predictions.",
     )
 
     # Storage
@@ -130,26 +154,75 @@ class Settings(BaseSettings):
         timedelta(days=7),
         gt=timedelta(0),
         alias="KLEIN_RETENTION",
-        description="How long a record and its files are kept after the prediction ends.",
+        description="How long a record and its files are kept after the prediction ends. The header `X-Retention` of a create shortens it.",
+    )
+    keep_prompts: bool = Field(
+        True,
+        alias="KLEIN_KEEP_PROMPTS",
+        description="Whether records keep the prompt after the end. `false`: it is removed with the end, also from the history and from webhooks.",
     )
 
     # Model
     weights: str | None = Field(
         None,
         alias="KLEIN_WEIGHTS",
-        description="Checkpoint folder, or a Hugging Face hub id such as `black-forest-labs/FLUX.2-klein-4B`, which is downloaded once. "
-        "Unset: the built-in model.",
+        description="Checkpoint folder or file, or a Hugging Face hub id such as `black-forest-labs/FLUX.2-klein-4B`, which is "
+        "downloaded once. See [checkpoints.md](checkpoints.md). Unset: the built-in model.",
+    )
+    transformer: str | None = Field(
+        None,
+        alias="KLEIN_TRANSFORMER",
+        description="File or folder of a transformer that replaces that of KLEIN_WEIGHTS, or a file on the hub, such as "
+        "`owner/name/file.safetensors`. .safetensors and .gguf files are read.",
+    )
+    text_encoder: str | None = Field(
+        None,
+        alias="KLEIN_TEXT_ENCODER",
+        description="The same for the text encoder.",
+    )
+    vae: str | None = Field(
+        None, alias="KLEIN_VAE", description="The same for the autoencoder (VAE)."
     )
     loras: Path | None = Field(
         None,
         alias="KLEIN_LORAS",
-        description="Folder of the .safetensors files that predictions may name in `loras`.",
+        description="Folder of the LoRAs that predictions may name in `loras`. The API process reads it too where it can.",
     )
-    quantization: Literal["none", "fp8", "nvfp4"] = Field(
+    lora_sources: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        alias="KLEIN_LORA_SOURCES",
+        description="Where predictions may name LoRAs besides the folder, comma-separated: `hub` for the Hugging Face hub, host names, or `*` for every host. Unset: the folder alone.",
+    )
+    lora_cache_bytes: int = Field(
+        10 * 1024 * 1024 * 1024,
+        ge=1024 * 1024,
+        alias="KLEIN_LORA_CACHE_BYTES",
+        description="Most bytes of fetched LoRAs in the storage. The ones used longest ago are deleted. No LoRA above 1 GiB is fetched.",
+    )
+    hub_endpoint: str = Field(
+        "https://huggingface.co",
+        alias="HF_ENDPOINT",
+        pattern=r"^https?://[^/]+",
+        description="Hugging Face hub that LoRAs and weights are fetched from.",
+    )
+    device: Literal["auto", "cuda", "cpu", "mps"] = Field(
+        "auto",
+        alias="KLEIN_DEVICE",
+        description="Device of the worker: `cuda` (an NVIDIA or AMD GPU), `cpu`, `mps` (the GPU of a Mac), or `auto`: `cuda` if there is a "
+        "GPU, and else `cpu`. A worker does not start if the driver of NVIDIA is loaded but torch cannot use the GPU.",
+    )
+    quantization: Literal["none", "fp8", "nvfp4", "int8", "int8-weight-only"] = Field(
         "none",
         alias="KLEIN_QUANTIZATION",
-        description="Number format of the transformer's matrix products: `none` (bfloat16), `fp8` (Ada, Hopper or Blackwell) or `nvfp4` "
-        "(Blackwell). The result is compared with `none` at start and refused if it is too far off.",
+        description="Number format of the transformer's matrix products: `none` (bfloat16), `fp8` (Ada, Hopper or Blackwell), `nvfp4` "
+        "(Blackwell), `int8` (any GPU, for Ampere) or `int8-weight-only` (saves memory alone). The result is compared with `none` at start "
+        "and refused if it is too far off.",
+    )
+    text_encoder_quantization: Literal["none", "int8-weight-only"] = Field(
+        "none",
+        alias="KLEIN_TEXT_ENCODER_QUANTIZATION",
+        description="Number format of the text encoder's weights: `none` (bfloat16) or `int8-weight-only`, which takes half of their memory. "
+        "The embeddings are compared with those of `none` at start, and refused if they are too far off.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -167,14 +240,34 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
         alias="KLEIN_BATCH",
-        description="Most text-to-image predictions in one batch. A batch needs the same size, steps, guidance and LoRAs, and enough "
+        description="Maximum number of text-to-image predictions in one batch. A batch needs the same size, steps, guidance and LoRAs, and enough "
         "memory.",
+    )
+    idle_unload: timedelta | None = Field(
+        None,
+        gt=timedelta(0),
+        alias="KLEIN_IDLE_UNLOAD",
+        description="How long a worker without work keeps the model loaded, such as `15m`. After that its engine process ends, with all "
+        "its GPU memory, and the next prediction starts it again. Unset: the model stays loaded.",
+    )
+    canary_interval: timedelta = Field(
+        timedelta(minutes=10),
+        ge=timedelta(0),
+        alias="KLEIN_CANARY_INTERVAL",
+        description="How often a worker without work generates a small test image, the canary, and compares it with that of its start. "
+        "A worker whose canary differs ends. `0`: never, nor at the start.",
     )
     safety_checker: Path | None = Field(
         None,
         alias="KLEIN_SAFETY_CHECKER",
         description="Folder of a transformers image classifier with a label `nsfw`, such as Falconsai/nsfw_image_detection. Reference "
         "images and output images that it flags are withheld.",
+    )
+    metadata: Metadata = Field(
+        Metadata.NONE,
+        alias="KLEIN_METADATA",
+        description="What image files say about how they were generated. `none`: nothing. `seed`: seed, steps, size and model. "
+        "`full`: the prompts and LoRAs too. The input field `metadata` decides for one prediction.",
     )
     c2pa_cert: Path | None = Field(
         None,
@@ -193,6 +286,11 @@ class Settings(BaseSettings):
         alias="KLEIN_QUEUE_TIMEOUT",
         description="How long a prediction may wait for a worker before it fails.",
     )
+    refuse_late: bool = Field(
+        False,
+        alias="KLEIN_REFUSE_LATE",
+        description="Whether to refuse a create with a 429 if its `X-Queue-Timeout` will probably be over before a worker is free.",
+    )
     run_timeout: timedelta = Field(
         timedelta(hours=1),
         gt=timedelta(0),
@@ -203,34 +301,63 @@ class Settings(BaseSettings):
         10_000,
         ge=1,
         alias="KLEIN_QUEUE_LIMIT",
-        description="Most unfinished predictions of all keys. Further creates get a 429.",
+        description="Maximum number of unfinished predictions of all keys. A key without a limit of its own may have half of what other keys leave. Further creates get a 429.",
     )
     waiters: int = Field(
         10_000,
         ge=1,
         alias="KLEIN_WAITERS",
-        description="Most waiters (long polls, runs and event streams) in one API process. Further ones get a 429.",
+        description="Maximum number of waiters (long polls, runs and event streams) in one API process. Further ones get a 429.",
     )
     key_waiters: int = Field(
         5_000,
         ge=1,
         alias="KLEIN_KEY_WAITERS",
-        description="Most waiters of one key in that process.",
+        description="Maximum number of waiters of one key in that process.",
     )
     key_in_flight: int | None = Field(
         None,
         ge=1,
         alias="KLEIN_KEY_IN_FLIGHT",
-        description="Most unfinished predictions of one key. `klein keys create` sets it for a single key.",
+        description="Maximum number of unfinished predictions of one key. `klein keys create` sets it for a single key.",
     )
     key_per_minute: int | None = Field(
-        None, ge=1, alias="KLEIN_KEY_PER_MINUTE", description="Most creates of one key in a minute."
+        None,
+        ge=1,
+        alias="KLEIN_KEY_PER_MINUTE",
+        description="Maximum number of creates of one key in a minute.",
     )
     key_dollars_per_month: float | None = Field(
         None,
         ge=0,
         alias="KLEIN_KEY_DOLLARS_PER_MONTH",
-        description="Most that the successful predictions of one key may cost in a calendar month (UTC), at the hosted price.",
+        description="Maximum cost of the successful predictions of one key in a calendar month (UTC), at the hosted price.",
+    )
+    key_uploads: int = Field(
+        10_000,
+        ge=1,
+        alias="KLEIN_KEY_UPLOADS",
+        description="Maximum number of uploads of one key that have not expired. Further ones get a 429.",
+    )
+    key_upload_bytes: int = Field(
+        10 * 1024 * 1024 * 1024,
+        ge=1,
+        alias="KLEIN_KEY_UPLOAD_BYTES",
+        description="Maximum size of all uploads of one key together.",
+    )
+    disk_reserve_bytes: int = Field(
+        1024 * 1024 * 1024,
+        ge=0,
+        alias="KLEIN_DISK_RESERVE_BYTES",
+        description="Free space that uploads leave on the disk of KLEIN_DATA or STORAGE_URL, for images. Uploads get a 503 below it.",
+    )
+
+    usage_days: int = Field(
+        92,
+        ge=1,
+        le=3660,
+        alias="KLEIN_USAGE_DAYS",
+        description="How many days of usage are kept for `GET /v1/usage`.",
     )
 
     # Webhooks
@@ -240,15 +367,32 @@ class Settings(BaseSettings):
         description="Schedule of webhook attempts. `hosted`: 3 attempts, 10 s apart. `long`: 10 attempts over three days, as "
         "standardwebhooks.com recommends.",
     )
+    key_webhooks_per_minute: int = Field(
+        600,
+        ge=1,
+        alias="KLEIN_KEY_WEBHOOKS_PER_MINUTE",
+        description="Maximum number of webhook attempts of one key in a minute, in one courier. Further ones wait.",
+    )
+    key_open_webhooks: int = Field(
+        10_000,
+        ge=1,
+        alias="KLEIN_KEY_OPEN_WEBHOOKS",
+        description="Maximum number of undelivered webhooks of one key. Further creates with a webhook URL get a 429.",
+    )
 
     # Telemetry
+    log_format: LogFormat = Field(
+        LogFormat.AUTO,
+        alias="KLEIN_LOG_FORMAT",
+        description="Format of the logs on stderr. `text`: for people. `json`: one object a line. `auto`: text on a terminal, else JSON.",
+    )
     metrics_port: int | None = Field(
         None,
         ge=1,
         le=65535,
         alias="KLEIN_METRICS_PORT",
-        description="Port of `/metrics` on a worker or courier, on KLEIN_HOST. Unset: none. Under `klein up` the courier "
-        "uses the next port.",
+        description="Port of `/metrics` of each process, on KLEIN_HOST. Unset: only the API serves them, on its own port."
+        " Under `klein up` the courier uses the next port and the API its own.",
     )
     otlp_endpoint: str | None = Field(
         None,
@@ -256,14 +400,30 @@ class Settings(BaseSettings):
         description="Endpoint that receives traces, by OTLP over HTTP. Unset: no traces. The SDK's other `OTEL_*` variables apply too.",
     )
 
-    @field_validator("api_keys", "allow_hosts", "warm_sizes", mode="before")
+    @field_validator(
+        "api_keys",
+        "allow_hosts",
+        "allow_origins",
+        "openai_models",
+        "warm_sizes",
+        "lora_sources",
+        mode="before",
+    )
     @classmethod
     def _comma_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("retention", "queue_timeout", "run_timeout", "grace", mode="before")
+    @field_validator(
+        "retention",
+        "queue_timeout",
+        "run_timeout",
+        "grace",
+        "idle_unload",
+        "canary_interval",
+        mode="before",
+    )
     @classmethod
     def _duration(cls, value: object) -> object:
         return parse_duration(value) if isinstance(value, str) else value
@@ -277,6 +437,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{size} is not WIDTHxHEIGHT with sides from 64 to 2048")
         return value
 
+    @model_validator(mode="after")
+    def _keeps_what_it_writes(self) -> Self:
+        if self.metadata is Metadata.FULL and not self.keep_prompts:
+            raise ValueError(
+                "KLEIN_METADATA=full writes prompts into image files, which KLEIN_KEEP_PROMPTS=false forbids; change one"
+            )
+        return self
+
     @property
     def storage(self) -> str:
         """URL of the storage in use."""
@@ -285,8 +453,7 @@ class Settings(BaseSettings):
     @property
     def address(self) -> str:
         """URL of the API server on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
-        return f"http://{host}:{self.port}"
+        return url_of(self.host, self.port)
 
     @property
     def redis(self) -> str:

@@ -37,6 +37,13 @@ def configure_tracing(process: str, endpoint: str | None) -> None:
     trace.set_tracer_provider(provider)
 
 
+def flush_traces() -> None:
+    """Send the spans that wait, before a process exits without the interpreter's clean-up."""
+    provider = trace.get_tracer_provider()
+    if hasattr(provider, "force_flush"):  # else tracing is off
+        provider.force_flush()
+
+
 @contextmanager
 def span(
     name: str,
@@ -49,8 +56,8 @@ def span(
     context = extract({"traceparent": parent}) if parent else None
     with _tracer.start_as_current_span(
         name, context=context, kind=kind, attributes=attributes
-    ) as started:
-        yield started
+    ) as current:
+        yield current
 
 
 def add_span(
@@ -64,14 +71,14 @@ def add_span(
     """Record a finished span; does nothing where its request was not traced."""
     if parent is None:
         return
-    added = _tracer.start_span(
+    finished = _tracer.start_span(
         name,
         context=extract({"traceparent": parent}),
         kind=SpanKind.CONSUMER,
         attributes=attributes,
         start_time=_ns(started_at),
     )
-    added.end(_ns(finished_at))
+    finished.end(_ns(finished_at))
 
 
 def traceparent() -> str | None:

@@ -16,15 +16,20 @@ import redis
 
 from app.connections import open_redis
 from app.embedded import SOCKET_PATH_MAX, server_command
-from app.keys import configured_keys, make_key
+from app.keys import configured_keys, create_first_key, weak_key_problem
+from app.log_format import LogFormat
+from app.log_lines import read_lines
+from app.private_files import PRIVATE, make_private
 from app.settings import Settings
 
-READY_S = 900.0
+SILENT_S = 900.0  # without a line of the worker before it is ready
 KILL_AFTER_S = 15.0  # after KLEIN_GRACE
 STABLE_S = 10.0  # a process that ran for longer restarts without a pause
 RESTART_PAUSE_MAX_S = 30.0
 STARTS = 5  # before the system is ready
 _COLOURS = ("cyan", "green", "magenta", "yellow")
+# what the embedded Redis says at each start and stop, which concerns nobody at a terminal
+_REDIS_NOISE = ("Memory overcommit must be enabled", "signal-handler", "ready to exit")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,12 +41,17 @@ class Child:
     environ: dict[str, str]
     colour: str
     process: asyncio.subprocess.Process | None = None
+    noise: tuple[str, ...] = ()  # lines with one of these are not printed
     exits: int = 0  # in quick succession
     started_at: float = 0.0
+    last_line_at: float = 0.0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def log(self, line: str) -> None:
         """Print one line of its log, after its name."""
+        self.last_line_at = time.monotonic()
+        if any(noise in line for noise in self.noise):
+            return
         click.echo(f"{click.style(f'{self.name:8}', fg=self.colour)} {line}", err=True)
 
 
@@ -56,16 +66,29 @@ class ProcessTree:
         self.is_ready = False  # until then, a process that ends STARTS times ends the tree
         self.failure: str | None = None
 
-    async def add(self, name: str, command: list[str], **environ: str) -> None:
+    async def add(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        noise: tuple[str, ...] = (),
+        environ: dict[str, str] | None = None,
+    ) -> None:
         """Start a process and keep it running. `environ` holds variables for this process only."""
         child = Child(
             name=name,
             command=command,
-            environ=self._environ | environ,
+            environ=self._environ | (environ or {}),
             colour=_COLOURS[len(self._children) % len(_COLOURS)],
+            noise=noise,
         )
         self._children.append(child)
         await self._start(child)
+
+    def silent_s(self, name: str) -> float:
+        """Return the time since the process was started or logged its last line."""
+        child = next(child for child in self._children if child.name == name)
+        return time.monotonic() - max(child.started_at, child.last_line_at)
 
     async def stop(self) -> None:
         """Stop all processes. Redis comes last, because the others still write to it."""
@@ -81,7 +104,6 @@ class ProcessTree:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            limit=2**20,
             start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the others
         )
         task = asyncio.create_task(self._follow(child, child.process))
@@ -91,10 +113,8 @@ class ProcessTree:
     async def _follow(self, child: Child, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # noqa: S101 -- PIPE above
         last = ""
-        with suppress(ValueError):  # a line over the limit ends the copying of this log
-            async for line in process.stdout:
-                last = line.decode(errors="replace").rstrip()
-                child.log(last)
+        async for last in read_lines(process.stdout):
+            child.log(last)
         code = await process.wait()
         if self.stopping.is_set():
             return
@@ -134,10 +154,22 @@ class ProcessTree:
 
 async def up(settings: Settings) -> None:
     """Run the system until Ctrl-C or SIGTERM. Raises click.ClickException if it cannot start."""
+    os.umask(PRIVATE)
+    if problem := weak_key_problem(settings.api_keys):
+        raise click.ClickException(problem)
     _check_port(settings)
     _check_data(settings)
-    key = None if configured_keys(settings.api_keys, settings.data) else make_key(settings.data)
-    environ = os.environ | {"KLEIN_DATA": str(settings.data.resolve()), "REDIS_URL": settings.redis}
+    key = (
+        None
+        if configured_keys(settings.api_keys, settings.data)
+        else create_first_key(settings.data)
+    )
+    log_format = settings.log_format.settle()
+    environ = os.environ | {
+        "KLEIN_DATA": str(settings.data.resolve()),
+        "REDIS_URL": settings.redis,
+        "KLEIN_LOG_FORMAT": log_format,
+    }
     tree = ProcessTree(environ, stop_s=settings.grace.total_seconds() + KILL_AFTER_S)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -145,14 +177,16 @@ async def up(settings: Settings) -> None:
     try:
         if settings.redis_url is None:
             _check_socket(settings)
-            await tree.add("redis", server_command(settings.redis_socket))
+            noise = _REDIS_NOISE if log_format is LogFormat.TEXT else ()
+            await tree.add("redis", server_command(settings.redis_socket), noise=noise)
         await _wait_for_redis(settings, tree)
-        for name in ("api", "worker"):
-            await tree.add(name, _command(name))
-        own = (
+        # the api has /metrics on its own port
+        await tree.add("api", _command("api"), environ={"KLEIN_METRICS_PORT": ""})
+        await tree.add("worker", _command("worker"))
+        variables = (
             {"KLEIN_METRICS_PORT": str(settings.metrics_port + 1)} if settings.metrics_port else {}
         )
-        await tree.add("courier", _command("courier"), **own)
+        await tree.add("courier", _command("courier"), environ=variables)
         await _wait_until_ready(settings, tree)
         tree.is_ready = not tree.stopping.is_set()
         if tree.is_ready:
@@ -182,7 +216,7 @@ def _check_port(settings: Settings) -> None:
 
 def _check_data(settings: Settings) -> None:
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        make_private(settings.data)
         with tempfile.TemporaryFile(dir=settings.data):
             pass
     except OSError as exc:
@@ -227,19 +261,23 @@ async def _wait_for_redis(settings: Settings, tree: ProcessTree) -> None:
 
 async def _wait_until_ready(settings: Settings, tree: ProcessTree) -> None:
     async with httpx.AsyncClient(base_url=settings.address, trust_env=False) as client:
-        for _ in range(int(READY_S / 0.1)):
+        # a download may take hours, and the worker logs its progress
+        while tree.silent_s("worker") < SILENT_S:
             if tree.stopping.is_set():
                 return
             with suppress(httpx.HTTPError):
                 if (await client.get("/readyz")).status_code == httpx.codes.OK:
                     return
             await asyncio.sleep(0.1)
-    raise click.ClickException(f"klein was not ready after {READY_S:.0f} s; see the log above")
+    raise click.ClickException(
+        f"the worker is not ready and has logged nothing for {SILENT_S:.0f} s; see the log above"
+    )
 
 
 def _welcome(settings: Settings, key: str | None) -> str:
     url = settings.public_url or settings.address
     shown = key or "YOUR_KEY"  # only a new key is printed: the output may end up in a log
+    page = f"{url}/#key={key}" if key else url  # browsers do not send what follows the #
     if key is not None:
         about_key = f"{key}   (shown only now; klein stores its hash)"
     elif settings.api_keys:
@@ -252,6 +290,7 @@ def _welcome(settings: Settings, key: str | None) -> str:
 klein is ready.
   URL  {url}
   key  {about_key}
+  page {page}
 
   curl -s {url}/v1/prediction/run -H 'X-API-Key: {shown}' \\
     -d '{{"model": "flux-2-klein-4b-text-to-image", "input": {{"prompt": "a red circle on a blue background"}}}}'

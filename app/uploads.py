@@ -1,10 +1,12 @@
 """Manages the files that callers upload as inputs: their owners, and when they are deleted.
 
 Redis keys: `klein:upload:{id}` holds the record, `klein:uploads:expiry` ids by the time of deletion (s),
-`klein:uploads:of:{key}` the uploaded files of an API key by age (s).
+`klein:uploads:of:{key}` the uploaded files of an API key by age (s). `upload_quota` has those of the quota. An upload whose file
+does not come is deleted when its URL ends.
 """
 
 import hashlib
+import threading
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,26 +15,29 @@ from typing import Any, BinaryIO, cast
 import redis
 
 from app.images.media_type import SUFFIXES
-from app.logs import log
 from app.lua.script import load_script
 from app.predictions.clock import Clock
 from app.predictions.errors import KleinError
 from app.predictions.redis_errors import redis_errors
+from app.predictions.sweep import NEVER, sweep
 from app.records import Records
 from app.storage import Storage
-from app.storage.errors import StorageError
+from app.upload_quota import UploadQuota, bytes_key, held_key
 
 EXPIRY = "klein:uploads:expiry"
 FOLDER = "uploads"
 LARGEST_BYTES = 100 * 1024 * 1024
 URL_LIVES = timedelta(minutes=15)
-KEPT_LEAST = timedelta(minutes=1)
-KEPT_MOST = timedelta(days=365)
-KEPT = timedelta(days=180)
-SWEEP = 100  # at a time
+MIN_RETENTION = timedelta(minutes=1)
+MAX_RETENTION = timedelta(days=365)
+DEFAULT_RETENTION = timedelta(days=180)
+CLAIM = timedelta(minutes=1)  # until an expired file that could not be deleted is tried again
 _READ_BYTES = 1024 * 1024
 _CHANGE = load_script("change_upload")
+_OPEN = load_script("open_upload")
 _COMPLETE = load_script("complete_upload")
+_DELETE = load_script("delete_upload")
+NAME_MAX_LENGTH = 255  # characters
 
 
 class UnknownUpload(KleinError):
@@ -82,9 +87,12 @@ class UploadPage:
 class Uploads:
     """Reads and changes uploads; safe for any number of processes."""
 
-    def __init__(self, connection: "redis.Redis", storage: Storage) -> None:
+    def __init__(
+        self, connection: "redis.Redis", storage: Storage, quota: UploadQuota | None = None
+    ) -> None:
         self._redis = connection
         self._storage = storage
+        self._quota = quota or UploadQuota()
         self._clock = Clock(connection)
 
     def open(
@@ -96,22 +104,43 @@ class Uploads:
         name: str = "",
         metadata: dict[str, Any] | None = None,
     ) -> Upload:
-        """Create an upload, which expects a file. Raises Unavailable."""
+        """Create an upload, which expects a file. Raises TooManyRequests, DiskLow or Unavailable."""
+        self._quota.check_disk(self._storage.free_bytes())
         now = self._clock.now()
         upload = Upload(
             id=str(uuid.uuid4()),
             key_id=key_id,
             media_type=media_type,
             opened_at=now,
-            expires_at=now + min(max(retention, KEPT_LEAST), KEPT_MOST),
-            name=name,
+            expires_at=now + min(max(retention, MIN_RETENTION), MAX_RETENTION),
+            name=name[:NAME_MAX_LENGTH],
             metadata=metadata or {},
         )
-        with redis_errors(), self._redis.pipeline() as pipe:
-            pipe.set(_record_key(upload.id), _RECORDS.write(upload))
-            pipe.zadd(EXPIRY, {upload.id: upload.expires_at.timestamp()})
-            pipe.execute()
+        with redis_errors():
+            is_open = _OPEN(
+                self._redis,
+                record=_record_key(upload.id),
+                expiry=EXPIRY,
+                held=held_key(key_id),
+                value=_RECORDS.write(upload),
+                id=upload.id,
+                expires_s=min(upload.url_expires_at, upload.expires_at).timestamp(),
+                most=self._quota.limits_of(key_id).uploads,
+            )
+        if not is_open:
+            raise self._quota.too_many_files(key_id)
         return upload
+
+    def begin(self, upload: Upload, size_bytes: int) -> None:
+        """Check early whether a file of this size may be stored, and let it arrive for as long as its URL lives.
+
+        Raises TooManyRequests, DiskLow or Unavailable.
+        """
+        self._check_space(upload, size_bytes)
+        if upload.size_bytes is None:
+            ends = (self._clock.now() + URL_LIVES).timestamp()
+            with redis_errors():
+                self._redis.zadd(EXPIRY, {upload.id: ends}, xx=True, gt=True)
 
     def get(self, upload_id: str) -> Upload:
         """Read an upload. Raises UnknownUpload or Unavailable."""
@@ -136,13 +165,13 @@ class Uploads:
             )
             total = self._redis.zcount(key, "-inf", newest)
             records = self._redis.mget([_record_key(i.decode()) for i in ids]) if ids else []
-        files = [_RECORDS.read(r) for r in cast("list[bytes | None]", records) if r]
+        files = list(_RECORDS.read_each(cast("list[bytes | None]", records)))
         return UploadPage(uploads=files, total=total)
 
     def store(self, upload: Upload, file: BinaryIO) -> Upload:
         """Store the file of an upload; the same file sent again changes nothing.
 
-        Raises StorageError, Unavailable, AlreadySent, or UnknownUpload if it was deleted meanwhile.
+        Raises StorageError, Unavailable, AlreadySent, TooManyRequests, or UnknownUpload if it was deleted meanwhile.
         """
         digest = hashlib.sha256()
         while part := file.read(_READ_BYTES):
@@ -151,21 +180,28 @@ class Uploads:
         if claimed.size_bytes is not None:
             return claimed
         completed = replace(claimed, size_bytes=file.tell())
+        self._check_space(upload, file.tell())
         record = self._read(upload.id)
         file.seek(0)
         self._storage.put(upload.key, file)
         with redis_errors():
-            is_wanted = _COMPLETE(
+            outcome = _COMPLETE(
                 self._redis,
                 record=_record_key(upload.id),
                 uploads=_of_key(upload.key_id),
+                expiry=EXPIRY,
+                held=held_key(upload.key_id),
+                bytes=bytes_key(upload.key_id),
                 value=_RECORDS.write(completed, over=record),
                 id=upload.id,
                 opened_s=upload.opened_at.timestamp(),
+                size=completed.size_bytes,
+                most_bytes=self._quota.limits_of(upload.key_id).upload_bytes,
+                expires_s=upload.expires_at.timestamp(),
             )
-        if not is_wanted:
+        if outcome != 1:
             self._storage.delete(_folder(upload.id))
-            raise UnknownUpload(upload.id)
+            raise self._quota.too_many_bytes(upload.key_id) if outcome else UnknownUpload(upload.id)
         return completed
 
     def delete(self, key_id: str, upload_id: str) -> None:
@@ -177,24 +213,34 @@ class Uploads:
         if upload.key_id == key_id:
             self._delete(upload_id)
 
-    def expire(self) -> int:
-        """Delete expired files; return how many."""
+    def expire(self, stopping: threading.Event = NEVER) -> int:
+        """Delete expired files; return how many. Raises Unavailable."""
+        return sweep(self._claim_expired, self._delete, stopping)
+
+    def _check_space(self, upload: Upload, size_bytes: int) -> None:
+        self._quota.check_disk(self._storage.free_bytes())
+        most = self._quota.limits_of(upload.key_id).upload_bytes
+        if most is None or upload.size_bytes is not None:
+            return
+        with redis_errors():
+            used = int(cast("bytes | None", self._redis.get(bytes_key(upload.key_id))) or 0)
+        if used + size_bytes > most:
+            raise self._quota.too_many_bytes(upload.key_id)
+
+    def _claim_expired(self, most: int) -> list[str]:
+        """Claim ids of expired uploads. Each is offered again after CLAIM, unless it is deleted."""
+        now = self._clock.now()
         with redis_errors():
             due = cast(
                 "list[bytes]",
                 self._redis.zrange(
-                    EXPIRY, "-inf", self._clock.now().timestamp(), byscore=True, offset=0, num=SWEEP
+                    EXPIRY, "-inf", now.timestamp(), byscore=True, offset=0, num=most
                 ),
             )
-        deleted = 0
-        for upload_id in (member.decode() for member in due):
-            try:
-                self._delete(upload_id)
-            except StorageError as exc:  # the next run tries again
-                log.warning("files_not_deleted", upload=upload_id, error=str(exc))
-                continue
-            deleted += 1
-        return deleted
+            if due:
+                again = (now + CLAIM).timestamp()
+                self._redis.zadd(EXPIRY, dict.fromkeys(due, again), xx=True)
+        return [upload_id.decode() for upload_id in due]
 
     def _claim(self, upload_id: str, sha256: str) -> Upload:
         """Fix the hash of the file before it is stored: clients may cache the file for ever."""
@@ -228,10 +274,15 @@ class Uploads:
         except UnknownUpload:
             pass  # an earlier run deleted the record and then failed
         else:
-            with redis_errors(), self._redis.pipeline() as pipe:
-                pipe.delete(_record_key(upload_id))  # first, so that a concurrent PUT notices
-                pipe.zrem(_of_key(key_id), upload_id)
-                pipe.execute()
+            with redis_errors():
+                _DELETE(  # first, so that a concurrent PUT notices
+                    self._redis,
+                    record=_record_key(upload_id),
+                    uploads=_of_key(key_id),
+                    held=held_key(key_id),
+                    bytes=bytes_key(key_id),
+                    id=upload_id,
+                )
         self._storage.delete(_folder(upload_id))
         with redis_errors():
             self._redis.zrem(

@@ -58,9 +58,7 @@ class Backlog:
             created = await connection.ask("POST", "/v1/prediction", KEY, body)
             ids.append(created["predictionID"])
         for prediction_id in ids:
-            ended = await connection.ask("GET", f"/v1/prediction/{prediction_id}?wait=60", KEY)
-            if ended["status"] != "success":
-                raise RuntimeError(str(ended))
+            await connection.wait_for_success(prediction_id, KEY)
         return time.perf_counter() - started
 
     async def serve_sampled(
@@ -71,15 +69,20 @@ class Backlog:
             return await self.serve(connection, prompts)
 
     async def alternate(
-        self, port: int, loop: Callable[[list[str]], float], busy: list[int]
+        self, port: int, loop: Callable[[list[str]], float] | None, busy: list[int]
     ) -> list[tuple[float, float]]:
-        """Return the seconds of each round, bare loop and ours. Sample the GPU utilisation in ours."""
+        """Return the seconds of each round, bare loop and ours. Sample the GPU utilisation in ours.
+
+        Without a loop, its seconds are 0.
+        """
         connection = await Connection.open(port)
         await self.serve(connection, self.prompts(-1)[:1])  # also waits for the worker
         rounds = []
         for number in range(self.rounds):
             prompts = self.prompts(number)
-            if number % 2:
+            if loop is None:
+                rounds.append((0.0, await self.serve_sampled(connection, prompts, busy)))
+            elif number % 2:
                 bare = loop(prompts)
                 rounds.append((bare, await self.serve_sampled(connection, prompts, busy)))
             else:
@@ -88,15 +91,30 @@ class Backlog:
         connection.close()
         return rounds
 
-    def rows(self) -> list[str]:
-        """Return the table rows: images per second of both, and the median of the ratios."""
-        weights = str(self.weights)
+    def measure_served(self) -> tuple[list[float], list[int]]:
+        """Return the seconds of each round through HTTP, and samples of the GPU utilisation in %."""
         busy: list[int] = []
-        with (
-            bare_loop(weights, self.side) as loop,
-            listening("up", KLEIN_WEIGHTS=weights, KLEIN_BATCH=str(self.batch)) as (port, _),
-        ):
-            rounds = asyncio.run(self.alternate(port, loop, busy))
+        with self._system() as port:
+            rounds = asyncio.run(self.alternate(port, None, busy))
+        return [served for _, served in rounds], busy
+
+    def rows(self) -> list[str]:
+        """Return the table rows: images per second of both, and the median of the ratios.
+
+        Both run at once and alternate, so that other load slows both. On a GPU, which holds one engine, the bare
+        loop runs before.
+        """
+        weights = str(self.weights)
+        if has_gpu():
+            with bare_loop(weights, self.side) as loop:
+                loop(self.prompts(-1)[:1])
+                before = [loop(self.prompts(number)) for number in range(self.rounds)]
+            after, busy = self.measure_served()
+            rounds = list(zip(before, after, strict=True))
+        else:
+            busy = []
+            with bare_loop(weights, self.side) as loop, self._system() as port:
+                rounds = asyncio.run(self.alternate(port, loop, busy))
         bare, served = (
             [self.waiting / seconds for seconds in side] for side in zip(*rounds, strict=True)
         )
@@ -109,13 +127,29 @@ class Backlog:
             rows.append(f"| GPU busy meanwhile | {statistics.mean(busy):.1f} % | target 97 % |")
         return rows
 
+    @contextmanager
+    def _system(self) -> Iterator[int]:
+        """Run `klein up` and yield its port."""
+        with listening("up", KLEIN_WEIGHTS=str(self.weights), KLEIN_BATCH=str(self.batch)) as (
+            port,
+            _,
+        ):
+            yield port
+
+
+def has_gpu() -> bool:
+    """Return whether NVIDIA's driver finds a GPU."""
+    try:
+        pynvml.nvmlInit()
+        return bool(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return False
+
 
 @contextmanager
 def sampled_busy(into: list[int]) -> Iterator[None]:
     """Sample the utilisation (%) of the first GPU, if there is one, while the body runs."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:  # no driver, no GPU
+    if not has_gpu():
         yield
         return
     device, over = pynvml.nvmlDeviceGetHandleByIndex(0), Event()

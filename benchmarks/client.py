@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import time
 from typing import Any
+
+RUNNING = ("created", "processing")  # statuses
+LONGEST_S = 1800.0
 
 
 class Connection:
@@ -42,6 +46,18 @@ class Connection:
         """Send a request and read its response."""
         self.send(method, path, key, body)
         return await self.receive()
+
+    async def wait_for_success(self, prediction_id: str, key: str) -> None:
+        """Long-poll until a prediction ends. Raises RuntimeError if it fails or takes longer than LONGEST_S."""
+        deadline = time.monotonic() + LONGEST_S
+        while time.monotonic() < deadline:
+            # one long poll may end while the engine still loads
+            shown = await self.ask("GET", f"/v1/prediction/{prediction_id}?wait=60", key)
+            if shown["status"] == "success":
+                return
+            if shown["status"] not in RUNNING:
+                raise RuntimeError(str(shown))
+        raise RuntimeError(f"{prediction_id} did not end within {LONGEST_S:.0f} s")
 
     async def download(self, url: str) -> bytes:
         """Fetch a file of this server. Raises RuntimeError unless the status is 200."""

@@ -19,7 +19,7 @@ import diffusers
 import torch
 from diffusers import Flux2KleinPipeline
 
-from benchmarks.report import write_head, write_section
+from benchmarks.report import write_head
 from worker.engines import Order, open_engine
 from worker.engines.folder import inspect_folder
 from worker.engines.prompt_encoder import PromptEncoder, truncate_text_encoder
@@ -29,27 +29,6 @@ BUILT_IN = Path("worker/weights/builtin")
 PROMPT = "a red circle on a blue background"
 STEPS = 4
 PAIRS = 30
-UNMEASURED = (
-    "4B bf16, 1024x1024, 4 steps, against eager `Flux2KleinPipeline` and the physical limit",
-    "4B bf16, 512x512, against its limit",
-    "4B fp8 against bf16, with PSNR",
-    "4B edit with one reference at 1024x1024, against its limit",
-    "GPU utilisation with a backlog of 50, and images per second against the bare loop",
-    "peak memory at 1 and 4 megapixels",
-    "batches of four at 1024x1024 and 512x512, against one at a time",
-)
-
-ON_A_GPU = (
-    "These commands measure the engine on a GPU:\n\n"
-    "| Command | Measures |\n|---|---|\n"
-    "| `python -m benchmarks.full_size DIR` | Nothing. It writes the configuration of the 4B checkpoint with random weights. |\n"
-    "| `python -m benchmarks.gpu --weights DIR` | The limit of the GPU, plain diffusers with PNG, the engine at both sizes, an edit, "
-    "and peak memory. `--quantization fp8` adds the PSNR against bf16. |\n"
-    "| `python -m benchmarks.backlog --weights DIR --side 1024 --waiting 50 --rounds 3` | The whole system against the bare loop, "
-    "and the GPU utilisation. |\n"
-    "| `pytest -m gpu tests/gpu` | Nothing. It tests that configuration. |\n\n"
-    "With `--batch 4` both benchmarks also measure batches of four."
-)
 
 
 def compare(
@@ -161,8 +140,6 @@ def main() -> None:
         "The baseline is `Flux2KleinPipeline` called from a script. Neither side writes an image file.\n\n"
         "| What | diffusers | engine | times faster |\n|---|---|---|---|\n" + "\n".join(rows),
     )
-    unmeasured = "\n".join(f"| {what} | not measured |" for what in UNMEASURED)
-    write_section(REPORT, "On a GPU", f"{ON_A_GPU}\n\n| What | Result |\n|---|---|\n{unmeasured}")
     print("\n".join(rows))
     print(f"wrote {REPORT}")
 

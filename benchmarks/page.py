@@ -38,6 +38,10 @@ PROMPTS = (
     "a blue heart on a pink background",
     "a yellow star on a purple background",
 )
+_GALLERY_IS_LOADED = """() => {
+  const images = [...document.querySelectorAll("#gallery img")];
+  return images.length && images.every((image) => image.naturalWidth);
+}"""
 _FIGURES = """() => {
   const files = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
   return {
@@ -59,8 +63,15 @@ class Visit:
     loaded_ms: float
 
 
-def visit(browser: Browser, url: str, *, is_slow: bool, is_second: bool = False) -> Visit:
-    """Open the page with an empty cache, or twice with the same cache."""
+def visit(
+    browser: Browser,
+    url: str,
+    *,
+    is_slow: bool = False,
+    is_second: bool = False,
+    has_key: bool = False,
+) -> Visit:
+    """Open the page with an empty cache, or twice with the same cache; with a key it also loads the history."""
     context = browser.new_context(viewport={"width": 360 if is_slow else 1280, "height": 800})
     page = context.new_page()
     if is_slow:
@@ -71,7 +82,7 @@ def visit(browser: Browser, url: str, *, is_slow: bool, is_second: bool = False)
         devtools.send("Network.emulateNetworkConditions", network | rates)
         devtools.send("Emulation.setCPUThrottlingRate", {"rate": CPU_SLOWER})
     for _ in range(2 if is_second else 1):
-        page.goto(url, wait_until="networkidle")
+        page.goto(f"{url}/#key={KEY}" if has_key else url, wait_until="networkidle")
     page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
     measured: dict[str, Any] = page.evaluate(_FIGURES)
     context.close()
@@ -96,8 +107,9 @@ def row(name: str, visits: list[Visit]) -> str:
 def figures(browser: Browser, url: str, visits: int) -> str:
     """Measure each kind of visit and return the table."""
     kinds: dict[str, dict[str, bool]] = {
-        "first visit": {"is_slow": False},
-        "second visit": {"is_slow": False, "is_second": True},
+        "first visit": {},
+        "second visit": {"is_second": True},
+        "first visit, with a key in the link": {"has_key": True},
         "first visit, slow 4G, CPU four times slower, 360 px": {"is_slow": True},
     }
     rows = [
@@ -141,7 +153,7 @@ def _generate(page: Page, url: str) -> None:
     page.evaluate(
         "window.scrollTo(0, document.body.scrollHeight)"
     )  # the gallery loads when it is visible
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function(_GALLERY_IS_LOADED)
     page.evaluate("window.scrollTo(0, 0)")
     page.mouse.move(0, 0)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support.processes import Process, started
 
-KEY = "bench-key"
+KEY = "bench-key-of-more-than-thirty-two-characters"
 
 
 def free_port() -> int:

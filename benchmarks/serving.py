@@ -77,12 +77,8 @@ async def predict_once(connection: Connection) -> float:
     body = {"prompt": PROMPT, "image_size": {"width": SIDE, "height": SIDE}, "seed": 7}
     started = time.perf_counter()
     created = await connection.ask("POST", "/v1/prediction", KEY, {"model": SLUG, "input": body})
-    path = f"/v1/prediction/{created['predictionID']}?wait=60"
-    ended = await connection.ask("GET", path, KEY)
-    seconds = time.perf_counter() - started
-    if ended["status"] != "success":
-        raise RuntimeError(str(ended))
-    return seconds
+    await connection.wait_for_success(created["predictionID"], KEY)
+    return time.perf_counter() - started
 
 
 def measure_overhead(weights: str) -> list[str]:

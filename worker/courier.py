@@ -4,8 +4,10 @@ The courier reissues lost tokens, deletes expired predictions and uploads, and d
 """
 
 import asyncio
+import os
 import signal
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from app.connections import open_redis
@@ -18,11 +20,13 @@ from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Output, Prediction
 from app.predictions.queue import Queues
 from app.predictions.store import Store
+from app.private_files import PRIVATE
+from app.redis_requirements import require_redis
 from app.safe_http import SafeHttp
 from app.settings import Settings
 from app.storage import open_storage
-from app.storage.errors import StorageError
 from app.storage.links import open_links
+from app.storage.time_limit import TimeLimitedStorage
 from app.tracing import configure_tracing
 from app.uploads import Uploads
 from app.webhooks.deliverer import Deliverer
@@ -31,7 +35,7 @@ from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
 
 RECONCILE_S = 1.0
-EXPIRE_EVERY = 60  # reconciliations
+EXPIRE_S = 60.0
 
 
 def run_courier(settings: Settings) -> None:
@@ -39,7 +43,7 @@ def run_courier(settings: Settings) -> None:
     connection = open_redis(settings.redis)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention)
-    storage = open_storage(settings.storage)
+    storage = TimeLimitedStorage(open_storage(settings.storage))
     links = open_links(settings.url_secret, settings.data)
 
     def image_links(prediction: Prediction) -> ImageLinks:
@@ -61,50 +65,62 @@ def run_courier(settings: Settings) -> None:
         store,
         Sender(SafeHttp(settings.allow_hosts), lambda: datetime.now(UTC)),
         lambda p: webhook_body(p, image_links(p), lambda output: show(p, output)),
+        settings.key_webhooks_per_minute,
     )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
 
-    def deliver() -> None:
-        try:
-            asyncio.run(deliverer.run(stopping))
-        finally:
-            stopping.set()  # after an error the whole process ends and is restarted
-
-    delivering = threading.Thread(target=deliver, name="webhooks")
-    delivering.start()
-    run_maintenance(Maintenance(store, queues, storage), Uploads(connection, storage), stopping)
-    delivering.join()
-
-
-def run_maintenance(
-    maintenance: Maintenance,
-    uploads: Uploads,
-    stopping: threading.Event,
-    every_s: float = RECONCILE_S,
-) -> None:
-    """Run maintenance until told to stop. Outages of Redis or the storage only delay it."""
+    maintenance = Maintenance(store, queues, storage)
+    uploads = Uploads(connection, storage)
+    tasks: dict[str, Callable[[], None]] = {
+        "webhooks": lambda: asyncio.run(deliverer.run(stopping)),
+        "reconcile": lambda: run_regularly(maintenance.reconcile, RECONCILE_S, stopping),
+        "retention": lambda: run_regularly(maintenance.expire, EXPIRE_S, stopping),
+        "uploads": lambda: run_regularly(uploads.expire, EXPIRE_S, stopping),
+    }
+    threads = [
+        threading.Thread(target=_run_task, args=(task, stopping), name=name)
+        for name, task in tasks.items()
+    ]
+    for thread in threads:
+        thread.start()
     log.info("courier_ready")
-    rounds = 0
-    while not stopping.wait(every_s):
+    for thread in threads:
+        thread.join()
+
+
+def run_regularly(
+    work: Callable[[threading.Event], object], every_s: float, stopping: threading.Event
+) -> None:
+    """Do this work at once and then regularly, until told to stop. An outage only delays it."""
+    while not stopping.is_set():
         try:
-            maintenance.reconcile()
-            if rounds % EXPIRE_EVERY == 0:
-                maintenance.expire()
-                uploads.expire()
-            rounds += 1
-        except (Unavailable, StorageError) as exc:
+            work(stopping)
+        except Unavailable as exc:
             log.warning("maintenance_failed", error=str(exc))
+        stopping.wait(every_s)
+
+
+def _run_task(task: Callable[[], None], stopping: threading.Event) -> None:
+    """Run a task. When it ends by an error, the whole process ends and is restarted."""
+    try:
+        task()
+    finally:
+        stopping.set()
 
 
 def main() -> None:
     """Run the courier with the settings of the environment."""
-    configure_logs("courier")
     try:
         settings = Settings()
+        os.umask(PRIVATE)
+        configure_logs("courier", settings.log_format)
         configure_tracing("courier", settings.otlp_endpoint)
         serve_metrics(settings.host, settings.metrics_port)
+        require_redis(
+            settings.redis, settings.redis_shown, is_volatile_allowed=settings.allow_volatile_redis
+        )
         run_courier(settings)
     except ValueError as exc:
         raise SystemExit(f"klein courier: {exc}") from None

@@ -5,85 +5,79 @@ import secrets
 import signal
 import socket
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from math import inf
 from pathlib import Path
-from types import FrameType
 
 import redis
-from redis.client import Pipeline
-from rq import SimpleWorker
 from rq.exceptions import StopRequested
-from rq.serializers import JSONSerializer
-from rq.worker import WorkerStatus
 
 from app.connections import open_redis
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.queue import Queues, Token, open_queue
+from app.predictions.queue import Queues
 from app.predictions.store import Store
-from app.predictions.worker_registry import Worker, WorkerRegistry
+from app.predictions.worker_registry import Worker, WorkerRegistry, WorkerState
+from app.private_files import PRIVATE
+from app.redis_requirements import require_redis
 from app.settings import Settings
-from app.storage import open_storage
-from app.tracing import configure_tracing
+from app.storage import Storage, open_storage
+from app.storage.time_limit import TimeLimitedStorage
+from app.tracing import configure_tracing, flush_traces
+from worker.engine_client.canary import Canary
 from worker.engine_client.client import EngineClient
+from worker.engine_client.idleness import IdleTimer
+from worker.engine_client.loading import LoadingPhase
 from worker.engine_client.process import EngineDied
 from worker.engine_client.supervisor import EngineSupervisor
 from worker.engines import Checkpoint, Tuning, WeightsError
-from worker.engines.tuning import Compile, Quantization
+from worker.engines.tensor_names import Component
+from worker.engines.tuning import Compile, DeviceChoice, Quantization
 from worker.gpu_metrics import register_gpu_metrics
 from worker.graceful_shutdown import GracefulShutdown
 from worker.job.batching import BatchFinder
 from worker.job.credentials import open_credentials
 from worker.job.generator import Generator
 from worker.job.leases import Leases
+from worker.job.lora_files import LoraFiles
 from worker.job.publisher import BACKLOG, Publisher
-from worker.job.token import installed
+from worker.job.queue_worker import WORKER_TTL_S, open_worker
+from worker.job.token import provide_dependencies
 from worker.weights.integrity import verify_checksums
-from worker.weights.locate import locate_weights
+from worker.weights.locate import locate_components, locate_weights
 
 BUILT_IN = Path(__file__).parent / "weights" / "builtin"
 RECONNECT_S = 1.0
-WORKER_TTL_S = 30
-HEARTBEAT = timedelta(seconds=1)
 
 
-class QueueWorker(SimpleWorker):
-    """Runs RQ jobs in this process. `GracefulShutdown` handles its signals."""
-
-    graceful_shutdown: GracefulShutdown
-
-    def _install_signal_handlers(self) -> None:
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """Take no more tokens. `GracefulShutdown` decides what happens to running attempts."""
-        self.graceful_shutdown.request()
-        self._stop_requested = True
-        if self.get_state() != WorkerStatus.BUSY:
-            raise StopRequested  # ends the wait for a token
-
-    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Send RQ's heartbeat at most once a second. RQ sends three a job, with three synced writes each."""
-        last = self.last_heartbeat
-        if pipeline is not None or last is None or datetime.now(UTC) - last > HEARTBEAT:
-            super().heartbeat(timeout, pipeline)
-
-
-def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -> None:
-    """Load the model, then run predictions until told to stop. `engine` is the module of the engine process."""
+def run_worker(
+    settings: Settings, storage: Storage, engine: str = "worker.engine_process.main"
+) -> None:
+    """Load the model, run predictions until told to stop, and end the process. `engine` is the module of the engine process."""
+    signal.signal(signal.SIGTERM, lambda *_: _exit())  # until the graceful shutdown is ready
     register_gpu_metrics()
     credentials = open_credentials(settings.c2pa_cert, settings.c2pa_key)
     connection = open_redis(settings.redis)
     queues = Queues(connection)
-    store = Store(connection, queues, settings.retention)
-    storage = open_storage(settings.storage)
-    weights = locate_weights(settings.weights) if settings.weights else BUILT_IN
+    store = Store(connection, queues, settings.retention, timedelta(days=settings.usage_days))
+    components = locate_components(
+        {
+            Component.TRANSFORMER: settings.transformer,
+            Component.TEXT_ENCODER: settings.text_encoder,
+            Component.VAE: settings.vae,
+        }
+    )
+    weights = (
+        locate_weights(settings.weights, replaced=components) if settings.weights else BUILT_IN
+    )
     client = EngineClient(
         weights,
-        loras=settings.loras,
-        tuning=_tuning(settings),
+        loras=settings.loras or (settings.data / "no-loras" if settings.lora_sources else None),
+        tuning=_tuning(settings, components),
         environ=_engine_environ(settings),
         module=engine,
     )
@@ -91,12 +85,7 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
     publisher = Publisher(store, storage, leases, credentials, backlog=BACKLOG * settings.batch)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
-    def announce(checkpoint: Checkpoint | None) -> None:
-        leases.announce(None if checkpoint is None else _announcement(name, checkpoint))
-
-    supervisor = EngineSupervisor(
-        client, announce, stop_worker=lambda: os.kill(os.getpid(), signal.SIGTERM)
-    )
+    supervisor = _supervise(client, leases, name, settings, lambda: generator)
     generator = Generator(
         store,
         storage,
@@ -105,86 +94,151 @@ def run_worker(settings: Settings, engine: str = "worker.engine_process.main") -
         publisher,
         supervisor.ensure_running,
         supervisor.recycle_if_due,
+        lora_files=LoraFiles(
+            storage, settings.data.resolve() / "loras-of-storage", settings.lora_cache_bytes
+        ),
     )
 
     def begin_shutdown() -> None:
         supervisor.stop()
         leases.announce(None)
 
-    def release_all() -> None:
+    def release_attempts() -> None:
         generator.release_all()
-        client.kill()
+        client.close()
 
     shutdown = GracefulShutdown(
-        settings.grace, lambda: client.remaining_s, begin_shutdown, release_all
+        settings.grace,
+        # nothing can finish on an engine that is dead or loads
+        remaining_s=lambda: client.remaining_s if client.is_ready else inf,
+        begin=begin_shutdown,
+        release_attempts=release_attempts,
+        release_leases=leases.release_all,
+        exit_process=lambda: _exit(1 if supervisor.failure else 0),
     )
-    signal.signal(signal.SIGTERM, _exit)
-    leases.start()
+
+    def stop_loading(*_: object) -> None:
+        if shutdown.request():
+            raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop_loading)
+    leases.start(supervisor.request, lambda: client.image_age_s)
+    code = 0
     with client:
         try:
             # while the engine loads, and before the worker registers
-            verify_checksums(weights)
+            verify_checksums(weights, *components.values())
             checkpoint = supervisor.start()
             kind = checkpoint.kind
             batches = BatchFinder(store, queues, checkpoint)
-            with installed(generator, lambda: queues.take(kind), batches.find_batch_mates):
-                _work(open_redis(settings.redis, timeout_s=WORKER_TTL_S), name, kind, shutdown)
+            with provide_dependencies(
+                generator, lambda: store.take_next(kind), batches.find_batch_mates
+            ):
+                token_connection = open_redis(settings.redis, timeout_s=WORKER_TTL_S)
+                _work(token_connection, name, kind, shutdown, lambda: supervisor.is_asleep)
             generator.wait()
+        except SystemExit as exc:  # a signal while the engine loads, or a crash loop
+            code = exc.code if isinstance(exc.code, int) else 1
         finally:
+            if not shutdown.is_requested:
+                shutdown.request()  # whatever ended the work: the deadline limits what follows
             supervisor.stop()
             generator.release_all()
-            publisher.close(within_s=settings.grace.total_seconds() / 2)
+            publisher.close()
             leases.close()
+    _end(1 if supervisor.failure else code)
 
 
 def _work(
-    connection: "redis.Redis", name: str, kind: CheckpointKind, shutdown: GracefulShutdown
+    connection: "redis.Redis",
+    name: str,
+    kind: CheckpointKind,
+    shutdown: GracefulShutdown,
+    is_asleep: Callable[[], bool],
 ) -> None:
     """Take tokens until told to stop. Start RQ's worker again when an outage of Redis ended it."""
-    while not shutdown.is_requested:
-        try:
-            worker = QueueWorker(
-                [open_queue(kind, connection)],
-                name=f"{name}-{secrets.token_hex(2)}",  # RQ refuses the name of a worker that died
-                connection=connection,
-                job_class=Token,
-                serializer=JSONSerializer,
-                worker_ttl=WORKER_TTL_S,
-                log_job_description=False,
-            )
-            worker.graceful_shutdown = shutdown
-            worker.work(logging_level="WARNING")
-            if not shutdown.is_requested:
+    with suppress(StopRequested):  # the signal came between two RQ workers
+        while not shutdown.is_requested:
+            try:
+                worker = open_worker(
+                    connection,
+                    f"{name}-{secrets.token_hex(2)}",  # RQ refuses the name of a worker that died
+                    kind,
+                    shutdown,
+                    is_asleep,
+                )
+                worker.work(logging_level="WARNING")
+                if not shutdown.is_requested:
+                    time.sleep(RECONNECT_S)
+            except redis.RedisError as exc:
+                log.warning("redis_unavailable", error=str(exc))
                 time.sleep(RECONNECT_S)
-        except redis.RedisError as exc:
-            log.warning("redis_unavailable", error=str(exc))
-            time.sleep(RECONNECT_S)
-        except StopRequested:  # the signal came between two RQ workers
-            return
 
 
 def main() -> None:
     """Run the worker with the settings of the environment."""
-    configure_logs("worker")
     try:
         settings = Settings()
+        os.umask(PRIVATE)
+        configure_logs("worker", settings.log_format)
         configure_tracing("worker", settings.otlp_endpoint)
         serve_metrics(settings.host, settings.metrics_port)
-        run_worker(settings)
+        require_redis(
+            settings.redis, settings.redis_shown, is_volatile_allowed=settings.allow_volatile_redis
+        )
+        run_worker(settings, TimeLimitedStorage(open_storage(settings.storage)))
     except (WeightsError, EngineDied, ValueError) as exc:
         raise SystemExit(f"klein worker: {exc}") from None
     except KeyboardInterrupt:
         raise SystemExit(0) from None
 
 
-def _tuning(settings: Settings) -> Tuning:
+def _supervise(
+    client: EngineClient,
+    leases: Leases,
+    name: str,
+    settings: Settings,
+    generator: Callable[[], Generator],
+) -> EngineSupervisor:
+    """Supervise the engine of a worker. `generator` returns the one that is created after the supervisor."""
+
+    def announce(checkpoint: Checkpoint | None, state: WorkerState) -> None:
+        if checkpoint is None:
+            leases.announce(None, supervisor.departure)
+        else:
+            announcement = _announcement(name, checkpoint, settings)
+            leases.announce(replace(announcement, state=state, start_s=client.start_s))
+
+    def show_loading(phase: LoadingPhase) -> None:
+        generator().show_start(phase, client.start_left)
+
+    idle_unload_s = settings.idle_unload.total_seconds() if settings.idle_unload else None
+    supervisor = EngineSupervisor(
+        client,
+        announce,
+        stop_worker=lambda: os.kill(os.getpid(), signal.SIGTERM),
+        is_idle=lambda: generator().is_idle,
+        on_loading=show_loading,
+        idle_timer=IdleTimer(idle_unload_s),
+        canary=Canary(settings.canary_interval.total_seconds() or None),
+    )
+    return supervisor
+
+
+def _tuning(settings: Settings, components: dict[Component, Path]) -> Tuning:
     sizes = (size.split("x") for size in settings.warm_sizes)
     return Tuning(
+        device=DeviceChoice(settings.device),
         quantization=Quantization(settings.quantization),
+        text_encoder_quantization=Quantization(settings.text_encoder_quantization),
         compile=Compile(settings.compile),
         warm_sizes=tuple((int(width), int(height)) for width, height in sizes),
         safety_checker=settings.safety_checker.absolute() if settings.safety_checker else None,
         batch=settings.batch,
+        transformer=components.get(Component.TRANSFORMER),
+        text_encoder=components.get(Component.TEXT_ENCODER),
+        vae=components.get(Component.VAE),
     )
 
 
@@ -193,18 +247,27 @@ def _engine_environ(settings: Settings) -> dict[str, str]:
     return {"TORCHINDUCTOR_CACHE_DIR": str(settings.data.resolve() / "compiled"), **os.environ}
 
 
-def _announcement(name: str, checkpoint: Checkpoint) -> Worker:
+def _announcement(name: str, checkpoint: Checkpoint, settings: Settings) -> Worker:
     return Worker(
         name=name,
         checkpoint=checkpoint.kind,
-        weights=checkpoint.description,
+        weights=checkpoint.description or checkpoint.name,
         revision=checkpoint.revision,
         seen_at=0,  # set when it is announced
+        transformer=checkpoint.transformer,
+        has_lora_folder=settings.loras is not None,
     )
 
 
-def _exit(*_: object) -> None:
-    raise SystemExit(0)
+def _exit(code: int = 0) -> None:
+    """End the process without waiting for any of its threads. Its engine process ends with it."""
+    os._exit(code)
+
+
+def _end(code: int) -> None:
+    """End the process after its work, without the interpreter's clean-up, which has no time limit."""
+    flush_traces()
+    _exit(code)
 
 
 if __name__ == "__main__":

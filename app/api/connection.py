@@ -1,41 +1,36 @@
 """Reads request bodies of bounded size, and stops work when the client disconnects."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from app.api.errors import BadBody, BodyTooLarge
+from app.api.errors import BodyTooLarge, Unauthorized
+from app.api.state import state_of
 
 T = TypeVar("T")
+KEY_CHECK_S = 2.0  # how often the key is checked while a body arrives
 
 
 async def read_chunks(request: Request, largest_bytes: int) -> AsyncGenerator[bytes, None]:
-    """Yield the body in chunks. Raises BodyTooLarge as soon as the limit is exceeded."""
+    """Yield the body in chunks. Raises BodyTooLarge as soon as the limit is exceeded, and Unauthorized if the key is revoked."""
     length = request.headers.get("Content-Length", "")
     if length.isdecimal() and int(length[:20]) > largest_bytes:
         raise BodyTooLarge
     received_bytes = 0
+    check_at_s = time.monotonic() + KEY_CHECK_S
     async for chunk in request.stream():
         received_bytes += len(chunk)
         if received_bytes > largest_bytes:
             raise BodyTooLarge
+        if time.monotonic() > check_at_s:
+            if (key_id := getattr(request.state, "key_id", None)) is not None:
+                await require_key(request, key_id)
+            check_at_s = time.monotonic() + KEY_CHECK_S
         yield chunk
-
-
-async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:
-    """Read a JSON object from the body. Raises BadBody or BodyTooLarge."""
-    body = b"".join([chunk async for chunk in read_chunks(request, largest_bytes)])
-    try:
-        parsed = from_json(body, allow_inf_nan=False)
-    except ValueError as exc:
-        raise BadBody(f"send a JSON object: {exc}") from None
-    if not isinstance(parsed, dict):
-        raise BadBody("send a JSON object")
-    return parsed
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -48,8 +43,17 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
             raise ClientDisconnect
         return working.result()
     finally:
-        working.cancel()
         disconnecting.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+
+
+async def require_key(request: Request, key_id: str) -> None:
+    """Check that a key is valid, now and while the body arrives. Raises Unauthorized or Unavailable."""
+    request.state.key_id = key_id
+    if not await state_of(request.app).keys.is_valid(key_id):
+        raise Unauthorized
 
 
 async def _disconnected(request: Request) -> None:

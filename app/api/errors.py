@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
+from app.api.methods import AllowedMethods
 from app.predictions.errors import KleinError
 from app.storage.errors import StorageError
 
@@ -44,14 +47,20 @@ class ErrorResponse:
 
 
 RenderError = Callable[[Exception], ErrorResponse]
-ErrorRenderer = Callable[[str, str], RenderError]  # by the method and path of the request
+ErrorRenderer = Callable[[Scope], RenderError]  # by the request
 
 
 def install_errors(app: FastAPI, error_renderer: ErrorRenderer) -> None:
     """Render every error that a route raises in the form of the request's dialect."""
+    allowed = AllowedMethods(app)
 
-    async def handle(request: Request, exc: Exception) -> JSONResponse:
-        response = error_renderer(request.method, request.url.path)(exc)
+    async def handle(request: Request, exc: Exception) -> Response:
+        if isinstance(exc, HTTPException) and exc.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": allowed.of(request.scope)}
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=headers)
+            exc = HTTPException(exc.status_code, exc.detail, headers)
+        response = error_renderer(request.scope)(exc)
         return JSONResponse(response.body, response.status, response.headers)
 
     for kind in (KleinError, StorageError, HTTPException, RequestValidationError):

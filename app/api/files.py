@@ -22,6 +22,10 @@ _HEADERS = {
 }
 
 
+class _StoredFile(FileResponse):
+    chunk_size = 256 * 1024  # each chunk is a call in another thread
+
+
 @router.api_route(
     ROUTE + "{key:path}",
     methods=["GET", "HEAD"],
@@ -44,9 +48,7 @@ def read_file(
         if state.proxy is None:
             return RedirectResponse(place, headers=_REDIRECT)
         return proxy_response(state.proxy, request, place, _HEADERS | {"Content-Type": media_type})
-    response = FileResponse(
-        place, headers=_HEADERS, media_type=media_type, stat_result=place.stat()
-    )
+    response = _StoredFile(place, headers=_HEADERS, media_type=media_type, stat_result=place.stat())
     if request.headers.get("If-None-Match") == response.headers["ETag"]:
         headers = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
         return Response(status_code=304, headers=headers)

@@ -1,6 +1,6 @@
 """Reads multipart forms with files."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import Request
@@ -9,6 +9,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.api.connection import read_chunks
 from app.api.errors import BadBody, BadRequest
+from app.api.state import state_of
 
 FIELDS_MAX = 50
 FILES_MAX = 17  # as many as OpenAI accepts; the catalog limits the reference images of a model
@@ -26,14 +27,32 @@ class _Parser(MultiPartParser):
 
 
 @asynccontextmanager
-async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormData]:
-    """Read multipart/form-data, with its files open in the context. Raises BadBody, BadRequest or BodyTooLarge."""
+async def read_form(
+    request: Request,
+    largest_bytes: int,
+    count: Callable[[int], None] = lambda _: None,
+    *,
+    field_max_bytes: int = FIELD_MAX_BYTES,
+) -> AsyncIterator[FormData]:
+    """Read multipart/form-data of an authenticated request, with its files open in the context.
+
+    `count` gets the size of each chunk. Raises BadBody, BadRequest, BodyTooLarge or TooManyRequests.
+    """
+    with state_of(request.app).upload_slots.slot(request.state.key_id):
+        async with _read_form(request, largest_bytes, count, field_max_bytes) as form:
+            yield form
+
+
+@asynccontextmanager
+async def _read_form(
+    request: Request, largest_bytes: int, count: Callable[[int], None], field_max_bytes: int
+) -> AsyncIterator[FormData]:
     parser = _Parser(
         request.headers,
-        read_chunks(request, largest_bytes),
+        _counted(read_chunks(request, largest_bytes), count),
         max_files=FILES_MAX,
         max_fields=FIELDS_MAX,
-        max_part_size=FIELD_MAX_BYTES,
+        max_part_size=field_max_bytes,
     )
     try:
         try:
@@ -46,3 +65,11 @@ async def read_form(request: Request, largest_bytes: int) -> AsyncIterator[FormD
     finally:
         for file in parser._files_to_close_on_error:  # noqa: SLF001 -- all, also of a form that was cut off
             file.close()
+
+
+async def _counted(
+    chunks: AsyncGenerator[bytes, None], count: Callable[[int], None]
+) -> AsyncGenerator[bytes, None]:
+    async for chunk in chunks:
+        count(len(chunk))
+        yield chunk

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from app.api.state import state_of
 from app.predictions.errors import Unavailable
 from app.predictions.stats import SystemStats
+from app.predictions.worker_registry import Departure
 
 router = APIRouter(include_in_schema=False)
 
@@ -18,8 +19,13 @@ router = APIRouter(include_in_schema=False)
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
     """Return metrics in the Prometheus text format; the system gauges are the same in every api process."""
-    body = generate_latest(REGISTRY) + generate_latest(state_of(request.app).system_metrics)
-    return Response(body, media_type=CONTENT_TYPE_LATEST)
+    text = state_of(request.app).metrics_text.get()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def metrics_text(system: CollectorRegistry) -> bytes:
+    """Write the metrics of this process and those of the system."""
+    return generate_latest(REGISTRY) + generate_latest(system)
 
 
 class SystemCollector(Collector):
@@ -38,8 +44,13 @@ class SystemCollector(Collector):
             yield _gauge("klein_redis_up", "1 while Redis answers", 0)
             return
         yield _gauge("klein_redis_up", "1 while Redis answers", 1)
-        yield _gauge("klein_predictions_running", "Predictions in work", stats.running)
-        yield _gauge("klein_workers_ready", "Workers that can take one", len(stats.workers))
+        yield _gauge("klein_predictions_running", "Running predictions", stats.running)
+        yield _gauge(
+            "klein_predictions_overdue",
+            "Accepted predictions without an end, although their limits are over",
+            stats.overdue,
+        )
+        yield _gauge("klein_workers_ready", "Workers that are ready", len(stats.workers))
         yield _gauge("klein_webhooks_due", "Webhooks not yet delivered", stats.webhooks)
         depth = GaugeMetricFamily(
             "klein_queue_depth", "Predictions that wait for a worker", labels=("checkpoint",)
@@ -52,10 +63,19 @@ class SystemCollector(Collector):
         for kind, line in stats.waiting.items():
             depth.add_metric((kind,), line.count)
             age.add_metric((kind,), line.oldest.total_seconds())
-        yield from (depth, age)
+        departed = GaugeMetricFamily(
+            "klein_workers_departed",
+            "Workers that ended by themselves in the last hour",
+            labels=("cause",),
+        )
+        for cause in Departure:
+            departed.add_metric((cause,), stats.departed[cause])
+        yield from (depth, age, departed)
 
 
-def open_system(count: Callable[[], SystemStats], waiters: Callable[[], int]) -> CollectorRegistry:
+def create_system_registry(
+    count: Callable[[], SystemStats], waiters: Callable[[], int]
+) -> CollectorRegistry:
     """Create a registry for the system gauges, separate from that of the process."""
     registry = CollectorRegistry()
     registry.register(SystemCollector(count, waiters))

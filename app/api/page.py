@@ -25,12 +25,11 @@ def asset(request: Request, name: str) -> Response:
         raise FileMissing(name)
     headers = {
         "Cache-Control": "no-cache",  # the browser asks each time, and usually gets a 304
-        "Content-Security-Policy": page.policy,
         "ETag": file.etag,
-        "Referrer-Policy": "no-referrer",
         "Vary": "Accept-Encoding",
-        "X-Content-Type-Options": "nosniff",
     }
+    if name == INDEX:  # the policy of a document holds for all that it loads
+        headers["Content-Security-Policy"] = page.policy
     if file.etag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("Accept-Encoding", ""):

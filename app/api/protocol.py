@@ -1,15 +1,24 @@
-"""Implements HTTP/1.1 with deadlines against slow clients; uvicorn has none for a request.
+"""Implements HTTP/1.1 with limits for hostile clients; uvicorn has none.
 
 A request must arrive within GRACE_S plus the time that its bytes take at RATE, and the client must read the response at
 that rate. Slower connections are closed. No deadline runs while the client waits for the server.
+
+Everything that is not the body counts against one limit until the request is complete: headers, trailers, chunk
+extensions. After a response that comes before the end of a body, the rest of the body is not read.
 """
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEADERS_MAX_BYTES = 64 * 1024
+CHUNK_FRAME_BYTES = 32  # of each chunk that do not count: its size and two line ends
+SMALL_BODY_BYTES = 64 * 1024  # is read to its end in any case, so that the connection stays open
+LINGER_BYTES = (
+    1024 * 1024
+)  # of a larger body after the response; many clients read only after sending
+LINGER_S = 2.0
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -26,6 +35,10 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._began_s = 0.0
         self._received_bytes = 0
         self._has_headers = False
+        self._framing_bytes = 0  # of the request, so far; what is not its body
+        self._is_closing = False  # announced to the client; the response is still being written
+        self._lingering: asyncio.TimerHandle | None = None
+        self._lingered_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the deadline of the first request."""
@@ -36,17 +49,29 @@ class DeadlineProtocol(HttpToolsProtocol):
         """Cancel the deadlines."""
         self._stop_reading()
         self._stop_writing()
+        if self._lingering is not None:
+            self._lingering.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count received bytes; the first byte of a request starts its deadline."""
+        if self._lingering is not None:
+            self._lingered_bytes += len(data)
+            if self._lingered_bytes > LINGER_BYTES:
+                self.flow.pause_reading()
+            return
         if self._reading is None:
             self._start_reading()
         self._received_bytes += len(data)
+        self._framing_bytes += len(data)
         super().data_received(data)
-        if not self._has_headers and self._received_bytes > HEADERS_MAX_BYTES:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self._framing_bytes > HEADERS_MAX_BYTES and not self.transport.is_closing():
+            if self._has_headers and self.cycle.response_started:
+                self.transport.abort()
+            else:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+        self._framing_bytes = max(self._framing_bytes, 0)
 
     def on_message_begin(self) -> None:
         """Start the deadline of a pipelined request, which came with the end of the one before."""
@@ -54,15 +79,45 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._start_reading()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Ignore trailers, which uvicorn would add to the headers."""
+        if not self._has_headers:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Stop counting bytes against the header limit."""
+        """Announce the end of the connection in a response that comes before the end of a large body."""
         self._has_headers = True
         super().on_headers_complete()
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"0")[:20]
+        is_small = length.isdigit() and int(length) <= SMALL_BODY_BYTES
+        if not is_small or b"transfer-encoding" in headers:
+            self._watch_for_early_response(self.cycle)
+
+    def on_chunk_header(self) -> None:
+        """Count only the extensions of a chunk."""
+        self._framing_bytes -= CHUNK_FRAME_BYTES
+
+    def on_body(self, body: bytes) -> None:
+        """Count what is not the body."""
+        self._framing_bytes -= len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Cancel the read deadline: the request is complete."""
         self._stop_reading()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Close the connection after an early response, once the client had time to read it."""
+        if not self._is_closing or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._stop_reading()
+        self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+        self.transport.write_eof()
+        self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """Start the deadline for the client to read the buffered response."""
@@ -79,7 +134,24 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._began_s = self.loop.time()
         self._received_bytes = 0
         self._has_headers = False
+        self._framing_bytes = 0
         self._reading = self.loop.call_later(self.GRACE_S, self._check_reading)
+
+    def _watch_for_early_response(self, cycle: RequestResponseCycle) -> None:
+        send = cycle.send
+
+        async def send_early(message: Any) -> None:
+            is_early = message["type"] == "http.response.start" and cycle.more_body
+            if is_early:
+                self._is_closing = True
+                cycle.keep_alive = False  # adds "Connection: close"
+            await send(message)
+            if is_early:
+                cycle.keep_alive = (
+                    True  # closing at once would reset the connection; see on_response_complete
+                )
+
+        cycle.send = send_early  # type: ignore[method-assign]  # uvicorn has no other place for it
 
     def _check_reading(self) -> None:
         now_s = self.loop.time()

@@ -11,15 +11,15 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import ErrorRenderer
-from app.api.headers import protect
+from app.api.headers import set_security_headers
 from app.logs import log
 from app.metrics import REQUEST_SECONDS, REQUESTS
 from app.tracing import span
 
-CLIENT_LEFT = 499  # in logs only, as in nginx
+CLIENT_DISCONNECTED = 499  # in logs only, as in nginx
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_NOT_LOGGED = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 
 class RequestLog:
@@ -34,14 +34,14 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"] in _QUIET:
+        if scope["path"] in _NOT_LOGGED:
             await self._serve(scope, receive, send)
             return
         parent = Headers(scope=scope).get("traceparent")
-        with span(scope["method"], parent=parent, kind=SpanKind.SERVER) as traced:
+        with span(scope["method"], parent=parent, kind=SpanKind.SERVER) as request_span:
             status = await self._serve(scope, receive, send)
-            traced.update_name(f"{scope['method']} {_route(scope)}")
-            traced.set_attribute("http.response.status_code", status)
+            request_span.update_name(f"{scope['method']} {_route(scope)}")
+            request_span.set_attribute("http.response.status_code", status)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         sent_id = Headers(scope=scope).get("x-request-id", "")
@@ -55,18 +55,18 @@ class RequestLog:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                protect(headers, scope["path"])
+                set_security_headers(headers)
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            status = CLIENT_LEFT  # no client to respond to
+            status = CLIENT_DISCONNECTED  # no client to respond to
         except Exception as exc:
             log.exception("request_failed", request=request_id)
             if status:
                 raise  # the response has begun: close the connection
-            error = self._error_renderer(scope["method"], scope["path"])(exc)
+            error = self._error_renderer(scope)(exc)
             response = JSONResponse(error.body, error.status, error.headers)
             await response(scope, receive, send_with_id)
         finally:
@@ -75,7 +75,7 @@ class RequestLog:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             REQUESTS.labels(method, route, status).inc()
             REQUEST_SECONDS.labels(method, route).observe(seconds)
-            if scope["path"] not in _QUIET:
+            if scope["path"] not in _NOT_LOGGED:
                 log.info(
                     "request",
                     request=request_id,

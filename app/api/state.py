@@ -5,32 +5,53 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from app.api.address_budget import AddressBudget
 from app.api.assets import Page
+from app.api.readiness import Readiness
+from app.cached import Cached
+from app.images.scratch import Scratch
 from app.keys import Keys
+from app.predictions.catalog import Model
+from app.predictions.forecasts import Forecasts
+from app.predictions.history import History
+from app.predictions.place import Places
 from app.predictions.prediction import Status
+from app.predictions.read_slots import ReadSlots
 from app.predictions.service import Service
 from app.predictions.stats import SystemStats
+from app.predictions.usage import Usage
 from app.storage.links import Links
+from app.upload_quota import UploadSlots
 from app.uploads import Uploads
 from app.webhooks.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiState:
-    """What the routes of one api process work with."""
+    """The objects that the routes of one api process share."""
 
     service: Service
+    history: History
+    read_slots: ReadSlots
+    places: Places
+    forecasts: Forecasts
     keys: Keys
     links: Links
     outbox: Outbox
+    usage: Usage
     uploads: Uploads
+    upload_slots: UploadSlots
+    scratch: Scratch
     page: Page
     proxy: httpx.Client | None  # reads files from the storage; None where callers reach it
+    address_budget: AddressBudget
+    readiness: Cached[Readiness]
+    served_models: Cached[list[tuple[Model, str | None]]]  # with the weights that serve each
     collect_stats: Callable[[], SystemStats]
-    system_metrics: CollectorRegistry
+    metrics_text: Cached[bytes]
+    openai_models: tuple[str, ...]  # names that mean what is served; empty: those of OpenAI
     status_words: dict[Status, str]  # of the hosted API
     retention: timedelta
     body_max_bytes: int

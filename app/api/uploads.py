@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.connection import read_chunks
+from app.api.connection import read_chunks, require_key
 from app.api.errors import BadRequest
 from app.api.state import state_of
 from app.images.media_type import HEAD_BYTES, media_type_of
@@ -32,7 +32,10 @@ async def write_file(
     expires: Annotated[str, Query()] = "",
     signature: Annotated[str, Query()] = "",
 ) -> Response:
-    """Receive a file. Raises UnknownUpload, AlreadySent, BadRequest, BodyTooLarge, StorageError or Unavailable."""
+    """Receive a file.
+
+    Raises UnknownUpload, AlreadySent, BadRequest, BodyTooLarge, TooManyRequests, Unauthorized, StorageError or Unavailable.
+    """
     state = state_of(request.app)
     key = f"{FOLDER}/{upload_id}/{name}"
     if not state.links.allows(key, expires, signature, datetime.now(UTC), verb="PUT"):
@@ -40,11 +43,21 @@ async def write_file(
     if request.headers.get(FILE_ID, upload_id) != upload_id:
         raise BadRequest(f"invalid {FILE_ID} header", f"{FILE_ID}: send {upload_id}")
     upload = await run_in_threadpool(state.uploads.get, upload_id)
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
+    await require_key(request, upload.key_id)
+    await run_in_threadpool(state.uploads.begin, upload, _announced_bytes(request))
+    with (
+        state.upload_slots.slot(upload.key_id, upload_id),
+        tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file,
+    ):
         await _receive(request, upload, cast("BinaryIO", file))
         file.seek(0)
         await run_in_threadpool(state.uploads.store, upload, cast("BinaryIO", file))
     return Response(status_code=200)
+
+
+def _announced_bytes(request: Request) -> int:
+    length = request.headers.get("Content-Length", "")
+    return int(length[:20]) if length.isdecimal() else 0
 
 
 async def _receive(request: Request, upload: Upload, file: BinaryIO) -> None:
@@ -62,6 +75,6 @@ async def _receive(request: Request, upload: Upload, file: BinaryIO) -> None:
 def _check_type(upload: Upload, head: bytes) -> None:
     media_type = media_type_of(head)
     if media_type != upload.media_type:
-        seen = f"is {media_type}" if media_type else "is not a PNG, JPEG or WebP"
-        details = f"content_type: {upload.media_type} was promised, but the file {seen}"
+        found_type = f"is {media_type}" if media_type else "is not a PNG, JPEG, WebP or AVIF"
+        details = f"content_type: {upload.media_type} was announced, but the file {found_type}"
         raise BadRequest("invalid content_type parameter", details)

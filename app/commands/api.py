@@ -1,5 +1,6 @@
 """`klein api`: serves HTTP."""
 
+import os
 import resource
 import sys
 from contextlib import suppress
@@ -7,13 +8,18 @@ from contextlib import suppress
 import click
 import uvicorn
 
+from app.address import is_loopback
 from app.api.protocol import DeadlineProtocol
 from app.api.server import Server
 from app.api.state import state_of
-from app.commands import read_settings
 from app.commands.keys import has_keys
-from app.logs import configure_logs
+from app.commands.settings import read_settings
+from app.keys import weak_key_problem
+from app.logs import configure_logs, log
 from app.main import create_app
+from app.metrics import serve_metrics
+from app.private_files import PRIVATE
+from app.redis_requirements import require_redis
 from app.tracing import configure_tracing
 
 KEEP_ALIVE_S = 30
@@ -24,18 +30,32 @@ OPEN_FILES = 65_536
 def api() -> None:
     """Start one API process. It needs Redis (REDIS_URL) and at least one API key."""
     settings = read_settings()
-    configure_logs("api")
+    configure_logs("api", settings.log_format)
+    os.umask(PRIVATE)
+    if problem := weak_key_problem(settings.api_keys):
+        raise click.ClickException(f"klein api: {problem}")
     try:
         configure_tracing("api", settings.otlp_endpoint)
+        require_redis(
+            settings.redis, settings.redis_shown, is_volatile_allowed=settings.allow_volatile_redis
+        )
         app = create_app(settings)
     except ValueError as exc:
         raise click.ClickException(f"klein api: {exc}") from None
     state = state_of(app)
+    try:
+        serve_metrics(settings.host, settings.metrics_port, state.metrics_text.get)
+    except ValueError as exc:
+        raise click.ClickException(f"klein api: {exc}") from None
     if not state.keys and not has_keys(settings):
         raise click.ClickException(
             "klein api: there is no API key; set KLEIN_API_KEYS or run `klein keys create NAME`"
         )
     _allow_many_connections()
+    if settings.public_url is None and not is_loopback(settings.host):
+        log.warning(
+            "public_url_unset", advice="URLs name the Host of each request; set KLEIN_PUBLIC_URL"
+        )
     config = uvicorn.Config(
         app,
         host=settings.host,

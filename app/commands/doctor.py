@@ -11,16 +11,17 @@ import click
 import httpx
 import redis
 
-from app.commands import read_settings
 from app.commands.doctor_host import check_host
 from app.commands.doctor_weights import check_weights
 from app.commands.findings import Finding, ok, problem, warning
+from app.commands.settings import read_settings
 from app.commands.variables import unknown_variables
 from app.connections import open_redis
 from app.embedded import OLDEST, NoServer, server_binary
 from app.keys import KeyRing, configured_keys
 from app.predictions.errors import Unavailable
 from app.predictions.worker_registry import WorkerRegistry
+from app.redis_requirements import unmet_requirements
 from app.settings import Settings
 from app.storage import open_storage
 from app.storage.errors import StorageError
@@ -72,6 +73,10 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         with open_redis(settings.redis, retry=None) as connection:
             info = connection.info()
             yield from _check_redis(info, settings)
+            for unmet in unmet_requirements(
+                connection, is_volatile_allowed=settings.allow_volatile_redis
+            ):
+                yield problem("redis", unmet.text, unmet.advice)
             workers = WorkerRegistry(connection).present()
     except (redis.RedisError, Unavailable, ValueError) as exc:
         if settings.redis_url is None:
@@ -97,9 +102,6 @@ def _check_redis(info: dict[str, str | int], settings: Settings) -> Iterator[Fin
     if not info.get("aof_enabled"):
         advice = "set `appendonly yes`; otherwise a crash loses accepted predictions"
         yield warning("redis", "writes no append-only file", advice)
-    if info.get("maxmemory_policy") not in {"noeviction", None}:
-        text = f"may evict records: maxmemory-policy is {info['maxmemory_policy']}"
-        yield problem("redis", text, "set `maxmemory-policy noeviction`")
     limit, used = int(info.get("maxmemory") or 0), int(info.get("used_memory") or 0)
     if limit and used > 0.9 * limit:
         text = f"uses {used / limit:.0%} of its maxmemory"

@@ -1,8 +1,10 @@
-"""Checks the machine for `klein doctor`: PyTorch, GPU, memory and disk."""
+"""Checks the machine for `klein doctor`: PyTorch, GPU, compiler, memory and disk."""
 
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +15,8 @@ from app.settings import Settings
 GB = 1e9  # bytes
 DISK_LOW, DISK_OUT = 5 * GB, 0.5 * GB
 MEMORY_LOW = 2 * GB
+DOWNLOAD = 20 * GB
+AMPERE = 8.0  # compute capability of the first GPUs that multiply bfloat16
 TORCH_S = 120  # to import torch on a busy machine
 # run in a child process: `app` never imports torch
 _SCRIPT = """
@@ -21,7 +25,8 @@ print(torch.__version__)
 print(torch.version.cuda or "")
 for k in range(torch.cuda.device_count()):
     free, total = torch.cuda.mem_get_info(k)
-    print(f"{torch.cuda.get_device_name(k)}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
+    major, minor = torch.cuda.get_device_capability(k)
+    print(f"{torch.cuda.get_device_name(k)}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free\\t{major}.{minor}")
 """
 
 
@@ -30,6 +35,7 @@ def check_host(settings: Settings) -> Iterator[Finding]:
     yield from _torch()
     yield from _memory()
     yield from _disk(settings.data)
+    yield from _download_disk(settings)
 
 
 def _torch() -> Iterator[Finding]:
@@ -59,7 +65,9 @@ def _torch() -> Iterator[Finding]:
     number, cuda, *devices = completed.stdout.splitlines()
     yield ok("torch", f"{number}, {f'for CUDA {cuda}' if cuda else 'without CUDA'}")
     for device in devices:
-        yield ok("gpu", device)
+        yield _gpu(*device.split("\t"))
+    if devices:
+        yield from _compiler()
     driver = _driver()
     if driver and not cuda:
         advice = "install the CUDA build of the torch version in requirements.lock"
@@ -74,6 +82,32 @@ def _torch() -> Iterator[Finding]:
             "no GPU: this machine generates on the CPU",
             "that is fast enough for the built-in model only",
         )
+
+
+def _gpu(description: str, capability: str) -> Finding:
+    text = f"{description}, compute capability {capability}"
+    if float(capability) < AMPERE:
+        return warning(
+            "gpu",
+            text,
+            "it computes bfloat16, the format of the weights, slowly; Ampere and later have it",
+        )
+    return ok("gpu", text)
+
+
+def _compiler() -> Iterator[Finding]:
+    """Check what torch.compile needs: a C compiler and Python's headers."""
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    missing = ["a C compiler"] * (compiler is None) + [str(headers)] * (not headers.exists())
+    if missing:
+        yield warning(
+            "compiler",
+            f"{' and '.join(missing)} not found: the model runs uncompiled, and slower",
+            "install gcc and python3-dev, or set KLEIN_COMPILE=off",
+        )
+    else:
+        yield ok("compiler", f"{compiler}, with Python's headers")
 
 
 def _driver() -> str:
@@ -103,11 +137,29 @@ def _memory() -> Iterator[Finding]:
         yield ok("memory", text)
 
 
-def _disk(data: Path) -> Iterator[Finding]:
-    folder = data.absolute()
+def _download_disk(settings: Settings) -> Iterator[Finding]:
+    """Check the disk to which the weights of a hub id are downloaded."""
+    if not settings.weights or Path(settings.weights).exists():
+        return
+    cache = Path(os.environ.get("HF_HOME", Path.home() / ".cache/huggingface"))
+    free = free_bytes(cache)
+    text = f"{free / GB:.1f} GB free for weights in {cache}"
+    if free < DOWNLOAD:
+        yield warning("disk", text, "FLUX.2 [klein] 4B has 16 GB; free some space, or set HF_HOME")
+    else:
+        yield ok("disk", text)
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free space on the disk of a folder, which need not exist yet."""
+    folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    return shutil.disk_usage(folder).free
+
+
+def _disk(data: Path) -> Iterator[Finding]:
+    free = free_bytes(data)
     text = f"{free / GB:.1f} GB free for {data}"
     advice = "free some space, shorten KLEIN_RETENTION, or set KLEIN_DATA"
     if free < DISK_OUT:

@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 import redis
 
-from app.commands import read_settings
+from app.commands.settings import read_settings
 from app.connections import open_redis
 
 

@@ -1,18 +1,26 @@
 """`klein keys`: creates, lists and revokes the API keys in Redis."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import click
+import redis
 
-from app.commands import read_settings
-from app.commands.redis_errors import redis_error_message
+from app.commands.redis_errors import report_redis_errors
+from app.commands.settings import read_settings
+from app.commands.table import echo_table
 from app.connections import open_redis
-from app.keys import Key, KeyRing, UnknownKey, configured_keys
+from app.keys import CACHE_S, Key, KeyRing, UnknownKey, configured_keys
 from app.predictions.accounts import Account, Limits
 from app.predictions.errors import Unavailable
+from app.predictions.queue import Queues
+from app.predictions.revocation import cancel_all, delete_all
+from app.predictions.store import Store
 from app.settings import Settings
+from app.storage import open_storage
+from app.storage.errors import StorageError
 
 
 @click.group()
@@ -35,19 +43,31 @@ def keys() -> None:
 @click.option(
     "--dollars", type=click.FloatRange(0), help="Limit of dollars spent in a calendar month (UTC)."
 )
-def create(
+@click.option(
+    "--uploads", type=click.IntRange(1), help="Limit of uploaded files that have not expired."
+)
+@click.option("--upload-bytes", type=click.IntRange(1), help="Limit of the size of these files.")
+def create(  # noqa: PLR0913 -- one argument an option
     name: str,
     days: int | None,
     in_flight: int | None,
     per_minute: int | None,
     dollars: float | None,
+    uploads: int | None,
+    upload_bytes: int | None,
 ) -> None:
     """Create a key and print it.
 
     NAME is a label of your choice. The key is shown only now.
     """
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
-    limits = Limits(in_flight=in_flight, per_minute=per_minute, dollars_per_month=dollars)
+    limits = Limits(
+        in_flight=in_flight,
+        per_minute=per_minute,
+        dollars_per_month=dollars,
+        uploads=uploads,
+        upload_bytes=upload_bytes,
+    )
     with _ring() as ring:
         record, key = ring.create(name, expires_at, limits)
     click.echo(f"id   {record.id}\nkey  {key}   (shown only now; Redis holds its hash)")
@@ -57,32 +77,41 @@ def create(
 def list_keys() -> None:
     """List all keys.
 
-    A row has the state, the unfinished predictions, the spending of this month, and the limits.
+    A row has the state, the unfinished predictions, the spending of this month, the uploads, and the limits.
     """
     with _ring() as ring:
         now = datetime.now(UTC)
         rows = [_row(key, ring.account(key.id, now), now) for key in ring.list()]
-    headings = ("id", "state", "in flight", "spent", "limits", "name")
-    widths = [max(len(row[k]) for row in (headings, *rows)) for k in range(len(headings))]
-    for row in (headings, *rows):
-        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)))
+    echo_table(("id", "state", "in flight", "spent", "uploads", "limits", "name"), rows)
 
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
-def revoke(key_id: str) -> None:
-    """Revoke the key with this ID.
+@click.option("--delete", "deletes", is_flag=True, help="Delete all its predictions and images.")
+def revoke(key_id: str, *, deletes: bool) -> None:
+    """Revoke the key with this ID, and cancel its unfinished predictions.
 
     It stops working within seconds and cannot be restored.
     """
-    with _ring() as ring:
+    settings = read_settings()
+    with _connection(settings) as connection:
         try:
-            ring.revoke(key_id)
+            _open_ring(connection, settings).revoke(key_id)
         except UnknownKey:
             raise click.ClickException(
                 f"there is no key {key_id}; `klein keys list` shows all keys"
             ) from None
-    click.echo(f"revoked {key_id}")
+        store = Store(connection, Queues(connection), settings.retention)
+        cancelled = cancel_all(connection, store, key_id)
+        time.sleep(CACHE_S)  # a process may have accepted the key until now
+        cancelled += cancel_all(connection, store, key_id)
+        click.echo(f"revoked {key_id}; {cancelled} unfinished predictions are cancelled")
+        if deletes:
+            try:
+                deleted = delete_all(connection, store, open_storage(settings.storage), key_id)
+            except StorageError as exc:
+                raise click.ClickException(f"{exc}; run the command again") from None
+            click.echo(f"deleted {deleted} predictions")
 
 
 def has_keys(settings: Settings) -> bool:
@@ -97,11 +126,21 @@ def has_keys(settings: Settings) -> bool:
 @contextmanager
 def _ring() -> Iterator[KeyRing]:
     settings = read_settings()
+    with _connection(settings) as connection:
+        yield _open_ring(connection, settings)
+
+
+@contextmanager
+def _connection(settings: Settings) -> Iterator["redis.Redis"]:
     with (
-        redis_error_message(settings),
+        report_redis_errors(settings),
         open_redis(settings.redis, retry=None) as connection,
     ):
-        yield KeyRing(connection, configured_keys(settings.api_keys, settings.data))
+        yield connection
+
+
+def _open_ring(connection: "redis.Redis", settings: Settings) -> KeyRing:
+    return KeyRing(connection, configured_keys(settings.api_keys, settings.data))
 
 
 def _row(key: Key, account: Account, now: datetime) -> tuple[str, ...]:
@@ -116,6 +155,7 @@ def _row(key: Key, account: Account, now: datetime) -> tuple[str, ...]:
         state,
         str(account.in_flight),
         f"${account.spent_dollars:.6f}",
+        f"{account.uploads}, {account.upload_bytes / 1e6:.1f} MB",
         _limits(key.limits),
         key.name,
     )
@@ -126,5 +166,7 @@ def _limits(limits: Limits) -> str:
         (limits.in_flight, "{} in flight"),
         (limits.per_minute, "{} a minute"),
         (limits.dollars_per_month, "${:g} a month"),
+        (limits.uploads, "{} uploads"),
+        (limits.upload_bytes, "{} bytes of uploads"),
     )
     return ", ".join(form.format(value) for value, form in formats if value is not None) or "-"

@@ -1,47 +1,75 @@
 """`klein queue`: shows waiting and running predictions, and the workers."""
 
+import os
+from pathlib import Path
+from typing import Any
+
 import click
 
-from app.commands import read_settings
-from app.commands.redis_errors import redis_error_message
-from app.connections import open_redis
-from app.predictions.queue import Queues
-from app.predictions.stats import SystemStats, collect_stats
-from app.predictions.store import Store
-from app.predictions.worker_registry import WorkerRegistry
+from app.commands.client import Server
+from app.commands.errors import ServerUnavailable
+from app.commands.results import echo_json
+from app.commands.server_options import KEY_OPTION, URL_OPTION, find_key, local_url
 
 
 @click.command()
-def queue() -> None:
+@URL_OPTION
+@KEY_OPTION
+@click.option("--json", "is_json", is_flag=True, help="Print the status as one line of JSON.")
+def queue(url: str | None, key: str | None, *, is_json: bool) -> None:
     """Show waiting and running predictions, and the workers.
 
-    The command reads Redis (REDIS_URL, or the one that `klein up` started in KLEIN_DATA).
+    With an API key the command asks the server. Without one, or if no server answers on this machine, it reads Redis
+    (REDIS_URL, or the one that `klein up` started in KLEIN_DATA).
     """
-    settings = read_settings()
-    with (
-        redis_error_message(settings),
-        open_redis(settings.redis, retry=None) as connection,
-    ):
-        queues = Queues(connection)
-        store = Store(connection, queues, settings.retention)
-        stats = collect_stats(store, queues, WorkerRegistry(connection))
-    click.echo("\n".join(_lines(stats)))
+    status = _status(url, find_key(key))
+    echo_json(status) if is_json else click.echo("\n".join(_lines(status)))
 
 
-def _lines(stats: SystemStats) -> list[str]:
-    lines = []
-    for kind, waiting in stats.waiting.items():
-        oldest = f"   oldest {waiting.oldest.total_seconds():.0f} s" if waiting.count else ""
-        if waiting.count or any(worker.checkpoint is kind for worker in stats.workers):
-            lines.append(f"waiting   {waiting.count}   {kind}{oldest}")
+def _status(url: str | None, key: str | None) -> dict[str, Any]:
+    if url is not None and key is None:
+        raise click.ClickException("no API key; set KLEIN_API_KEY or use --key")
+    if key is not None:
+        try:
+            return Server(url or local_url(), key).status()
+        except ServerUnavailable:
+            if url is not None or not _has_redis():
+                raise
+    if not _has_redis():
+        raise ServerUnavailable(
+            f"no `klein up` runs with the folder {_data()}; start one, change to its folder, or set KLEIN_URL and KLEIN_API_KEY"
+        )
+    from app.commands.queue_in_redis import read_status  # noqa: PLC0415 -- its imports are slow
+
+    return read_status()
+
+
+def _data() -> Path:
+    return Path(os.environ.get("KLEIN_DATA") or "data").absolute()
+
+
+def _has_redis() -> bool:
+    return bool(os.environ.get("REDIS_URL")) or (_data() / "redis" / "redis.sock").exists()
+
+
+def _lines(status: dict[str, Any]) -> list[str]:
+    lines, workers = [], status["workers"]
+    for line in status["queues"]:
+        kind, waiting = line["checkpoint"], line["waiting"]
+        if waiting or any(worker["checkpoint"] == kind for worker in workers):
+            oldest = f"   oldest {line['oldest_s']:.0f} s" if waiting else ""
+            wait_s = line.get("expected_wait_s")
+            oldest += f"   next one starts in about {wait_s:.0f} s" if wait_s else ""
+            lines.append(f"waiting   {waiting}   {kind}{oldest}")
     lines += [
-        f"running   {stats.running}",
-        f"webhooks  {stats.webhooks}   to deliver",
-        f"workers   {len(stats.workers)}",
+        f"running   {status['running']}",
+        f"webhooks  {status['webhooks']}   to deliver",
+        f"workers   {len(workers)}",
     ]
-    lines += [f"  {w.name}   {w.checkpoint}   {w.weights}" for w in stats.workers]
-    return (
-        lines
-        if stats.workers
-        else [*lines, "  none: predictions wait until you start `klein worker`"]
-    )
+    for worker in workers:
+        state = worker.get("state", "ready")  # a server of klein 0.1 does not say
+        shown = "" if state == "ready" else f"   {state}"
+        lines.append(f"  {worker['name']}   {worker['checkpoint']}   {worker['weights']}{shown}")
+    if not workers:
+        lines.append("  none: predictions wait until you start `klein worker`")
+    return lines

@@ -2,7 +2,14 @@
 
 import re
 
-from app.predictions.inputs import NAMED_SIZES, SIDE_MIN, SIDE_MULTIPLE
+from app.predictions.sizes import (
+    ASPECT_MAX,
+    NAMED_SIZES,
+    PIXELS_MAX,
+    SIDE_MIN,
+    SIDE_MULTIPLE,
+    nearest_size,
+)
 
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 
@@ -15,10 +22,13 @@ def parse_size(text: str) -> str | dict[str, int]:
             return text
         names = ", ".join(NAMED_SIZES)
         raise ValueError(f"{text} is neither WIDTHxHEIGHT, such as 1024x768, nor one of {names}")
-    sides = {"width": int(match[1]), "height": int(match[2])}
+    width, height = int(match[1]), int(match[2])
+    sides = {"width": width, "height": height}
     problems = [problem for name, px in sides.items() if (problem := _problem_of(name, px))]
+    if problem := _problem_of_both(sides):
+        problems.append(problem)
     if problems:
-        nearest = "x".join(str(_nearest_side(px)) for px in sides.values())
+        nearest = "x".join(str(side) for side in nearest_size(width, height))
         raise ValueError(f"{' and '.join(problems)}; the nearest size is {nearest}")
     return sides
 
@@ -31,5 +41,10 @@ def _problem_of(name: str, px: int) -> str:
     return ""
 
 
-def _nearest_side(px: int) -> int:
-    return max(SIDE_MIN, (px + SIDE_MULTIPLE // 2) // SIDE_MULTIPLE * SIDE_MULTIPLE)
+def _problem_of_both(sides: dict[str, int]) -> str:
+    shorter, longer = sorted(sides, key=lambda name: sides[name])
+    if sides["width"] * sides["height"] > PIXELS_MAX:
+        return f"{sides['width']}x{sides['height']} has more than {PIXELS_MAX} pixels"
+    if sides[longer] > ASPECT_MAX * sides[shorter]:
+        return f"the {longer} {sides[longer]} is more than {ASPECT_MAX} times the {shorter} {sides[shorter]}"
+    return ""

@@ -5,7 +5,7 @@ import os
 
 import click
 
-from app.commands import read_settings
+from app.commands.settings import read_settings
 from app.commands.variables import unknown_variables
 from app.embedded import NoServer
 from app.up import up as run_system

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from app.settings import Settings
 
 PREFIX = "KLEIN_"
-OTHERS = frozenset({"KLEIN_LISTEN", "KLEIN_GPU"})  # docker-compose.yml reads them
+FOREIGN = frozenset({"KLEIN_LISTEN", "KLEIN_GPU"})  # docker-compose.yml reads them
 SERVICE = "_SERVICE_HOST"  # Kubernetes sets NAME_SERVICE_HOST, NAME_PORT … for each service
 
 
@@ -17,7 +17,7 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
     services = tuple(f"{n.removesuffix(SERVICE)}_" for n in names if n.endswith(SERVICE))
     unknown = sorted(
         name
-        for name in names - known - OTHERS
+        for name in names - known - FOREIGN
         if name.startswith(PREFIX) and not (services and name.startswith(services))
     )
     return [_describe(name, known) for name in unknown]

@@ -1,14 +1,23 @@
 """Provides the dependencies of every dialect's routes: the service, uploads, JSON body and image URLs."""
 
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.api.connection import read_json, while_connected
+from app.api.auth import KeyId
+from app.api.connection import while_connected
+from app.api.json_body import read_json, read_json_with_images
 from app.api.state import state_of
+from app.dialects.http import mount_of
 from app.dialects.image_links import ImageLinks, RenderOutput, data_uri
+from app.images.scratch import ScratchFolder, ScratchFull, SentImage
+from app.predictions.errors import TooManyRequests
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
+from app.predictions.submissions import RETRY_AFTER_S, Submission
 from app.uploads import Uploads
 
 
@@ -16,13 +25,14 @@ async def _service(request: Request) -> Service:
     return state_of(request.app).service
 
 
-async def _pictures(request: Request) -> ImageLinks:
+async def _image_links(request: Request) -> ImageLinks:
     state = state_of(request.app)
     base = state.public_url or str(request.base_url).rstrip("/")
     return ImageLinks(
         base=base,
         retention=state.retention,
         link=lambda key, expires: state.links.link(base, key, expires),
+        mount=mount_of(request.scope),
     )
 
 
@@ -34,16 +44,58 @@ async def _json_body(request: Request) -> dict[str, Any]:
     return await read_json(request, state_of(request.app).body_max_bytes)
 
 
+async def _read_slot(request: Request, key_id: KeyId) -> AsyncGenerator[None]:
+    with state_of(request.app).read_slots.slot(key_id):
+        yield
+
+
 ServiceOf = Annotated[Service, Depends(_service)]
-ImageLinksOf = Annotated[ImageLinks, Depends(_pictures)]
+ImageLinksOf = Annotated[ImageLinks, Depends(_image_links)]
 UploadsOf = Annotated[Uploads, Depends(_uploads)]
 JsonBody = Annotated[dict[str, Any], Depends(_json_body)]
+"""A JSON object without images, of at most 1 MB."""
+READ_SLOT = Depends(_read_slot)
+"""Holds one of the key's slots for lists. Raises TooManyRequests."""
+
+
+@asynccontextmanager
+async def create_body(
+    request: Request, key_id: str, *, takes_base64: bool = False
+) -> AsyncGenerator[tuple[dict[str, Any], Mapping[str, SentImage]]]:
+    """Read a JSON object, and the images for which names stand in it; their files are deleted after the body of `with`.
+
+    Raises BadBody, BodyTooLarge, TooManyRequests or StorageError.
+    """
+    largest_bytes = state_of(request.app).body_max_bytes
+    with scratch_folder(request, key_id) as folder:
+        body = await read_json_with_images(
+            request, largest_bytes, folder, takes_base64=takes_base64
+        )
+        yield body.content, body.images
+
+
+@contextmanager
+def scratch_folder(request: Request, key_id: str) -> Iterator[ScratchFolder]:
+    """Create a folder for the images of a request, which is deleted after the body of `with`. Raises TooManyRequests."""
+    try:
+        with state_of(request.app).scratch.folder(key_id) as folder:
+            yield folder
+    except ScratchFull as exc:
+        raise TooManyRequests(str(exc), retry_after_s=RETRY_AFTER_S) from None
+
+
+async def submit(request: Request, service: Service, submission: Submission) -> Prediction:
+    """Submit a request, and stop reading its images when the client disconnects. Raises ClientDisconnect, too."""
+    return await service.submit(submission, partial(while_connected, request))
 
 
 async def wait_for_end(
     request: Request, service: Service, prediction: Prediction, timeout: float | None
 ) -> Prediction:
-    """Wait until the prediction is final, for `timeout` seconds, or until the client disconnects."""
+    """Wait until the prediction is final, for `timeout` seconds, or until the client disconnects.
+
+    The caller holds one of the key's places for waiters (`Service.wait_slot`).
+    """
     return await while_connected(request, service.wait(prediction, timeout))
 
 

@@ -18,13 +18,14 @@ from app.predictions.errors import (
     Unavailable,
     UnknownModel,
     UnknownPrediction,
+    UnreadableRecord,
 )
 from app.storage.errors import FileMissing, StorageError
 from app.uploads import AlreadySent, UnknownUpload
 from app.webhooks.outbox import UnknownWebhook
 
 RETRY_AFTER_S = 2
-_NOTHING_HERE = "there is nothing at this path; /docs lists what there is"
+_NOTHING_HERE = "no route has this path; /docs lists all routes"
 
 _ERRORS: dict[type[Exception], tuple[int, str]] = {
     InvalidInput: (400, "Invalid input for model"),
@@ -42,6 +43,7 @@ _ERRORS: dict[type[Exception], tuple[int, str]] = {
     BadBody: (422, "invalid request body"),
     TooManyRequests: (429, "too many requests"),
     Unavailable: (503, "service unavailable"),
+    UnreadableRecord: (500, "Internal server error"),
     StorageError: (503, "service unavailable"),
 }
 _DETAILS: dict[type[Exception], Callable[[Any], Any]] = {
@@ -49,6 +51,7 @@ _DETAILS: dict[type[Exception], Callable[[Any], Any]] = {
     Unauthorized: lambda _: "send a key as X-API-Key or as Authorization: Bearer",
     AlreadyFinal: lambda exc: f"the prediction has ended: {exc.status}",
     BadBody: str,
+    BodyTooLarge: lambda exc: str(exc) or BodyTooLarge.__doc__,
     Refused: str,
 }
 _HTTP_ERRORS = {

@@ -1,13 +1,18 @@
-"""Loads the routes of the registered dialects, and finds the one that renders a request's errors."""
+"""Loads the routes of the registered dialects, and finds the dialect that renders a request's errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.routing import Match
+from starlette.types import Scope
 
 from app.api.errors import ErrorResponse, RenderError
+from app.dialects.callers import find_vendor
 from app.dialects.registry import DIALECTS, Dialect
 
 
@@ -16,20 +21,46 @@ class HttpDialect:
     """The part of a dialect that only the api process loads."""
 
     routers: tuple[APIRouter, ...]  # in the order in which they match
+    prefixed: tuple[APIRouter, ...] = ()  # only below the prefix
     render_error: Callable[[Exception], ErrorResponse]
 
 
-def dialect_routers() -> list[APIRouter]:
-    """Return the routers of all dialects, in the order in which they match."""
-    return [router for dialect in DIALECTS for router in load_http(dialect).routers]
+class VendorRoute(APIRoute):
+    """Matches below the prefix of its dialect. At a path that dialects share, it matches only the vendor's own clients."""
+
+    dialect: str
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path, and at a shared path also the client."""
+        match, child_scope = super().matches(scope)
+        is_shared = match is not Match.NONE and scope["path"].startswith("/v1/")
+        if is_shared and find_vendor(Headers(scope=scope)) != self.dialect:
+            return Match.NONE, {}
+        return match, child_scope
 
 
-def error_renderer(method: str, path: str) -> RenderError:
-    """Choose who renders the errors of a request: the dialect that its path belongs to."""
-    request = f"{method} {path}"
-    claimed = (d for d in DIALECTS if d.matches is not None and d.matches.match(request))
-    rest = (d for d in DIALECTS if d.matches is None)
-    return load_http(next(claimed, None) or next(rest)).render_error
+def include_dialects(app: FastAPI) -> None:
+    """Include the routes of all dialects. A request tries them in this order, so the paths without a prefix come first."""
+    for dialect in DIALECTS:
+        if dialect.is_at_root:
+            for router in load_http(dialect).routers:
+                app.include_router(router)
+    for dialect in DIALECTS:
+        if dialect.prefix:
+            http = load_http(dialect)
+            for router in (*http.routers, *http.prefixed):
+                app.include_router(router, prefix=dialect.prefix)
+
+
+def error_renderer(scope: Scope) -> RenderError:
+    """Return the renderer of a request's errors: that of the dialect to which the request belongs."""
+    return load_http(_dialect_of(scope)).render_error
+
+
+def mount_of(scope: Scope) -> str:
+    """Return the prefix of the dialect below which the request came, else ''."""
+    found = _at_prefix(scope["path"])
+    return "" if found is None else found.prefix
 
 
 @cache
@@ -37,3 +68,22 @@ def load_http(dialect: Dialect) -> HttpDialect:
     """Import the routes of a dialect."""
     http: HttpDialect = import_module(dialect.routes).HTTP
     return http
+
+
+def _dialect_of(scope: Scope) -> Dialect:
+    """Return the dialect whose prefix the path has, whose routes the request matches, or whose client sent it."""
+    if found := _at_prefix(scope["path"]):
+        return found
+    request = f"{scope['method']} {scope['path']}"
+    if found := next((d for d in DIALECTS if d.matches and d.matches.match(request)), None):
+        return found
+    vendor = find_vendor(Headers(scope=scope))
+    default = next(d for d in DIALECTS if d.is_default)
+    return next((d for d in DIALECTS if d.name == vendor), default)
+
+
+def _at_prefix(path: str) -> Dialect | None:
+    return next(
+        (d for d in DIALECTS if d.prefix and f"{path}/".startswith(f"{d.prefix}/")),
+        None,
+    )

@@ -20,6 +20,12 @@ class ImageLinks:
     base: str  # the public base URL, without a trailing slash
     retention: timedelta
     link: Link
+    mount: str = ""  # the prefix of the dialect in the path of the request, such as /replicate
+
+    @property
+    def api(self) -> str:
+        """The base URL of the dialect's own routes."""
+        return self.base + self.mount
 
     def url(self, prediction: Prediction, output: Output) -> str:
         """Return the URL of an output, valid until the output is deleted."""
@@ -30,12 +36,15 @@ class ImageLinks:
         image_urls = prediction.input.get("image_urls")
         if not prediction.reference_keys or not isinstance(image_urls, list):
             return prediction.input
-        expires = prediction.created_at + self.retention
+        expires = prediction.created_at + (prediction.retention or self.retention)
         links = [
             self.link(url, expires) if url == key else url
             for url, key in zip(image_urls, prediction.reference_keys, strict=True)
         ]
-        return prediction.input | {"image_urls": links}
+        shown = prediction.input | {"image_urls": links}
+        if prediction.mask_key and shown.get("mask_url") == prediction.mask_key:
+            shown["mask_url"] = self.link(prediction.mask_key, expires)
+        return shown
 
 
 def data_uri(output: Output, data: bytes) -> str:
@@ -45,8 +54,9 @@ def data_uri(output: Output, data: bytes) -> str:
 
 
 def retained_until(prediction: Prediction, retention: timedelta) -> datetime:
-    """Return the time at which the images are deleted."""
-    return (prediction.finished_at or prediction.created_at) + retention
+    """Return the time at which the images are deleted. `retention` is that of the server."""
+    ended_at = prediction.finished_at or prediction.created_at
+    return ended_at + (prediction.retention or retention)
 
 
 def format_time(at: datetime | None) -> str | None:

@@ -2,7 +2,12 @@
 
 from app.predictions.checkpoint_kind import CheckpointKind
 
-NAMES = {CheckpointKind.DISTILLED: "flux-2-klein-4b", CheckpointKind.BASE: "flux-2-klein-4b-base"}
+NAMES = {
+    CheckpointKind.DISTILLED: "flux-2-klein-4b",
+    CheckpointKind.BASE: "flux-2-klein-4b-base",
+    CheckpointKind.DISTILLED_9B: "flux-2-klein-9b",
+    CheckpointKind.BASE_9B: "flux-2-klein-9b-base",
+}
 _TEXT, _EDIT = "-text-to-image", "-edit"
 
 

@@ -2,4 +2,4 @@
 
 
 class ImageRejected(ValueError):
-    """The image cannot be used; send a still PNG, JPEG or WebP."""
+    """The image cannot be used; send a still PNG, JPEG, WebP or AVIF."""

@@ -1,23 +1,28 @@
--- Stores a new prediction. Returns the id that was accepted and '', or '' and why it was refused.
+-- Stores a new prediction and puts it in line. Returns the id that was accepted, '' and how many come before it, or '' and why it was refused.
 -- The id is another prediction's where the idempotency key has come before. The client repeats a call whose reply was
 -- lost; by then the prediction may have changed, so a record that exists is accepted and not written again.
 -- include now.lua
 -- include limits.lua
-local record, open, history, held, spent, idempotency = unpack(KEYS)
-local value, id, created_ms, due_in_ms, idempotency_kept_ms, month, cost, queue_limit, in_flight_limit, budget = unpack(ARGV)
+-- include join.lua
+-- include place.lua
+local record, open, history, held, reserved, spent, line, waiting, turns, arrivals, tokens, ledger, idempotency = unpack(KEYS)
+local value, id, key_id, created_ms, due_in_ms, ends_by_ms, idempotency_kept_ms, month, cost, queue_limit, in_flight_limit, budget, line_prefix = unpack(ARGV)
 
 if idempotency then
   local first = redis.call('GET', idempotency)
   if first and first ~= id then return {first, ''} end
 end
 if not redis.call('SET', record, value, 'NX') then return {id, ''} end
-local refused = refusal(open, held, spent, month, cost, queue_limit, in_flight_limit, budget)
+local refused = refusal(open, held, reserved, spent, month, cost, queue_limit, in_flight_limit, budget)
 if refused ~= '' then
   redis.call('DEL', record)
   return {'', refused}
 end
 if idempotency then redis.call('SET', idempotency, id, 'PX', idempotency_kept_ms) end
 redis.call('ZADD', open, now_ms() + due_in_ms, id)
+if ends_by_ms ~= '' then redis.call('ZADD', ledger, ends_by_ms, id) end
 redis.call('ZADD', history, created_ms, id)
 redis.call('HSET', held, id, cost)
-return {id, ''}
+if redis.call('EXISTS', reserved) == 1 then redis.call('INCRBY', reserved, cost) end
+join(line, waiting, turns, arrivals, tokens, id, key_id, '0')
+return {id, '', count_ahead(turns, line_prefix, key_id, redis.call('ZRANK', line, id))}

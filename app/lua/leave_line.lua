@@ -1,8 +1,8 @@
--- Removes a prediction from its line, with its token. One that is not in line has no token: those left are others'.
-local line, tokens, job = unpack(KEYS)
-local id, token = unpack(ARGV)
+-- Removes a prediction from its line, with a token.
+-- include drop_token.lua
+local line, waiting, tokens = unpack(KEYS)
+local id = unpack(ARGV)
 
-if redis.call('ZREM', line, id) == 1 then
-  redis.call('LREM', tokens, 0, token)
-  redis.call('DEL', job)
-end
+if redis.call('ZREM', line, id) == 0 then return end
+redis.call('ZREM', waiting, id)
+drop_token(tokens)

@@ -1,10 +1,27 @@
--- Why a prediction is refused, or '' where it is not. `open`, `held` and `spent` are keys; amounts are nanodollars, and a
--- limit of '' is no limit.
-local function refusal(open, held, spent, month, cost, queue_limit, in_flight_limit, budget)
+-- The sum of the held costs: kept in `reserved` from the first time that it is asked for.
+local function reserved_sum(held, reserved)
+  local sum = redis.call('GET', reserved)
+  if not sum then
+    sum = 0
+    for _, cost in ipairs(redis.call('HVALS', held)) do sum = sum + tonumber(cost) end
+    redis.call('SET', reserved, string.format('%.0f', sum))
+  end
+  return tonumber(sum)
+end
+
+-- Why a prediction is refused, or '' where it is not. `open`, `held`, `reserved` and `spent` are keys; amounts are
+-- nanodollars, and a limit of '' is no limit. A key without a limit of its own may hold half of the queue's places that other
+-- keys leave, so that there are always some left.
+local function refusal(open, held, reserved, spent, month, cost, queue_limit, in_flight_limit, budget)
   if queue_limit ~= '' and redis.call('ZCARD', open) >= tonumber(queue_limit) then return 'queue' end
-  if in_flight_limit ~= '' and redis.call('HLEN', held) >= tonumber(in_flight_limit) then return 'in_flight' end
+  local in_flight = redis.call('HLEN', held)
+  if in_flight_limit ~= '' then
+    if in_flight >= tonumber(in_flight_limit) then return 'in_flight' end
+  elseif queue_limit ~= '' then
+    local left = tonumber(queue_limit) - (redis.call('ZCARD', open) - in_flight)
+    if in_flight >= math.ceil(left / 2) then return 'share' end
+  end
   if budget == '' then return '' end
-  local sum = tonumber(redis.call('HGET', spent, month) or 0) + tonumber(cost)
-  for _, held_cost in ipairs(redis.call('HVALS', held)) do sum = sum + tonumber(held_cost) end
-  return sum > tonumber(budget) and 'budget' or ''
+  local spent_now = tonumber(redis.call('HGET', spent, month) or 0)
+  return spent_now + reserved_sum(held, reserved) + tonumber(cost) > tonumber(budget) and 'budget' or ''
 end

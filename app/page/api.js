@@ -1,26 +1,30 @@
 // Calls the server: holds the key, sends requests, reads event streams.
 
-let key = sessionStorage.getItem("klein-key") ?? "";
+import { forget, recall, remember } from "./memory.js";
+
+let key = recall("key") ?? "";
 
 export const hasKey = () => key !== "";
 
 export function setKey(value) {
   key = value.trim();
-  if (key) sessionStorage.setItem("klein-key", key);
-  else sessionStorage.removeItem("klein-key");
+  if (key) remember("key", key);
+  else forget("key");
 }
 
 export class RequestError extends Error {
-  constructor(status, message) {
+  /** `problems` are those of single fields: [{field, message}]. */
+  constructor(status, message, problems = []) {
     super(message);
     this.status = status;
+    this.problems = problems;
   }
 }
 
 /** Send a request and return the JSON of the response; throws RequestError with a message to show. */
 export async function request(path, { method = "GET", body, signal } = {}) {
   const response = await send(path, { method, signal, body: body && JSON.stringify(body) });
-  return response.json();
+  return response.status === 204 ? null : response.json();
 }
 
 /** Yield {event, data} until the prediction ends. Reconnects if the stream is cut. */
@@ -53,16 +57,15 @@ async function send(path, { headers, ...options }) {
     throw new RequestError(503, "The server does not respond.");
   }
   if (response.ok) return response;
-  const body = await response.json().catch(() => ({}));
-  throw new RequestError(response.status, messageOf(response.status, body));
+  throw errorOf(response.status, await response.json().catch(() => ({})));
 }
 
-function messageOf(status, body) {
-  if (status === 401) return "The server does not accept this key.";
-  const details = Array.isArray(body.details)
-    ? body.details.map(({ field, message }) => `${field}: ${message}`).join("; ")
-    : body.details;
-  return [body.error, details].filter((part) => typeof part === "string" && part).join(". ") || `Error ${status}`;
+function errorOf(status, { error, details }) {
+  if (status === 401) return new RequestError(status, "The server does not accept this key.");
+  const problems = Array.isArray(details) ? details : [];
+  const said = problems.length ? problems.map(({ field, message }) => `${field}: ${message}`).join("; ") : details;
+  const message = [error, said].filter((part) => typeof part === "string" && part).join(". ");
+  return new RequestError(status, message || `Error ${status}`, problems);
 }
 
 async function* read(stream) {

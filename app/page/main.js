@@ -1,132 +1,124 @@
-// Connects the parts of the page: the form creates a prediction, and the stage shows its progress and result.
+// Starts the page: the form, its code, the key. What needs a key is in predictions.js, loaded with the first key.
 
-import { request, follow, hasKey, RequestError, setKey } from "./api.js";
+import { hasKey, request, RequestError, setKey } from "./api.js";
+import { Code } from "./code.js";
 import { Composer } from "./composer.js";
-import { Gallery } from "./gallery.js";
-import { writers } from "./snippets.js";
-import { Stage } from "./stage.js";
-import { Status } from "./status.js";
+import { forget, isRemembered, keepOnDevice, recall, remember } from "./memory.js";
 
 const at = (id) => document.getElementById(id);
-const base = new URL(".", location.href).href.replace(/\/$/, "");
+const THEMES = ["auto", "light", "dark"];
 
-const stage = new Stage();
-const status = new Status();
-const gallery = new Gallery(open, showError);
-const composer = new Composer(() => write(composer.body));
-let shown = null; // {body, model} of the prediction on the stage
-let call = null; // the request body that the code shows
-let running = null; // {id, stop} of the unfinished prediction
+const code = new Code();
+const composer = new Composer(({ hasNewImages }) => {
+  showCode();
+  keepDraft(hasNewImages);
+});
+let loading; // of predictions.js
+let models; // of the server, a promise
 
-function write(body) {
-  call = body;
-  const language = document.querySelector("[role=tab][aria-selected=true]").id.slice("tab-".length);
-  const { previews: _, ...input } = call.input;
-  at("snippet").textContent = writers[language](base, { ...call, input });
+function predictions() {
+  loading ??= import("./predictions.js").then(({ Predictions }) => new Predictions({ composer, code, onError: showError }));
+  return loading;
+}
+
+const showCode = () => code.show(composer.body, composer.images.map(({ name }) => name));
+
+function keepDraft(hasNewImages) {
+  const { model, input: { image_urls: _, ...input } } = composer.body;
+  remember("draft", JSON.stringify({ model, input }));
+  if (!hasNewImages || remember("images", JSON.stringify(composer.images))) return;
+  remember("images", JSON.stringify(composer.images.map(({ name }) => ({ name }))));
+}
+
+/** Fill the form with the models, once; a failure is tried again at the next call. */
+function loadModels() {
+  models ??= request("v1/models").then((served) => {
+    composer.models = served;
+    restoreDraft();
+    showCode();
+  });
+  models.catch(() => (models = undefined));
+  return models;
+}
+
+function restoreDraft() {
+  const { model, input } = JSON.parse(recall("draft") ?? "{}");
+  if (input) composer.fill(model, { ...input, prompt: at("prompt").value || input.prompt }, JSON.parse(recall("images") ?? "[]"));
+}
+
+/** Show problems at their fields, and those of no field above the button. */
+async function showProblems(problems) {
+  const { showAtFields } = await import("./problems.js");
+  at("problem").textContent = showAtFields(problems).join(" ");
 }
 
 function showError(error) {
-  at("problem").textContent = error.message;
-  if (error instanceof RequestError && error.status === 401) askForKey();
+  if (error.problems?.length) showProblems(error.problems);
+  else at("problem").textContent = error.message;
+  if (!(error instanceof RequestError) || error.status !== 401) return;
+  setKey("");
+  askForKey();
 }
 
 function askForKey() {
   at("key-field").hidden = false;
   at("rekey").hidden = true;
+  at("keep").checked = isRemembered();
+  at("forget").hidden = !hasKey();
   at("key").focus();
 }
 
 async function enter() {
   at("problem").textContent = "";
-  gallery.clear();
   if (!hasKey()) return;
-  status.update();
   try {
-    await gallery.load();
+    await (await predictions()).enter();
+    await loadModels();
     at("key-field").hidden = true;
     at("rekey").hidden = false;
+    if (at("keep").checked !== isRemembered()) keepOnDevice(at("keep").checked);
   } catch (error) {
     showError(error);
   }
 }
 
+/** Take a key out of the address, as `klein up` prints it; it must not stay in the history of the browser. */
+function takeKeyFromAddress() {
+  const key = /^#key=(.+)$/.exec(location.hash)?.[1];
+  if (!key) return false;
+  history.replaceState(null, "", location.pathname + location.search);
+  setKey(decodeURIComponent(key));
+  return true;
+}
+
+/** Find what keeps the form from being sent, and show it. */
+async function isComplete() {
+  const problems = composer.check();
+  if (!hasKey()) {
+    askForKey();
+    problems.unshift({ field: "key", message: "Enter an API key first." });
+  }
+  await showProblems(problems);
+  return problems.length === 0;
+}
+
 async function generate() {
-  at("problem").textContent = "";
-  if (!at("prompt").value.trim()) return showError(new Error("Enter a prompt."));
-  const body = composer.body;
-  const { model, input } = body;
-  const stop = new AbortController();
-  const mine = (running = { id: null, stop });
-  at("cancel").hidden = false;
   at("generate").disabled = true;
-  stage.begin(body.input.image_size);
-  write(body);
+  at("generate-label").textContent = "Sending…";
   try {
-    if (!hasKey()) throw new RequestError(401, "Enter an API key first.");
-    const created = await request("v1/prediction", { method: "POST", body: { model, input: { ...input, previews: true } } });
-    mine.id = created.predictionID;
-    status.update();
-    for await (const { event, data } of follow(mine.id, stop.signal)) show(event, data, body.model);
+    await loadModels(); // the form can be sent before they have arrived
+    if (await isComplete()) await (await predictions()).generate(composer.body);
   } catch (error) {
-    if (!stop.signal.aborted) {
-      stage.clear("");
-      showError(error);
-    }
+    showError(error);
   }
-  running = null;
-  at("cancel").hidden = true;
   at("generate").disabled = false;
-  status.update();
-}
-
-function show(event, data, model) {
-  if (event === "status") {
-    stage.say({ created: "Waiting for a worker…", starting: "Waiting for a worker…" }[data.status] ?? "Generating…");
-  } else if (event === "progress") {
-    stage.progress(data.step, data.steps);
-    stage.say(`Step ${data.step} of ${data.steps}`);
-  } else if (event === "preview") {
-    stage.preview(data.image);
-  } else if (event === "end") {
-    end(data, model);
-  }
-}
-
-function end(body, model) {
-  if (body.status === "success") {
-    open(body, model);
-    gallery.add(body, model);
-  } else if (body.status === "cancelled") {
-    stage.clear("Cancelled");
-  } else {
-    stage.clear("");
-    showError(new Error(body.error || "The prediction failed."));
-  }
-}
-
-function open(body, model) {
-  shown = { body, model };
-  const urls = [body.output].flat();
-  stage.show(urls, body.input.prompt);
-  const seconds = body.metrics.predict_time.toFixed(body.metrics.predict_time < 10 ? 2 : 1);
-  stage.say([`Generated in ${seconds} s`, `seed ${body.input.seed}`, body.logs].filter(Boolean).join(" · "));
-  write({ model, input: body.input });
-}
-
-function select(tab) {
-  for (const other of document.querySelectorAll("[role=tab]")) {
-    other.setAttribute("aria-selected", other === tab);
-    other.tabIndex = other === tab ? 0 : -1;
-  }
-  at("panel").setAttribute("aria-labelledby", tab.id);
-  write(call);
+  at("generate-label").textContent = "Generate";
 }
 
 function paint(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   at("theme").textContent = `Theme: ${theme}`;
-  sessionStorage.setItem("klein-theme", theme);
 }
 
 at("key").addEventListener("change", () => {
@@ -139,49 +131,41 @@ at("key").addEventListener("keydown", (event) => {
   event.preventDefault(); // Enter would submit the form
   at("prompt").focus(); // fires the change event of the key
 });
+at("keep").addEventListener("change", () => hasKey() && keepOnDevice(at("keep").checked));
 at("rekey").addEventListener("click", askForKey);
+at("forget").addEventListener("click", () => {
+  for (const name of ["key", "draft", "images"]) forget(name);
+  keepOnDevice(false);
+  location.reload();
+});
 at("composer").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!running) generate();
+  if (!at("generate").disabled) generate();
+});
+at("composer").addEventListener("input", async ({ target }) => {
+  if (target.ariaInvalid) (await import("./problems.js")).clearAt(target);
 });
 at("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("composer").requestSubmit();
 });
-at("cancel").addEventListener("click", () => {
-  if (running?.id) request(`v1/prediction/${running.id}/cancel`, { method: "POST" }).catch(showError);
-});
-at("edit").addEventListener("click", () => composer.edit([shown.body.output].flat()[0]));
-at("again").addEventListener("click", () => {
-  composer.fill(shown.model, shown.body.input);
-  at("prompt").focus();
-});
-at("copy").addEventListener("click", async () => {
-  getSelection().selectAllChildren(at("snippet"));
-  // navigator.clipboard exists only over HTTPS and on localhost
-  if (navigator.clipboard) await navigator.clipboard.writeText(at("snippet").textContent);
-  else document.execCommand("copy");
-  at("copy").textContent = "Copied";
-  setTimeout(() => (at("copy").textContent = "Copy"), 1500);
-});
-at("tabs").addEventListener("click", (event) => {
-  const tab = event.target.closest("[role=tab]");
-  if (tab) select(tab);
-});
-at("tabs").addEventListener("keydown", (event) => {
-  const tabs = [...document.querySelectorAll("[role=tab]")];
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  const here = tabs.indexOf(event.target);
-  if (!step || here < 0) return;
-  const next = tabs[(here + step + tabs.length) % tabs.length];
-  select(next);
-  next.focus();
+at("examples").addEventListener("click", ({ target }) => {
+  if (!target.matches("button")) return;
+  at("prompt").value = target.textContent;
+  at("prompt").dispatchEvent(new Event("input", { bubbles: true }));
+  generate();
 });
 at("theme").addEventListener("click", () => {
-  const themes = ["auto", "light", "dark"];
-  const now = themes.indexOf(document.documentElement.dataset.theme ?? "auto");
-  paint(themes[(now + 1) % themes.length]);
+  const theme = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % THEMES.length];
+  paint(theme);
+  remember("theme", theme);
 });
+at("usage").addEventListener("toggle", async () => at("usage").open && (await import("./usage.js")).showUsage());
+addEventListener("hashchange", () => takeKeyFromAddress() && enter());
 
-paint(sessionStorage.getItem("klein-theme") ?? "auto");
-request("v1/models").then((models) => (composer.models = models), showError).then(() => write(composer.body));
+paint(recall("theme") ?? "auto");
+if (/^Mac|iPhone|iPad/.test(navigator.platform)) at("shortcut").textContent = "⌘ ↵";
+takeKeyFromAddress();
+at("keep").checked = isRemembered();
+loadModels().catch(showError);
+showCode();
 enter();

@@ -1,6 +1,9 @@
-// The result: its frame, the progress, and the images.
+// The stage: the prediction that runs, with its progress, or the images of one that ended.
+
+import { pictureOf } from "./pictures.js";
 
 const at = (id) => document.getElementById(id);
+const CONFIRM_MS = 4000;
 const SIZES = {
   square: [512, 512],
   square_hd: [1024, 1024],
@@ -11,74 +14,112 @@ const SIZES = {
 };
 
 export class Stage {
-  /** Give the frame the aspect ratio of the requested size. */
-  shape(size) {
+  isWaiting = false; // for a worker
+  #edit;
+
+  constructor({ cancel, remove, edit, reuse }) {
+    this.#edit = edit;
+    at("cancel").addEventListener("click", cancel);
+    at("again").addEventListener("click", reuse);
+    at("delete").addEventListener("click", () => {
+      if (at("delete").textContent !== "Delete") return remove();
+      at("delete").textContent = "Really delete?";
+      setTimeout(() => (at("delete").textContent = "Delete"), CONFIRM_MS);
+    });
+  }
+
+  /** Prepare for a prediction that waits or runs. */
+  begin({ input: { image_size: size } }) {
     const [width, height] = SIZES[size] ?? (size?.width ? [size.width, size.height] : [1, 1]);
     at("frame").style.setProperty("--shape", width / height);
-  }
-
-  begin(size) {
-    this.shape(size);
+    this.#set("live");
+    this.isWaiting = true;
     at("images").replaceChildren();
-    at("empty").hidden = true;
-    at("done").hidden = true;
-    at("frame").classList.add("busy");
-    this.progress(0, 0);
-    this.say("Sending…");
+    at("progress").removeAttribute("value");
+    this.#say("Waiting for a worker…");
   }
 
-  progress(step, steps) {
-    at("progress").hidden = false;
-    if (steps) at("progress").value = step / steps;
-    else at("progress").removeAttribute("value");
+  /** Show an event of the stream: status, queue, loading, progress, preview or timeline. */
+  advance(event, data) {
+    if (event === "timeline") return; // the end follows
+    if (event === "queue") return this.place(data);
+    this.isWaiting = event === "status" && (data.status === "created" || data.status === "starting");
+    if (event === "progress") {
+      at("progress").value = data.step / data.steps;
+      this.#say(`Step ${data.step} of ${data.steps}`);
+    } else if (event === "loading") {
+      const about = data.expected_wait_s ? `, about ${duration(data.expected_wait_s)} left` : "";
+      this.#say(`Loading the model (${data.phase})${about}…`);
+    } else if (event === "preview") {
+      this.#preview(data.image);
+    } else {
+      at("progress").removeAttribute("value");
+      this.#say(this.isWaiting ? "Waiting for a worker…" : "Generating…");
+    }
   }
 
-  preview(url) {
-    let image = at("images").firstElementChild;
+  /** Show the place in the queue. */
+  place({ position, expected_wait_s: wait, expected_end_s: end }) {
+    if (!position) return;
+    const about = wait === null ? "" : `, starts in about ${duration(wait)}${end === null ? "" : `, ends in ${duration(end)}`}`;
+    this.#say(`${position === 1 ? "Next in the queue" : `Position ${position} in the queue`}${about}`);
+  }
+
+  /** Show the end of a prediction: its images, or why there are none. */
+  show(entry) {
+    if (entry.status === "cancelled") return this.clear("Cancelled", entry);
+    if (entry.status !== "success") return this.clear(entry.error || "The prediction failed.", entry);
+    this.#set("done");
+    const urls = [entry.output].flat();
+    at("images").dataset.count = urls.length;
+    at("images").replaceChildren(...urls.map((url, k) => pictureOf(entry, url, k, urls.length, () => this.#edit(url))));
+    const { input, logs, metrics: { predict_time: seconds } } = entry;
+    const time = `Generated in ${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
+    this.#say([time, `seed ${input.seed}`, logs].filter(Boolean).join(" · "));
+  }
+
+  /** Show no image, and say why; an `entry` that ended without images can be deleted and reused. */
+  clear(text, entry) {
+    this.#set(entry ? "ended" : "empty");
+    at("images").replaceChildren();
+    this.#say(text);
+  }
+
+  bringIntoView() {
+    at("stage").scrollIntoView({ block: "start" });
+    at("stage").focus({ preventScroll: true });
+  }
+
+  #set(state) {
+    this.isWaiting = false;
+    at("stage").dataset.state = state;
+    at("frame").classList.toggle("busy", state === "live");
+    at("empty").hidden = state !== "empty" && state !== "ended";
+    at("live").hidden = state !== "live";
+    at("timeline").hidden = true;
+    at("done").hidden = state !== "done" && state !== "ended";
+    at("delete").textContent = "Delete";
+  }
+
+  #preview(url) {
+    let image = at("images").querySelector("img");
     if (!image) {
       image = new Image();
       image.alt = "Preview";
-      at("images").append(image);
+      const item = document.createElement("li");
+      item.append(image);
+      at("images").dataset.count = 1;
+      at("images").append(item);
     }
     image.src = url;
   }
 
-  /** Show the generated images and the buttons for them. */
-  show(urls, prompt) {
-    this.stop();
-    at("empty").hidden = true;
-    at("images").dataset.count = urls.length;
-    at("images").replaceChildren(
-      ...urls.map((url, k) => {
-        const image = new Image();
-        image.alt = urls.length > 1 ? `${prompt} (${k + 1} of ${urls.length})` : prompt;
-        image.src = url;
-        if (urls.length === 1) {
-          image.addEventListener("load", () => {
-            at("frame").style.setProperty("--shape", image.naturalWidth / image.naturalHeight);
-          });
-        }
-        return image;
-      }),
-    );
-    at("done").hidden = false;
-    at("download").href = urls[0];
-  }
-
-  stop() {
-    at("frame").classList.remove("busy");
-    at("progress").hidden = true;
-  }
-
-  clear(text) {
-    this.stop();
-    at("images").replaceChildren();
-    at("done").hidden = true;
-    at("empty").hidden = false;
-    this.say(text);
-  }
-
-  say(text) {
+  #say(text) {
     if (at("says").textContent !== text) at("says").textContent = text;
   }
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }

@@ -7,8 +7,11 @@ const INTERVAL_MS = 4000;
 
 export class Status {
   #timer;
+  #then;
 
-  constructor() {
+  /** `then` is called with each update. */
+  constructor(then) {
+    this.#then = then;
     document.addEventListener("visibilitychange", () => this.update());
   }
 
@@ -17,6 +20,7 @@ export class Status {
     if (document.hidden || !hasKey()) return;
     try {
       this.#show(await request("v1/status"));
+      this.#then();
     } catch (error) {
       at("pulse").textContent = error.message;
       at("pulse").dataset.state = "bad";
@@ -39,7 +43,8 @@ export class Status {
         const name = document.createElement("b");
         name.textContent = worker.name;
         const about = document.createElement("span");
-        about.textContent = `${worker.weights} · ${worker.models.join(", ")}`;
+        const state = worker.state === "ready" ? [] : [worker.state];
+        about.textContent = [...state, worker.weights, worker.models.join(", ")].join(" · ");
         item.append(name, about);
         return item;
       }),

@@ -1,7 +1,7 @@
 """Limits what each API key may have in flight and spend; the scripts that change records count both.
 
-Redis keys: `klein:held:{key}` holds the maximum cost of each open prediction, `klein:spent:{key}` the cost of successful
-ones by month. Amounts are nanodollars. The maximum cost of a prediction is held until its end. The script that makes it
+Redis keys: `klein:held:{key}` holds the maximum cost of each open prediction, `klein:reserved:{key}` their sum where a
+budget was checked, `klein:spent:{key}` the cost of successful ones by month. Amounts are nanodollars. The maximum cost of a prediction is held until its end. The script that makes it
 a success charges the cost, so a repeated call counts once. Failures and cancels cost nothing.
 """
 
@@ -13,9 +13,9 @@ from typing import Self
 
 from app.predictions.catalog import price
 from app.predictions.errors import BudgetSpent, KleinError, TooManyRequests
-from app.predictions.inputs import PIXELS_MAX
 from app.predictions.parameters import Parameters
 from app.predictions.prediction import Prediction
+from app.predictions.sizes import PIXELS_MAX
 
 NANODOLLARS = 1_000_000_000
 RETRY_MOST_S = 60
@@ -28,12 +28,14 @@ class Limits:
     in_flight: int | None = None  # predictions that have not ended
     per_minute: int | None = None  # creates
     dollars_per_month: float | None = None
+    uploads: int | None = None  # files
+    upload_bytes: int | None = None  # of all files
 
     def with_defaults(self, default: Self) -> Self:
         """Fill limits that are None from the default."""
         names = [f.name for f in fields(self)]
-        own = {n: getattr(self, n) for n in names}
-        return type(self)(**{n: getattr(default, n) if v is None else v for n, v in own.items()})
+        limits = {n: getattr(self, n) for n in names}
+        return type(self)(**{n: getattr(default, n) if v is None else v for n, v in limits.items()})
 
 
 class Refusal(StrEnum):
@@ -41,12 +43,18 @@ class Refusal(StrEnum):
 
     QUEUE = "queue"
     IN_FLIGHT = "in_flight"
+    SHARE = "share"
     BUDGET = "budget"
 
 
 def held_key(key_id: str) -> str:
     """Return the Redis key of the held costs of an API key."""
     return f"klein:held:{key_id}"
+
+
+def reserved_key(key_id: str) -> str:
+    """Return the Redis key of the sum of the held costs of an API key."""
+    return f"klein:reserved:{key_id}"
 
 
 def spent_key(key_id: str) -> str:
@@ -89,10 +97,12 @@ UNLIMITED = Terms()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The predictions in flight of a key, and its spending this month."""
+    """The predictions in flight of a key, its spending this month, and its uploads."""
 
     in_flight: int
     spent_dollars: float
+    uploads: int
+    upload_bytes: int
 
 
 def cost_of(prediction: Prediction) -> float:
@@ -117,12 +127,12 @@ def refusal_error(refusal: Refusal, limits: Limits, now: datetime, per_second: f
         message = f"the key's budget of ${limits.dollars_per_month:g} a month is spent or reserved"
         return BudgetSpent(message, retry_after_s=_until_next_month(now))
     wait_s = min(math.ceil(1 / per_second), RETRY_MOST_S) if per_second else RETRY_MOST_S
-    reason = (
-        "the queue is full"
-        if refusal is Refusal.QUEUE
-        else f"the key has its {limits.in_flight} predictions under way"
-    )
-    return TooManyRequests(f"{reason}; send it again later", retry_after_s=wait_s)
+    reasons = {
+        Refusal.QUEUE: "the queue is full",
+        Refusal.SHARE: "the key has as many unfinished predictions as it may: half of what other keys leave of the queue",
+        Refusal.IN_FLIGHT: f"the key has reached its limit of {limits.in_flight} unfinished predictions",
+    }
+    return TooManyRequests(f"{reasons[refusal]}; send it again later", retry_after_s=wait_s)
 
 
 def _until_next_month(now: datetime) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.predictions.accounts import Limits, Terms
+from app.predictions.open_deliveries import OpenDeliveries
 from app.predictions.rates import Rates
 
 
@@ -14,10 +15,13 @@ class Admission:
     rates: Rates
     limits_of: Callable[[str], Limits]  # by the id of a key
     queue_limit: int | None
+    deliveries: OpenDeliveries
 
-    def count(self, key_id: str) -> None:
+    def count(self, key_id: str, *, has_webhook: bool) -> None:
         """Count one create of a key. Raises TooManyRequests."""
         self.rates.count(key_id, self.limits_of(key_id).per_minute)
+        if has_webhook:
+            self.deliveries.check(key_id)
 
     def terms(self, key_id: str, cost: float) -> Terms:
         """Return the terms for a prediction of a key with this maximum cost (dollars)."""

@@ -19,6 +19,10 @@ class Clock:
             None  # monotonic time of the read, and the time read
         )
 
+    def set(self, now: datetime) -> None:
+        """Continue from a time that Redis has just returned."""
+        self._read = time.monotonic(), now
+
     def now(self) -> datetime:
         """Return Redis's time. Raises Unavailable."""
         at = time.monotonic()

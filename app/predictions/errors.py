@@ -6,6 +6,7 @@ KleinError
 ├── UnknownPrediction       no such id for this key
 ├── AlreadyFinal            a final prediction cannot be cancelled
 ├── IdempotencyKeyReused    an idempotency key came with another request
+├── UnreadableRecord        a record is damaged, or another version wrote it
 ├── LeaseLost               the attempt no longer owns its prediction
 ├── Refused
 │   ├── TooManyRequests     too many in flight or a minute, or the queue is full
@@ -55,6 +56,13 @@ class AlreadyFinal(KleinError):
 
 class IdempotencyKeyReused(KleinError):
     """Another request came with this Idempotency-Key before; send a new key for a new request."""
+
+
+class UnreadableRecord(KleinError):
+    """A record is damaged, or of a newer version; the log of the courier names it."""
+
+    def __init__(self, kind: str, where: str) -> None:
+        super().__init__(f"a {kind} record cannot be read by this version of klein: {where}")
 
 
 class LeaseLost(KleinError):

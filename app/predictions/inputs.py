@@ -1,6 +1,6 @@
 """The inputs of the models: which fields each takes, and within which limits."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -12,40 +12,21 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from app.predictions.json_values import normalised
 from app.predictions.lora import LORAS_MAX, LORAS_SCHEMA, Lora, check_distinct
+from app.predictions.sizes import ASPECT_MAX, NAMED_SIZES, PIXELS_MAX, SIDE_MIN, SIDE_MULTIPLE
+from app.predictions.visible_text import is_blank
 
 PROMPT_MAX_LENGTH = 10_000  # characters; the text encoder keeps its first 512 tokens
 REFERENCES_MAX = 4
-SIDE_MIN = 64  # px
-SIDE_MULTIPLE = 16  # px
-PIXELS_MAX = 4 * 1024 * 1024
-ASPECT_MAX = 8
-NAMED_SIZES = {
-    "square_hd": (1024, 1024),
-    "square": (512, 512),
-    "portrait_4_3": (768, 1024),
-    "portrait_16_9": (576, 1024),
-    "landscape_4_3": (1024, 768),
-    "landscape_16_9": (1024, 576),
-}
-
-
-def _normalised(values: Any) -> Any:
-    """Take null for absent and, as JSON Schema does, 4.0 for 4."""
-    if not isinstance(values, dict):
-        return values
-    return {
-        name: int(value) if isinstance(value, float) and value.is_integer() else value
-        for name, value in values.items()
-        if value is not None
-    }
+IMAGES_MAX = 4  # of one prediction
 
 
 class Size(BaseModel):
     """The pixels of the output, given as numbers."""
 
     model_config = ConfigDict(strict=True, frozen=True)
-    _normalise = model_validator(mode="before")(_normalised)
+    _normalise = model_validator(mode="before")(normalised)
 
     width: int = Field(ge=SIDE_MIN, multiple_of=SIDE_MULTIPLE)
     height: int = Field(ge=SIDE_MIN, multiple_of=SIDE_MULTIPLE)
@@ -60,10 +41,10 @@ class Size(BaseModel):
 
 
 class ModelInput(BaseModel):
-    """What every klein model takes. Unknown fields are ignored, as the hosted service does."""
+    """The fields of every klein model. Unknown fields are ignored, as the hosted service does."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-    _normalise = model_validator(mode="before")(_normalised)
+    _normalise = model_validator(mode="before")(normalised)
 
     prompt: str = Field(
         min_length=1, max_length=PROMPT_MAX_LENGTH, description="Describes the image."
@@ -91,7 +72,7 @@ class ModelInput(BaseModel):
         ]
         | SkipJsonSchema[Size | None]
     ) = None
-    num_images: int = Field(1, ge=1, le=4, description="Number of images.")
+    num_images: int = Field(1, ge=1, le=IMAGES_MAX, description="Number of images.")
     acceleration: Literal["none", "regular", "high"] = Field(
         "regular", description="Accepted for compatibility."
     )
@@ -101,7 +82,7 @@ class ModelInput(BaseModel):
             Field(
                 ge=-(2**63),
                 le=2**63 - 1,
-                description="The same seed and input give the same image.",
+                description="The same seed and input give the same image. -1 or none: random.",
             ),
         ]
         | SkipJsonSchema[None]
@@ -115,13 +96,23 @@ class ModelInput(BaseModel):
         [], max_length=LORAS_MAX, description=LORAS_SCHEMA["description"]
     )
     enable_safety_checker: bool = Field(True, description="Accepted for compatibility.")
+    metadata: (
+        Annotated[
+            Literal["none", "seed", "full"],
+            Field(
+                description="What the image file says: nothing, the seed and settings, or the prompt too. "
+                "The default is that of the server."
+            ),
+        ]
+        | SkipJsonSchema[None]
+    ) = None
     previews: bool = Field(False, description="Send preview images on the event stream.")
     sync_mode: bool = Field(False, description="Return data URIs instead of URLs.")
 
     @field_validator("prompt")
     @classmethod
     def _says_something(cls, prompt: str) -> str:
-        if not prompt.strip():
+        if is_blank(prompt):
             raise ValueError("must not be blank")
         return prompt
 
@@ -129,6 +120,16 @@ class ModelInput(BaseModel):
     def reference_urls(self) -> tuple[str, ...]:
         """The reference images, as URLs or data URIs."""
         return ()
+
+    @property
+    def mask(self) -> str | None:
+        """The mask of the first reference image, as a URL or data URI."""
+        return None
+
+    @property
+    def change(self) -> float:
+        """How much the first reference image may change, 1 for no limit."""
+        return 1.0
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -185,11 +186,37 @@ class EditInput(ModelInput):
     image_urls: list[str] = Field(
         min_length=1, max_length=REFERENCES_MAX, description="1 to 4 images: URLs or data URIs."
     )
+    mask_url: (
+        Annotated[
+            str,
+            Field(
+                description="The part of the first image to redraw, in white; a URL or data URI."
+            ),
+        ]
+        | SkipJsonSchema[None]
+    ) = None
+    strength: float = Field(
+        1.0,
+        ge=0.01,  # OpenAPI 3.0 cannot express "above 0" as JSON Schema does
+        le=1,
+        allow_inf_nan=False,
+        description="How much the first image may change. Below 1 the result starts from it.",
+    )
 
     @property
     def reference_urls(self) -> tuple[str, ...]:
         """The reference images, as URLs or data URIs."""
         return tuple(self.image_urls)
+
+    @property
+    def mask(self) -> str | None:
+        """The mask of the first reference image, as a URL or data URI."""
+        return self.mask_url or None
+
+    @property
+    def change(self) -> float:
+        """How much the first reference image may change, 1 for no limit."""
+        return self.strength
 
 
 class BaseEditInput(EditInput, TextToImageInput):

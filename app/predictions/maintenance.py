@@ -1,12 +1,19 @@
-"""Maintains the predictions: reissues lost tokens, times out, and deletes after retention."""
+"""Maintains the predictions: puts them back in line, replaces tokens, times out, and deletes after retention."""
+
+import threading
+from collections import Counter
 
 from app.logs import log
 from app.metrics import REISSUED
+from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.errors import UnknownPrediction
 from app.predictions.queue import Queues
 from app.predictions.redis_errors import redis_errors
 from app.predictions.store import Store
+from app.predictions.sweep import NEVER, sweep
 from app.storage import Storage
-from app.storage.errors import StorageError
+
+TOKENS_MOST = 1000  # replaced at once
 
 
 class Maintenance:
@@ -16,37 +23,53 @@ class Maintenance:
         self._store = store
         self._queues = queues
         self._storage = storage
+        self._missing: Counter[CheckpointKind] = Counter()
 
-    def reconcile(self) -> int:
-        """Reissue the tokens of open predictions that have none; return how many.
+    def reconcile(self, stopping: threading.Event = NEVER) -> None:
+        """Check the open predictions that are due, and replace lost tokens. Raises Unavailable.
 
-        A prediction past its queue timeout fails instead.
+        One past its queue timeout fails; one that neither runs nor waits in line is put in line.
         """
-        issued = 0
-        for prediction in self._store.claim_due():
-            checked = self._store.change(prediction.id, lambda p, now: p.time_out_in_queue(now))
-            if checked.status.is_final:
-                log.info("prediction_given_up", prediction=prediction.id)
-                continue
-            with redis_errors():
-                if self._queues.is_queued(checked):
-                    self._store.check_at_queue_timeout(checked)
-                    continue
-            self._store.change(prediction.id, lambda p, _now: p.reissue())
-            log.info("token_reissued", prediction=prediction.id, attempt=prediction.attempt)
-            REISSUED.inc()
-            issued += 1
-        return issued
+        sweep(self._store.claim_due, self._check, stopping)
+        for kind in CheckpointKind:
+            self._top_up(kind)
 
-    def expire(self) -> int:
-        """Delete files and then records after their retention; return how many."""
-        deleted = 0
-        for prediction in self._store.claim_expired():
-            try:
-                self._storage.delete(prediction.id)
-            except StorageError as exc:  # the next run tries again
-                log.warning("files_not_deleted", prediction=prediction.id, error=str(exc))
-                continue
-            self._store.delete(prediction)
-            deleted += 1
-        return deleted
+    def expire(self, stopping: threading.Event = NEVER) -> int:
+        """Delete files and then records after their retention; return how many. Raises Unavailable."""
+        return sweep(self._store.claim_expired, self._delete, stopping)
+
+    def _check(self, prediction_id: str) -> None:
+        try:
+            prediction = self._store.change(prediction_id, lambda p, now: p.time_out_in_queue(now))
+        except UnknownPrediction:
+            self._store.forget(prediction_id)
+            return
+        if prediction.status.is_final:
+            log.info("prediction_given_up", prediction=prediction_id)
+            return
+        if self._store.keep_in_line(prediction):
+            return
+        self._store.queue(prediction)
+        log.info("prediction_requeued", prediction=prediction_id, attempt=prediction.attempt)
+        REISSUED.inc()
+
+    def _top_up(self, kind: CheckpointKind) -> None:
+        """Replace tokens that were missing at two checks: at one, a worker may just have popped it."""
+        with redis_errors():
+            missing = self._queues.missing_tokens(kind)
+            lost = min(missing, self._missing[kind], TOKENS_MOST)
+            self._queues.add_tokens(kind, lost)
+        self._missing[kind] = missing - lost
+        if lost:
+            log.info("tokens_replaced", checkpoint=kind, count=lost)
+            REISSUED.inc(lost)
+
+    def _delete(self, prediction_id: str) -> None:
+        try:
+            prediction = self._store.get(prediction_id)
+        except UnknownPrediction:  # it was deleted, and an attempt may have stored files since
+            self._storage.delete(prediction_id)
+            self._store.forget(prediction_id)
+            return
+        self._storage.delete(prediction_id)
+        self._store.delete(prediction)

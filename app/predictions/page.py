@@ -1,4 +1,4 @@
-"""Defines a page of an API key's history."""
+"""Defines what a reader of an API key's history gets: a numbered page, or some predictions and where to continue."""
 
 from dataclasses import dataclass
 
@@ -12,3 +12,19 @@ class Page:
     predictions: list[Prediction]
     total: int
     is_capped: bool  # more may match than `total` says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """The place in a key's history behind one prediction."""
+
+    created_ms: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Some of the matching predictions, and where to continue; `rest` is None if there are no more."""
+
+    predictions: list[Prediction]
+    rest: Position | None

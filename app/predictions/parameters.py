@@ -6,6 +6,8 @@ The prompt is not here: it may be long, and the record has it in `input`.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.generation_text import Metadata
+
 DEFAULT_QUALITY = 95
 
 
@@ -31,8 +33,9 @@ class OutputFormat(StrEnum):
 class AppliedLora:
     """One LoRA and its strength."""
 
-    path: str  # the name of a file in the operator's folder
+    path: str  # the name of a file in the operator's folder, or where it was fetched from
     scale: float
+    key: str = ""  # the storage key of a fetched file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,8 @@ class Parameters:
     seeds: tuple[int, ...]  # one for each output image
     negative_prompt: str = ""
     loras: tuple[AppliedLora, ...] = ()
+    strength: float = 1.0  # how much the first reference image may change; below 1 it is the start
     previews: bool = False
     output_format: OutputFormat = OutputFormat.PNG
     output_quality: int = DEFAULT_QUALITY  # 1 to 100; PNG ignores it
+    metadata: Metadata = Metadata.NONE

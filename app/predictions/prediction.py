@@ -12,14 +12,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from app.predictions.engine_start import EngineStart
 from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.parameters import Parameters
+from app.predictions.timings import Timings
 
 MAX_ATTEMPTS = 3
 LEASE = timedelta(seconds=10)
-QUEUE_CHECK = timedelta(seconds=10)  # until the reconciler checks the token of a queued prediction
-
 RETRY_GAP = timedelta(seconds=1)  # before the second attempt; four times as long before each next
+LONGEST_GAP = RETRY_GAP * 4 ** (MAX_ATTEMPTS - 2)
+CLOCK_SLACK = timedelta(seconds=1)  # by which a clock that is corrected goes back without harm
 
 
 class Status(StrEnum):
@@ -117,21 +119,27 @@ class Prediction:
     queued_at: datetime | None = None  # when it returned to the queue
     not_before: datetime | None = None  # earliest start of the next attempt, after one failed
     timeouts: Timeouts | None = None
+    retention: timedelta | None = None  # None: as long as the server keeps predictions
+    forgets_prompt: bool = False  # at the end
     reference_keys: Annotated[tuple[str, ...], Field(alias="references")] = ()
     """Storage keys of the reference images; records keep the name of klein 0.1."""
+    mask_key: str = ""  # of the mask of the first one, a grey PNG; empty: no mask
     parameters: Parameters | None = None  # None in records of klein 0.1; see `parameters_of`
     status: Status = Status.QUEUED
     attempt: int = 0
-    token: int = 1  # number of queue tokens issued
     owner: str | None = None
     lease_until: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    engine_start: EngineStart | None = None  # while the attempt waits for it
     step: int = 0
     steps: int = 0
     outputs: tuple[Output, ...] = ()
     notes: tuple[str, ...] = ()
+    numerics: str = ""
+    """Weights, device, number formats and kernels that drew the images. Where they are equal, a seed gives equal bytes."""
     failure: Failure | None = field(default=None)
+    timings: Timings | None = None  # of the attempt that succeeded
     webhook: Webhook | None = None
     traceparent: str | None = None  # of the request, where requests are traced
     idempotency: Idempotency | None = None
@@ -143,11 +151,11 @@ class Prediction:
         """
         if self._is_held_by(owner):
             return self
-        if self.status.is_final or _is_ahead(self.lease_until, now):
+        if self.status.is_final or self.is_leased(now):
             raise LeaseLost(self.status)
         if (timed_out := self.time_out_in_queue(now)) is not self:
             return timed_out
-        if _is_ahead(self.not_before, now):
+        if self.is_in_gap(now):
             raise LeaseLost(self.status)
         if self.attempt >= MAX_ATTEMPTS:
             return self._lose(now, "the worker was lost")
@@ -159,12 +167,14 @@ class Prediction:
             lease_until=now + LEASE,
             started_at=now,
             not_before=None,
+            engine_start=None,
             step=0,
         )
 
     def time_out_in_queue(self, now: datetime) -> "Prediction":
         """Fail a prediction past its queue timeout; return any other unchanged."""
-        if self.timeouts is None or _is_ahead(self.queue_deadline, now) or self.status.is_final:
+        deadline = self.queue_deadline
+        if self.timeouts is None or deadline is None or now < deadline or self.status.is_final:
             return self
         message = f"no worker was free within {self.timeouts.queue.total_seconds():g} s"
         failure = Failure(cause=Cause.QUEUE_TIMEOUT, message=message)
@@ -175,15 +185,25 @@ class Prediction:
         self._require(owner)
         return replace(self, lease_until=now + LEASE)
 
+    def wait_for_engine(self, owner: str, start: EngineStart) -> "Prediction":
+        """Record the start of the engine that the attempt waits for."""
+        self._require(owner)
+        return replace(self, engine_start=start)
+
+    def begin(self, owner: str, now: datetime) -> "Prediction":
+        """Record that the engine has started. The time of processing counts from now on."""
+        self._require(owner)
+        return replace(self, engine_start=None, started_at=now)
+
     def advance(self, owner: str, step: int, steps: int) -> "Prediction":
         """Record that denoising step `step` of `steps` is done."""
         self._require(owner)
-        return replace(self, step=step, steps=steps)
+        return replace(self, engine_start=None, step=step, steps=steps)
 
     def release(self, owner: str, now: datetime) -> "Prediction":
         """Return the prediction to the queue without counting the attempt."""
         self._require(owner)
-        return replace(self._requeue(now), attempt=self.attempt - 1, token=self.token + 1)
+        return replace(self._requeue(now), attempt=self.attempt - 1)
 
     def retry(self, owner: str, reason: str, now: datetime) -> "Prediction":
         """Return the prediction to the queue after a gap, because it may have caused the failure; the last attempt fails it."""
@@ -191,16 +211,30 @@ class Prediction:
         if self.attempt >= MAX_ATTEMPTS:
             return self._lose(now, reason)
         gap = RETRY_GAP * 4 ** (self.attempt - 1)
-        return replace(self._requeue(now), not_before=now + gap)  # the reconciler issues its token
+        return replace(self._requeue(now), not_before=now + gap)  # the reconciler puts it in line
 
-    def succeed(
-        self, owner: str, outputs: tuple[Output, ...], notes: tuple[str, ...], now: datetime
+    def succeed(  # noqa: PLR0913 -- what an end has
+        self,
+        owner: str,
+        outputs: tuple[Output, ...],
+        notes: tuple[str, ...],
+        now: datetime,
+        timings: Timings | None = None,
+        numerics: str = "",
     ) -> "Prediction":
         """End with stored images."""
         if self.status is Status.SUCCEEDED and self.owner == owner:
             return self
         self._require(owner)
-        return self._end(Status.SUCCEEDED, now, outputs=outputs, notes=notes, step=self.steps)
+        return self._end(
+            Status.SUCCEEDED,
+            now,
+            outputs=outputs,
+            notes=(*self.notes, *notes),
+            numerics=numerics,
+            step=self.steps,
+            timings=timings,
+        )
 
     def fail(self, owner: str, failure: Failure, now: datetime) -> "Prediction":
         """End with a failure."""
@@ -215,9 +249,11 @@ class Prediction:
             raise AlreadyFinal(self.status)
         return self._end(Status.CANCELLED, now)
 
-    def reissue(self) -> "Prediction":
-        """Issue a new queue token in place of a lost one."""
-        return self if self.status.is_final else replace(self, token=self.token + 1)
+    def without_prompt(self) -> "Prediction":
+        """Remove everything that the caller wrote in words."""
+        kept = {name: value for name, value in self.input.items() if name != "negative_prompt"}
+        parameters = self.parameters and replace(self.parameters, negative_prompt="")
+        return replace(self, input=kept | {"prompt": ""}, parameters=parameters)
 
     @property
     def prompt(self) -> str:
@@ -225,9 +261,14 @@ class Prediction:
         return str(self.input["prompt"])
 
     @property
-    def token_id(self) -> str:
-        """Return the id of the newest queue token."""
-        return f"{self.id}-{self.token}"
+    def is_retry(self) -> bool:
+        """Return whether it had its turn before: an attempt, or one that was given back."""
+        return self.attempt > 0 or self.queued_at is not None
+
+    def must_queue(self, before: "Prediction", now: datetime) -> bool:
+        """Return whether the transition from `before` puts it in line: it was given back, without a gap."""
+        was_running = before.status is Status.RUNNING
+        return was_running and self.status is Status.QUEUED and not self.is_in_gap(now)
 
     @property
     def run_time(self) -> timedelta:
@@ -243,15 +284,6 @@ class Prediction:
             return False
         return self.status is not Status.CANCELLED or self.webhook.on_cancel
 
-    def due_at(self, now: datetime) -> datetime | None:
-        """Return the time of the next check by the reconciler; None once it is final."""
-        if self.status.is_final:
-            return None
-        if _is_ahead(self.lease_until, now):
-            return self.lease_until
-        check = self.not_before if _is_ahead(self.not_before, now) else now + QUEUE_CHECK
-        return min(at for at in (check, self.queue_deadline) if at is not None)
-
     @property
     def queue_deadline(self) -> datetime | None:
         """The end of the queue timeout, which starts again after a lost lease."""
@@ -259,6 +291,14 @@ class Prediction:
             return None
         since = self.lease_until or self.queued_at or self.created_at
         return since + self.timeouts.queue
+
+    def is_leased(self, now: datetime) -> bool:
+        """Return whether an attempt holds a valid lease."""
+        return _is_ahead(self.lease_until, now, LEASE)
+
+    def is_in_gap(self, now: datetime) -> bool:
+        """Return whether the pause before its next attempt is not over."""
+        return _is_ahead(self.not_before, now, LONGEST_GAP)
 
     def _is_held_by(self, owner: str) -> bool:
         return self.status is Status.RUNNING and self.owner == owner
@@ -271,6 +311,7 @@ class Prediction:
             owner=None,
             lease_until=None,
             started_at=None,
+            engine_start=None,
             step=0,
         )
 
@@ -284,8 +325,11 @@ class Prediction:
             raise LeaseLost(self.status)
 
     def _end(self, status: Status, now: datetime, **values: Any) -> "Prediction":
-        return replace(self, status=status, finished_at=now, lease_until=None, **values)
+        values |= {"lease_until": None, "engine_start": None}
+        ended = replace(self, status=status, finished_at=now, **values)
+        return ended.without_prompt() if self.forgets_prompt else ended
 
 
-def _is_ahead(at: datetime | None, now: datetime) -> bool:
-    return at is not None and at > now
+def _is_ahead(at: datetime | None, now: datetime, most: timedelta) -> bool:
+    """Return whether `at` is to come. Further ahead than `most` it was set before the clock went back."""
+    return at is not None and now < at <= now + most + CLOCK_SLACK

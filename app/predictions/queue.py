@@ -1,174 +1,229 @@
-"""Queues predictions: RQ carries tokens that only wake a worker, and lines decide which prediction is next.
+"""Queues predictions: RQ's queues carry tokens that only wake a worker, and lines decide which prediction is next.
 
 Each API key has a line, and the keys take turns, so that one key's backlog does not delay another's. Redis keys:
 `klein:line:{kind}:{key}` holds a key's ids by arrival, `klein:turns:{kind}` the keys with a line by turn,
-`klein:arrivals` the number of the latest arrival or turn. RQ may lose, repeat or resurrect a token, and a line may
-contain ended predictions: the record decides (see ARCHITECTURE.md). A token can call one function only.
+`klein:waiting:{kind}` the ids of all lines by arrival, `klein:recent:{kind}` what the latest successes took (see `speed`), `klein:arrivals` the number of the latest arrival or turn.
+
+A token belongs to no prediction and has no data: there is one for each that waits. A token may be lost or repeated: one too
+many finds no prediction, and the reconciler replaces those that are lost. A line may contain ended predictions: the record
+decides (see ARCHITECTURE.md).
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
 
 import redis
 from redis.client import Pipeline
-from rq import Queue
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
-from rq.job import Job
-from rq.serializers import JSONSerializer
 
-from app.lua.script import execute, load_script
+from app.lua.script import load_script
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.clock import from_ms, to_ms
+from app.predictions.due import LINE_CHECK, QUEUE_CHECK
 from app.predictions.prediction import Prediction
+from app.predictions.redis_keys import OPEN, record_key
 
-JOB = "worker.job.token.run_next"
-KEEP_S = 60  # how long RQ keeps a finished token
-NO_TIMEOUT = -1  # the worker has its own timeouts: an alarm cannot stop a stuck kernel
+TOKEN = "token"  # noqa: S105 -- no secret
+"""What all tokens are; those of klein 0.1 are ids of RQ's jobs."""
 ARRIVALS = "klein:arrivals"
 _JOIN = load_script("join_line")
 _TAKE_NEXT = load_script("take_next")
 _LIST_NEXT = load_script("list_next")
 _TAKE_ONE = load_script("take_one")
-_LEAVE = load_script("leave_line")
-_MEASURE = load_script("measure_lines")
+_LEAVE_LINE = load_script("leave_line")
+_FIND_PLACE = load_script("find_place")
+_READ_OUTLOOK = load_script("read_outlook")
+_KEEP_IN_LINE = load_script("keep_in_line")
+_CHECK_MS = round(QUEUE_CHECK.total_seconds() * 1000)
+_LINE_CHECK_MS = round(LINE_CHECK.total_seconds() * 1000)
 
 
-class Token(Job):
-    """An RQ job restricted to a token: no other function, callback or webhook."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A prediction that was taken out of its line."""
 
-    @property
-    def func(self) -> Callable[..., Any] | None:
-        """Return the only function that a token may call. Raises PermissionError for any other."""
-        if self.func_name != JOB or self.instance is not None:
-            raise PermissionError(f"a token may only call {JOB}")
-        return super().func  # type: ignore[no-any-return]  # RQ is untyped here
-
-    success_callback = failure_callback = stopped_callback = property(lambda _self: None)
-
-    def restore(self, raw_data: dict[Any, Any]) -> None:
-        """Read a token. Raises NoSuchJobError for one that cannot be read, so that no worker fails."""
-        try:
-            super().restore(raw_data)
-        except (ValueError, TypeError, AssertionError) as exc:  # as RQ raises them
-            raise NoSuchJobError(f"token {self.id} cannot be read") from exc
-
-    def delete(self, pipeline: Pipeline | None = None, **kwargs: Any) -> None:  # type: ignore[override]  # the rest by name
-        """Delete a finished token; where a cancel deleted it before, delete what RQ wrote since."""
-        try:
-            super().delete(pipeline, **kwargs)
-        except InvalidJobOperation:
-            (self.connection if pipeline is None else pipeline).delete(self.key)
-
-    def send_webhooks(self, *_args: Any, **_kwargs: Any) -> None:
-        """Send nothing: the courier delivers webhooks."""
+    id: str
+    record: bytes | None
+    at: datetime  # by Redis's clock
 
 
 class Queues:
-    """One RQ queue, with its lines, for each checkpoint kind."""
+    """One queue of tokens, with its lines, for each checkpoint kind."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection
-        self._queues = {kind: open_queue(kind, connection) for kind in CheckpointKind}
 
-    def push(self, prediction: Prediction, pipe: Pipeline) -> None:
-        """Put the prediction in line with a token; `pipe` must be empty so far."""
-        queue = self._of(prediction)
-        token = Token.create(
-            JOB,
-            (),
-            id=prediction.token_id,
-            connection=queue.connection,
-            serializer=JSONSerializer,
-            timeout=NO_TIMEOUT,
-            result_ttl=0,
-            failure_ttl=KEEP_S,
-            description=prediction.id,
-        )
-        queue.enqueue_job(token, pipeline=pipe)
-        kind = _kind_of(prediction)
+    def push(self, prediction: Prediction, pipe: "redis.Redis") -> None:
+        """Put the prediction in line, with a token."""
         _JOIN(
             pipe,
-            line=_line(kind, prediction.key_id),
-            turns=_turns(kind),
-            arrivals=ARRIVALS,
+            **line_keys(prediction),
             id=prediction.id,
             key_id=prediction.key_id,
-            is_retry=int(prediction.token > 1),
+            is_retry=int(prediction.is_retry),
         )
+
+    def add_tokens(self, kind: CheckpointKind, count: int) -> None:
+        """Push this many tokens."""
+        if count:
+            self._redis.rpush(_tokens(kind), *[TOKEN] * count)
+
+    def missing_tokens(self, kind: CheckpointKind) -> int:
+        """Count the waiting predictions for which no token is queued; a worker may have just popped it."""
+        pipe = self._redis.pipeline()
+        pipe.zcard(_waiting(kind))
+        pipe.llen(_tokens(kind))
+        waiting, tokens = pipe.execute()
+        return max(0, int(waiting) - int(tokens))
 
     def take(self, kind: CheckpointKind) -> str | None:
         """Take the next prediction and return its id: keys take turns, each in order of arrival."""
+        taken = self.take_record(kind)
+        return None if taken is None else taken.id
+
+    def take_record(self, kind: CheckpointKind) -> Taken | None:
+        """Take the next prediction, and read its record."""
         taken = _TAKE_NEXT(
-            self._redis, turns=_turns(kind), arrivals=ARRIVALS, line_prefix=_line(kind, "")
+            self._redis,
+            turns=_turns(kind),
+            waiting=_waiting(kind),
+            arrivals=ARRIVALS,
+            open=OPEN,
+            line_prefix=_line(kind, ""),
+            record_prefix=record_key(""),
+            check_ms=_CHECK_MS,
         )
-        return None if taken is None else cast("bytes", taken).decode()
+        if taken is None:
+            return None
+        prediction_id, record, now_ms = cast("tuple[bytes, bytes | None, int]", taken)
+        return Taken(id=prediction_id.decode(), record=record, at=from_ms(now_ms))
 
     def list_next(self, kind: CheckpointKind, most: int) -> list[str]:
         """List the ids that would be taken next, without taking them."""
         ids = _LIST_NEXT(self._redis, turns=_turns(kind), line_prefix=_line(kind, ""), most=most)
         return [i.decode() for i in cast("list[bytes]", ids)]
 
-    def take_one(self, prediction: Prediction) -> bool:
-        """Take this prediction with a token, as its key's turn; False where it is no longer in line."""
-        kind = _kind_of(prediction)
-        taken = _TAKE_ONE(
+    def count_ahead(self, prediction: Prediction) -> int | None:
+        """Count the predictions that would be taken before this one; None where it is not in line."""
+        return self._find_place(prediction, prediction.id)
+
+    def count_ahead_of_new(self, prediction: Prediction) -> int:
+        """Count the predictions that would be taken before this one if it joined its line now."""
+        return int(cast("int", self._find_place(prediction, None)))
+
+    def _find_place(self, prediction: Prediction, prediction_id: str | None) -> int | None:
+        """Count those before an id in the prediction's line; with None, those before its end."""
+        kind = kind_of(prediction)
+        ahead = _FIND_PLACE(
             self._redis,
             turns=_turns(kind),
             line=_line(kind, prediction.key_id),
-            tokens=self._of(prediction).key,
-            arrivals=ARRIVALS,
+            line_prefix=_line(kind, ""),
+            key_id=prediction.key_id,
+            id=prediction_id,
+        )
+        return cast("int | None", ahead)
+
+    def read_outlook(self, kind: CheckpointKind, most: int) -> tuple[list[bytes], list[bytes]]:
+        """Read the samples of recent predictions, and the records of up to `most` that would be taken next."""
+        samples, records = cast(
+            "tuple[list[bytes], list[bytes]]",
+            _READ_OUTLOOK(
+                self._redis,
+                turns=_turns(kind),
+                recent=recent_key(kind),
+                line_prefix=_line(kind, ""),
+                record_prefix=record_key(""),
+                most=most,
+            ),
+        )
+        return samples, [record for record in records if record]
+
+    def take_one(self, prediction: Prediction) -> bool:
+        """Take this prediction with a token, as its key's turn; False where it is no longer in line."""
+        taken = _TAKE_ONE(
+            self._redis,
+            **line_keys(prediction),
+            open=OPEN,
             key_id=prediction.key_id,
             id=prediction.id,
-            token_prefix=Token.redis_job_namespace_prefix,
+            check_ms=_CHECK_MS,
         )
         return bool(taken)
 
     def remove(self, prediction: Prediction, pipe: Pipeline) -> None:
-        """Remove a prediction and its token from the queue, in a pipeline."""
-        token_id = prediction.token_id
-        _LEAVE(
+        """Remove a prediction from its line, with a token, in a pipeline."""
+        kind = kind_of(prediction)
+        _LEAVE_LINE(
             pipe,
-            line=_line(_kind_of(prediction), prediction.key_id),
-            tokens=self._of(prediction).key,
-            job=Token.key_for(token_id),
+            line=_line(kind, prediction.key_id),
+            waiting=_waiting(kind),
+            tokens=_tokens(kind),
             id=prediction.id,
-            token=token_id,
         )
 
-    def is_queued(self, prediction: Prediction) -> bool:
-        """Return whether it is in line, and its queue has a token for each that is."""
-        kind = _kind_of(prediction)
-        pipe = self._redis.pipeline()
-        pipe.zscore(_line(kind, prediction.key_id), prediction.id)
-        _MEASURE(pipe, turns=_turns(kind), line_prefix=_line(kind, ""))
-        pipe.llen(self._of(prediction).key)
-        place, (in_line, _), tokens = execute(pipe)
-        return place is not None and tokens >= in_line
+    def schedule_check(self, prediction: Prediction) -> bool:
+        """Plan the next check of a prediction that waits in line; False where it does not."""
+        timeout_at = prediction.queue_deadline
+        is_in_line = _KEEP_IN_LINE(
+            self._redis,
+            waiting=_waiting(kind_of(prediction)),
+            open=OPEN,
+            id=prediction.id,
+            check_ms=_LINE_CHECK_MS,
+            timeout_ms=None if timeout_at is None else to_ms(timeout_at),
+        )
+        return bool(is_in_line)
 
     def length(self, kind: CheckpointKind) -> int:
         """Count the predictions in line for one checkpoint kind."""
-        return self._in_line(kind)[0]
+        return self._redis.zcard(_waiting(kind))
 
     def oldest(self, kind: CheckpointKind) -> str | None:
         """Return the id of the first arrival among those in line."""
-        first = self._in_line(kind)[1]
-        return None if first is None else first.decode()
-
-    def _in_line(self, kind: CheckpointKind) -> tuple[int, bytes | None]:
-        measured = _MEASURE(self._redis, turns=_turns(kind), line_prefix=_line(kind, ""))
-        return cast("tuple[int, bytes | None]", measured)
-
-    def _of(self, prediction: Prediction) -> Queue:
-        return self._queues[_kind_of(prediction)]
+        first = cast("list[bytes]", self._redis.zrange(_waiting(kind), 0, 0))
+        return first[0].decode() if first else None
 
 
-def open_queue(kind: CheckpointKind, connection: "redis.Redis") -> Queue:
-    """Open the RQ queue of workers with this checkpoint kind."""
-    return Queue(f"klein-{kind}", connection=connection, serializer=JSONSerializer, job_class=Token)
-
-
-def _kind_of(prediction: Prediction) -> CheckpointKind:
+def kind_of(prediction: Prediction) -> CheckpointKind:
+    """Return the kind of checkpoint that a prediction needs."""
     return MODELS[prediction.model].checkpoint
+
+
+def line_keys(prediction: Prediction) -> dict[str, str]:
+    """Return the Redis keys that change when a prediction gets in line, by their names in the scripts."""
+    kind = kind_of(prediction)
+    return {
+        "line": _line(kind, prediction.key_id),
+        "waiting": _waiting(kind),
+        "turns": _turns(kind),
+        "arrivals": ARRIVALS,
+        "tokens": _tokens(kind),
+    }
+
+
+def line_prefix(prediction: Prediction) -> str:
+    """Return what the Redis keys of all lines for a prediction's checkpoint kind begin with."""
+    return _line(kind_of(prediction), "")
+
+
+def recent_key(kind: CheckpointKind) -> str:
+    """Return the Redis key of the samples of recent predictions."""
+    return f"klein:recent:{kind}"
+
+
+def queue_name(kind: CheckpointKind) -> str:
+    """Return RQ's name of the queue of tokens for workers with this checkpoint kind."""
+    return f"klein-{kind}"
+
+
+def _tokens(kind: CheckpointKind) -> str:
+    return f"rq:queue:{queue_name(kind)}"
+
+
+def _waiting(kind: CheckpointKind) -> str:
+    return f"klein:waiting:{kind}"
 
 
 def _turns(kind: CheckpointKind) -> str:

@@ -1,4 +1,4 @@
-"""Limits the creates of a key per minute, in a moving window that all processes share."""
+"""Limits the requests of a key per minute, in a moving window that all processes share."""
 
 import math
 import time
@@ -13,11 +13,17 @@ from app.predictions.redis_errors import redis_errors
 
 
 class Rates:
-    """The moving windows of all keys."""
+    """The moving windows of all keys. `action` says what is limited, with {} for the number."""
 
-    def __init__(self, connection: "redis.Redis") -> None:
+    def __init__(
+        self,
+        connection: "redis.Redis",
+        action: str = "create {} predictions",
+        prefix: str = "klein:rate",
+    ) -> None:
+        self._action = action
         storage = RedisStorage(
-            "redis://", connection_pool=connection.connection_pool, key_prefix="klein:rate"
+            "redis://", connection_pool=connection.connection_pool, key_prefix=prefix
         )
         self._window = MovingWindowRateLimiter(storage)
 
@@ -32,6 +38,6 @@ class Rates:
             reset_at = self._window.get_window_stats(item, key_id).reset_time
         wait_s = max(1, math.ceil(reset_at - time.time()))
         raise TooManyRequests(
-            f"the key may create {per_minute} predictions a minute; send it again later",
+            f"the key may {self._action.format(per_minute)} a minute; send it again later",
             retry_after_s=wait_s,
         )

@@ -2,15 +2,19 @@
 
 `klein:prediction:{id}` the record · `klein:preview:{id}` its latest preview · `klein:open` ids by the time of
 their next check · `klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{idempotency key}` the id that a repeated request
-gets · `klein:expiry` final ids by the time they are deleted · `klein:webhook:{id}` a delivery's record ·
-`klein:webhooks:due` ids by the time of the next attempt · `klein:webhooks:of:{key}` a key's ids with a webhook · and what
+gets · `klein:expiry` final ids by the time they are deleted · `klein:ledger` unfinished ids by the time their limits end them · `klein:webhook:{id}` a delivery's record ·
+`klein:webhooks:due` ids by the time of the next attempt · `klein:webhooks:of:{key}` a key's ids with a webhook · `klein:usage:{key}:{day}` what `usage` counts · and what
 `accounts` says.
 """
 
-FINAL_CHANNEL = "klein:final"
+from datetime import date
+
+FINAL_CHANNEL = "klein:final"  # ids
+ENDED_CHANNEL = "klein:ended"  # ids with the final record, before the same on FINAL_CHANNEL
 CHANGED_CHANNEL = "klein:changed"  # a claim, a step, a renewed lease
 OPEN = "klein:open"
 EXPIRY = "klein:expiry"
+LEDGER = "klein:ledger"
 WEBHOOKS_DUE = "klein:webhooks:due"
 
 
@@ -32,6 +36,11 @@ def delivery_key(prediction_id: str) -> str:
 def deliveries_key(key_id: str) -> str:
     """Return the Redis key of an API key's deliveries by age."""
     return f"klein:webhooks:of:{key_id}"
+
+
+def usage_key(key_id: str, day: date) -> str:
+    """Return the Redis key of what an API key used on a day (UTC)."""
+    return f"klein:usage:{key_id}:{day.isoformat()}"
 
 
 def history_key(key_id: str) -> str:

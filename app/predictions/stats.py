@@ -1,14 +1,17 @@
 """Collects the state of the whole system from Redis, for `/v1/status` and metrics."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import UnknownPrediction
+from app.predictions.ledger import Ledger
+from app.predictions.place import Places
 from app.predictions.queue import Queues
 from app.predictions.redis_errors import redis_errors
 from app.predictions.store import Store
-from app.predictions.worker_registry import Worker, WorkerRegistry
+from app.predictions.worker_registry import Departure, Worker, WorkerRegistry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +20,9 @@ class Waiting:
 
     count: int
     oldest: timedelta  # how long the oldest has waited
+    expected_wait: timedelta | None = (
+        None  # of one behind all of them; None: nothing to estimate it from
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +33,26 @@ class SystemStats:
     running: int
     workers: list[Worker]
     webhooks: int  # not yet delivered
+    overdue: int  # without an end, although their limits are over
+    departed: Counter[Departure] = field(default_factory=Counter)  # in the last hour
 
 
-def collect_stats(store: Store, queues: Queues, registry: WorkerRegistry) -> SystemStats:
+def collect_stats(
+    store: Store, queues: Queues, registry: WorkerRegistry, ledger: Ledger, places: Places
+) -> SystemStats:
     """Collect the stats. Raises Unavailable."""
-    waiting = {kind: _waiting(store, queues, kind) for kind in CheckpointKind}
+    waiting = {
+        kind: replace(_waiting(store, queues, kind), expected_wait=places.wait_at_end(kind))
+        for kind in CheckpointKind
+    }
     queued = sum(line.count for line in waiting.values())
     return SystemStats(
         waiting=waiting,
         running=max(0, store.count_open() - queued),
         workers=registry.present(),
         webhooks=store.count_webhooks(),
+        overdue=len(ledger.find_overdue()),
+        departed=Counter(w.departure for w in registry.departed() if w.departure),
     )
 
 

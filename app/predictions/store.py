@@ -3,7 +3,10 @@
 All deciding times are Redis's. A queue token is pushed in the transaction that makes it necessary.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -21,18 +24,32 @@ from app.predictions.accounts import (
     month_of,
     nanodollars,
     refusal_error,
+    reserved_key,
     spent_key,
 )
-from app.predictions.clock import from_ms, to_ms
-from app.predictions.errors import IdempotencyKeyReused, KleinError, UnknownPrediction
-from app.predictions.page import Page
-from app.predictions.prediction import QUEUE_CHECK, Idempotency, Prediction, Status
-from app.predictions.queue import Queues
+from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.clock import Clock, from_ms, to_ms
+from app.predictions.due import due_at, ends_by
+from app.predictions.due_ids import DueIds
+from app.predictions.errors import (
+    IdempotencyKeyReused,
+    KleinError,
+    UnknownPrediction,
+    UnreadableRecord,
+)
+from app.predictions.last_records import LastRecords, ReadRecord
+from app.predictions.lost_accounts import release_lost
+from app.predictions.prediction import Idempotency, Prediction, Status
+from app.predictions.queue import Queues, kind_of, line_keys, line_prefix, recent_key
+from app.predictions.record_size import check_record_size
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import (
     CHANGED_CHANNEL,
+    ENDED_CHANNEL,
     EXPIRY,
     FINAL_CHANNEL,
+    LEDGER,
     OPEN,
     WEBHOOKS_DUE,
     deliveries_key,
@@ -41,73 +58,102 @@ from app.predictions.redis_keys import (
     idempotency_key,
     preview_key,
     record_key,
+    usage_key,
 )
+from app.predictions.speed import SAMPLES, Sample, decode_sample, sample_of
 from app.predictions.telemetry import record_transition
 from app.records import Records
 
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
+USAGE_KEPT = timedelta(days=92)
 PREVIEW_KEPT = timedelta(minutes=1)
 PREVIEW_MAX_BYTES = 64 * 1024
+LATE_FILES = timedelta(minutes=15)
+"""How long after the end an attempt that lost its lease may store files: it waits for the publisher, then publishes."""
 RATE_OVER = timedelta(minutes=1)  # window in which ended predictions are counted for their rate
 
-_RECORDS = Records(Prediction)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A prediction that was accepted."""
+
+    prediction: Prediction
+    ahead: int | None  # predictions before it; None where it was accepted before
+
+
+_RECORDS = Records(Prediction, is_known=lambda prediction: prediction.model in MODELS)
 Transition = Callable[[Prediction, datetime], Prediction]
 
 
 def decode(record: bytes | None, prediction_id: str) -> Prediction:
-    """Decode a record. Raises UnknownPrediction for None."""
+    """Decode a record. Raises UnknownPrediction for None, or UnreadableRecord."""
     if record is None:
         raise UnknownPrediction(prediction_id)
     return _RECORDS.read(record)
 
 
-class Store:
+class Store(DueIds):
     """Reads and changes the records; safe for any number of threads and processes."""
 
-    def __init__(self, connection: "redis.Redis", queues: Queues, retention: timedelta) -> None:
-        self._redis = connection
+    def __init__(
+        self,
+        connection: "redis.Redis",
+        queues: Queues,
+        retention: timedelta,
+        usage_kept: timedelta = USAGE_KEPT,
+    ) -> None:
+        super().__init__(connection)
         self._queues = queues
         self._retention = retention
+        self._usage_kept = usage_kept
+        self._clock = Clock(connection)
+        self._last = LastRecords()
 
     def add(self, prediction: Prediction, terms: Terms = UNLIMITED) -> Prediction:
-        """Add a prediction: its record and its queue token, in one transaction.
+        """Add a prediction, and return it; see `accept`."""
+        return self.accept(prediction, terms).prediction
+
+    def accept(self, prediction: Prediction, terms: Terms) -> Accepted:
+        """Add a prediction: its record, its place in line and a token, in one transaction.
 
         Returns the accepted prediction, which is the first one where its idempotency key has come before. Raises
-        IdempotencyKeyReused, TooManyRequests or BudgetSpent.
+        IdempotencyKeyReused, InvalidInput (the record is too long), TooManyRequests or BudgetSpent.
         """
+        value = _RECORDS.write(prediction)
+        check_record_size(value, prediction)
         idempotency, created_at = prediction.idempotency, prediction.created_at
         key_id = prediction.key_id
         repeat_key = idempotency_key(key_id, idempotency.key) if idempotency else None
-        pipe = self._redis.pipeline()
         with redis_errors():
-            self._queues.push(prediction, pipe)
-            scripts.ADD(
-                pipe,
+            reply = scripts.ADD(
+                self._redis,
                 record=record_key(prediction.id),
                 open=OPEN,
                 history=history_key(key_id),
                 held=held_key(key_id),
+                reserved=reserved_key(key_id),
                 spent=spent_key(key_id),
+                ledger=LEDGER,
                 idempotency=repeat_key,
-                value=_RECORDS.write(prediction),
+                **line_keys(prediction),
+                line_prefix=line_prefix(prediction),
+                value=value,
                 id=prediction.id,
+                key_id=key_id,
                 created_ms=to_ms(created_at),
-                due_in_ms=to_ms(prediction.due_at(created_at) or created_at) - to_ms(created_at),
+                due_in_ms=to_ms(due_at(prediction, created_at) or created_at) - to_ms(created_at),
+                ends_by_ms=_ms(ends_by(prediction)),
                 idempotency_kept_ms=round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
                 **terms.script_arguments(created_at),
             )
-            accepted, refused = (part.decode() for part in execute(pipe)[-1])
-            if accepted != prediction.id:
-                self._queues.remove(
-                    prediction, pipe
-                )  # if the process dies before this, the token finds no record
-                execute(pipe)
+        accepted, refused, *place = cast("list[Any]", reply)
+        accepted, refused = accepted.decode(), refused.decode()
         if refused:
-            raise self._error(Refusal(refused), terms, created_at)
+            raise self._error(key_id, Refusal(refused), terms, created_at)
         if idempotency is None or accepted == prediction.id:
             ACCEPTED.labels(prediction.model).inc()
-            return prediction
-        return _repeated(self.get(accepted), idempotency)
+            return Accepted(prediction=prediction, ahead=place[0] if place else None)
+        return Accepted(prediction=_repeated(self.get(accepted), idempotency), ahead=None)
 
     def check(self, key_id: str, terms: Terms, now: datetime) -> None:
         """Check early whether `add` would refuse. Raises TooManyRequests or BudgetSpent."""
@@ -116,11 +162,12 @@ class Store:
                 self._redis,
                 open=OPEN,
                 held=held_key(key_id),
+                reserved=reserved_key(key_id),
                 spent=spent_key(key_id),
                 **terms.script_arguments(now),
             )
         if refused:
-            raise self._error(Refusal(cast("bytes", refused).decode()), terms, now)
+            raise self._error(key_id, Refusal(cast("bytes", refused).decode()), terms, now)
 
     def find_repeated(self, key_id: str, idempotency: Idempotency) -> Prediction | None:
         """Return the prediction of an earlier request with this idempotency key. Raises IdempotencyKeyReused."""
@@ -136,54 +183,103 @@ class Store:
             record = self._redis.get(record_key(prediction_id))
         return decode(cast("bytes | None", record), prediction_id)
 
+    def take_next(self, kind: CheckpointKind) -> str | None:
+        """Take the next prediction out of its line and return its id. Its first change needs no read. Raises Unavailable."""
+        with redis_errors():
+            taken = self._queues.take_record(kind)
+        if taken is None:
+            return None
+        self._clock.set(taken.at)
+        with suppress(UnknownPrediction, UnreadableRecord):  # the change will say so
+            prediction = decode(taken.record, taken.id)
+            self._last.keep(ReadRecord(cast("bytes", taken.record), prediction))
+        return taken.id
+
     def change(self, prediction_id: str, transition: Transition) -> Prediction:
         """Apply a transition to the current record, and repeat it where another process changed the record meanwhile.
 
-        The transition gets the prediction and Redis's time. If it raises, the record stays unchanged.
+        The transition gets the prediction and Redis's time. If it raises, the record stays unchanged. It may be called more
+        than once: at first with the record that this process wrote last.
         """
-        key = record_key(prediction_id)
+        last = self._last.get(prediction_id)
+        if last is not None:
+            now = self._clock.now()
+            try:
+                after = transition(last.prediction, now)
+            except KleinError:
+                after = last.prediction  # the record itself decides, below
+            if after != last.prediction and self._replace(last, after, now):
+                return after
         while True:
             with redis_errors():
                 now_ms, record = cast(
-                    "tuple[int, bytes | None]", scripts.READ(self._redis, record=key)
+                    "tuple[int, bytes | None]",
+                    scripts.READ(self._redis, record=record_key(prediction_id)),
                 )
             now = from_ms(now_ms)
+            self._clock.set(now)
             before = decode(record, prediction_id)
             after = transition(before, now)
-            if after == before:
-                return before
-            due = after.due_at(now)
-            pipe = self._redis.pipeline()
-            with redis_errors():
-                is_over_in_line = before.status is Status.QUEUED and after.status.is_final
-                if is_over_in_line or after.status is Status.CANCELLED:
-                    self._queues.remove(before, pipe)
-                elif after.token != before.token:
-                    self._queues.push(after, pipe)  # harmless where another change wins
-                scripts.CHANGE(
-                    pipe,
-                    record=key,
-                    open=OPEN,
-                    expiry=EXPIRY,
-                    webhooks_due=WEBHOOKS_DUE,
-                    deliveries=deliveries_key(after.key_id),
-                    held=held_key(after.key_id),
-                    spent=spent_key(after.key_id),
-                    preview=preview_key(prediction_id),
-                    old=record,
-                    new=_RECORDS.write(after, over=record),
-                    id=prediction_id,
-                    due_ms=None if due is None else to_ms(due),
-                    expires_ms=to_ms(now + self._retention),
-                    channel=FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
-                    webhook_due_ms=to_ms(now) if after.needs_webhook else None,
-                    month=month_of(now),
-                    cost=nanodollars(cost_of(after)),
-                )
-                if not execute(pipe)[-1]:
-                    continue
-            record_transition(before, after)
-            return after
+            if after == before or self._replace(
+                ReadRecord(cast("bytes", record), before), after, now
+            ):
+                return after
+
+    def _replace(self, before: ReadRecord, after: Prediction, now: datetime) -> bool:
+        """Replace a record, with everything that follows from it; False where it is no longer as it was read."""
+        old, was = before
+        due = due_at(after, now)
+        is_due_moved = due != due_at(was, now)
+        new = _RECORDS.write(after, over=old, before=was)
+        sample = _sample(was, after)
+        pipe = self._redis.pipeline()
+        with redis_errors():
+            is_over_in_line = was.status is Status.QUEUED and after.status.is_final
+            if is_over_in_line or after.status is Status.CANCELLED:
+                self._queues.remove(was, pipe)
+            elif after.must_queue(was, now):
+                self._queues.push(after, pipe)  # harmless where another change wins
+            changed = scripts.CHANGE(
+                pipe if pipe.command_stack else self._redis,
+                record=record_key(after.id),
+                open=OPEN,
+                expiry=EXPIRY,
+                webhooks_due=WEBHOOKS_DUE,
+                deliveries=deliveries_key(after.key_id),
+                held=held_key(after.key_id),
+                reserved=reserved_key(after.key_id),
+                spent=spent_key(after.key_id),
+                preview=preview_key(after.id),
+                ledger=LEDGER,
+                old_sha1=hashlib.sha1(old).hexdigest(),  # noqa: S324 -- as Lua has it
+                new=new,
+                id=after.id,
+                is_end=int(due is None),
+                due_ms=to_ms(due) if due is not None and is_due_moved else None,
+                ends_by_ms=_ms(end) if (end := ends_by(after)) != ends_by(was) else None,
+                expires_ms=to_ms(now + (after.retention or self._retention)),
+                channel=FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
+                ended_channel=ENDED_CHANNEL,
+                webhook_due_ms=to_ms(now) if after.needs_webhook else None,
+                month=month_of(now),
+                cost=nanodollars(cost_of(after)),
+                recent=recent_key(kind_of(after)),
+                sample=None if sample is None else sample.encode(),
+                samples=SAMPLES,
+                usage=usage_key(after.key_id, now.date()),
+                model=after.model,
+                images=0 if sample is None else len(after.outputs),
+                pixels=sum(output.width * output.height for output in after.outputs),
+                engine_ms=0 if sample is None else round(sample.engine_s * 1000),
+                usage_kept_s=round(self._usage_kept.total_seconds()),
+            )
+            if pipe.command_stack:
+                changed = execute(pipe)[-1]
+        if not changed:
+            return False
+        self._last.keep(ReadRecord(new, after))
+        record_transition(was, after)
+        return True
 
     def store_preview(self, prediction_id: str, preview: bytes) -> None:
         """Store a preview of an open prediction for PREVIEW_KEPT; an oversized one is dropped."""
@@ -199,100 +295,80 @@ class Store:
                 kept_s=round(PREVIEW_KEPT.total_seconds()),
             )
 
-    def claim_due(self, most: int = 1000) -> list[Prediction]:
-        """Claim the open predictions whose next check is due. Each is due again after QUEUE_CHECK."""
-        return self._claim(OPEN, most)
-
-    def check_at_queue_timeout(self, prediction: Prediction) -> None:
-        """Schedule the next check of an open prediction no later than its queue timeout."""
-        if prediction.queue_deadline is None:
-            return
+    def keep_in_line(self, prediction: Prediction) -> bool:
+        """Plan the next check of a prediction that waits in line; False where it does not."""
         with redis_errors():
-            self._redis.zadd(
-                OPEN, {prediction.id: to_ms(prediction.queue_deadline)}, xx=True, lt=True
-            )
+            return self._queues.schedule_check(prediction)
 
-    def count_open(self) -> int:
-        """Count the predictions that are not final."""
+    def queue(self, prediction: Prediction) -> None:
+        """Put an open prediction back in line, with a token; harmless where it is there or has ended."""
         with redis_errors():
-            return self._redis.zcard(OPEN)
-
-    def count_webhooks(self) -> int:
-        """Count the webhooks not yet delivered."""
-        with redis_errors():
-            return self._redis.zcard(WEBHOOKS_DUE)
-
-    def claim_expired(self, most: int = 1000) -> list[Prediction]:
-        """Claim final predictions whose retention has passed. Each is offered again after QUEUE_CHECK."""
-        return self._claim(EXPIRY, most)
+            self._queues.push(prediction, self._redis)
 
     def delete(self, prediction: Prediction) -> None:
-        """Delete the record of a final prediction; the caller deletes its files first."""
-        pipe = self._redis.pipeline()
-        pipe.delete(record_key(prediction.id))
-        pipe.zrem(history_key(prediction.key_id), prediction.id)
-        pipe.zrem(EXPIRY, prediction.id)
-        pipe.delete(delivery_key(prediction.id))
-        pipe.zrem(WEBHOOKS_DUE, prediction.id)
-        pipe.zrem(deliveries_key(prediction.key_id), prediction.id)
-        if prediction.idempotency is not None:
-            pipe.delete(idempotency_key(prediction.key_id, prediction.idempotency.key))
-        with redis_errors():
-            pipe.execute()
+        """Delete the record of a final prediction; the caller deletes its files first.
 
-    def history(  # noqa: PLR0913 -- one argument a filter
-        self,
-        key_id: str,
-        *,
-        since: datetime,
-        until: datetime,
-        matches: Callable[[Prediction], bool],
-        offset: int,
-        limit: int,
-        most: int = 10_000,
-    ) -> Page:
-        """Return a page of a key's predictions, newest first; at most `most` records are read."""
-        with redis_errors():
-            ids = self._redis.zrange(
-                history_key(key_id),
-                to_ms(until),
-                to_ms(since),
-                desc=True,
-                byscore=True,
-                offset=0,
-                num=most + 1,
-            )
-        recent_ids = [i.decode() for i in cast("list[bytes]", ids)[:most]]
-        matching = [p for p in self.read_all(recent_ids) if matches(p)]
-        return Page(
-            predictions=matching[offset : offset + limit],
-            total=len(matching),
-            is_capped=len(cast("list[bytes]", ids)) > most,
+        The id of one that may still have an attempt is offered as expired once more, because of late files.
+        """
+        idempotency, key_id = prediction.idempotency, prediction.key_id
+        late_until = (prediction.finished_at or prediction.created_at) + LATE_FILES
+        is_only_attempt_over = prediction.status is Status.SUCCEEDED and prediction.attempt == 1
+        may_be_late = (
+            prediction.owner is not None
+            and not is_only_attempt_over
+            and self._clock.now() < late_until
         )
+        with redis_errors():
+            scripts.DELETE(
+                self._redis,
+                record=record_key(prediction.id),
+                history=history_key(key_id),
+                expiry=EXPIRY,
+                delivery=delivery_key(prediction.id),
+                webhooks_due=WEBHOOKS_DUE,
+                deliveries=deliveries_key(key_id),
+                preview=preview_key(prediction.id),
+                ledger=LEDGER,
+                idempotency=idempotency_key(key_id, idempotency.key) if idempotency else None,
+                id=prediction.id,
+                late_ms=to_ms(late_until) if may_be_late else None,
+            )
 
-    def _error(self, refusal: Refusal, terms: Terms, now: datetime) -> KleinError:
+    def _error(self, key_id: str, refusal: Refusal, terms: Terms, now: datetime) -> KleinError:
         since = to_ms(now + self._retention - RATE_OVER)
         with redis_errors():
+            if refusal is not Refusal.QUEUE:
+                release_lost(self._redis, key_id)
             ended = self._redis.zcount(EXPIRY, since, "+inf")
         return refusal_error(refusal, terms.limits, now, ended / RATE_OVER.total_seconds())
 
-    def _claim(self, key: str, most: int) -> list[Prediction]:
+    def read_outlook(
+        self, kind: CheckpointKind, most: int
+    ) -> tuple[list[Sample], list[Prediction]]:
+        """Read what recent predictions took, and up to `most` predictions that would be taken next."""
         with redis_errors():
-            ids = scripts.CLAIM_DUE(
-                self._redis, due=key, most=most, lease_ms=round(QUEUE_CHECK.total_seconds() * 1000)
-            )
-        return list(self.read_all([i.decode() for i in cast("list[bytes]", ids)]))
+            samples, records = self._queues.read_outlook(kind, most)
+        return [decode_sample(sample) for sample in samples], list(_RECORDS.read_each(records))
 
     def read_all(self, ids: list[str]) -> Iterator[Prediction]:
-        """Read many records and skip missing ones."""
+        """Read many records; skip missing and unreadable ones."""
         if not ids:
             return
         with redis_errors():
             records = cast("list[Any]", self._redis.mget([record_key(i) for i in ids]))
-        yield from (_RECORDS.read(record) for record in records if record is not None)
+        yield from _RECORDS.read_each(records)
 
 
 def _repeated(first: Prediction, idempotency: Idempotency) -> Prediction:
     if first.idempotency != idempotency:
         raise IdempotencyKeyReused
     return first
+
+
+def _sample(was: Prediction, after: Prediction) -> Sample | None:
+    is_success = after.status is Status.SUCCEEDED and was.status is not Status.SUCCEEDED
+    return sample_of(after) if is_success else None
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else to_ms(at)

@@ -1,11 +1,11 @@
 """Wakes waiters and followers of predictions, with one Redis subscription for each process.
 
-A message only triggers a read of the record.
+The announcement of an end brings the final record. Any other message only triggers a read.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import cast
 
@@ -14,38 +14,59 @@ from redis.exceptions import RedisError
 
 from app.logs import log
 from app.predictions.errors import ShuttingDown
-from app.predictions.prediction import Prediction
+from app.predictions.prediction import Prediction, Status
 from app.predictions.redis_errors import redis_errors
-from app.predictions.redis_keys import CHANGED_CHANNEL, FINAL_CHANNEL, preview_key, record_key
+from app.predictions.redis_keys import (
+    CHANGED_CHANNEL,
+    ENDED_CHANNEL,
+    FINAL_CHANNEL,
+    OPEN,
+    preview_key,
+    record_key,
+)
 from app.predictions.store import decode
 
 POLL_S = 10.0  # the longest delay after a lost message
+CHECK_PART = 1000  # waiters in one check
+SLOW_CHECK_S = 2.0  # then all waiters read, and learn themselves that Redis does not respond
+ENDS_KEPT = 100  # announced ends, for those that begin to wait meanwhile
 RECONNECT_S = 0.5
 NEVER = float("inf")
+FAR_S = 3600.0
 
+OnEnd = Callable[[str, bytes], None]
+"""Called with the id and the final record of each prediction that ends, whichever process accepted it."""
 _Events = defaultdict[str, set[asyncio.Event]]  # by prediction id
 
 
 class Watch:
     """The waiters and followers of one process."""
 
-    def __init__(self, connection: "redis.asyncio.Redis", poll_s: float = POLL_S) -> None:
+    def __init__(
+        self,
+        connection: "redis.asyncio.Redis",
+        poll_s: float = POLL_S,
+        on_end: OnEnd = lambda _id, _record: None,
+    ) -> None:
         self._redis = connection
         self._poll_s = poll_s
+        self._on_end = on_end
         self._waiters: _Events = defaultdict(set)  # woken by the end
         self._followers: _Events = defaultdict(set)  # woken by each change
+        self._ends: OrderedDict[str, bytes] = OrderedDict()  # the latest final records
         self._shutdown_at: float | None = None  # set at shutdown
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen for messages while the body runs."""
-        listener = asyncio.create_task(self._listen())
+        tasks = {asyncio.create_task(work) for work in (self._listen(), self._check_regularly())}
         try:
             yield
         finally:
-            while not listener.done():
-                listener.cancel()  # repeatedly: redis-py swallows cancellations while it connects
-                await asyncio.wait({listener}, timeout=RECONNECT_S)
+            while tasks:
+                for task in tasks:
+                    task.cancel()  # repeatedly: redis-py swallows cancellations while it connects
+                _, tasks = await asyncio.wait(tasks, timeout=RECONNECT_S)
 
     async def read(self, prediction_id: str) -> Prediction:
         """Read the record. Raises UnknownPrediction or Unavailable."""
@@ -58,44 +79,54 @@ class Watch:
         with redis_errors():
             return cast("bytes | None", await self._redis.get(preview_key(prediction_id)))
 
-    async def wait(self, prediction_id: str, timeout: float | None) -> Prediction:
+    async def wait(
+        self, prediction_id: str, timeout: float | None, known: Prediction | None = None
+    ) -> Prediction:
         """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit).
 
-        Raises ShuttingDown where there is no limit and this process is shutting down.
+        `known` is what the caller has just read. Raises ShuttingDown where there is no limit and this process is shutting
+        down.
         """
         ends = _now() + timeout if timeout is not None else NEVER
         with _registered(self._waiters, prediction_id) as event:
+            prediction = await self._latest(prediction_id) if known is None else known
+            if not prediction.status.is_final and prediction_id in self._ends:
+                prediction = await self._latest(prediction_id)  # it ended since it was read
             while True:
+                _raise_if_cancelled()
+                remaining_s = self._left_s(ends)
+                if prediction.status.is_final or (remaining_s <= 0 and ends != NEVER):
+                    return prediction
+                if remaining_s <= 0:
+                    raise ShuttingDown
+                await _pause(event, min(remaining_s, FAR_S))
                 event.clear()
-                prediction = await self.read(
+                prediction = await self._latest(
                     prediction_id
                 )  # after clear: a later change sets it again
-                _raise_if_cancelled()
-                left = self._left_s(ends)
-                if prediction.status.is_final or (left <= 0 and ends != NEVER):
-                    return prediction
-                if left <= 0:
-                    raise ShuttingDown
-                await _pause(event, min(left, self._poll_s))
 
-    async def follow(self, prediction_id: str) -> AsyncGenerator[Prediction]:
+    async def follow(
+        self, prediction_id: str, again_s: float = FAR_S
+    ) -> AsyncGenerator[Prediction]:
         """Yield the prediction as it is now, then after each change, until it is final.
 
-        A slow follower misses intermediate states, but never the end, except at shutdown. Raises UnknownPrediction
+        While it waits it is yielded again every `again_s`, because its place in the queue may have changed. A slow follower misses intermediate states, but never the end, except at shutdown. Raises UnknownPrediction
         or Unavailable.
         """
-        seen = None
+        last_progress = None
         with _registered(self._followers, prediction_id) as event:
             while True:
                 event.clear()
-                prediction = await self.read(prediction_id)  # after clear, as above
+                prediction = await self._latest(prediction_id)  # after clear, as above
                 _raise_if_cancelled()
-                if (now := _progress(prediction)) != seen:
-                    seen = now
+                if (now := _progress(prediction)) != last_progress:
+                    last_progress = now
                     yield prediction
                 if prediction.status.is_final or self._shutdown_at is not None:
                     return
-                await _pause(event, self._poll_s)
+                waits = prediction.status is Status.QUEUED
+                while not await _pause(event, again_s if waits else FAR_S) and waits:
+                    yield prediction
 
     def release_waiters(self, within_s: float) -> None:
         """Release all waiters: timed waits return now, event streams close, others have `within_s`."""
@@ -103,7 +134,7 @@ class Watch:
         self._wake_all()
 
     @property
-    def waiting(self) -> int:
+    def waiter_count(self) -> int:
         """Count waiters and followers."""
         both = (self._waiters, self._followers)
         return sum(len(events) for by_id in both for events in by_id.values())
@@ -112,6 +143,12 @@ class Watch:
     def watched(self) -> frozenset[str]:
         """The ids of the predictions that somebody waits for or follows."""
         return frozenset(self._waiters) | frozenset(self._followers)
+
+    async def _latest(self, prediction_id: str) -> Prediction:
+        """Return the prediction as it was announced to have ended, or else read it."""
+        if (ended := self._ends.get(prediction_id)) is not None:
+            return decode(ended, prediction_id)
+        return await self.read(prediction_id)
 
     def _left_s(self, ends: float) -> float:
         if self._shutdown_at is None:
@@ -122,20 +159,55 @@ class Watch:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(FINAL_CHANNEL, CHANGED_CHANNEL)
+                    await pubsub.subscribe(ENDED_CHANNEL, FINAL_CHANNEL, CHANGED_CHANNEL)
                     async for message in pubsub.listen():
                         if (
                             message["type"] != "message"
                         ):  # subscribed, perhaps after a silent reconnect
                             self._wake_all()  # messages before that were missed
                             continue
-                        prediction_id = message["data"].decode(errors="replace")
-                        if message["channel"] == FINAL_CHANNEL.encode():
-                            _wake(self._waiters, prediction_id)
-                        _wake(self._followers, prediction_id)
+                        self._hear(message["channel"].decode(), message["data"])
             except RedisError as exc:
                 log.warning("subscription_lost", error=str(exc))
                 await asyncio.sleep(RECONNECT_S)
+
+    def _hear(self, channel: str, data: bytes) -> None:
+        name, _, record = data.partition(b"\n")
+        prediction_id = name.decode(errors="replace")
+        if channel == ENDED_CHANNEL:
+            self._on_end(prediction_id, record)
+            self._ends[prediction_id] = record
+            if len(self._ends) > ENDS_KEPT:
+                self._ends.popitem(last=False)
+        elif channel == FINAL_CHANNEL and prediction_id in self._ends:
+            return  # those that wait were woken with the record
+        if channel != CHANGED_CHANNEL:
+            _wake(self._waiters, prediction_id)
+        _wake(self._followers, prediction_id)
+
+    async def _check_regularly(self) -> None:
+        """Find the ends whose announcements were lost, with one read for all waiters."""
+        while True:
+            await asyncio.sleep(self._poll_s)
+            check = asyncio.create_task(self._check())
+            try:
+                if not (await asyncio.wait({check}, timeout=SLOW_CHECK_S))[0]:
+                    self._wake_all()
+                await check
+            except RedisError:
+                self._wake_all()
+            finally:
+                check.cancel()
+
+    async def _check(self) -> None:
+        for events in (self._waiters, self._followers):
+            ids = list(events)
+            for start in range(0, len(ids), CHECK_PART):
+                part = ids[start : start + CHECK_PART]
+                times = await self._redis.zmscore(OPEN, part)
+                for prediction_id, time in zip(part, times, strict=True):
+                    if time is None or events is self._followers:
+                        _wake(events, prediction_id)
 
     def _wake_all(self) -> None:
         for events in (self._waiters, self._followers):
@@ -164,15 +236,18 @@ def _registered(events: _Events, prediction_id: str) -> Iterator[asyncio.Event]:
             del events[prediction_id]
 
 
-async def _pause(event: asyncio.Event, most_s: float) -> None:
+async def _pause(event: asyncio.Event, most_s: float) -> bool:
+    """Wait for the event, and return whether it was set in time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(most_s):
             await event.wait()
+    return event.is_set()
 
 
 def _progress(prediction: Prediction) -> tuple[object, ...]:
     """Return what counts as progress; a renewed lease does not."""
-    return prediction.status, prediction.attempt, prediction.step
+    start = prediction.engine_start
+    return prediction.status, prediction.attempt, start and start.phase, prediction.step
 
 
 def _raise_if_cancelled() -> None:

@@ -1,11 +1,16 @@
-"""Keeps the registry of workers: each announces its checkpoint, which decides what the api offers."""
+"""Keeps the registry of workers: each announces its checkpoint, which decides what the api offers.
+
+Redis keys: `klein:workers` the announcements by name · `klein:worker:command:{name}` what an operator asks of a worker.
+"""
 
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import cast
 
 import redis
 
+from app.loras.transformer import TransformerSize
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock
 from app.predictions.redis_errors import redis_errors
@@ -14,18 +19,54 @@ from app.records import Records
 WORKERS = "klein:workers"
 SEEN_S = 15.0  # a worker without a newer announcement is gone
 REMEMBERED_S = 86_400.0  # its models stay listed for a day, so that a restart shows no gap
+DEPARTED_S = 3600.0
+COMMAND_KEPT_S = 60  # a worker takes it with its next heartbeat, unless it is gone
 _CACHE_S = 0.5
+
+
+class WorkerState(StrEnum):
+    """What the engine of a registered worker does."""
+
+    READY = "ready"
+    ASLEEP = "asleep"  # its process was ended because it had no work; the next prediction starts it
+    LOADING = "loading"  # its process starts again
+
+
+class WorkerCommand(StrEnum):
+    """What an operator asks of a worker."""
+
+    UNLOAD = "unload"
+    LOAD = "load"
+
+
+class Departure(StrEnum):
+    """Why a worker ended by itself."""
+
+    CRASH_LOOP = "crash_loop"  # its engine died again and again
+    WEIGHTS = "weights"  # they can no longer be served
+    CANARY = "canary"  # its engine no longer generates the image of its start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """The announcement of a ready worker."""
+    """The announcement of a worker that takes predictions, whether its engine is loaded or asleep."""
 
     name: str
     checkpoint: CheckpointKind
     weights: str  # the name of the weights
     revision: str
     seen_at: float  # unix seconds, by Redis's clock
+    transformer: TransformerSize | None = None  # None: a worker of klein 0.1
+    has_lora_folder: bool = True
+    state: WorkerState = WorkerState.READY
+    state_since: float = 0.0  # unix seconds, by Redis's clock
+    start_s: float = 0.0  # how long the last start of its engine took
+    image_at: float | None = None  # unix seconds, by Redis's clock: its last image, a canary too
+    departure: Departure | None = None  # set after it ended by itself
+
+    def image_age_s(self, now: float) -> float | None:
+        """Return the seconds since its last image. None if there was none. `now` is in Unix seconds."""
+        return None if self.image_at is None else round(max(0.0, now - self.image_at), 1)
 
 
 _RECORDS = Records(Worker)
@@ -55,9 +96,25 @@ class WorkerRegistry:
                 if other.seen_at < self.now() - REMEMBERED_S:
                     self._redis.hdel(WORKERS, other.name)
 
+    def send(self, name: str, command: WorkerCommand) -> None:
+        """Ask a worker to do this with its next heartbeat; a newer command replaces it. Raises Unavailable."""
+        with redis_errors():
+            self._redis.set(_command_key(name), command, ex=COMMAND_KEPT_S)
+
+    def take_command(self, name: str) -> WorkerCommand | None:
+        """Return what an operator asks of this worker, once; None for what this version does not know. Raises Unavailable."""
+        with redis_errors():
+            command = cast("bytes | None", self._redis.getdel(_command_key(name)))
+        return next((known for known in WorkerCommand if known.encode() == command), None)
+
     def present(self) -> list[Worker]:
         """List the workers that can take a prediction now."""
         return [w for w in self._cached() if w.seen_at > self.now() - SEEN_S]
+
+    def departed(self) -> list[Worker]:
+        """List the workers that ended by themselves in the last hour. Raises Unavailable."""
+        since = self.now() - DEPARTED_S
+        return [w for w in self._cached() if w.departure and w.seen_at > since]
 
     def served(self) -> frozenset[CheckpointKind]:
         """Return the checkpoint kinds served now, else those served last, else distilled."""
@@ -77,4 +134,8 @@ class WorkerRegistry:
     def _all(self) -> list[Worker]:
         with redis_errors():
             announcements = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
-        return [_RECORDS.read(announcement) for announcement in announcements.values()]
+        return list(_RECORDS.read_each(announcements.values()))
+
+
+def _command_key(name: str) -> str:
+    return f"klein:worker:command:{name}"

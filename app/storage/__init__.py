@@ -1,6 +1,7 @@
 """Stores files: the protocol of a storage, and `open_storage`; each kind of storage is a module."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 from urllib.parse import unquote, urlsplit
@@ -26,8 +27,14 @@ class Storage(Protocol):
     def get(self, key: str, max_bytes: int | None = None) -> bytes:
         """Read a file, or its first `max_bytes`. Raises FileMissing or StorageError."""
 
+    def read(self, key: str) -> Iterator[bytes]:
+        """Read a file of any size in parts. Raises FileMissing or StorageError."""
+
     def delete(self, prefix: str) -> None:
         """Delete all files below a prefix, if there are any. Raises StorageError."""
+
+    def free_bytes(self) -> int | None:
+        """Return how much can be stored; None where that is not known."""
 
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path | str:
         """Return a local path or a URL from which to serve a file. Raises FileMissing or StorageError."""

@@ -28,6 +28,8 @@ class Links:
         """Return whether a signature is valid for this file now."""
         if not (expires.isascii() and expires.isdecimal() and len(expires) < 12):  # noqa: PLR2004 -- year 5138
             return False
+        if expires != str(int(expires)):  # a leading zero: the signature is of the text
+            return False
         expected = self._sign(verb, key, int(expires))
         return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")) and (
             now.timestamp() < int(expires)

@@ -3,12 +3,15 @@
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from app.storage.errors import FileMissing, StorageError
 from app.storage.keys import names_of
+
+_PART_BYTES = 1024 * 1024
 
 
 class LocalStorage:
@@ -42,13 +45,14 @@ class LocalStorage:
 
     def get(self, key: str, max_bytes: int | None = None) -> bytes:
         """Read a file, or its first `max_bytes`. Raises FileMissing or StorageError."""
-        try:
-            with self._path(key).open("rb") as file:
-                return file.read(-1 if max_bytes is None else max_bytes)
-        except FileNotFoundError:
-            raise FileMissing(key) from None
-        except OSError as exc:
-            raise StorageError(f"could not read {key}: {exc.strerror}") from exc
+        with self._opened(key) as file:
+            return file.read(-1 if max_bytes is None else max_bytes)
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Read a file of any size in parts. Raises FileMissing or StorageError."""
+        with self._opened(key) as file:
+            while part := file.read(_PART_BYTES):
+                yield part
 
     def delete(self, prefix: str) -> None:
         """Delete the folder of a prefix, if it exists. Raises StorageError."""
@@ -59,12 +63,30 @@ class LocalStorage:
         except OSError as exc:
             raise StorageError(f"could not delete {prefix}: {exc.strerror}") from exc
 
+    def free_bytes(self) -> int | None:
+        """Return the free space of the disk; None where it cannot be read."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            return shutil.disk_usage(self._root).free
+        except OSError:
+            return None
+
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path:  # noqa: ARG002 -- a path serves both
         """Return the path of a file. Raises FileMissing."""
         path = self._path(key)
         if not path.is_file():
             raise FileMissing(key)
         return path
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[BinaryIO]:
+        try:
+            with self._path(key).open("rb") as file:
+                yield file
+        except FileNotFoundError:
+            raise FileMissing(key) from None
+        except OSError as exc:
+            raise StorageError(f"could not read {key}: {exc.strerror}") from exc
 
     def _path(self, key: str) -> Path:
         path = self._root.joinpath(*names_of(key))

@@ -18,7 +18,7 @@ from app.storage.keys import names_of
 
 URL_VALID_FOR = timedelta(hours=1)  # of presigned URLs
 CACHED = "private, max-age=31536000, immutable"  # a file never changes under its key
-_CHUNK_BYTES = 1024 * 1024
+_PART_BYTES = 1024 * 1024
 _CLIENT: Any = {
     "allow_http": True,  # an operator's endpoint may use http
     "connect_timeout": timedelta(seconds=3),
@@ -73,14 +73,19 @@ class S3Storage:
 
     def get(self, key: str, max_bytes: int | None = None) -> bytes:
         """Read a file, or its first `max_bytes`. Raises FileMissing or StorageError."""
-        names_of(key)
         data = bytearray()
-        with _s3_errors(f"could not read {key}", missing=key):
-            for chunk in obstore.get(self._files, key).stream(_CHUNK_BYTES):
-                data += chunk
-                if max_bytes is not None and len(data) >= max_bytes:
-                    break
+        for part in self.read(key):
+            data += part
+            if max_bytes is not None and len(data) >= max_bytes:
+                break
         return bytes(data[:max_bytes])
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Read a file of any size in parts. Raises FileMissing or StorageError."""
+        names_of(key)
+        with _s3_errors(f"could not read {key}", missing=key):
+            for part in obstore.get(self._files, key).stream(_PART_BYTES):
+                yield bytes(part)
 
     def delete(self, prefix: str) -> None:
         """Delete all files below a prefix, if there are any. Raises StorageError."""
@@ -88,6 +93,10 @@ class S3Storage:
         with _s3_errors(f"could not delete {prefix}"):
             for page in list(obstore.list(self._files, prefix=prefix)):
                 obstore.delete(self._files, [file["path"] for file in page])
+
+    def free_bytes(self) -> int | None:
+        """Return None: a bucket has no size."""
+        return None
 
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> str:
         """Return a presigned URL of a file, valid for this method only. Raises FileMissing or StorageError."""

@@ -1,14 +1,17 @@
-"""Delivers webhooks concurrently, so that a slow receiver delays only its own."""
+"""Delivers webhooks concurrently, so that a slow receiver delays only its own.
+
+A key, a receiver and the look-ups of host names have slots (`slots`). What has none waits, and costs no attempt.
+"""
 
 import asyncio
 import threading
-from collections import Counter
+import time
 from collections.abc import Callable
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 
+from app.dns import LookupsBusy
 from app.logs import log
 from app.metrics import WEBHOOK_ATTEMPTS
 from app.predictions.errors import Unavailable, UnknownPrediction
@@ -17,13 +20,14 @@ from app.predictions.store import Store
 from app.storage.errors import StorageError
 from app.tracing import span
 from app.webhooks.delivery import DeliveryAttempt
+from app.webhooks.lines import TakenDelivery
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
+from app.webhooks.slots import CONCURRENT, Slots
 
-CONCURRENT = 64  # deliveries
-CONCURRENT_PER_HOST = 8
 POLL_S = 0.25
-BUSY_HOST = timedelta(seconds=POLL_S)  # before a delivery to a busy host is tried again
+LINED_UP = 1000  # deliveries at most, at each poll
+BUSY_S = 1.0  # before the next delivery to a receiver without a free slot is tried
 RETRY_S = 1.0  # while Redis does not respond
 
 
@@ -36,38 +40,46 @@ class Deliverer:
         store: Store,
         sender: Sender,
         render: Callable[[Prediction], bytes],
+        per_minute: float,  # deliveries of one key that start
     ) -> None:
         self._outbox = outbox
         self._store = store
         self._sender = sender
         self._render = render
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._hosts: Counter[str] = Counter()
+        self._slots = Slots(per_minute / 60)
 
     async def run(self, stopping: threading.Event) -> None:
         """Deliver until `stopping` is set; deliveries in progress are then made again later."""
         while not stopping.is_set():
             try:
-                await self._take()
+                await self._start_due()
             except Unavailable as exc:
                 log.warning("webhooks_wait", error=str(exc))
                 await asyncio.sleep(RETRY_S)
-            await asyncio.sleep(
-                POLL_S
-            )  # under load too: the backlog of a silent host is checked slowly
+            await asyncio.sleep(POLL_S)
         await self._shut_down()
 
-    async def _take(self) -> None:
-        room = CONCURRENT - len(self._running)
-        if not room:
-            return
-        ids = await asyncio.to_thread(self._outbox.take, room)
-        for prediction_id in ids:
-            if prediction_id in self._running:
-                continue
-            task = asyncio.create_task(self._deliver(prediction_id))
-            self._running[prediction_id] = task
-            task.add_done_callback(lambda _, i=prediction_id: self._running.pop(i))  # type: ignore[misc]  # mypy cannot infer this lambda
+    async def _start_due(self) -> None:
+        await asyncio.to_thread(self._outbox.line_up, LINED_UP)
+        for _ in range(CONCURRENT):  # at most: what has no free slot ends at once
+            if self._slots.is_full:
+                return
+            taken = await asyncio.to_thread(self._outbox.take, self._slots.busy(time.monotonic()))
+            if taken is None:
+                return
+            if taken.id not in self._running and self._slots.start(taken):
+                self._start(taken)
+
+    def _start(self, taken: TakenDelivery) -> None:
+        task = asyncio.create_task(self._deliver(taken))
+        self._running[taken.id] = task
+
+        def end(_: asyncio.Task[None]) -> None:
+            del self._running[taken.id]
+            self._slots.end(taken)
+
+        task.add_done_callback(end)
 
     async def _shut_down(self) -> None:
         in_progress = dict(self._running)
@@ -80,37 +92,45 @@ class Deliverer:
             except Unavailable:
                 return  # the leases expire
 
-    async def _deliver(self, prediction_id: str) -> None:
+    async def _deliver(self, taken: TakenDelivery) -> None:
         try:
-            prediction = await asyncio.to_thread(self._store.get, prediction_id)
-            await self._deliver_one(prediction)
+            prediction = await asyncio.to_thread(self._store.get, taken.id)
+            await self._deliver_one(prediction, taken)
         except UnknownPrediction:
-            await asyncio.to_thread(self._outbox.drop, prediction_id)
-        except (Unavailable, StorageError) as exc:  # the lease expires, and it is claimed again
-            log.warning("webhook_waits", prediction=prediction_id, error=str(exc))
+            await asyncio.to_thread(self._outbox.drop, taken.id)
+        except (Unavailable, StorageError) as exc:  # the lease expires, and it is due again
+            log.warning("webhook_waits", prediction=taken.id, error=str(exc))
         except Exception:  # noqa: BLE001 -- around a job: an unforeseen error must be logged
-            log.exception("webhook_failed", prediction=prediction_id)
+            log.exception("webhook_failed", prediction=taken.id)
 
-    async def _deliver_one(self, prediction: Prediction) -> None:
+    async def _deliver_one(self, prediction: Prediction, taken: TakenDelivery) -> None:
         webhook = prediction.webhook
         assert webhook is not None  # noqa: S101 -- only predictions with a webhook are in the outbox
-        host = urlsplit(webhook.url).netloc
-        if self._hosts[host] >= CONCURRENT_PER_HOST:
-            await asyncio.to_thread(self._outbox.postpone, prediction.id, BUSY_HOST)
+        try:
+            receiver = await self._sender.resolve(webhook, prediction.key_id)
+        except LookupsBusy:
+            await self._wait(taken)
             return
-        self._hosts[host] += 1
+        if not self._slots.reserve(taken, receiver.addresses, time.monotonic()):
+            await self._wait(taken)
+            return
         try:
             body = await asyncio.to_thread(self._render, prediction)
             with span(
                 "webhook",
                 parent=prediction.traceparent,
                 kind=SpanKind.CLIENT,
-                attributes={"klein.prediction": prediction.id, "server.address": host},
+                attributes={"klein.prediction": prediction.id, "server.address": taken.host},
             ):
-                attempt = await self._sender.post(prediction.id, webhook, body)
+                attempt = await self._sender.post(prediction.id, webhook, body, receiver)
         finally:
-            self._hosts[host] -= 1
+            self._slots.unreserve(taken, receiver.addresses)
         await self._record(prediction, attempt)
+
+    async def _wait(self, taken: TakenDelivery) -> None:
+        """Return a delivery that has no slot, and try no other of its line for a while."""
+        self._slots.block(taken, time.monotonic() + BUSY_S)
+        await asyncio.to_thread(self._outbox.postpone, taken.id, timedelta(seconds=BUSY_S))
 
     async def _record(self, prediction: Prediction, attempt: DeliveryAttempt) -> None:
         """Record an attempt, and wait for Redis if necessary: an unrecorded attempt is sent again."""

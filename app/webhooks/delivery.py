@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from app.predictions.prediction import Prediction
 
 GONE = 410  # the receiver refuses further attempts
+MOST_ATTEMPTS = 50  # that a record keeps, more than a round has
 
 
 SCHEDULES = {
@@ -54,8 +55,11 @@ class Delivery:
     )
 
     def with_attempt(self, attempt: DeliveryAttempt) -> "Delivery":
-        """Add an attempt."""
-        return replace(self, attempts=(*self.attempts, attempt))
+        """Add an attempt, and forget the oldest above MOST_ATTEMPTS."""
+        attempts = (*self.attempts, attempt)
+        forgotten = max(0, len(attempts) - MOST_ATTEMPTS)
+        round_from = max(0, self.round_from - forgotten)
+        return replace(self, attempts=attempts[forgotten:], round_from=round_from)
 
     def restarted(self) -> "Delivery":
         """Begin a new round with all its attempts."""

@@ -1,10 +1,10 @@
 """Stores deliveries in Redis: their attempts, and when the next one is due.
 
-The script that makes a prediction final puts its id into `klein:webhooks:due`. A delivery without a record has had no
-attempt. Records change by compare-and-set, like predictions.
+The script that makes a prediction final puts its id into `klein:webhooks:due`. Once it is due it waits in a line (see
+`lines`). A delivery without a record has had no attempt. Records change by compare-and-set, like predictions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -12,15 +12,18 @@ from typing import cast
 import redis
 
 from app.lua.script import load_script
-from app.predictions.errors import KleinError
+from app.predictions.errors import KleinError, UnknownPrediction, UnreadableRecord
 from app.predictions.prediction import Prediction
+from app.predictions.rates import Rates
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import WEBHOOKS_DUE, deliveries_key, delivery_key, record_key
 from app.predictions.store import Store
 from app.records import Records
 from app.webhooks.delivery import Delivery, DeliveryAttempt, first_delivery
+from app.webhooks.lines import LEASE, DeliveryLines, TakenDelivery
 
-LEASE = timedelta(seconds=60)  # longer than one attempt
+PART = 100  # records read at once
+REDELIVERIES_PER_MINUTE = 60  # of one key
 _RECORDS = Records(Delivery)
 _CLAIM_DUE = load_script("claim_due")
 _POSTPONE = load_script("postpone_delivery")
@@ -48,12 +51,23 @@ class Outbox:
         self._redis = connection
         self._store = store
         self._pauses = pauses
+        self._lines = DeliveryLines(connection)
+        self._redeliveries = Rates(connection, "redeliver {} webhooks", "klein:rate:redeliver")
 
-    def take(self, most: int) -> list[str]:
-        """Claim due deliveries for LEASE and return their ids."""
-        with redis_errors():
-            ids = _CLAIM_DUE(self._redis, due=WEBHOOKS_DUE, most=most, lease_ms=_ms(LEASE))
-        return [i.decode() for i in cast("list[bytes]", ids)]
+    def line_up(self, most: int) -> None:
+        """Put due deliveries, this many in all, into the lines of their keys."""
+        for _ in range(0, most, PART):
+            ids = self._claim_due(PART)
+            predictions = list(self._store.read_all(ids))
+            self._lines.join(predictions)
+            for missing in set(ids) - {p.id for p in predictions}:
+                self._drop_deleted(missing)
+            if len(ids) < PART:
+                return
+
+    def take(self, busy: Iterable[str] = ()) -> TakenDelivery | None:
+        """Take the next delivery out of the lines for LEASE, but none of the keys and lines that are `busy`."""
+        return self._lines.take(busy)
 
     def postpone(self, prediction_id: str, pause: timedelta) -> None:
         """Return a claimed delivery; it is due again after a pause."""
@@ -70,8 +84,9 @@ class Outbox:
         return self._change(prediction, lambda d: d.with_attempt(attempt))
 
     def redeliver(self, key_id: str, prediction_id: str) -> tuple[Prediction, Delivery]:
-        """Start a new round of attempts now. Raises UnknownWebhook."""
+        """Start a new round of attempts now. Raises UnknownWebhook, or TooManyRequests over the key's rate."""
         prediction, _ = self.get(key_id, prediction_id)
+        self._redeliveries.count(key_id, REDELIVERIES_PER_MINUTE)
         return prediction, self._change(prediction, Delivery.restarted)
 
     def get(self, key_id: str, prediction_id: str) -> tuple[Prediction, Delivery]:
@@ -91,6 +106,21 @@ class Outbox:
             total = self._redis.zcard(key)
         deliveries = self._read([i.decode() for i in cast("list[bytes]", ids)])
         return DeliveryPage(deliveries=deliveries, total=total)
+
+    def _claim_due(self, most: int) -> list[str]:
+        with redis_errors():
+            ids = _CLAIM_DUE(
+                self._redis, due=WEBHOOKS_DUE, most=most, lease_ms=_ms(LEASE), horizon_ms=None
+            )
+        return [i.decode() for i in cast("list[bytes]", ids)]
+
+    def _drop_deleted(self, prediction_id: str) -> None:
+        try:
+            self._store.get(prediction_id)
+        except UnknownPrediction:
+            self.drop(prediction_id)
+        except UnreadableRecord:  # `read_all` has logged it; another version may deliver it
+            return
 
     def _read(self, ids: list[str]) -> list[tuple[Prediction, Delivery]]:
         if not ids:
@@ -112,6 +142,7 @@ class Outbox:
                     delivery=key,
                     due=WEBHOOKS_DUE,
                     prediction=record_key(prediction.id),
+                    deliveries=deliveries_key(prediction.key_id),
                     old=record,
                     new=_RECORDS.write(after, over=record),
                     id=prediction.id,

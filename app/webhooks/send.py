@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from app.predictions.prediction import Webhook
-from app.safe_http import SafeHttp, Unreachable
+from app.safe_http import Resolution, SafeHttp, Unreachable
 from app.webhooks.delivery import DeliveryAttempt
 from app.webhooks.sign import headers
 
@@ -23,16 +23,22 @@ class Sender:
     """Posts webhooks."""
 
     def __init__(
-        self, outbound: SafeHttp, clock: Callable[[], datetime], within_s: float = ACKNOWLEDGE_S
+        self, http: SafeHttp, clock: Callable[[], datetime], within_s: float = ACKNOWLEDGE_S
     ) -> None:
-        self._outbound = outbound
+        self._http = http
         self._clock = clock
         self._within_s = within_s
 
-    async def post(self, prediction_id: str, webhook: Webhook, body: bytes) -> DeliveryAttempt:
+    async def resolve(self, webhook: Webhook, key_id: str) -> Resolution:
+        """Resolve the receiver. Raises LookupsBusy where the key has too many look-ups in progress."""
+        return await self._http.resolve(webhook.url, key_id)
+
+    async def post(
+        self, prediction_id: str, webhook: Webhook, body: bytes, receiver: Resolution
+    ) -> DeliveryAttempt:
         """Post a body once; the attempt contains any error."""
         at = self._clock()
-        signed = headers(
+        signature_headers = headers(
             webhook_id(prediction_id),
             webhook.secret,
             body,
@@ -40,13 +46,14 @@ class Sender:
             sends_secret=webhook.sends_secret,
         )
         try:
-            reply = await self._outbound.send(
+            reply = await self._http.send(
                 "POST",
                 webhook.url,
-                headers=CONTENT_HEADERS | signed,
+                headers=CONTENT_HEADERS | signature_headers,
                 content=body,
                 max_bytes=KEPT_BYTES,
                 within_s=self._within_s,
+                resolution=receiver,
             )
         except Unreachable:
             return DeliveryAttempt(at=at, error=UNREACHABLE)

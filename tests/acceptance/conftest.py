@@ -3,8 +3,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.api_client import LONG, create, get, until
+from tests.support.browser_tab import CHROMIUM, Tab, opened
 from tests.support.certificates import make_signer
 from tests.support.klein_server import Klein, running_klein
 
@@ -13,7 +15,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests of whole systems twice the usual time limit."""
     for item in items:
         if "acceptance" in item.path.parts and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(120))
+            item.add_marker(pytest.mark.timeout(240))
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +32,7 @@ def client(klein: Klein) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def stranger(klein: Klein) -> Iterator[httpx.Client]:
+def other_client(klein: Klein) -> Iterator[httpx.Client]:
     """A client with another key."""
     with klein.client(klein.other_key) as client:
         yield client
@@ -67,3 +69,19 @@ def varied_klein(
 def varied_client(varied_klein: Klein) -> Iterator[httpx.Client]:
     with varied_klein.client() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, klein: Klein) -> Iterator[Tab]:
+    """A tab that may use the clipboard. The test fails if the tab reports an error."""
+    with opened(browser, klein, permissions=["clipboard-read", "clipboard-write"]) as tab:
+        yield tab
+    assert tab.faults == []

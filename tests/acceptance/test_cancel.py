@@ -1,9 +1,9 @@
 """Cancelling: a waiting prediction never runs, and a running one stops at its next step."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from app.predictions.redis_keys import record_key
+from app.predictions.store import decode
 from tests.support.api_client import LONG, create, get, run, until
 from tests.support.klein_server import Klein
 
@@ -22,12 +23,14 @@ class Inside:
         self._redis = connection
 
     def record(self, prediction_id: str) -> Any:
-        return json.loads(str(self._redis.get(record_key(prediction_id))))
+        raw = str(self._redis.get(record_key(prediction_id)))
+        return asdict(decode(raw.encode(), prediction_id))
 
     def queued(self) -> list[str]:
-        """List the ids of the predictions whose tokens wait."""
-        tokens: Any = self._redis.lrange("rq:queue:klein-distilled", 0, -1)
-        return [token.rpartition("-")[0] for token in tokens]
+        """List the ids of the predictions that wait in line, each of which has a token."""
+        waiting: Any = self._redis.zrange("klein:waiting:distilled", 0, -1)
+        assert self._redis.llen("rq:queue:klein-distilled") == len(waiting)
+        return list(waiting)
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def inside(klein: Klein) -> Iterator[Inside]:
         yield Inside(connection)
 
 
-def test_a_queued_prediction_never_runs(client: httpx.Client, busy: str, inside: Inside) -> None:
+def test_cancel_of_queued_prediction(client: httpx.Client, busy: str, inside: Inside) -> None:
     """Cancel removes a waiting prediction from the queue, and it never starts."""
     waiting = create(client)
     queued = inside.queued()
@@ -60,7 +63,7 @@ def test_a_queued_prediction_never_runs(client: httpx.Client, busy: str, inside:
     assert inside.record(waiting)["attempt"] == 0
 
 
-def test_a_running_prediction_stops_at_its_next_step(client: httpx.Client, inside: Inside) -> None:
+def test_cancel_of_running_prediction(client: httpx.Client, inside: Inside) -> None:
     """Cancel ends a running prediction at once, and the worker is free before the run would have finished."""
     running = create(client, **LONG)
     first = until(lambda: inside.record(running)["step"])
@@ -88,7 +91,7 @@ def test_progress_is_recorded(client: httpx.Client, busy: str, inside: Inside) -
     assert inside.record(busy)["steps"] == 200
 
 
-def test_a_second_cancel_is_a_conflict(client: httpx.Client, busy: str) -> None:
+def test_second_cancel_is_conflict(client: httpx.Client, busy: str) -> None:
     """A second cancel is a 409 that names the state."""
     client.post(f"/v1/prediction/{busy}/cancel")
 
@@ -98,7 +101,7 @@ def test_a_second_cancel_is_a_conflict(client: httpx.Client, busy: str) -> None:
     assert "cancelled" in again.json()["details"]
 
 
-def test_a_cancelled_run_answers(client: httpx.Client, klein: Klein) -> None:
+def test_cancelled_run_returns_200(client: httpx.Client, klein: Klein) -> None:
     """A run whose prediction is cancelled by another request answers 200 with cancelled."""
     with klein.client() as other:
         answers: list[Any] = []

@@ -1,6 +1,6 @@
 """deploy/k8s as shipped, in a Kubernetes cluster: no prediction is lost with a pod, a rollout or an eviction.
 
-KLEIN_TEST_KUBECONFIG names the cluster. It must have the images klein-api:0.1.0, klein-worker-cpu:0.1.0 and redis:7.4-bookworm, and
+KLEIN_TEST_KUBECONFIG names the cluster. It must have the images klein-api:0.1.0, klein-worker-cpu:0.1.0 and valkey/valkey:8.1, and
 provide storage for claims. The test works in namespaces of its own, which it removes.
 """
 
@@ -25,7 +25,7 @@ from tests.support.api_client import LONG, create, ended, fetch, is_ready, is_ru
 ROOT = Path(__file__).parents[2]
 KUBECONFIG = "KLEIN_TEST_KUBECONFIG"
 KUBECTL = str(Path(sys.executable).parent / "kubectl")
-KEY = "cluster-key"
+KEY = "cluster-key-of-more-than-thirty-two-characters"
 BACK_S = 120  # a pod is scheduled, and its worker loads the model
 REDIS: dict[str, Any] = {
     "apiVersion": "v1",
@@ -35,8 +35,8 @@ REDIS: dict[str, Any] = {
         "containers": [
             {
                 "name": "redis",
-                "image": "redis:7.4-bookworm",
-                "command": ["redis-server", "--protected-mode", "no", "--appendonly", "yes"],
+                "image": "valkey/valkey:8.1",
+                "command": ["valkey-server", "--protected-mode", "no", "--appendonly", "yes"],
             }
         ]
     },
@@ -58,7 +58,17 @@ class Cluster:
         self._overlay = folder
         self.url = f"http://127.0.0.1:{self._port}"
         shipped = os.path.relpath(ROOT / "deploy" / "k8s" / "overlays" / "cpu", folder)
-        overlay = {"namespace": self._name, "resources": [shipped]}
+        url = {
+            "name": "klein",
+            "namespace": "klein",
+            "behavior": "merge",
+            "literals": [f"KLEIN_PUBLIC_URL={self.url}"],
+        }
+        overlay = {
+            "namespace": self._name,
+            "resources": [shipped],
+            "configMapGenerator": [url],
+        }
         (folder / "kustomization.yaml").write_text(json.dumps(overlay))
 
     def kubectl(self, *arguments: str, document: Any = None) -> str:
@@ -77,13 +87,13 @@ class Cluster:
             "-n", redis, "wait", "pod/redis", "--for=condition=Ready", f"--timeout={BACK_S}s"
         )
         address = self.kubectl("-n", redis, "get", "pod/redis", "-o", "jsonpath={.status.podIP}")
-        settings = {
-            "REDIS_URL": f"redis://{address}:6379/0",
+        secrets = {
+            "REDIS_API_URL": f"redis://{address}:6379/0",
+            "REDIS_WORKER_URL": f"redis://{address}:6379/0",
             "KLEIN_URL_SECRET": "a-secret",
             "KLEIN_API_KEYS": KEY,
-            "KLEIN_PUBLIC_URL": self.url,
         }
-        literals = [f"--from-literal={name}={value}" for name, value in settings.items()]
+        literals = [f"--from-literal={name}={value}" for name, value in secrets.items()]
         self.kubectl("create", "secret", "generic", "klein", *literals)
         self.kubectl("apply", "-k", str(self._overlay))
 
@@ -137,8 +147,8 @@ class Cluster:
                     while running.poll() is None and not is_over.wait(0.2):
                         pass
 
-        keeper = threading.Thread(target=keep_forwarding)
-        keeper.start()
+        forwarder = threading.Thread(target=keep_forwarding)
+        forwarder.start()
         try:
             with httpx.Client(
                 base_url=self.url, headers={"X-API-Key": KEY}, timeout=60, trust_env=False
@@ -146,49 +156,49 @@ class Cluster:
                 yield client
         finally:
             is_over.set()
-            keeper.join()
+            forwarder.join()
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path)
+    deployment = Cluster(tmp_path)
     try:
-        yield made
+        yield deployment
     finally:
-        made.down()
+        deployment.down()
 
 
-def drawing(client: httpx.Client) -> str:
+def create_running_prediction(client: httpx.Client) -> str:
     """Create a long prediction, and wait until a worker runs it."""
     prediction_id = create(client, **LONG)
     until(lambda: is_running(client, prediction_id), within_s=BACK_S)
     return prediction_id
 
 
-def test_no_prediction_is_lost_with_a_pod(cluster: Cluster) -> None:
+def test_pod_deaths_lose_no_prediction(cluster: Cluster) -> None:
     """Every pod of each part dies during a run, then all are rolled out: each prediction succeeds, and the first image stays."""
     began = time.monotonic()
     cluster.up()
     with cluster.client() as client:
         until(lambda: is_ready(client), within_s=BACK_S)
         url = str(run(client)["output"])
-        print(f"first picture after {time.monotonic() - began:.1f} s")  # noqa: T201 -- the figure of docs/deploying.md
-        picture = fetch(url)
+        print(f"first image after {time.monotonic() - began:.1f} s")  # noqa: T201 -- the figure of docs/deploying.md
+        image = fetch(url)
 
         for part in ("worker", "courier", "api"):
-            prediction_id = drawing(client)
+            prediction_id = create_running_prediction(client)
             cluster.kubectl("delete", *cluster.pods(part), "--force", "--grace-period=0")
             status = until(lambda: ended(client, prediction_id), within_s=BACK_S)  # noqa: B023 -- called at once
             assert (part, status) == (part, "success")
             until(lambda: is_ready(client), within_s=BACK_S)
 
         for part in ("worker", "courier", "api"):
-            prediction_id = drawing(client)
+            prediction_id = create_running_prediction(client)
             cluster.roll_out(part)
             assert cluster.is_worker_ready()  # not still loading when the next one is evicted
             status = until(lambda: ended(client, prediction_id), within_s=BACK_S)  # noqa: B023 -- called at once
             assert (part, status) == (part, "success")
 
         until(lambda: is_ready(client), within_s=BACK_S)
-        assert fetch(url) == picture
+        assert fetch(url) == image
         assert not all(cluster.evict(pod) for pod in cluster.pods("api"))

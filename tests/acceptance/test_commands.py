@@ -1,5 +1,6 @@
 """The commands for users and operators, as processes of their own."""
 
+import json
 import os
 import re
 import shutil
@@ -47,48 +48,71 @@ def command(klein: Klein, tmp_path: Path) -> Run:
 
 def test_predict_and_edit(command: Run, tmp_path: Path) -> None:
     """`klein predict` writes an image and an edit of it, in the format of the file name."""
-    ran = command("predict", "a red circle", "--size", "128x64", "--seed", "7", "-o", "circle.png")
-    assert ran.returncode == 0, ran.stderr
-    assert re.fullmatch(r"circle\.png   seed 7   \d+\.\d s\n", ran.stdout)
-    assert "generating" in ran.stderr
+    completed = command(
+        "predict", "a red circle", "--size", "128x64", "--seed", "7", "-o", "circle.png"
+    )
+    assert completed.returncode == 0, completed.stderr
+    assert re.fullmatch(r"circle\.png   seed 7   \d+\.\d s\n", completed.stdout)
+    assert "generating" in completed.stderr
     with Image.open(tmp_path / "circle.png") as image:
         assert (image.size, image.format) == ((128, 64), "PNG")
 
-    ran = command("predict", "make it green", "--image", "circle.png", "-o", "green.jpg", "-n", "2")
-    assert ran.returncode == 0, ran.stderr
+    completed = command(
+        "predict", "make it green", "--image", "circle.png", "-o", "green.jpg", "-n", "2"
+    )
+    assert completed.returncode == 0, completed.stderr
     with Image.open(tmp_path / "green-2.jpg") as image:
         assert (image.size, image.format) == ((128, 64), "JPEG")
+
+
+def test_predict_with_mask(command: Run, tmp_path: Path) -> None:
+    """`klein predict --mask` redraws the white part of the mask alone."""
+    Image.effect_noise((64, 64), 80).convert("RGB").save(tmp_path / "noise.png")
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (0, 0, 32, 64))
+    mask.save(tmp_path / "mask.png")
+    options = ("--image", "noise.png", "--mask", "mask.png", "--strength", "0.9", "--steps", "3")
+    completed = command("predict", "a blue star", *options, "-o", "star.png")
+
+    assert completed.returncode == 0, completed.stderr
+    kept, redrawn = (32, 0, 64, 64), (0, 0, 32, 64)
+    with Image.open(tmp_path / "noise.png") as noise, Image.open(tmp_path / "star.png") as star:
+        assert star.crop(kept).tobytes() == noise.crop(kept).tobytes()
+        assert star.crop(redrawn).tobytes() != noise.crop(redrawn).tobytes()
 
 
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
         (["--url", "http://127.0.0.1:9"], {}, "no server answers at http://127.0.0.1:9; start one"),
-        (["--url", "nonsense"], {}, "nonsense: "),
+        (["--url", "nonsense"], {}, "nonsense is not the URL of a server"),
         (["--key", "wrong"], {}, "set KLEIN_API_KEY or --key to a valid key"),
         ([], {"KLEIN_API_KEY": ""}, "no API key; set KLEIN_API_KEY or use --key"),
         (["--size", "300x200"], {}, "the width 300 is not a multiple of 16 and the height 200"),
-        (["--size", "64x1024"], {}, "image_size"),
+        (["--size", "64x1024"], {}, "the nearest size is 64x512"),
         (["--steps", "99"], {}, "num_inference_steps"),
-        (["-o", "picture.gif"], {}, "the name must end in .png, .jpg or .webp"),
-        (["-o", "nowhere/picture.png"], {}, "nowhere does not exist"),
+        (["--mask", "mask.png"], {}, "--mask and --strength need the --image that they apply to"),
+        (["--image", "data:,", "--mask", "no.png"], {}, "--mask: no.png: No such file"),
+        (["--image", "data:,", "--strength", "0"], {}, "'--strength': 0"),
+        (["--lora", "ink.safetensors:0.5"], {}, "this server has no LoRA folder"),
+        (["-o", "image.gif"], {}, "the name must end in .png, .jpg or .webp"),
+        (["-o", "nowhere/image.png"], {}, "nowhere does not exist"),
         (["--image", "missing.png"], {}, "missing.png: No such file"),
     ],
 )
-def test_predict_says_what_is_wrong(
-    command: Run, tmp_path: Path, arguments, settings, message
-) -> None:
+def test_predict_reports_errors(command: Run, tmp_path: Path, arguments, settings, message) -> None:
     """An error is one line without a traceback, and no file is written."""
-    ran = command("predict", "a red circle", *arguments, **settings)
+    completed = command("predict", "a red circle", *arguments, **settings)
 
-    assert ran.returncode != 0
-    assert message in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert completed.returncode != 0
+    assert message in completed.stderr
+    assert "Traceback" not in completed.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_cancels(klein: Klein, client: httpx.Client) -> None:
-    """Interrupting the command cancels its prediction."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_cancels(klein: Klein, client: httpx.Client, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM cancel the prediction of `klein predict`, and set the exit code of shells."""
     before = {e["id"] for e in client.get("/v1/executions").json()["executions"]}
     arguments = ["predict", "a circle", "--size", "square_hd", "--steps", "50", "-n", "4"]
     with processes.started(
@@ -110,41 +134,121 @@ def test_ctrl_c_cancels(klein: Klein, client: httpx.Client) -> None:
             )
         )
         until(lambda: get(client, newest)["status"] == "processing")
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
 
-        assert running.wait(30) != 0
+        assert running.wait(30) == 128 + number
     assert get(client, newest, wait=30)["status"] == "cancelled"
+
+
+def test_wait_get_list_and_cancel(command: Run, tmp_path: Path, client: httpx.Client) -> None:
+    """A prediction that nobody waits for is listed, awaited, shown, downloaded and cancelled by its id."""
+    prediction_id = command("predict", "a circle", "--size", "64x64", "--no-wait").stdout.strip()
+    waited = command("wait", prediction_id, "-o", "waited.png")
+    shown = json.loads(command("get", prediction_id, "--json").stdout)
+    got = command("get", prediction_id, "-o", "got.png")
+    listed = command("list", "--limit", "1", "--status", "success")
+    again = command("cancel", prediction_id, "nothing")
+    long = create(client, **LONG)
+    cancelled = command("cancel", long)
+    ended = command("wait", long)
+
+    assert waited.returncode == 0, waited.stderr
+    assert (shown["id"], shown["status"]) == (prediction_id, "success")
+    assert got.returncode == 0, got.stderr
+    assert (tmp_path / "got.png").read_bytes() == (tmp_path / "waited.png").read_bytes()
+    assert listed.stdout.splitlines()[1].startswith(f"{prediction_id}  success  20")
+    assert again.returncode == 1
+    assert again.stderr.count("Error: ") == 2
+    assert cancelled.stdout == f"cancelled {long}\n"
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        3,
+        f"Error: prediction {long} was cancelled",
+    )
+
+
+@pytest.mark.parametrize("name", ["png", "jpg"])
+def test_like_restores_settings(command: Run, tmp_path: Path, name: str) -> None:
+    """A file that says how it was generated is generated again from what it says, to the same bytes."""
+    first = command(
+        "predict", 'a "red" circle', "--size", "128x64", "--metadata", "full", "-o", f"a.{name}"
+    )
+    again = command("predict", "--like", f"a.{name}", "--metadata", "full", "-o", f"b.{name}")
+    plain = command("predict", "--like", f"a.{name}", "-o", f"c.{name}")
+    refused = command("predict", "--like", f"c.{name}")
+
+    assert (first.returncode, again.returncode, plain.returncode) == (0, 0, 0), again.stderr
+    assert (tmp_path / f"a.{name}").read_bytes() == (tmp_path / f"b.{name}").read_bytes()
+    assert refused.returncode == 2
+    assert "does not say how it was generated" in refused.stderr
+
+
+def test_delete_by_id_and_age(command: Run, klein: Klein) -> None:
+    """`klein delete` deletes by id, and everything of a key that is old enough. The usage stays. What is gone is an error."""
+    key = {"KLEIN_API_KEY": klein.other_key}
+    one, _ = (
+        command("predict", "a circle", "--size", "64x64", "--no-wait", **key).stdout.strip()
+        for _ in "ab"
+    )
+    by_id = command("delete", one, **key)
+    again = command("delete", one, **key)
+    young = command("delete", "--older-than", "1d", "--yes", **key)
+    by_age = command("delete", "--older-than", "0s", "--yes", **key)
+
+    rows = json.loads(command("usage", "--all-keys", "--json").stdout)
+    table = command("usage", "--csv", **key)
+
+    assert isinstance(rows, list)
+    assert table.stdout.startswith("day,key,model,images,megapixels,engine_s,dollars\n")
+    assert (by_id.returncode, by_id.stdout) == (0, "deleted 1 prediction\n")
+    assert (again.returncode, "Prediction not found" in again.stderr) == (1, True)
+    assert young.stdout == "deleted 0 predictions\n"
+    assert by_age.returncode == 0
+    with klein.client(klein.other_key) as client:
+        assert client.get("/v1/history").json()["predictions"] == []
+
+
+def test_json_quiet_and_numbered_files(command: Run, tmp_path: Path) -> None:
+    """With --json stdout is one line of JSON that names the files, and with --quiet stderr is empty."""
+    completed = command("predict", "a circle", "--size", "64x64", "-n", "2", "--json", "--quiet")
+
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert json.loads(completed.stdout)["files"] == ["picture-1.png", "picture-2.png"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["picture-1.png", "picture-2.png"]
 
 
 def test_queue(command: Run, klein: Klein, client: httpx.Client, busy: str) -> None:
     """`klein queue` shows waiting and running predictions and the workers."""
     waiting = create(client, **LONG)
-    ran = command("queue")
+    completed = command("queue", KLEIN_URL="", KLEIN_API_KEY="")
+    by_url = command("queue")
     client.post(f"/v1/prediction/{waiting}/cancel")
 
-    assert ran.returncode == 0, ran.stderr
-    assert "waiting   1   distilled   oldest " in ran.stdout
-    assert "running   1\n" in ran.stdout
-    assert "workers   1\n" in ran.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert "waiting   1   distilled   oldest " in completed.stdout
+    assert "running   1\n" in completed.stdout
+    assert "workers   1\n" in completed.stdout
+    assert by_url.stdout.splitlines()[1:] == completed.stdout.splitlines()[1:]
 
 
-def test_queue_without_redis(command: Run) -> None:
+def test_queue_without_redis_reports_error(command: Run) -> None:
     """If Redis does not answer, one line says so and what to do."""
-    ran = command("queue", REDIS_URL="redis://:secret@127.0.0.1:9")
+    settings = {"KLEIN_URL": "", "KLEIN_API_KEY": "", "REDIS_URL": "redis://:secret@127.0.0.1:9"}
+    completed = command("queue", **settings)
 
-    assert ran.returncode == 1
-    assert ran.stderr.count("Redis does not answer") == 1
-    assert "Redis does not answer at redis://127.0.0.1:9: " in ran.stderr
-    assert "; start `klein up`, or set REDIS_URL" in ran.stderr
-    assert "secret" not in ran.stderr
+    assert completed.returncode == 4
+    assert completed.stderr.count("Redis does not answer") == 1
+    assert "Redis does not answer at redis://127.0.0.1:9: " in completed.stderr
+    assert "; start `klein up`, or set REDIS_URL" in completed.stderr
+    assert "secret" not in completed.stderr
 
 
-def test_doctor_of_a_running_system(command: Run, klein: Klein) -> None:
+@pytest.mark.slow
+def test_doctor_passes_running_system(command: Run, klein: Klein) -> None:
     """`klein doctor` finds no problem in a running system."""
-    ran = command("doctor", KLEIN_PORT=klein.url.rpartition(":")[2], KLEIN_API_KEYS="k")
+    completed = command("doctor", KLEIN_PORT=klein.url.rpartition(":")[2], KLEIN_API_KEYS="k")
 
-    assert ran.returncode == 0, ran.stdout
-    assert "problem" not in ran.stdout
+    assert completed.returncode == 0, completed.stdout
+    assert "problem" not in completed.stdout
     for text in (
         "redis     Valkey",
         "storage   file://",
@@ -152,35 +256,36 @@ def test_doctor_of_a_running_system(command: Run, klein: Klein) -> None:
         "klein answers at",
         "complete",
     ):
-        assert text in ran.stdout
+        assert text in completed.stdout
 
 
-def test_doctor_of_a_sick_one(command: Run, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_doctor_reports_problems(command: Run, tmp_path: Path) -> None:
     """`klein doctor` names each problem with its remedy, and the exit code is not 0."""
     weights = tmp_path / "weights"
     shutil.copytree(BUILT_IN, weights)
     cut = next(weights.rglob("*.safetensors"))
     cut.write_bytes(cut.read_bytes()[:-1])
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ran = command(
+    with socket.create_server(("127.0.0.1", 0)) as used_port:
+        completed = command(
             "doctor",
             REDIS_URL="redis://127.0.0.1:9",
             STORAGE_URL="file:///proc/nowhere",
             KLEIN_WEIGHTS=str(weights),
-            KLEIN_PORT=str(taken.getsockname()[1]),
+            KLEIN_PORT=str(used_port.getsockname()[1]),
             KLEIN_API_KEYS="",
         )
 
-    assert ran.returncode == 1
-    assert "Traceback" not in ran.stderr
+    assert completed.returncode == 1
+    assert "Traceback" not in completed.stderr
     for text in (
         "problem  redis     does not answer at redis://127.0.0.1:9",
         "problem  storage   file:///proc/nowhere: ",
         f"problem  weights   {cut} is damaged: it has ",
         "problem  port      cannot listen on 127.0.0.1:",
     ):
-        assert text in ran.stdout
-    assert ran.stdout.count("→") >= 4
+        assert text in completed.stdout
+    assert completed.stdout.count("→") >= 4
 
 
 def test_doctor_without_torch(command: Run, tmp_path: Path) -> None:
@@ -192,33 +297,28 @@ def test_doctor_without_torch(command: Run, tmp_path: Path) -> None:
         "u.find_spec = lambda name, *a: None if name in {'torch', 'worker'} else find(name, *a)\n"
     )
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}{os.pathsep}{Path.cwd()}"
-    ran = command("doctor", PYTHONPATH=path, KLEIN_PORT="65431")
+    completed = command("doctor", PYTHONPATH=path, KLEIN_PORT="65431")
 
-    assert "torch     not installed" in ran.stdout
-    assert "weights   the package `worker` is not installed" in ran.stdout
+    assert "torch     not installed" in completed.stdout
+    assert "weights   the package `worker` is not installed" in completed.stdout
 
 
-@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("queue",), ("keys", "list")])
-def test_commands_start_without_the_web_framework(command: Run, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("queue",), pytest.param(("keys", "list"), marks=pytest.mark.slow)]
+)
+def test_commands_do_not_import_fastapi(command: Run, arguments: tuple[str, ...]) -> None:
     """Commands that serve no HTTP do not import FastAPI, which takes a second."""
-    ran = command(*arguments, PYTHONPROFILEIMPORTTIME="1")
+    completed = command(*arguments, PYTHONPROFILEIMPORTTIME="1", KLEIN_URL="", KLEIN_API_KEY="")
 
-    assert ran.returncode == 0, ran.stderr
-    assert "import time:" in ran.stderr
-    assert not re.search(r"\| +(fastapi|starlette|uvicorn)\n", ran.stderr)
+    assert completed.returncode == 0, completed.stderr
+    assert "import time:" in completed.stderr
+    assert not re.search(r"\| +(fastapi|starlette|uvicorn)\n", completed.stderr)
 
 
-def test_the_doctor_names_an_unknown_setting(command: Run) -> None:
+@pytest.mark.slow
+def test_doctor_warns_of_unknown_setting(command: Run) -> None:
     """A variable that resembles a setting but is none is a warning that names the likely setting."""
-    ran = command("doctor", KLEIN_RUN_TIMOUT="1h", KLEIN_PORT="65431")
+    completed = command("doctor", KLEIN_RUN_TIMOUT="1h", KLEIN_PORT="65431")
 
     expected = "KLEIN_RUN_TIMOUT is not a setting; did you mean KLEIN_RUN_TIMEOUT?"
-    assert f"warning  settings  {expected}" in ran.stdout
-
-
-def test_every_command_has_help(command: Run) -> None:
-    """`klein --help` describes each command in one line, and each has its own help."""
-    help_text = command("--help").stdout
-    for name in ("up", "api", "worker", "courier", "predict", "queue", "keys", "doctor"):
-        assert f"\n  {name} " in help_text
-        assert command(name, "--help").returncode == 0
+    assert f"warning  settings  {expected}" in completed.stdout

@@ -6,6 +6,7 @@ command in KLEIN_TEST_CONTAINERS.
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -24,11 +25,10 @@ from tests.support import processes
 from tests.support.api_client import LONG, create, ended, fetch, is_ready, is_running, run, until
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["redis", "api", "courier", "worker-cpu"]
+PARTS = ["valkey", "api", "courier", "worker-cpu"]
 S3_IMAGE = "chrislusf/seaweedfs:4.48"
 COMPOSES = {"docker": ["docker", "compose"], "podman": ["podman-compose"]}
-IMAGES = ["klein-api", "klein-worker-cpu", "redis:7.4-bookworm"]
-KEY = "compose-key"
+IMAGES = ["klein-api", "klein-worker-cpu", "valkey/valkey:8.1"]
 BACK_S = 120  # a killed worker loads its model again
 WRAPPER = "KLEIN_TEST_CONTAINERS"
 
@@ -41,7 +41,7 @@ def output_of(*command: str, **environ: str) -> str:
 
 
 class Compose:
-    """The project in a folder of its own, with the shipped file and an environment made from the shipped example."""
+    """The project in a folder of its own, with the shipped files and what deploy/setup.sh writes."""
 
     def __init__(self, engine: str, folder: Path, parts: list[str]) -> None:
         self._engine = engine
@@ -54,16 +54,13 @@ class Compose:
             "KLEIN_LISTEN": f"127.0.0.1:{port}",
             "S3_LISTEN": f"127.0.0.1:{free_port()}",
         }
-        (folder / "deploy").mkdir()
         shutil.copy(ROOT / "docker-compose.yml", folder)
-        example = (ROOT / "deploy" / "env.example").read_text()
-        filled = {
-            "REDIS_PASSWORD=\n": "REDIS_PASSWORD=a-password\n",
-            "KLEIN_URL_SECRET=\n": "KLEIN_URL_SECRET=a-secret\n",
-            "KLEIN_API_KEYS=\n": f"KLEIN_API_KEYS={KEY}\n",
-            ":PASSWORD@": ":a-password@",
-            "http://127.0.0.1:8000": self.url,
-        }
+        shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("env"))
+        output_of("sh", str(folder / "deploy" / "setup.sh"))
+        secrets = (folder / ".env").read_text()
+        self._key = re.findall(r"^KLEIN_API_KEYS=(.+)$", secrets, re.MULTILINE)[0]
+        settings = (folder / "deploy" / "env").read_text()
+        filled = {"http://127.0.0.1:8000": self.url}
         if "s3" in parts:
             filled |= {
                 "# STORAGE_URL=": "STORAGE_URL=",
@@ -72,15 +69,15 @@ class Compose:
                 "# AWS_SECRET_ACCESS_KEY=\n": "AWS_SECRET_ACCESS_KEY=a-secret-key\n",
             }
         for empty, full in filled.items():
-            assert empty in example
-            example = example.replace(empty, full)
-        (folder / "deploy" / "env").write_text(example)
+            assert empty in settings
+            settings = settings.replace(empty, full)
+        (folder / "deploy" / "env").write_text(settings)
 
     def up(self) -> None:
-        self._say("up", "-d", *self._parts)
+        self._run_command("up", "-d", *self._parts)
 
     def down(self, *options: str) -> None:
-        self._say("down", *options)
+        self._run_command("down", *options)
 
     def inspect(self, part: str, what: str) -> str:
         return output_of(self._engine, "inspect", "--format", what, self._container(part)).strip()
@@ -104,10 +101,10 @@ class Compose:
 
     def client(self) -> httpx.Client:
         return httpx.Client(
-            base_url=self.url, headers={"X-API-Key": KEY}, timeout=90, trust_env=False
+            base_url=self.url, headers={"X-API-Key": self._key}, timeout=90, trust_env=False
         )
 
-    def _say(self, *arguments: str) -> None:
+    def _run_command(self, *arguments: str) -> None:
         output_of(
             *COMPOSES[self._engine],
             "-f",
@@ -154,20 +151,20 @@ def find_engine() -> str:
 @contextmanager
 def composed(engine: str, folder: Path, parts: list[str]) -> Iterator[Compose]:
     """The project. Everything of it is removed at the end."""
-    made = Compose(engine, folder, parts)
+    deployment = Compose(engine, folder, parts)
     try:
-        yield made
+        yield deployment
     finally:
-        made.down("-v")
+        deployment.down("-v")
 
 
-def up_to_first_picture(compose: Compose, client: httpx.Client) -> str:
+def up_to_first_image(compose: Compose, client: httpx.Client) -> str:
     began = time.monotonic()
     compose.up()
     until(lambda: is_ready(client), within_s=BACK_S)
     ready_s = time.monotonic() - began
     url = str(run(client)["output"])
-    print(f"ready after {ready_s:.1f} s, first picture after {time.monotonic() - began:.1f} s")  # noqa: T201 -- the figure of docs/deploying.md
+    print(f"ready after {ready_s:.1f} s, first image after {time.monotonic() - began:.1f} s")  # noqa: T201 -- the figure of docs/deploying.md
     return url
 
 
@@ -182,23 +179,25 @@ def survive(compose: Compose, client: httpx.Client, part: str) -> str | None:
     return status
 
 
-def test_predictions_and_pictures_outlive_every_container(tmp_path: Path) -> None:
+def test_data_survives_container_deaths(tmp_path: Path) -> None:
     """After each container dies during a run the prediction succeeds. After `down` and `up` the first image is the same."""
     with composed(find_engine(), tmp_path, PARTS) as compose, compose.client() as client:
-        url = up_to_first_picture(compose, client)
-        picture = fetch(url)
+        url = up_to_first_image(compose, client)
+        image = fetch(url)
+        assert "KLEIN_API_KEYS" in compose.run_in("api", "env")
+        assert "KLEIN_API_KEYS" not in compose.run_in("worker-cpu", "env")
         until(lambda: all(compose.is_healthy(part) for part in PARTS), within_s=BACK_S)
         for part in PARTS:
             assert (part, survive(compose, client, part)) == (part, "success")
-            assert fetch(url) == picture
+            assert fetch(url) == image
         compose.down()
         compose.up()
         until(lambda: is_ready(client), within_s=BACK_S)
 
-        assert fetch(url) == picture
+        assert fetch(url) == image
 
 
-def test_pictures_lie_in_the_s3_that_comes_along(tmp_path: Path) -> None:
+def test_s3_profile_stores_images_in_s3(tmp_path: Path) -> None:
     """With the profile `s3` no image is stored beside the api. Its death loses no prediction, and `down` loses no image."""
     engine = find_engine()
     try:
@@ -206,21 +205,21 @@ def test_pictures_lie_in_the_s3_that_comes_along(tmp_path: Path) -> None:
     except subprocess.CalledProcessError:
         pytest.skip(f"no image {S3_IMAGE}: pull it")
     with composed(engine, tmp_path, [*PARTS, "s3"]) as compose, compose.client() as client:
-        url = up_to_first_picture(compose, client)
-        picture = fetch(url)
+        url = up_to_first_image(compose, client)
+        image = fetch(url)
 
-        assert picture.startswith(b"\x89PNG")
+        assert image.startswith(b"\x89PNG")
         assert ".png" not in compose.run_in("api", "find", "/data", "-type", "f")
         assert survive(compose, client, "s3") == "success"
-        assert fetch(url) == picture
+        assert fetch(url) == image
         compose.down()
         compose.up()
         until(lambda: is_ready(client), within_s=BACK_S)
-        assert fetch(url) == picture
+        assert fetch(url) == image
 
 
 @pytest.mark.skipif(not os.environ.get(WRAPPER), reason=f"{WRAPPER} is not set")
-def test_below_another_command() -> None:
+def test_compose_with_command_prefix() -> None:
     """The same tests, where containers run only below a command specific to this machine."""
     inside = {name: value for name, value in os.environ.items() if name != WRAPPER}
     command = [

@@ -18,12 +18,12 @@ BLOCKS = re.findall(
 
 
 @pytest.mark.parametrize(("client", "code"), BLOCKS, ids=[client for client, _ in BLOCKS])
-def test_the_code_draws_a_picture(client, code, klein: Klein, tmp_path: Path) -> None:
+def test_client_example_generates_image(client, code, klein: Klein, tmp_path: Path) -> None:
     """Each example runs unchanged and writes an image that can be opened."""
     constants = f"URL, KEY = {klein.url!r}, {klein.key!r}\n"
-    ran = processes.run([sys.executable, "-c", constants + code], cwd=tmp_path)
+    completed = processes.run([sys.executable, "-c", constants + code], cwd=tmp_path)
 
-    assert ran.returncode == 0, ran.stderr
-    [picture] = tmp_path.iterdir()
-    with Image.open(picture) as image:
+    assert completed.returncode == 0, completed.stderr
+    [path] = tmp_path.iterdir()
+    with Image.open(path) as image:
         image.load()

@@ -18,7 +18,7 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, body["error"]
 
 
-def test_every_wrong_field_is_named_at_once(client: httpx.Client) -> None:
+def test_all_invalid_fields_are_named(client: httpx.Client) -> None:
     """Two invalid fields give two details."""
     answer = client.post("/v1/prediction", json=order(num_images=9, seed="x"))
 
@@ -36,7 +36,7 @@ def test_every_wrong_field_is_named_at_once(client: httpx.Client) -> None:
         {"unknown": 1},
     ],
 )
-def test_what_clients_send_along_is_ignored(client: httpx.Client, extra: dict[str, Any]) -> None:
+def test_client_extras_are_ignored(client: httpx.Client, extra: dict[str, Any]) -> None:
     """An empty or null webhook means none. Any version and unknown keys are ignored."""
     assert client.post("/v1/prediction", json=order() | extra).status_code == 200
 
@@ -68,12 +68,12 @@ def test_what_clients_send_along_is_ignored(client: httpx.Client, extra: dict[st
     ],
     ids=lambda value: repr(value)[:48],
 )
-def test_what_hosted_takes_is_taken(client: httpx.Client, inputs: dict[str, Any]) -> None:
+def test_hosted_input_forms_are_accepted(client: httpx.Client, inputs: dict[str, Any]) -> None:
     """Unknown keys, whole numbers written as 4.0, nulls and unusual characters end with an image."""
     assert run(client, **inputs)["status"] == "success"
 
 
-def test_the_last_of_two_equal_keys_counts(client: httpx.Client) -> None:
+def test_last_duplicate_json_key_wins(client: httpx.Client) -> None:
     """For a repeated key in the JSON body the last value counts."""
     body = json.dumps(order(seed=1)).replace('"seed": 1', '"seed": 1, "seed": 2')
 
@@ -83,7 +83,7 @@ def test_the_last_of_two_equal_keys_counts(client: httpx.Client) -> None:
     assert prediction["input"]["seed"] == 2
 
 
-def test_cancel_after_the_end_is_a_conflict(client: httpx.Client) -> None:
+def test_cancel_after_end_is_conflict(client: httpx.Client) -> None:
     """A cancel without a body but with a JSON content type is accepted, and a 409 names the state."""
     ended = run(client)
 
@@ -96,7 +96,7 @@ def test_cancel_after_the_end_is_a_conflict(client: httpx.Client) -> None:
     assert "succeeded" in answer.json()["details"] or "success" in answer.json()["details"]
 
 
-def test_a_body_over_the_limit_is_a_413(varied_client: httpx.Client) -> None:
+def test_body_over_limit_is_413(varied_client: httpx.Client) -> None:
     """A body longer than KLEIN_BODY_MAX_BYTES is refused, with or without Content-Length."""
     body = json.dumps(order(prompt="a" * 200_000)).encode()
 
@@ -108,7 +108,7 @@ def test_a_body_over_the_limit_is_a_413(varied_client: httpx.Client) -> None:
     assert error_of(with_length) == error_of(without_length) == (413, "request body too large")
 
 
-def test_strict_inputs_refuse_unknown_keys(varied_client: httpx.Client) -> None:
+def test_strict_inputs_refuse_unknown_fields(varied_client: httpx.Client) -> None:
     """With KLEIN_STRICT_INPUTS an unknown key is a 400 that names it."""
     base = "flux-2-klein-4b-base-text-to-image"
 

@@ -16,7 +16,7 @@ from tests.support.klein_server import Klein, served
 from tests.support.redis_server import RedisServer
 
 
-def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) -> None:
+def test_stream_follows_prediction_to_end(client: httpx.Client, busy: str) -> None:
     """The stream has both states, every step in order, and finally the body of GET, once each."""
     waiting = create(client, num_inference_steps=50, image_size="square")
     received = []
@@ -36,10 +36,10 @@ def test_a_prediction_is_followed_to_its_end(client: httpx.Client, busy: str) ->
     assert (received[-1].name, received[-1].data) == ("end", get(client, waiting))
 
 
-def test_previews_are_shown_to_who_asked(client: httpx.Client) -> None:
+def test_previews_are_sent_on_request(client: httpx.Client) -> None:
     """A prediction that asks for previews sends small images between its steps. Others send none."""
-    asking = create(client, num_inference_steps=50, image_size="square", previews=True)
-    previews = [event.data for event in events(client, asking) if event.name == "preview"]
+    with_previews = create(client, num_inference_steps=50, image_size="square", previews=True)
+    previews = [event.data for event in events(client, with_previews) if event.name == "preview"]
     other = create(client, num_inference_steps=50, image_size="square")
     names = {event.name for event in events(client, other)}
 
@@ -50,15 +50,34 @@ def test_previews_are_shown_to_who_asked(client: httpx.Client) -> None:
     assert "preview" not in names
 
 
-def test_what_has_ended_is_told_at_once(client: httpx.Client) -> None:
+def test_stream_of_final_prediction_sends_end(client: httpx.Client) -> None:
     """A stream that is opened after the end has only the end."""
     ended = create(client)
     prediction = get(client, ended, wait=30)
 
-    assert list(events(client, ended)) == [Event("end", "end", prediction)]
+    timeline, end = list(events(client, ended))
+    assert timeline.name == "timeline"
+    assert end == Event("end", "end", prediction)
 
 
-def test_a_reconnect_gets_the_present_state(client: httpx.Client, busy: str) -> None:
+def test_timeline_has_every_stage(client: httpx.Client, other_client: httpx.Client) -> None:
+    """The stages of a success add up to its whole time, the same in the events and at the route of its key."""
+    ended = create(client)
+    get(client, ended, wait=30)
+    path = f"/v1/prediction/{ended}/timeline"
+    timeline = client.get(path).json()
+
+    milliseconds = {stage["stage"]: stage["ms"] for stage in timeline["stages"]}
+    assert list(milliseconds) == (
+        ["queued", "claimed", "encoded", "denoised", "decoded", "written", "stored", "told"]
+    )
+    assert milliseconds["denoised"] > 0
+    assert abs(sum(milliseconds.values()) - timeline["total_ms"]) <= len(milliseconds)  # rounded
+    assert next(iter(events(client, ended))).data == timeline
+    assert other_client.get(path).status_code == 404
+
+
+def test_reconnect_gets_current_state(client: httpx.Client, busy: str) -> None:
     """A new stream begins with the current state and progress. The event named by Last-Event-ID is not repeated."""
     first = events(client, busy)
     progress = next(event for event in first if event.name == "progress")
@@ -73,7 +92,7 @@ def test_a_reconnect_gets_the_present_state(client: httpx.Client, busy: str) -> 
     assert again == []
 
 
-def test_a_cancel_ends_the_stream(client: httpx.Client, busy: str) -> None:
+def test_cancel_ends_stream(client: httpx.Client, busy: str) -> None:
     """A follower gets a cancel, and nothing after it."""
     for event in events(client, busy):
         if event.name == "status":
@@ -82,21 +101,26 @@ def test_a_cancel_ends_the_stream(client: httpx.Client, busy: str) -> None:
     assert (event.name, event.data["status"]) == ("end", "cancelled")
 
 
-def test_strangers_hear_nothing(client: httpx.Client, stranger: httpx.Client, busy: str) -> None:
+def test_stream_of_another_key_is_404(
+    client: httpx.Client, other_client: httpx.Client, busy: str
+) -> None:
     """The stream of another key's prediction is a 404 like an unknown one, and without a key it is a 401."""
     path = f"/v1/prediction/{busy}/events"
 
-    theirs = stranger.get(path)
-    nobodys = client.get("/v1/prediction/nobody/events")
+    theirs = other_client.get(path)
+    unknown_response = client.get("/v1/prediction/nobody/events")
     keyless = client.get(path, headers={"X-API-Key": ""})
 
-    assert (theirs.status_code, theirs.json()) == (nobodys.status_code, nobodys.json())
+    assert (theirs.status_code, theirs.json()) == (
+        unknown_response.status_code,
+        unknown_response.json(),
+    )
     assert theirs.json()["error"] == "Prediction not found"
     assert keyless.status_code == 401
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_follows(klein: Klein, client: httpx.Client) -> None:
+def test_curl_example_follows_stream(klein: Klein, client: httpx.Client) -> None:
     """The README's curl command prints the events and returns at the end."""
     prediction_id = create(client)
     url = f"{klein.url}/v1/prediction/{prediction_id}/events"
@@ -109,7 +133,7 @@ def test_curl_follows(klein: Klein, client: httpx.Client) -> None:
 
 
 @pytest.mark.usefixtures("connection")  # an empty Redis
-def test_silence_is_filled_and_who_leaves_is_forgotten(
+def test_idle_stream_gets_comments_and_disconnect_frees_slot(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Comments keep an idle stream open. A client that disconnects frees its place."""
@@ -120,6 +144,6 @@ def test_silence_is_filled_and_who_leaves_is_forgotten(
         with client.stream("GET", path) as answer:
             lines = answer.iter_lines()
             assert [line for line, _ in zip(lines, range(20), strict=False)].count(": ping") > 1
-            assert service.waiting == 1
+            assert service.waiter_count == 1
 
-        until(lambda: service.waiting == 0)
+        until(lambda: service.waiter_count == 0)

@@ -18,7 +18,7 @@ def anybody():
         yield client
 
 
-def test_a_kept_copy_is_not_sent_again(anybody: httpx.Client, url: str) -> None:
+def test_etag_gives_304(anybody: httpx.Client, url: str) -> None:
     """A request with the ETag of a file gets a 304 without a body."""
     etag = anybody.get(url).headers["etag"]
 
@@ -28,7 +28,7 @@ def test_a_kept_copy_is_not_sent_again(anybody: httpx.Client, url: str) -> None:
     assert again.headers["etag"] == etag
 
 
-def test_a_range_is_sent_alone(anybody: httpx.Client, url: str) -> None:
+def test_range_request(anybody: httpx.Client, url: str) -> None:
     """A Range request gets a 206 with those bytes, and a 416 beyond the end."""
     part = anybody.get(url, headers={"Range": "bytes=2-9"})
     beyond = anybody.get(url, headers={"Range": "bytes=99999999-"})
@@ -37,7 +37,7 @@ def test_a_range_is_sent_alone(anybody: httpx.Client, url: str) -> None:
     assert beyond.status_code == 416
 
 
-def test_a_flood_of_ranges_sends_no_more_than_the_file(anybody: httpx.Client, url: str) -> None:
+def test_many_ranges_send_at_most_whole_file(anybody: httpx.Client, url: str) -> None:
     """Thousands of overlapping ranges in one header send no more than the whole file, and break nothing."""
     flood = "bytes=" + ",".join(f"{k % 7}-" for k in range(9000))
     answer = anybody.get(url, headers={"Range": flood})
@@ -46,7 +46,7 @@ def test_a_flood_of_ranges_sends_no_more_than_the_file(anybody: httpx.Client, ur
     assert len(answer.content) <= 2 * len(fetch(url))
 
 
-def test_head_tells_without_sending(anybody: httpx.Client, url: str) -> None:
+def test_head_request(anybody: httpx.Client, url: str) -> None:
     """HEAD returns the length and type of the file and no body."""
     head = anybody.head(url)
 
@@ -55,7 +55,7 @@ def test_head_tells_without_sending(anybody: httpx.Client, url: str) -> None:
     assert head.headers["content-type"] == "image/png"
 
 
-def test_a_file_cannot_become_a_page(anybody: httpx.Client, url: str) -> None:
+def test_file_headers_forbid_execution(anybody: httpx.Client, url: str) -> None:
     """The headers of a file tell browsers not to guess its type and not to run anything."""
     headers = anybody.get(url).headers
 
@@ -77,7 +77,7 @@ def test_a_file_cannot_become_a_page(anybody: httpx.Client, url: str) -> None:
         ("&signature", "&other"),
     ],
 )
-def test_a_changed_url_opens_nothing(anybody: httpx.Client, url: str, old: str, new: str) -> None:
+def test_changed_signed_url_is_404(anybody: httpx.Client, url: str, old: str, new: str) -> None:
     """Another signature, expiry, name or a path outside is a 404."""
     # httpx normalises dots: the raw path reaches the server unchanged
     target = httpx.URL(url)

@@ -13,7 +13,7 @@ from tests.support.api_client import EDIT, create, get, image_file, order, run, 
 from tests.support.klein_server import Klein, running_klein
 from tests.support.s3_server import S3Server, running_s3
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 BUCKET = "s3://klein/accepted"
 PNG = image_file()
 
@@ -63,7 +63,7 @@ def policy_of(klein: Klein, anybody: httpx.Client) -> str:
     return anybody.get(f"{klein.url}/").headers["content-security-policy"]
 
 
-def test_readers_are_sent_to_the_s3(
+def test_image_url_redirects_to_s3(
     presigning: Klein, own_s3: S3Server, anybody: httpx.Client
 ) -> None:
     """An image's URL redirects to a presigned one. A plain client gets the image, and the page may show it."""
@@ -84,7 +84,7 @@ def test_readers_are_sent_to_the_s3(
     assert own_s3.url in policy_of(presigning, anybody)
 
 
-def test_the_api_passes_files_on(proxying: Klein, own_s3: S3Server, anybody: httpx.Client) -> None:
+def test_image_url_proxies_s3(proxying: Klein, own_s3: S3Server, anybody: httpx.Client) -> None:
     """An image's URL returns the image itself, whole or a range, or 304 for its ETag. No header names S3."""
     with proxying.client() as client:
         url = run(client)["output"]
@@ -115,7 +115,7 @@ def test_the_api_passes_files_on(proxying: Klein, own_s3: S3Server, anybody: htt
 
 
 @pytest.mark.parametrize("mode", ["presigning", "proxying"])
-def test_an_upload_lies_in_the_s3(mode: str, request: pytest.FixtureRequest) -> None:
+def test_upload_is_stored_in_s3(mode: str, request: pytest.FixtureRequest) -> None:
     """An upload is served at its public URL, works as an input, and is gone once its key deletes it."""
     klein: Klein = request.getfixturevalue(mode)
     with klein.client() as client:
@@ -133,7 +133,7 @@ def test_an_upload_lies_in_the_s3(mode: str, request: pytest.FixtureRequest) -> 
 
 
 @pytest.mark.parametrize("mode", ["presigning", "proxying"])
-def test_an_outage_of_the_s3(
+def test_s3_outage(
     mode: str, request: pytest.FixtureRequest, own_s3: S3Server, anybody: httpx.Client
 ) -> None:
     """While S3 is dead files are a 503 and a prediction ends as an error with the reason. Then everything works again."""
@@ -157,7 +157,7 @@ def test_an_outage_of_the_s3(
     assert download(later).startswith(b"\x89PNG")
 
 
-def test_a_pause_of_the_s3_is_waited_for(presigning: Klein, own_s3: S3Server) -> None:
+def test_short_s3_outage_is_retried(presigning: Klein, own_s3: S3Server) -> None:
     """If S3 hangs for a moment while an image is stored, the end is delayed, and no attempt is counted."""
     with presigning.client() as client:
         own_s3.pause()
@@ -183,16 +183,16 @@ def test_a_pause_of_the_s3_is_waited_for(presigning: Klein, own_s3: S3Server) ->
         ({"AWS_ENDPOINT_URL": "nonsense"}, "STORAGE_URL, AWS_*: "),
     ],
 )
-def test_the_doctor_looks_at_the_s3(
+def test_doctor_checks_s3(
     presigning: Klein, own_s3: S3Server, changed: dict[str, str], message: str
 ) -> None:
     """`klein doctor` says that S3 accepts files, or why it does not."""
-    ran = processes.run(
+    completed = processes.run(
         [sys.executable, "-m", "app.cli", "doctor"],
         env=presigning.environ | own_s3.environ | changed,
     )
-    row = next(line for line in ran.stdout.splitlines() if " storage " in line)
+    row = next(line for line in completed.stdout.splitlines() if " storage " in line)
 
     assert message in row
     assert ("problem" in row) == bool(changed)
-    assert "Traceback" not in ran.stderr
+    assert "Traceback" not in completed.stderr

@@ -1,9 +1,11 @@
 """The security headers of every response of the shipped system."""
 
+import re
+
 import httpx
 import pytest
 
-from tests.support.api_client import run
+from tests.support.api_client import TEXT, order, run
 from tests.support.klein_server import Klein
 
 NOWHERE = "/v1/prediction/00000000-0000-0000-0000-000000000000"
@@ -27,7 +29,7 @@ NOWHERE = "/v1/prediction/00000000-0000-0000-0000-000000000000"
         ("OPTIONS", "/v1/prediction"),
     ],
 )
-def test_every_answer_protects_browsers(client: httpx.Client, method: str, path: str) -> None:
+def test_responses_have_security_headers(client: httpx.Client, method: str, path: str) -> None:
     """No response may be sniffed, framed, executed or send a referrer, and none names its server."""
     headers = client.request(method, path).headers
 
@@ -39,15 +41,15 @@ def test_every_answer_protects_browsers(client: httpx.Client, method: str, path:
     assert not {"server", "x-powered-by", "access-control-allow-origin"} & set(headers)
 
 
-def test_a_stranger_gets_the_same(klein: Klein) -> None:
+def test_unauthorized_response_has_security_headers(klein: Klein) -> None:
     """A 401 has the same headers."""
-    with klein.client("nobody") as nobody:
-        headers = nobody.get("/v1/executions").headers
+    with klein.client("nobody") as wrong_key_client:
+        headers = wrong_key_client.get("/v1/executions").headers
 
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_picture_is_a_picture_and_nothing_else(client: httpx.Client) -> None:
+def test_image_has_type_sandbox_and_cache_headers(client: httpx.Client) -> None:
     """A file is served with its type, sandboxed, and may be cached."""
     headers = httpx.get(run(client)["output"], trust_env=False).headers
 
@@ -55,3 +57,15 @@ def test_a_picture_is_a_picture_and_nothing_else(client: httpx.Client) -> None:
     assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert "immutable" in headers["Cache-Control"]
+
+
+def test_header_names_what_drew_image(client: httpx.Client) -> None:
+    """An ended prediction has the same header in `run` and later: weights, device, torch, number format and kernels."""
+    response = client.post("/v1/prediction/run", json=order(TEXT))
+    numerics = response.headers["X-Klein-Numerics"]
+    shown = client.get(f"/v1/prediction/{response.json()['predictionID']}")
+
+    assert re.fullmatch(
+        r"[\w-]+ [0-9a-f]{12}; cpu; torch \S+; float32; attention \w+, eager", numerics
+    )
+    assert shown.headers["X-Klein-Numerics"] == numerics

@@ -32,12 +32,12 @@ DOCUMENTED = {"Prediction.output"}
         ("Error", "error.answer"),
     ],
 )
-def test_an_example_is_what_it_says(schema: str, name: str) -> None:
+def test_examples_follow_hosted_schemas(schema: str, name: str) -> None:
     """Each example body follows its hosted schema except for the named deviations."""
     assert differences(schema, example(name)) <= set(DEVIATIONS)
 
 
-def test_every_example_has_the_fields_that_we_send(client: httpx.Client) -> None:
+def test_responses_have_all_fields_of_examples(client: httpx.Client) -> None:
     """Our responses have every field of the examples."""
     ended = run(client)
     prediction = get(client, ended["predictionID"])
@@ -49,7 +49,7 @@ def test_every_example_has_the_fields_that_we_send(client: httpx.Client) -> None
     assert set(example("executions.answer")["executions"][0]) == set(executions["executions"][0])
 
 
-def test_the_example_request_is_accepted(client: httpx.Client) -> None:
+def test_example_request_is_accepted(client: httpx.Client) -> None:
     """The example of a create is accepted, and answered as its example says."""
     answer = client.post("/v1/prediction", json=example("create.request"))
 
@@ -100,7 +100,7 @@ def lived(client: httpx.Client, model: str) -> dict[str, list[Any]]:
     }
 
 
-def test_every_answer_follows_the_hosted_schemas(client: httpx.Client) -> None:
+def test_responses_follow_hosted_schemas(client: httpx.Client) -> None:
     """Real responses have exactly the named deviations from the hosted schemas."""
     answers = lived(client, TEXT)
 
@@ -110,7 +110,7 @@ def test_every_answer_follows_the_hosted_schemas(client: httpx.Client) -> None:
     assert deviations == set(DEVIATIONS) - {"CreatePredictionRequest.webhook_url"}
 
 
-def test_documented_words_leave_no_difference_in_words(varied_client: httpx.Client) -> None:
+def test_documented_status_words(varied_client: httpx.Client) -> None:
     """With KLEIN_STATUS_WORDS=documented only the null output before the end deviates."""
     answers = lived(varied_client, BASE)
 
@@ -122,7 +122,7 @@ def test_documented_words_leave_no_difference_in_words(varied_client: httpx.Clie
     assert {cancel["status"] for cancel in answers["CancelPredictionResponse"]} == {"cancelled"}
 
 
-def test_an_edit_follows_the_hosted_schema(client: httpx.Client) -> None:
+def test_edit_responses_follow_hosted_schemas(client: httpx.Client) -> None:
     """The responses of an edit follow the hosted schemas without a difference."""
     ended = run(client, EDIT, image_urls=[data_uri(image_file())])
 

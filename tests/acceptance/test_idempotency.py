@@ -9,7 +9,7 @@ from app.dialects.eachlabs import bodies
 from tests.support.api_client import get, order
 from tests.support.klein_server import Klein
 
-TWINS = 50
+EQUAL_REQUESTS = 50
 
 
 def post(
@@ -21,10 +21,10 @@ def post(
     return client.post(f"/v1/prediction{path}", json=body or order(), headers=headers)
 
 
-def test_fifty_twins_make_one_prediction(client: httpx.Client) -> None:
+def test_fifty_equal_creates_make_one_prediction(client: httpx.Client) -> None:
     """Fifty equal creates at once get one id, one prediction and one image."""
-    with ThreadPoolExecutor(TWINS) as threads:
-        answers = list(threads.map(lambda _: post(client, "fifty"), range(TWINS)))
+    with ThreadPoolExecutor(EQUAL_REQUESTS) as threads:
+        answers = list(threads.map(lambda _: post(client, "fifty"), range(EQUAL_REQUESTS)))
     ids = {answer.json()["predictionID"] for answer in answers}
 
     assert {answer.status_code for answer in answers} == {200}
@@ -35,7 +35,7 @@ def test_fifty_twins_make_one_prediction(client: httpx.Client) -> None:
     assert [line["id"] for line in listed].count(prediction["id"]) == 1
 
 
-def test_a_run_is_repeated_too(client: httpx.Client) -> None:
+def test_repeated_run_returns_first_image(client: httpx.Client) -> None:
     """A run that is repeated, with other whitespace, returns the first one's image."""
     first = post(client, "run", path="/run").json()
     spaced = '{"input": {"image_size": {"width": 64,  "height": 64}, "prompt": "a red circle"},\n'
@@ -46,7 +46,7 @@ def test_a_run_is_repeated_too(client: httpx.Client) -> None:
     assert again.json() == first
 
 
-def test_another_body_is_a_conflict(client: httpx.Client) -> None:
+def test_idempotency_key_with_another_body_is_conflict(client: httpx.Client) -> None:
     """The same idempotency key with another body is a 409 in the contract's form that says what to do."""
     post(client, "conflict")
     for other in (
@@ -61,15 +61,17 @@ def test_another_body_is_a_conflict(client: httpx.Client) -> None:
         assert "Idempotency-Key" in body.details
 
 
-def test_words_are_a_keys_own(klein: Klein, client: httpx.Client, stranger: httpx.Client) -> None:
+def test_idempotency_keys_are_separate_per_api_key(
+    klein: Klein, client: httpx.Client, other_client: httpx.Client
+) -> None:
     """Another API key can use the same idempotency key, and gets a prediction of its own."""
-    mine, theirs = (post(c, "shared").json()["predictionID"] for c in (client, stranger))
+    mine, theirs = (post(c, "shared").json()["predictionID"] for c in (client, other_client))
 
     assert mine != theirs
-    assert get(stranger, mine)["status"] == 404
+    assert get(other_client, mine)["status"] == 404
 
 
-def test_what_was_refused_is_not_remembered(client: httpx.Client) -> None:
+def test_refused_request_frees_idempotency_key(client: httpx.Client) -> None:
     """After a refused request its idempotency key can be used for the corrected one."""
     assert post(client, "mended", order(num_images=99)).status_code == 400
     assert post(client, "mended").status_code == 200

@@ -16,7 +16,7 @@ from tests.support.redis_server import RedisServer
 AT_ONCE_S = 29  # an unwanted wait takes 30 s
 
 
-def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:
+def test_get_without_wait_returns_at_once(client: httpx.Client, busy: str) -> None:
     """A queued prediction is returned as created without a wait."""
     started = time.monotonic()
     prediction = get(client, create(client))
@@ -36,7 +36,7 @@ def test_a_plain_get_answers_at_once(client: httpx.Client, busy: str) -> None:
         ("?wait=30", "wait=0"),
     ],
 )
-def test_a_wait_ends_with_the_prediction(client: httpx.Client, query: str, prefer: str) -> None:
+def test_wait_returns_at_end(client: httpx.Client, query: str, prefer: str) -> None:
     """?wait and Prefer: wait return at the end. If both are present ?wait counts."""
     path = f"/v1/prediction/{create(client)}{query}"
 
@@ -44,7 +44,7 @@ def test_a_wait_ends_with_the_prediction(client: httpx.Client, query: str, prefe
 
 
 @pytest.mark.parametrize(("query", "prefer"), [("?wait=0.3", ""), ("", "wait=0.3")])
-def test_a_wait_that_is_over_gives_the_state(
+def test_wait_timeout_returns_current_state(
     client: httpx.Client, busy: str, query: str, prefer: str
 ) -> None:
     """When the time is up the response is a 200 with the current state."""
@@ -56,9 +56,7 @@ def test_a_wait_that_is_over_gives_the_state(
 
 
 @pytest.mark.parametrize("prefer", ["wait=soon", "wait=-1", "return=minimal", "wait=0"])
-def test_a_wish_that_makes_no_sense_is_no_wish(
-    client: httpx.Client, busy: str, prefer: str
-) -> None:
+def test_invalid_prefer_header_is_ignored(client: httpx.Client, busy: str, prefer: str) -> None:
     """An invalid Prefer header is ignored: the response comes at once."""
     started = time.monotonic()
     answer = client.get(f"/v1/prediction/{busy}", headers={"Prefer": prefer})
@@ -67,7 +65,7 @@ def test_a_wish_that_makes_no_sense_is_no_wish(
     assert time.monotonic() - started < AT_ONCE_S
 
 
-def test_a_cancel_ends_the_wait(client: httpx.Client, busy: str) -> None:
+def test_cancel_ends_wait(client: httpx.Client, busy: str) -> None:
     """A waiting client is told at once that another one cancelled the prediction."""
     waiting = create(client)
     statuses: list[str] = []
@@ -83,23 +81,23 @@ def test_a_cancel_ends_the_wait(client: httpx.Client, busy: str) -> None:
 
 
 @pytest.mark.usefixtures("connection")  # an empty Redis
-def test_a_client_that_hangs_up_is_forgotten(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_disconnect_frees_waiter(redis_server: RedisServer, tmp_path: Path) -> None:
     """The waiter of a disconnected client is freed while the prediction still runs."""
     with served(redis_server.url, tmp_path) as (app, client):
         service = state_of(app).service
         prediction_id = create(client)
         paths = [f"/v1/prediction/{prediction_id}?wait=60", "/v1/prediction/run"]
-        leavers = []
+        connections = []
         for method, path in zip(("GET", "POST"), paths, strict=True):
-            leaver = socket.create_connection((client.base_url.host, client.base_url.port))
+            connection = socket.create_connection((client.base_url.host, client.base_url.port))
             body = httpx.Request(method, "http://h", json=order()).content
             head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nX-API-Key: k\r\nContent-Length: {len(body)}\r\n\r\n"
-            leaver.sendall(head.encode() + body)
-            leavers.append(leaver)
-        until(lambda: service.waiting == 2)
+            connection.sendall(head.encode() + body)
+            connections.append(connection)
+        until(lambda: service.waiter_count == 2)
 
-        for leaver in leavers:
-            leaver.close()
+        for connection in connections:
+            connection.close()
 
-        until(lambda: service.waiting == 0)
+        until(lambda: service.waiter_count == 0)
         assert get(client, prediction_id)["status"] == "created"

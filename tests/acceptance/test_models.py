@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from schemathesis.openapi import from_dict
 
-from tests.support.api_client import EDIT, TEXT, data_uri, image_file, order
+from tests.support.api_client import EDIT, TEXT, create, data_uri, get, image_file, order
 
 BASE_TEXT = "flux-2-klein-4b-base-text-to-image"
 BASE_EDIT = "flux-2-klein-4b-base-edit"
@@ -17,23 +17,32 @@ def slugs(client: httpx.Client, **query: Any) -> list[str]:
     return [model["slug"] for model in client.get("/v1/models", params=query).json()]
 
 
-def test_only_what_can_run_is_listed(client: httpx.Client, varied_client: httpx.Client) -> None:
+def test_only_served_models_are_listed(client: httpx.Client, varied_client: httpx.Client) -> None:
     """A distilled checkpoint lists its two slugs, a base checkpoint the base slugs."""
     assert slugs(client) == [TEXT, EDIT]
     assert slugs(varied_client) == [BASE_TEXT, BASE_EDIT]
 
 
-def test_a_slug_of_other_weights_is_unknown(
-    client: httpx.Client, varied_client: httpx.Client
-) -> None:
+def test_unserved_model_is_404(client: httpx.Client) -> None:
     """A create with a slug whose checkpoint is not served is a 404."""
     answers = [client.post("/v1/prediction", json=order(BASE_TEXT))]
-    answers.append(varied_client.post("/v1/prediction", json=order(TEXT)))
+    answers.append(client.post("/v1/prediction", json=order("flux-2-klein-9b-text-to-image")))
 
     assert [answer.status_code for answer in answers] == [404, 404]
 
 
-def test_the_list_is_filtered_and_paged(client: httpx.Client) -> None:
+def test_base_checkpoint_serves_distilled_slugs(varied_client: httpx.Client) -> None:
+    """Where only the base checkpoint is served, the slugs of the distilled one run on it with its number of steps."""
+    prediction_id = create(varied_client, TEXT, num_inference_steps=1)
+    ended = get(varied_client, prediction_id, wait=60)
+    shown = varied_client.get(f"/v1/models/{TEXT}").json()
+
+    assert ended["status"] == "success"
+    assert shown["slug"] == BASE_TEXT
+    assert shown["request_schema"]["properties"]["num_inference_steps"]["default"] == 28
+
+
+def test_model_list_filter_and_pagination(client: httpx.Client) -> None:
     """Name matches slug or title in any case. Limit and offset select from the list."""
     assert slugs(client, name="EDIT") == [EDIT]
     assert slugs(client, name="klein] 4b text") == [TEXT]
@@ -43,7 +52,7 @@ def test_the_list_is_filtered_and_paged(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("slug", [TEXT, EDIT])
-def test_one_model_is_the_same_everywhere(client: httpx.Client, slug: str) -> None:
+def test_model_is_equal_in_detail_and_list(client: httpx.Client, slug: str) -> None:
     """Detail by path, by query and in the list are equal."""
     by_path = client.get(f"/v1/models/{slug}").json()
 
@@ -53,7 +62,7 @@ def test_one_model_is_the_same_everywhere(client: httpx.Client, slug: str) -> No
 
 
 @pytest.mark.parametrize("slug", [TEXT, EDIT, BASE_TEXT, BASE_EDIT])
-def test_a_request_schema_is_plain(
+def test_request_schema_is_plain(
     client: httpx.Client, varied_client: httpx.Client, slug: str
 ) -> None:
     """A request schema is JSON Schema with scalar types and every field of the contract."""
@@ -96,7 +105,7 @@ def test_a_request_schema_is_plain(
         {"another": 1},
     ],
 )
-def test_schema_and_server_agree(client: httpx.Client, inputs: dict[str, Any]) -> None:
+def test_server_and_schema_agree(client: httpx.Client, inputs: dict[str, Any]) -> None:
     """The server accepts an input exactly if it is valid under the published schema."""
     schema = client.get(f"/v1/models/{TEXT}").json()["request_schema"]
     inputs = {"prompt": "a", "image_size": "square"} | inputs
@@ -108,7 +117,7 @@ def test_schema_and_server_agree(client: httpx.Client, inputs: dict[str, Any]) -
     assert (answer.status_code == 200) == jsonschema.Draft202012Validator(schema).is_valid(inputs)
 
 
-def test_schema_and_server_agree_on_an_edit(client: httpx.Client) -> None:
+def test_server_and_edit_schema_agree(client: httpx.Client) -> None:
     """The edit schema accepts one to four images, as the server does."""
     schema = client.get(f"/v1/models/{EDIT}").json()["request_schema"]
     valid = jsonschema.Draft202012Validator(schema).is_valid
@@ -123,7 +132,7 @@ def test_schema_and_server_agree_on_an_edit(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("slug", [TEXT, EDIT])
-def test_a_model_has_an_openapi_document_of_its_own(client: httpx.Client, slug: str) -> None:
+def test_model_openapi_document_is_valid(client: httpx.Client, slug: str) -> None:
     """The document is valid OpenAPI 3.0 that names the slug, its input and this server."""
     document = client.get(f"/v1/models/{slug}/schemas/openapi").json()
 
@@ -134,3 +143,14 @@ def test_a_model_has_an_openapi_document_of_its_own(client: httpx.Client, slug: 
     assert properties["model"]["enum"] == [slug]
     assert properties["input"] == client.get(f"/v1/models/{slug}").json()["request_schema"]
     assert document["servers"] == [{"url": str(client.base_url).rstrip("/")}]
+
+
+def test_list_is_compressed_on_request(client: httpx.Client) -> None:
+    """A caller that accepts gzip gets the list of models in a fraction of its bytes."""
+    compressed = client.get("/v1/models", headers={"Accept-Encoding": "gzip"})
+    plain = client.get("/v1/models", headers={"Accept-Encoding": "identity"})
+
+    assert compressed.json() == plain.json()
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert 2 * int(compressed.headers["Content-Length"]) < int(plain.headers["Content-Length"])

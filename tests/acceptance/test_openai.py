@@ -113,10 +113,11 @@ async def test_edit_asynchronously(asynchronous) -> None:
 
 def test_models(vendor_client, client: httpx.Client) -> None:
     """OpenAI's clients get OpenAI's model list, all others the hosted one."""
-    assert [model.id for model in vendor_client.models.list()] == [MODEL]
+    names = [model.id for model in vendor_client.models.list()]
+    assert names[:2] == [MODEL, "gpt-image-1"]
     assert vendor_client.models.retrieve(MODEL).owned_by == "black-forest-labs"
     with pytest.raises(openai.NotFoundError) as caught:
-        vendor_client.models.retrieve("gpt-image-2")
+        vendor_client.models.retrieve("gpt-4o")
     assert caught.value.code == "model_not_found"
     assert {"slug", "title"} <= set(client.get("/v1/models").json()[0])
 
@@ -125,10 +126,10 @@ def test_models(vendor_client, client: httpx.Client) -> None:
     ("parameters", "param", "message"),
     [
         ({"size": "large"}, "size", "WIDTHxHEIGHT"),
-        ({"n": 9}, "n", "less than or equal to 4"),
+        ({"n": 11}, "n", "less than or equal to 10"),
     ],
 )
-def test_wrong_input(vendor_client, parameters, param, message) -> None:
+def test_invalid_input(vendor_client, parameters, param, message) -> None:
     """The error for an invalid field has OpenAI's name for it, and says what to do."""
     with pytest.raises(openai.BadRequestError, match=message) as caught:
         vendor_client.images.generate(**SMALL | parameters)
@@ -136,7 +137,7 @@ def test_wrong_input(vendor_client, parameters, param, message) -> None:
     assert (caught.value.param, caught.value.type) == (param, "invalid_request_error")
 
 
-def test_wrong_edits(vendor_client) -> None:
+def test_invalid_edits(vendor_client) -> None:
     """Masks, too many images and files that are not images are refused by name."""
     parameters: dict[str, Any] = {"model": MODEL, "prompt": "x"}
     for image, param in ((b"nonsense", "image"), ([image_file()] * 5, "image")):
@@ -148,20 +149,20 @@ def test_wrong_edits(vendor_client) -> None:
     assert caught.value.param == "mask"
 
 
-def test_strangers(klein: Klein, vendor_client) -> None:
+def test_unauthorized_and_unknown_model(klein: Klein, vendor_client) -> None:
     """A wrong key and an unknown model give errors in OpenAI's form."""
     with (
-        openai.OpenAI(api_key="wrong", base_url=f"{klein.url}/v1") as nobody,
+        openai.OpenAI(api_key="wrong", base_url=f"{klein.url}/v1") as wrong_key_client,
         pytest.raises(openai.AuthenticationError) as caught,
     ):
-        nobody.images.generate(**SMALL)
+        wrong_key_client.images.generate(**SMALL)
     assert caught.value.code == "invalid_api_key"
     with pytest.raises(openai.NotFoundError) as missing:
-        vendor_client.images.generate(**SMALL | {"model": "dall-e-3"})
+        vendor_client.images.generate(**SMALL | {"model": "gpt-4o"})
     assert (missing.value.param, missing.value.code) == ("model", "model_not_found")
 
 
-def test_who_leaves_is_not_drawn_for(klein: Klein) -> None:
+def test_disconnect_cancels_prediction(klein: Klein) -> None:
     """A client that disconnects cancels its prediction, because nobody else knows its id."""
     parameters = {"prompt": "leaving", "size": "1024x1024", "n": 4, "num_inference_steps": 50}
     address = urlsplit(klein.url)
@@ -180,7 +181,7 @@ def test_who_leaves_is_not_drawn_for(klein: Klein) -> None:
         assert until(lambda: newest()["status"] == "cancelled")
 
 
-def test_a_cancelled_prediction(klein: Klein, vendor_client, client) -> None:
+def test_cancelled_prediction(klein: Klein, vendor_client, client) -> None:
     """A client that waits for a prediction that is cancelled gets an error that says not to retry."""
     errors: list[openai.APIStatusError] = []
 
@@ -196,11 +197,11 @@ def test_a_cancelled_prediction(klein: Klein, vendor_client, client) -> None:
         return [e["id"] for e in client.get("/v1/executions").json()["executions"]]
 
     before = executions()
-    asking = threading.Thread(target=ask)
-    asking.start()
+    caller = threading.Thread(target=ask)
+    caller.start()
     newest = until(lambda: next((i for i in executions() if i not in before), None))
     client.post(f"/v1/prediction/{newest}/cancel")
-    asking.join()
+    caller.join()
 
     assert errors[0].code == "cancelled"
     assert errors[0].response.headers["x-should-retry"] == "false"

@@ -33,23 +33,24 @@ def probe(key: str, folder: Path, schema: str, *options: str) -> tuple[int, str]
     return result.returncode, result.stdout + result.stderr
 
 
-def test_no_answer_is_undeclared(klein: Klein, emptied: str, tmp_path: Path) -> None:
+def test_responses_are_declared(klein: Klein, emptied: str, tmp_path: Path) -> None:
     """Every request, valid or not, gets a declared response of the declared shape, never a 500."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-    options = ["--checks", checks, "--max-examples", "25", "--phases", "examples,coverage,fuzzing"]
+    options = ["--checks", checks, "--max-examples", "10", "--phases", "examples,coverage,fuzzing"]
 
     code, report = probe(emptied, tmp_path, f"{klein.url}/openapi.json", *options)
 
     assert code == 0, report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slug", [TEXT, EDIT])
-def test_no_input_is_a_server_error(
+def test_input_never_causes_500(
     klein: Klein, client: httpx.Client, emptied: str, tmp_path: Path, slug: str
 ) -> None:
     """No input, valid or not under a model's own document, gets a 500."""
     schema = f"{klein.url}/v1/models/{slug}/schemas/openapi"
-    options = ["--checks", "not_a_server_error", "--max-examples", "40"]
+    options = ["--checks", "not_a_server_error", "--max-examples", "20"]
 
     code, report = probe(emptied, tmp_path, schema, *options, "--phases", "coverage,fuzzing")
 

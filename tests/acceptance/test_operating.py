@@ -35,7 +35,7 @@ def klein(folder: Path, tiny_weights: Path) -> Iterator[Klein]:
         yield klein
 
 
-def ran(script: str, folder: Path) -> None:
+def completed(script: str, folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = processes.run(
         ["bash", "-c", "set -eu -o pipefail\n" + script],
@@ -46,33 +46,35 @@ def ran(script: str, folder: Path) -> None:
     assert result.returncode == 0, result.stderr + result.stdout
 
 
-def test_a_backup_of_a_running_system_is_restored(klein: Klein, folder: Path) -> None:
+@pytest.mark.slow
+def test_backup_of_running_system_is_restored(klein: Klein, folder: Path) -> None:
     """After a total loss the restored copy has the images at their URLs, and runs the accepted predictions."""
     with klein.client() as client:
         url = run(client)["output"]
-        picture = fetch(url)
-        drawing = create(client, **LONG)
-        until(lambda: get(client, drawing)["status"] == "processing")
+        image = fetch(url)
+        prediction_id = create(client, **LONG)
+        until(lambda: get(client, prediction_id)["status"] == "processing")
         waiting = create(client)
-        ran(BACKUP, folder)
-        lost = create(client)
+        completed(BACKUP, folder)
+        later_id = create(client)
 
     for part in klein.parts():
         part.kill()
     klein.process.send_signal(signal.SIGKILL)
     klein.ended()
     shutil.rmtree(folder / "data")
-    ran(RESTORE, folder)
+    completed(RESTORE, folder)
     klein.start()
 
     with klein.client() as client:
-        client.post(f"/v1/prediction/{drawing}/cancel")
+        client.post(f"/v1/prediction/{prediction_id}/cancel")
         assert until(lambda: get(client, waiting, wait=30)["status"] == "success")
-        assert client.get(f"/v1/prediction/{lost}").status_code == 404
-    assert fetch(url) == picture
+        assert client.get(f"/v1/prediction/{later_id}").status_code == 404
+    assert fetch(url) == image
 
 
-def test_one_more_worker_joins(klein: Klein) -> None:
+@pytest.mark.slow
+def test_second_worker_takes_predictions(klein: Klein) -> None:
     """`klein worker` beside `klein up`, on the same folder, takes predictions too."""
     command = [sys.executable, "-m", "app.cli", "worker"]
     with klein.client() as client, processes.started(command, env=klein.environ) as worker:
@@ -81,7 +83,7 @@ def test_one_more_worker_joins(klein: Klein) -> None:
         assert worker.wait(60) == 0
 
 
-def test_every_alert_is_explained() -> None:
+def test_alert_table_is_complete() -> None:
     """The table has each alert, and no other."""
     alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
 

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.processes import free_port
 from tests.acceptance.test_metrics import two_ports
 from tests.support import processes
-from tests.support.api_client import create, get, order, run, until
+from tests.support.api_client import LONG, get, order, run, until
 from tests.support.klein_server import Klein, running_klein
 from tests.support.webhook_receiver import running_receiver
 
@@ -25,6 +25,7 @@ ALERTS = re.findall(r"alert: (\w+)", (DEPLOY / "prometheus" / "alerts.yml").read
 IS_SILENT = re.compile("klein_gpu_|5[.][.]")  # without a GPU and without errors
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         PROMETHEUS is None, reason="no prometheus: `make tools` as root, or apt-get"
     ),
@@ -44,8 +45,10 @@ def busy_klein(tiny_weights: Path) -> Iterator[tuple[Klein, int]]:
             client.post("/v1/prediction", json=order() | {"webhook_url": receiver.url})
             until(lambda: receiver.calls)
         run(client)
-        failing = create(client, loras=[{"path": "none.safetensors"}])
-        assert get(client, failing, wait=30)["status"] == "error"
+        failing = client.post(
+            "/v1/prediction", json=order(**LONG), headers={"X-Run-Timeout": "1"}
+        ).json()["id"]
+        assert get(client, failing, wait=60)["status"] == "error"
         yield klein, port
 
 
@@ -95,7 +98,7 @@ def test_every_process_is_scraped(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("expression", sorted(EXPRESSIONS), ids=lambda e: e[:60])
-def test_every_panel_has_something_to_show(ask: Ask, expression: str) -> None:
+def test_every_panel_has_data(ask: Ask, expression: str) -> None:
     """Each query of the dashboard returns data, except those that need a GPU or an error."""
     if IS_SILENT.search(expression):
         assert result(ask, expression) == []
@@ -103,7 +106,7 @@ def test_every_panel_has_something_to_show(ask: Ask, expression: str) -> None:
         assert until(lambda: result(ask, expression))
 
 
-def test_every_alert_is_evaluated_and_keeps_quiet(ask: Ask) -> None:
+def test_alerts_are_evaluated_and_do_not_fire(ask: Ask) -> None:
     """Prometheus loads each alert and evaluates it without an error, and none fires in a healthy system."""
 
     def rules() -> Any:
@@ -114,7 +117,7 @@ def test_every_alert_is_evaluated_and_keeps_quiet(ask: Ask) -> None:
     assert {rule["state"] for rule in rules()} == {"inactive"}
 
 
-def test_a_worker_that_stops_is_noticed(ask: Ask, busy_klein: tuple[Klein, int]) -> None:
+def test_stopped_worker_makes_alerts_pending(ask: Ask, busy_klein: tuple[Klein, int]) -> None:
     """When the only worker stops, the alerts for it become pending."""
     worker = busy_klein[0].part("worker")
     assert worker is not None

@@ -18,7 +18,7 @@ BASE = "flux-2-klein-4b-base-text-to-image"
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_a_picture_says_that_a_model_made_it(client: httpx.Client, kind: str) -> None:
+def test_image_metadata_names_ai_source(client: httpx.Client, kind: str) -> None:
     """The IPTC digital source type is in the XMP of each format."""
     with Image.open(io.BytesIO(fetch(run(client, output_format=kind)["output"]))) as image:
         described = image.getxmp()["xmpmeta"]["RDF"]["Description"]
@@ -27,7 +27,7 @@ def test_a_picture_says_that_a_model_made_it(client: httpx.Client, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_a_picture_is_signed(varied_client: httpx.Client, kind: str) -> None:
+def test_image_has_valid_signature(varied_client: httpx.Client, kind: str) -> None:
     """With a certificate, c2pa's own reader accepts the signature of each format."""
     answer = run(varied_client, BASE, num_inference_steps=1, output_format=kind)
     with Reader(f"image/{kind}", io.BytesIO(fetch(answer["output"]))) as reader:
@@ -37,7 +37,7 @@ def test_a_picture_is_signed(varied_client: httpx.Client, kind: str) -> None:
     assert store["manifests"][store["active_manifest"]]["signature_info"]["issuer"] == "klein tests"
 
 
-def test_the_key_stays_where_it_is(varied_client: httpx.Client, varied_klein: Klein) -> None:
+def test_signing_key_stays_in_worker(varied_client: httpx.Client, varied_klein: Klein) -> None:
     """Neither the log nor the engine process has the key or its path."""
     run(varied_client, BASE, num_inference_steps=1)
     engine = varied_klein.part("engine")

@@ -16,7 +16,7 @@ BASE_EDIT = "flux-2-klein-4b-base-edit"
 
 
 @pytest.fixture(scope="module")
-def picture_host() -> Iterator[str]:
+def image_host() -> Iterator[str]:
     """The base URL of a third party's web server."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -37,7 +37,7 @@ def picture_host() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_one_to_four_data_uris_are_taken(client: httpx.Client, count: int) -> None:
+def test_edit_takes_one_to_four_data_uris(client: httpx.Client, count: int) -> None:
     """An edit of one to four data URIs has the requested size."""
     urls = [data_uri(image_file(64 + 16 * k, 64)) for k in range(count)]
 
@@ -46,7 +46,7 @@ def test_one_to_four_data_uris_are_taken(client: httpx.Client, count: int) -> No
     assert pixels(ended["output"]).shape == (64, 96, 3)
 
 
-def test_an_edit_follows_the_first_image(client: httpx.Client) -> None:
+def test_edit_has_size_of_first_image(client: httpx.Client) -> None:
     """Without an image_size the image has the size of the first reference."""
     urls = [data_uri(image_file(128, 96)), data_uri(image_file(64, 64))]
 
@@ -56,12 +56,12 @@ def test_an_edit_follows_the_first_image(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_every_still_format_is_read(client: httpx.Client, kind: str) -> None:
+def test_still_formats_are_accepted(client: httpx.Client, kind: str) -> None:
     """PNG, JPEG and WebP are accepted, whatever type the data URI declares."""
     assert run(client, EDIT, image_urls=[data_uri(image_file(kind=kind))])["output"]
 
 
-def test_a_data_uri_is_shown_as_its_file(client: httpx.Client) -> None:
+def test_data_uri_is_shown_as_url(client: httpx.Client) -> None:
     """In the record a reference that came as a data URI is the URL of the stored file."""
     ended = run(client, EDIT, image_urls=[data_uri(PNG)])
 
@@ -69,7 +69,7 @@ def test_a_data_uri_is_shown_as_its_file(client: httpx.Client) -> None:
     assert fetch(prediction["input"]["image_urls"][0]) == PNG
 
 
-def test_an_own_output_is_taken(client: httpx.Client) -> None:
+def test_own_output_is_accepted(client: httpx.Client) -> None:
     """The URL of an output works as a reference, and gives the same result as its bytes."""
     first = run(client, seed=1)["output"]
 
@@ -80,11 +80,9 @@ def test_an_own_output_is_taken(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/a.png", "/moved" * 3 + "/a.png"])
-def test_an_allowed_host_is_fetched_from(
-    varied_client: httpx.Client, picture_host: str, path: str
-) -> None:
+def test_allowed_host_is_fetched(varied_client: httpx.Client, image_host: str, path: str) -> None:
     """An image at a host of KLEIN_ALLOW_HOSTS gives the same result as its bytes, up to three redirects away."""
-    urls = [picture_host + path]
+    urls = [image_host + path]
 
     by_url = run(varied_client, BASE_EDIT, image_urls=urls, seed=3, num_inference_steps=2)
     by_bytes = run(
@@ -96,11 +94,11 @@ def test_an_allowed_host_is_fetched_from(
 
 
 @pytest.mark.parametrize("path", ["/moved" * 4 + "/a.png", "/page.html"])
-def test_an_allowed_host_must_send_a_picture(
-    varied_client: httpx.Client, picture_host: str, path: str
+def test_allowed_host_must_return_image(
+    varied_client: httpx.Client, image_host: str, path: str
 ) -> None:
     """A fourth redirect is not followed and a page is not an image: 400."""
-    body = order(BASE_EDIT, image_urls=[picture_host + path])
+    body = order(BASE_EDIT, image_urls=[image_host + path])
 
     answer = varied_client.post("/v1/prediction", json=body)
 
@@ -108,7 +106,7 @@ def test_an_allowed_host_must_send_a_picture(
     assert answer.json()["details"][0]["field"] == "image_urls[0]"
 
 
-def test_whitespace_in_base64_does_no_harm(klein: Klein, client: httpx.Client) -> None:
+def test_base64_whitespace_is_accepted(klein: Klein, client: httpx.Client) -> None:
     """Base64 broken into lines, as mail programs write it, is accepted."""
     uri = "data:image/png;base64," + base64.encodebytes(PNG).decode()
 

@@ -15,7 +15,7 @@ from replicate.client import Client
 from replicate.exceptions import ReplicateError
 from replicate.webhook import InvalidSignatureError, Webhooks
 
-from app.dialects.replicate.wire import VERSION
+from app.dialects.replicate.models import VERSION
 from tests.support.api_client import LONG, create, data_uri, fetch, image_file, until
 from tests.support.klein_server import Klein
 from tests.support.webhook_receiver import running_receiver
@@ -50,7 +50,7 @@ def size(data: bytes) -> tuple[int, int]:
         return image.size
 
 
-def test_run_gives_files(vendor_client) -> None:
+def test_run_returns_files(vendor_client) -> None:
     """`run` waits and returns readable files, in the requested ratio, size and format."""
     [file] = vendor_client.run(
         MODEL, input=SMALL | {"aspect_ratio": "16:9", "output_format": "png"}
@@ -95,7 +95,7 @@ async def test_create_and_wait_asynchronously(asynchronous) -> None:
     assert listed.results[0].id == prediction.id
 
 
-def test_a_version_of_the_model(vendor_client) -> None:
+def test_model_version(vendor_client) -> None:
     """`owner/name:version` runs with the published version, and another version is an error that says so."""
     files = vendor_client.run(f"{MODEL}:{VERSION}", input=SMALL)
     assert len(list(files)) == 1
@@ -104,7 +104,7 @@ def test_a_version_of_the_model(vendor_client) -> None:
         vendor_client.run(f"{MODEL}:{'0' * 64}", input=SMALL)
 
 
-def test_an_edit(vendor_client) -> None:
+def test_edit(vendor_client) -> None:
     """With images the prediction is an edit. It has the first image's size if requested."""
     image = data_uri(image_file(128, 64))
     [file] = vendor_client.run(
@@ -115,7 +115,7 @@ def test_an_edit(vendor_client) -> None:
 
 
 @pytest.mark.parametrize("strategy", [{}, {"file_encoding_strategy": "base64"}])
-def test_an_edit_of_an_open_file(vendor_client, strategy, tmp_path: Path) -> None:
+def test_edit_of_open_file(vendor_client, strategy, tmp_path: Path) -> None:
     """The client uploads a file by itself, or sends it inline if configured to."""
     (tmp_path / "image.png").write_bytes(image_file(128, 64))
     with (tmp_path / "image.png").open("rb") as image:
@@ -125,7 +125,7 @@ def test_an_edit_of_an_open_file(vendor_client, strategy, tmp_path: Path) -> Non
     assert size(file.read()) == (128, 64)
 
 
-async def test_an_edit_of_a_path_asynchronously(asynchronous, tmp_path: Path) -> None:
+async def test_edit_of_path_asynchronously(asynchronous, tmp_path: Path) -> None:
     """The async client uploads the file at a path."""
     (tmp_path / "image.png").write_bytes(image_file(128, 64))
     inputs = SMALL | {"images": [tmp_path / "image.png"], "aspect_ratio": "match_input_image"}
@@ -138,32 +138,36 @@ async def test_an_edit_of_a_path_asynchronously(asynchronous, tmp_path: Path) ->
 def test_files(klein: Klein, vendor_client) -> None:
     """A file is kept for a day, listed to its key alone, found, served, and gone once deleted."""
     data = image_file(kind="WEBP", lossless=True)
-    made = vendor_client.files.create(io.BytesIO(data), filename="a.webp", metadata={"order": 17})
+    created = vendor_client.files.create(
+        io.BytesIO(data), filename="a.webp", metadata={"order": 17}
+    )
 
-    assert (made.name, made.content_type, made.size) == ("a.webp", "image/webp", len(data))
-    assert made.metadata == {"order": 17}
-    assert made.checksums["sha256"] == hashlib.sha256(data).hexdigest()
-    retention = datetime.fromisoformat(made.expires_at) - datetime.fromisoformat(made.created_at)
+    assert (created.name, created.content_type, created.size) == ("a.webp", "image/webp", len(data))
+    assert created.metadata == {"order": 17}
+    assert created.checksums["sha256"] == hashlib.sha256(data).hexdigest()
+    retention = datetime.fromisoformat(created.expires_at) - datetime.fromisoformat(
+        created.created_at
+    )
     assert retention == timedelta(days=1)
-    assert fetch(made.urls["get"]) == data
-    assert vendor_client.files.get(made.id) == made
-    assert vendor_client.files.list()[0] == made
+    assert fetch(created.urls["get"]) == data
+    assert vendor_client.files.get(created.id) == created
+    assert vendor_client.files.list()[0] == created
 
-    with pointed_at(klein, klein.other_key) as stranger:
-        assert made.id not in [file.id for file in stranger.files.list()]
+    with pointed_at(klein, klein.other_key) as other_client:
+        assert created.id not in [file.id for file in other_client.files.list()]
         with pytest.raises(ReplicateError, match="upload not found") as caught:
-            stranger.files.get(made.id)
+            other_client.files.get(created.id)
     assert caught.value.status == 404
 
-    assert vendor_client.files.delete(made.id)
-    assert made.id not in [file.id for file in vendor_client.files.list()]
-    assert httpx.get(made.urls["get"], trust_env=False).status_code == 404
+    assert vendor_client.files.delete(created.id)
+    assert created.id not in [file.id for file in vendor_client.files.list()]
+    assert httpx.get(created.urls["get"], trust_env=False).status_code == 404
 
 
-def test_wrong_files(klein: Klein, vendor_client) -> None:
+def test_invalid_files(klein: Klein, vendor_client) -> None:
     """A file that no model reads is refused by the name of its part, and is not stored."""
     before = len(vendor_client.files.list())
-    with pytest.raises(ReplicateError, match="- content: send a PNG, JPEG or WebP"):
+    with pytest.raises(ReplicateError, match="- content: send a PNG, JPEG, WebP or AVIF"):
         vendor_client.files.create(io.BytesIO(b"%PDF-1.7 no image"), filename="a.pdf")
     with klein.client() as client:
         image = {"content": ("a.png", image_file())}
@@ -189,7 +193,7 @@ def test_cancel(vendor_client, busy: str) -> None:
     assert prediction.output is None
 
 
-def test_a_blocking_create_that_runs_out_of_time(vendor_client, busy: str) -> None:
+def test_blocking_create_timeout(vendor_client, busy: str) -> None:
     """The status is `starting`, the only one that the client treats as unfinished."""
     prediction = vendor_client.models.predictions.create(model=MODEL, input=SMALL, wait=1)
 
@@ -197,7 +201,7 @@ def test_a_blocking_create_that_runs_out_of_time(vendor_client, busy: str) -> No
     prediction.cancel()
 
 
-def test_the_list_is_paged(vendor_client, klein: Klein) -> None:
+def test_list_pagination(vendor_client, klein: Klein) -> None:
     """Every prediction of the key is on exactly one page, including those of other dialects."""
     with klein.client(klein.other_key) as hosted:
         ids = {create(hosted, **LONG) for _ in range(101)}
@@ -216,7 +220,7 @@ def test_the_list_is_paged(vendor_client, klein: Klein) -> None:
     assert [p.id for p in back.results] == [p.id for p in first.results]
 
 
-def test_wrong_input(vendor_client) -> None:
+def test_invalid_input(vendor_client) -> None:
     """A problem has Replicate's form and names, and is reported before anything is queued."""
     with pytest.raises(ReplicateError) as caught:
         vendor_client.run(MODEL, input={"prompt": "x", "aspect_ratio": "7:1", "images": ["a"] * 5})
@@ -229,24 +233,24 @@ def test_wrong_input(vendor_client) -> None:
         vendor_client.run(MODEL, input={"prompt": "x", "images": ["data:image/png;base64,AAAA"]})
 
 
-def test_strangers(klein: Klein, vendor_client) -> None:
+def test_unauthorized_and_unknown(klein: Klein, vendor_client) -> None:
     """A wrong token, another key's prediction and an unknown model give errors in Replicate's form."""
     prediction = vendor_client.predictions.create(model=MODEL, input=SMALL)
     with (
-        pointed_at(klein, "wrong") as nobody,
+        pointed_at(klein, "wrong") as wrong_key_client,
         pytest.raises(ReplicateError, match="Unauthenticated"),
     ):
-        nobody.run(MODEL, input=SMALL)
+        wrong_key_client.run(MODEL, input=SMALL)
     with (
-        pointed_at(klein, klein.other_key) as stranger,
+        pointed_at(klein, klein.other_key) as other_client,
         pytest.raises(ReplicateError, match="Prediction not found"),
     ):
-        stranger.predictions.get(prediction.id)
+        other_client.predictions.get(prediction.id)
     with pytest.raises(ReplicateError, match="model not found"):
         vendor_client.run("stability-ai/sdxl", input=SMALL)
 
 
-def test_an_older_token_header(klein: Klein) -> None:
+def test_token_header(klein: Klein) -> None:
     """`Authorization: Token` is accepted as a key."""
     headers = {"Authorization": f"Token {klein.key}"}
     answer = httpx.get(f"{klein.url}/v1/predictions", headers=headers, trust_env=False)
@@ -254,7 +258,7 @@ def test_an_older_token_header(klein: Klein) -> None:
     assert answer.status_code == 200
 
 
-def test_the_model(vendor_client) -> None:
+def test_model(vendor_client) -> None:
     """The model is found with its schema."""
     model = vendor_client.models.get(MODEL)
 
@@ -264,16 +268,16 @@ def test_the_model(vendor_client) -> None:
     assert {"prompt", "images", "aspect_ratio", "go_fast"} <= set(fields)
 
 
-def test_each_key_has_a_secret_of_its_own(klein: Klein, vendor_client) -> None:
+def test_webhook_secret_is_per_key(klein: Klein, vendor_client) -> None:
     """The signing secret is the same each time, and differs between keys."""
-    with pointed_at(klein, klein.other_key) as stranger:
-        others = stranger.webhooks.default.secret()
+    with pointed_at(klein, klein.other_key) as other_client:
+        other_secret = other_client.webhooks.default.secret()
 
     assert vendor_client.webhooks.default.secret() == vendor_client.webhooks.default.secret()
-    assert vendor_client.webhooks.default.secret() != others
+    assert vendor_client.webhooks.default.secret() != other_secret
 
 
-def test_a_webhook(varied_klein: Klein) -> None:
+def test_webhook(varied_klein: Klein) -> None:
     """The webhook has Replicate's form, is signed, and its image can be fetched. The base model works too."""
     with running_receiver() as receiver, pointed_at(varied_klein) as own:
         prediction = own.predictions.create(

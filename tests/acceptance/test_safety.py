@@ -12,6 +12,8 @@ from tests.support.klein_server import Klein, running_klein
 from tests.support.tiny_safety_checker import make_checker
 from worker.main import BUILT_IN
 
+pytestmark = pytest.mark.slow
+
 RED = "a white circle on a red background"
 BLUE = "a white circle on a blue background"
 
@@ -37,35 +39,35 @@ def refused(client: httpx.Client, model: str = TEXT, **inputs: Any) -> Any:
     return client.get(f"/v1/prediction/{answer['predictionID']}").json()
 
 
-def pictures(klein: Klein, prediction_id: str) -> list[Path]:
+def images(klein: Klein, prediction_id: str) -> list[Path]:
     """List the stored files of a prediction, except its input images."""
     folder = klein.folder / "outputs" / prediction_id
     return [path for path in folder.rglob("*") if path.is_file() and "in-" not in path.name]
 
 
-@pytest.mark.parametrize("wish", [True, False])
-def test_an_unsafe_picture_is_withheld(guest: httpx.Client, guarded: Klein, wish: bool) -> None:
+@pytest.mark.parametrize("is_requested", [True, False])
+def test_unsafe_image_is_withheld(guest: httpx.Client, guarded: Klein, is_requested: bool) -> None:
     """An unsafe image ends as a failure with a reason, whatever the caller set."""
-    prediction = refused(guest, prompt=RED, enable_safety_checker=wish)
+    prediction = refused(guest, prompt=RED, enable_safety_checker=is_requested)
 
     assert prediction["status"] == "error"
     assert prediction["output"]["error_code"] == "PROVIDER_REJECTED"
     assert prediction["output"]["retryable"] is False
     assert "safety checker" in prediction["error"]
-    assert pictures(guarded, prediction["id"]) == []
+    assert images(guarded, prediction["id"]) == []
 
 
-def test_an_unsafe_input_is_withheld(guest: httpx.Client, guarded: Klein) -> None:
+def test_unsafe_input_is_withheld(guest: httpx.Client, guarded: Klein) -> None:
     """An unsafe input image is not used."""
     image = data_uri(image_file(128, 128, colour="red"))
     prediction = refused(guest, EDIT, prompt="make it blue", image_urls=[image])
 
     assert prediction["output"]["error_code"] == "PROVIDER_REJECTED"
     assert "input image" in prediction["error"]
-    assert pictures(guarded, prediction["id"]) == []
+    assert images(guarded, prediction["id"]) == []
 
 
-def test_what_is_safe_is_drawn(guest: httpx.Client, guarded: Klein) -> None:
+def test_safe_prediction_succeeds(guest: httpx.Client, guarded: Klein) -> None:
     """Safe prompts and input images give images, also after refusals."""
     refused(guest, prompt=RED)
     generated = run(guest, prompt=BLUE, seed=1)
@@ -73,5 +75,5 @@ def test_what_is_safe_is_drawn(guest: httpx.Client, guarded: Klein) -> None:
         guest, EDIT, prompt="make the circle green", image_urls=[generated["output"]], seed=1
     )
 
-    assert len(pictures(guarded, generated["predictionID"])) == 1
-    assert len(pictures(guarded, edited["predictionID"])) == 1
+    assert len(images(guarded, generated["predictionID"])) == 1
+    assert len(images(guarded, edited["predictionID"])) == 1

@@ -16,7 +16,7 @@ from tests.support.webhook_receiver import running_receiver, status
 
 PROMPT = "a canary-prompt on a wire"
 SECRET = "whsec_Y2FuYXJ5LXNlY3JldA=="
-KEY = "canary-key-of-a-caller"
+KEY = "canary-key-of-more-than-thirty-two-characters"
 URL_SECRET = "canary-secret-of-urls"
 
 
@@ -47,9 +47,9 @@ def used(klein: Klein) -> list[str]:
         bodies.append(client.post("/v1/prediction", json=wrong).text)
         bodies.append(client.post("/v1/prediction", content=SECRET.encode()).text)
         bodies.append(client.get(ended["output"].replace(signature, "0" * len(signature))).text)
-    with klein.client(KEY + "-wrong") as stranger:
-        bodies.append(stranger.post("/v1/prediction", json=order(prompt=PROMPT)).text)
-        bodies.append(stranger.get(f"/v1/executions?key={KEY}").text)
+    with klein.client(KEY + "-wrong") as other_client:
+        bodies.append(other_client.post("/v1/prediction", json=order(prompt=PROMPT)).text)
+        bodies.append(other_client.get(f"/v1/executions?key={KEY}").text)
     secrets = [KEY, SECRET, URL_SECRET, signature]
     for body in bodies:
         for secret in secrets:
@@ -57,7 +57,7 @@ def used(klein: Klein) -> list[str]:
     return [*secrets, "canary-prompt"]
 
 
-def test_secrets_turn_up_nowhere(watched: Klein) -> None:
+def test_secrets_are_not_in_logs_or_queues(watched: Klein) -> None:
     """No key, webhook secret, signature or prompt is in a log, a queue's job, a command line or an error."""
     secrets = used(watched)
     tokens = b""
@@ -82,7 +82,7 @@ def test_secrets_turn_up_nowhere(watched: Klein) -> None:
         assert secret.encode() not in tokens + stored_keys
 
 
-def test_the_engine_holds_no_secrets(watched: Klein) -> None:
+def test_engine_process_has_no_secrets(watched: Klein) -> None:
     """The engine process has no key, no secret and no Redis address in its environment."""
     engine = watched.part("engine")
     assert engine is not None

@@ -8,6 +8,7 @@ from tests.support.klein_server import running_klein
 from tests.support.soak import GROWTH_MOST, WATCHED, Curve, soak
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_memory_stays_flat(tiny_weights: Path, tmp_path: Path) -> None:
     """After mixed predictions, some cancelled, worker and engine use as much memory as after the settling phase."""
@@ -20,7 +21,7 @@ def test_memory_stays_flat(tiny_weights: Path, tmp_path: Path) -> None:
     }
 
 
-def test_a_leak_would_be_seen() -> None:
+def test_memory_leak_is_detected() -> None:
     """A process that grows by a megabyte with each prediction is detected, and one that settles is not."""
     assert Curve([200.0 + k for k in range(60)]).growth > GROWTH_MOST
     assert Curve([200.0 + min(k, 20) for k in range(60)]).growth <= GROWTH_MOST

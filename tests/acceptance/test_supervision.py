@@ -1,6 +1,5 @@
 """Workers that shut down, die or hang, as shipped processes with a fake engine."""
 
-import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +9,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a separate packag
 import pytest
 
 from app.predictions.worker_registry import WorkerRegistry
-from tests.chaos.system import Part, System, running_system
+from tests.chaos.system import Part, System, one_worker
 from tests.support.api_client import create, get, is_ready, ready_client, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -20,17 +19,13 @@ SLOW = {"prompt": "slow", "num_inference_steps": 50, "num_images": 4}  # ten sec
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
     """One worker and everything it needs, restarted when it ends."""
-    os.environ["KLEIN_GRACE"] = "6"
-    try:
-        with running_system(workers=1, keys=["a-key"]) as system:
-            yield system
-    finally:
-        del os.environ["KLEIN_GRACE"]
+    with one_worker(grace_s=6) as system:
+        yield system
 
 
 @pytest.fixture
 def client(system: System) -> Iterator[httpx.Client]:
-    with ready_client(system.url, "a-key") as client:
+    with ready_client(system.url, "a-key-of-more-than-thirty-two-characters") as client:
         yield client
 
 
@@ -56,7 +51,7 @@ def is_over(process: psutil.Process) -> bool:
         return True
 
 
-def test_what_fits_is_finished(system: System, client: httpx.Client) -> None:
+def test_shutdown_finishes_prediction(system: System, client: httpx.Client) -> None:
     """On shutdown a worker is not ready at once, finishes its prediction, and exits with 0."""
     worker = system.workers[0]
     starts = worker.starts
@@ -70,8 +65,10 @@ def test_what_fits_is_finished(system: System, client: httpx.Client) -> None:
     assert system.record(prediction_id).attempt == 1
 
 
-@pytest.mark.parametrize("signals", [1, 2], ids=["no time", "twice"])
-def test_what_does_not_fit_is_given_back(
+@pytest.mark.parametrize(
+    "signals", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["no time", "twice"]
+)
+def test_shutdown_releases_long_prediction(
     system: System, client: httpx.Client, signals: int
 ) -> None:
     """A run longer than the grace period, or one hurried by a second signal, is released. The next worker runs it, and no attempt is counted."""
@@ -88,7 +85,7 @@ def test_what_does_not_fit_is_given_back(
     assert system.record(prediction_id).attempt == 1
 
 
-def test_an_idle_worker_leaves_at_once(system: System, client: httpx.Client) -> None:
+def test_shutdown_of_idle_worker_is_immediate(system: System, client: httpx.Client) -> None:
     """An idle worker that shuts down exits with 0 and is no longer listed. Later predictions still run."""
     worker = system.workers[0]
     starts, pid = worker.starts, worker.process.pid
@@ -104,8 +101,10 @@ def test_an_idle_worker_leaves_at_once(system: System, client: httpx.Client) -> 
     assert system.record(prediction_id).attempt == 1
 
 
-@pytest.mark.parametrize("signals", [1, 2], ids=["once", "twice"])
-def test_a_worker_that_loads_leaves_at_once(
+@pytest.mark.parametrize(
+    "signals", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["once", "twice"]
+)
+def test_shutdown_of_loading_worker_is_immediate(
     system: System, client: httpx.Client, signals: int
 ) -> None:
     """A worker that shuts down while its model loads exits with 0, ends its engine, and was never ready."""
@@ -128,7 +127,9 @@ def test_a_worker_that_loads_leaves_at_once(
         loading.stop()
 
 
-def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Client) -> None:
+def test_prediction_that_kills_engine_fails_after_three_attempts(
+    system: System, client: httpx.Client
+) -> None:
     """A prediction that kills its engine each time ends after three attempts. Another one succeeds and the worker stays."""
     worker = system.workers[0]
     starts = worker.starts
@@ -144,7 +145,7 @@ def test_a_poisonous_prediction_spoils_nothing(system: System, client: httpx.Cli
     assert (system.record(poison).attempt, worker.starts) == (3, starts)
 
 
-def test_a_hung_engine_is_replaced(system: System, client: httpx.Client) -> None:
+def test_hung_engine_is_replaced(system: System, client: httpx.Client) -> None:
     """An engine that does not stop at the run timeout is killed, and the next one generates."""
     body = {
         "model": "flux-2-klein-4b-text-to-image",
@@ -157,7 +158,44 @@ def test_a_hung_engine_is_replaced(system: System, client: httpx.Client) -> None
     assert get(client, create(client), wait=30)["status"] == "success"
 
 
-def test_a_crash_loop_ends_the_worker(system: System, client: httpx.Client) -> None:
+def test_worker_with_changed_canary_leaves(system: System, client: httpx.Client) -> None:
+    """A worker whose engine no longer generates the image of its start exits with an error that says so. The metrics tell, and a new one serves."""
+    flag = system.folder / "drift.flag"
+    system.add_workers(1, KLEIN_CANARY_INTERVAL="1")
+    watchful = system.workers.pop()
+    try:
+        until(lambda: any("canary_checked" in line for line in watchful.tail))
+        starts = watchful.starts
+        flag.touch()
+        code = ended(watchful, starts)
+        flag.unlink()
+
+        assert code == 1
+        assert any(
+            "worker_leaves" in line and "no pixel may differ" in line for line in watchful.tail
+        )
+        until(lambda: 'klein_workers_departed{cause="canary"} 1.0' in client.get("/metrics").text)
+        assert get(client, create(client), wait=30)["status"] == "success"
+    finally:
+        flag.unlink(missing_ok=True)
+        watchful.stop()
+
+
+def test_readiness_tells_age_of_last_image(client: httpx.Client) -> None:
+    """`/readyz` and `/v1/status` tell how long ago each worker generated its last image."""
+    until(lambda: len(client.get("/readyz").json()["details"]) == 1)
+    get(client, create(client), wait=30)
+
+    def ages() -> list[float | None]:
+        details = client.get("/readyz").json()["details"]
+        workers = client.get("/v1/status").json()["workers"]
+        return [one["last_image_s"] for one in (*details, *workers)]
+
+    until(lambda: [age is not None and age < 10 for age in ages()] == [True, True])
+    assert client.get("/readyz").json()["details"][0]["state"] == "ready"
+
+
+def test_crash_loop_ends_worker(system: System, client: httpx.Client) -> None:
     """Two predictions in a row that kill the engine are a crash loop: the worker exits with an error, and a new one serves."""
     worker = system.workers[0]
     starts = worker.starts

@@ -15,7 +15,7 @@ def create(client: httpx.Client, headers: dict[str, str], **inputs: Any) -> str:
 
 
 @pytest.mark.usefixtures("busy")
-def test_what_waits_too_long_ends(client: httpx.Client) -> None:
+def test_queue_timeout_ends_prediction(client: httpx.Client) -> None:
     """While the only worker is busy, a prediction ends at its queue timeout."""
     prediction = get(client, create(client, {"X-Queue-Timeout": "1.5"}), wait=20)
 
@@ -29,7 +29,7 @@ def test_what_waits_too_long_ends(client: httpx.Client) -> None:
     assert prediction["id"] in [line["id"] for line in listed["executions"]]
 
 
-def test_what_runs_too_long_ends(client: httpx.Client) -> None:
+def test_run_timeout_ends_prediction(client: httpx.Client) -> None:
     """A prediction ends at its run timeout, and the worker continues with the next."""
     prediction = get(client, create(client, {"X-Run-Timeout": "1"}, **LONG), wait=30)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from app.predictions.timeline import TimelineStage
 from tests.support.api_client import order, until
 from tests.support.klein_server import Klein, running_klein
 from tests.support.webhook_receiver import Receiver, running_receiver
@@ -15,7 +16,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
 REQUEST = ("klein-api", "POST /v1/prediction")  # FastAPI adds its own spans below it
 AFTER = (
-    *(("klein-worker", name) for name in ("prediction", "generate", "store", "finish")),
+    *(("klein-worker", str(name)) for name in ("prediction", *TimelineStage)),
     ("klein-courier", "webhook"),
 )
 
@@ -59,9 +60,7 @@ def spans(collector: Receiver) -> dict[tuple[str, str], tuple[str, str]]:
     return parents
 
 
-def test_one_trace_goes_from_the_request_to_the_webhook(
-    traced_klein: Klein, collector: Receiver
-) -> None:
+def test_trace_spans_request_to_webhook(traced_klein: Klein, collector: Receiver) -> None:
     """api, worker and courier add their spans to the caller's trace, below its request."""
     with running_receiver() as receiver, traced_klein.client() as client:
         body = order() | {"webhook_url": receiver.url}
@@ -75,7 +74,7 @@ def test_one_trace_goes_from_the_request_to_the_webhook(
     assert [name for name in AFTER if parents[name][1] not in inside] == []
 
 
-def test_the_engine_is_told_nothing_of_it(traced_klein: Klein) -> None:
+def test_engine_process_gets_no_trace_settings(traced_klein: Klein) -> None:
     """The trace settings are not in the environment of the engine process."""
     engine = traced_klein.part("engine")
 

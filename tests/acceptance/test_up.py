@@ -39,7 +39,7 @@ def refusal(klein: Klein) -> str:
     return errors[0]
 
 
-def test_a_taken_port_is_said(short_path: Path, tiny_weights: Path) -> None:
+def test_taken_port_is_reported(short_path: Path, tiny_weights: Path) -> None:
     """If the port is taken, one line names it and the setting."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -49,7 +49,7 @@ def test_a_taken_port_is_said(short_path: Path, tiny_weights: Path) -> None:
     assert "KLEIN_PORT" in error
 
 
-def test_a_silent_redis_is_said(short_path: Path) -> None:
+def test_unreachable_redis_is_reported(short_path: Path) -> None:
     """If REDIS_URL does not answer, one line names it without its password."""
     error = refusal(Klein(short_path, REDIS_URL="redis://user:secret@127.0.0.1:1/0"))
 
@@ -57,8 +57,8 @@ def test_a_silent_redis_is_said(short_path: Path) -> None:
     assert "secret" not in error
 
 
-@pytest.mark.parametrize("weights", ["missing", "empty"])
-def test_unreadable_weights_are_said(short_path: Path, weights: str) -> None:
+@pytest.mark.parametrize("weights", ["missing", pytest.param("empty", marks=pytest.mark.slow)])
+def test_unreadable_weights_are_reported(short_path: Path, weights: str) -> None:
     """If the weights cannot be read, one line names the folder."""
     folder = short_path / weights
     if weights == "empty":
@@ -67,7 +67,7 @@ def test_unreadable_weights_are_said(short_path: Path, weights: str) -> None:
     assert str(folder) in refusal(Klein(short_path / "data", KLEIN_WEIGHTS=str(folder)))
 
 
-def test_a_flipped_byte_of_the_weights_is_said(short_path: Path, tiny_weights: Path) -> None:
+def test_damaged_weights_are_reported(short_path: Path, tiny_weights: Path) -> None:
     """If a byte of the weights differs from SHA256SUMS, no worker serves them, and one line names the file."""
     weights = Path(shutil.copytree(tiny_weights, short_path / "weights"))
     write_checksums(weights)
@@ -84,21 +84,21 @@ def test_a_flipped_byte_of_the_weights_is_said(short_path: Path, tiny_weights: P
     [
         ("KLEIN_PORT", "many"),
         ("KLEIN_STATUS_WORDS", "klingon"),
-        ("STORAGE_URL", "ftp://x/y"),
+        pytest.param("STORAGE_URL", "ftp://x/y", marks=pytest.mark.slow),
         ("REDIS_URL", "nonsense"),
         ("KLEIN_DATA", "/proc/nothing"),
-        ("KLEIN_C2PA_CERT", "/nowhere/signer.pem"),
+        pytest.param("KLEIN_C2PA_CERT", "/nowhere/signer.pem", marks=pytest.mark.slow),
         ("KLEIN_SAFETY_CHECKER", "/nowhere/checker"),
     ],
 )
-def test_a_wrong_setting_is_said(short_path: Path, setting: str, value: str) -> None:
+def test_invalid_setting_is_reported(short_path: Path, setting: str, value: str) -> None:
     """An invalid setting ends the start with one line that names it or its value."""
     error = refusal(Klein(short_path, **{setting: value}))
 
     assert setting in error or value in error
 
 
-def test_an_unknown_setting_is_named(short_path: Path) -> None:
+def test_unknown_setting_is_reported(short_path: Path) -> None:
     """A variable that resembles a setting but is none is reported with the likely setting."""
     klein = Klein(short_path, KLEIN_RUN_TIMOUT="1h", REDIS_URL="redis://127.0.0.1:1")
     refusal(klein)
@@ -107,20 +107,21 @@ def test_an_unknown_setting_is_named(short_path: Path) -> None:
     assert f"Warning: {expected}" in klein.log
 
 
-def test_a_second_tree_on_the_same_folder_is_refused(klein: Klein) -> None:
+def test_second_start_on_same_folder_is_refused(klein: Klein) -> None:
     """Two systems cannot share a data folder."""
     assert str(klein.folder) in refusal(Klein(klein.folder))
 
 
-def test_the_first_start_makes_a_key(short_path: Path, tiny_weights: Path) -> None:
+def test_first_start_creates_key(short_path: Path, tiny_weights: Path) -> None:
     """The first start prints a key once and stores only its hash. Later starts keep key and records."""
     with Klein(short_path, KLEIN_API_KEYS="", KLEIN_WEIGHTS=str(tiny_weights)) as klein:
         klein.start()
         key = str(
             next(match[0] for line in klein.log if (match := re.search(r"klein_\S{20,}", line)))
         )
+        assert f"  page {klein.url}/#key={key}" in klein.log
         with klein.client(key) as client:
-            made = run(client)
+            first = run(client)
         parts = klein.parts()
 
         code = klein.stop(signal.SIGTERM)
@@ -130,15 +131,16 @@ def test_the_first_start_makes_a_key(short_path: Path, tiny_weights: Path) -> No
         klein.log.clear()
         klein.start()
         with klein.client(key) as client:
-            later = get(client, made["predictionID"])
+            later = get(client, first["predictionID"])
         code = klein.stop(signal.SIGINT)
-        assert (code, later["status"], later["output"]) == (0, "success", made["output"])
+        assert (code, later["status"], later["output"]) == (0, "success", first["output"])
         assert key not in "\n".join(klein.log)
         grep = ["grep", "-rlF", key, str(short_path)]
         assert processes.run(grep).stdout == ""
 
 
-def test_a_stop_leaves_work_to_the_next_start(short_path: Path, tiny_weights: Path) -> None:
+@pytest.mark.slow
+def test_shutdown_leaves_work_to_next_start(short_path: Path, tiny_weights: Path) -> None:
     """Ctrl-C during a run ends within seconds with code 0. The next start finishes the work."""
     with Klein(short_path, KLEIN_WEIGHTS=str(tiny_weights)) as klein:
         klein.start()
@@ -159,7 +161,7 @@ def test_a_stop_leaves_work_to_the_next_start(short_path: Path, tiny_weights: Pa
         assert states == ["success", "success"]
 
 
-def test_packages_in_the_current_folder_are_not_run(short_path: Path, tiny_weights: Path) -> None:
+def test_packages_in_current_folder_are_ignored(short_path: Path, tiny_weights: Path) -> None:
     """`klein up` starts in a folder that has packages named `app` and `worker` of its own."""
     for name in ("app", "worker"):
         package = short_path / name
@@ -189,8 +191,17 @@ def harmed(tiny_weights: Path) -> Iterator[Klein]:
         yield klein
 
 
-@pytest.mark.parametrize("name", ["engine", "worker", "courier", "api", "redis"])
-def test_a_killed_process_comes_back(harmed: Klein, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "worker",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("engine", "courier", "api", "redis")
+        ),
+    ],
+)
+def test_killed_process_is_restarted(harmed: Klein, name: str) -> None:
     """After kill -9 any process is restarted, and accepted predictions still succeed."""
     with harmed.client() as client:
         running = create(client, num_inference_steps=50, image_size="square")
@@ -220,7 +231,7 @@ def _is_ready(client: httpx.Client) -> bool:
     return client.get("/readyz").status_code == 200
 
 
-def test_parts_start_alone(short_path: Path) -> None:
+def test_command_reports_missing_requirement(short_path: Path) -> None:
     """A part that lacks something it needs says so in one line and exits."""
     with running_redis() as empty:
         for part, url, expected in [

@@ -40,7 +40,7 @@ def upload(client: httpx.Client, data: bytes = PNG) -> Any:
     return slot
 
 
-def test_an_upload_is_an_input(client: httpx.Client) -> None:
+def test_upload_works_as_input(client: httpx.Client) -> None:
     """The public URL serves the file as sent, and as an input it gives the same result as its bytes."""
     slot = upload(client)
 
@@ -51,7 +51,7 @@ def test_an_upload_is_an_input(client: httpx.Client) -> None:
     assert fetch(by_url["output"]) == fetch(by_bytes["output"])
 
 
-def test_a_picture_that_is_a_page_too_is_a_picture(client: httpx.Client) -> None:
+def test_png_with_html_is_served_as_png(client: httpx.Client) -> None:
     """A PNG with HTML appended is served as a PNG, which no browser may sniff or run."""
     slot = upload(client, PNG + b"<html><script>alert(1)</script>")
     headers = httpx.get(slot["public_url"], trust_env=False).headers
@@ -61,7 +61,7 @@ def test_a_picture_that_is_a_page_too_is_a_picture(client: httpx.Client) -> None
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; sandbox")
 
 
-def test_curl_uploads(client: httpx.Client, tmp_path: Path) -> None:
+def test_curl_example_uploads_file(client: httpx.Client, tmp_path: Path) -> None:
     """The README's curl command sends a file."""
     slot = presign(client)
     file = tmp_path / "in.png"
@@ -73,12 +73,12 @@ def test_curl_uploads(client: httpx.Client, tmp_path: Path) -> None:
     assert fetch(slot["public_url"]) == PNG
 
 
-def test_a_deleted_upload_is_gone(
-    client: httpx.Client, stranger: httpx.Client, anybody: httpx.Client
+def test_deleted_upload_is_404(
+    client: httpx.Client, other_client: httpx.Client, anybody: httpx.Client
 ) -> None:
     """Only its key deletes an upload. Then its URL is a 404, as an input a 400, and it cannot be sent again."""
     slot = upload(client)
-    assert stranger.delete(f"/v1/files/{slot['id']}").status_code == 204
+    assert other_client.delete(f"/v1/files/{slot['id']}").status_code == 204
     assert fetch(slot["public_url"]) == PNG
     for _ in range(2):
         assert client.delete(f"/v1/files/{slot['id']}").status_code == 204
@@ -89,7 +89,7 @@ def test_a_deleted_upload_is_gone(
     assert anybody.put(slot["presigned_url"], content=PNG).status_code == 404
 
 
-def test_uploads_need_a_key(anybody: httpx.Client, client: httpx.Client) -> None:
+def test_uploads_need_key(anybody: httpx.Client, client: httpx.Client) -> None:
     """Presign and DELETE without a key are a 401, and a malformed id is a 400."""
     base = client.base_url
     assert anybody.post(f"{base}/v1/upload/presign", json={}).status_code == 401
@@ -97,7 +97,7 @@ def test_uploads_need_a_key(anybody: httpx.Client, client: httpx.Client) -> None
     assert client.delete("/v1/files/x").status_code == 400
 
 
-def test_what_is_too_large_is_refused_before_it_is_sent(client: httpx.Client) -> None:
+def test_content_length_over_limit_is_413(client: httpx.Client) -> None:
     """A Content-Length above 100 MB is a 413 before the body is sent."""
     slot = presign(client)
     url = urlsplit(slot["presigned_url"])
@@ -109,7 +109,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent(client: httpx.Client) ->
         assert connection.getresponse().status == 413
 
 
-def test_what_turns_out_too_large_is_refused(client: httpx.Client) -> None:
+def test_body_over_limit_is_413(client: httpx.Client) -> None:
     """A body without Content-Length is a 413 at its hundredth megabyte, and is not stored."""
     slot = presign(client)
     part = bytes(1024 * 1024)
@@ -125,7 +125,7 @@ def test_what_turns_out_too_large_is_refused(client: httpx.Client) -> None:
     assert httpx.get(slot["public_url"], trust_env=False).status_code == 404
 
 
-def test_a_file_that_may_be_cached_never_changes(client: httpx.Client) -> None:
+def test_uploaded_file_is_immutable(client: httpx.Client) -> None:
     """The public URL says `immutable`. A different file is a 409 that says what to do, the same one again a 200."""
     slot = upload(client)
     other = image_file(colour="red")
@@ -138,7 +138,7 @@ def test_a_file_that_may_be_cached_never_changes(client: httpx.Client) -> None:
     assert (response.content, "immutable" in response.headers["Cache-Control"]) == (PNG, True)
 
 
-def test_a_url_to_read_is_none_to_write(client: httpx.Client, anybody: httpx.Client) -> None:
+def test_read_url_does_not_write(client: httpx.Client, anybody: httpx.Client) -> None:
     """The public URL accepts no file, the presigned one returns none, and a changed one does neither."""
     slot = upload(client)
 

@@ -55,7 +55,7 @@ def delivered(client: httpx.Client, prediction_id: str) -> Any:
     return until(look)
 
 
-def test_a_success_is_delivered_signed(client: httpx.Client, receiver: Receiver) -> None:
+def test_success_is_delivered_with_signature(client: httpx.Client, receiver: Receiver) -> None:
     """The payload has the contract's form, an image that can be fetched and a valid signature."""
     prediction_id = ask(
         client, receiver.url + "/hook?a=b", webhook_secret="whsec_c2VjcmV0IGtleSBvZiAyNCBieXRlcyE="
@@ -87,7 +87,7 @@ def test_a_success_is_delivered_signed(client: httpx.Client, receiver: Receiver)
     assert delivery["attempts"][0]["response"] == "thanks"
 
 
-def test_a_secret_is_never_shown(
+def test_secret_is_not_shown(
     calling_klein: Klein, client: httpx.Client, receiver: Receiver
 ) -> None:
     """Neither the prediction, the histories nor the log contain the secret."""
@@ -105,7 +105,7 @@ def test_a_secret_is_never_shown(
     assert [place for place in places if SECRET.replace(" ", "-") in place] == []
 
 
-def test_a_cancelled_prediction_calls_nobody(client: httpx.Client, receiver: Receiver) -> None:
+def test_cancel_sends_no_webhook(client: httpx.Client, receiver: Receiver) -> None:
     """A cancelled prediction sends no webhook, and has no delivery."""
     prediction_id = ask(client, receiver.url, input=LONG)
     client.post(f"/v1/prediction/{prediction_id}/cancel")
@@ -116,7 +116,7 @@ def test_a_cancelled_prediction_calls_nobody(client: httpx.Client, receiver: Rec
     assert (answer.status_code, answer.json()["error"]) == (404, "webhook not found")
 
 
-def test_the_history_is_paged_and_private(
+def test_webhook_pagination_and_isolation(
     calling_klein: Klein, client: httpx.Client, receiver: Receiver
 ) -> None:
     """The list has no attempts, newest first. Another key can neither list, read nor redeliver."""
@@ -131,14 +131,14 @@ def test_the_history_is_paged_and_private(
     assert "attempts" not in listed["webhooks"][0]
     assert (listed["limit"], listed["offset"]) == (2, 1)
     assert listed["total_count"] >= 3
-    with calling_klein.client(calling_klein.other_key) as stranger:
-        assert stranger.get("/v1/webhooks").json()["webhooks"] == []
-        assert stranger.get(f"/v1/webhooks/{ids[0]}").status_code == 404
-        assert stranger.post(f"/v1/webhooks/{ids[0]}/redeliver").status_code == 404
+    with calling_klein.client(calling_klein.other_key) as other_client:
+        assert other_client.get("/v1/webhooks").json()["webhooks"] == []
+        assert other_client.get(f"/v1/webhooks/{ids[0]}").status_code == 404
+        assert other_client.post(f"/v1/webhooks/{ids[0]}/redeliver").status_code == 404
     assert client.get("/v1/webhooks?limit=101").json()["error"] == "invalid limit parameter"
 
 
-def test_a_delivery_is_sent_again_by_hand(client: httpx.Client, receiver: Receiver) -> None:
+def test_manual_redelivery(client: httpx.Client, receiver: Receiver) -> None:
     """A redelivery sends the same id and body once more and adds an attempt."""
     prediction_id = ask(client, receiver.url)
     delivered(client, prediction_id)
@@ -152,7 +152,7 @@ def test_a_delivery_is_sent_again_by_hand(client: httpx.Client, receiver: Receiv
     assert receiver.calls[0].headers["webhook-id"] == receiver.calls[1].headers["webhook-id"]
 
 
-def test_a_courier_that_was_killed_loses_none(
+def test_courier_kill_loses_no_webhook(
     calling_klein: Klein, client: httpx.Client, receiver: Receiver
 ) -> None:
     """Predictions that end while no courier runs are delivered by the next one."""

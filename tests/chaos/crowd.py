@@ -43,7 +43,7 @@ def crowd(predictions: int = 5000, keys: int = 50, waiters: int = 2000) -> Verdi
     verdict = Verdict()
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # one per waiter
-    names = [f"crowd-{k:02}" for k in range(keys)]
+    names = [f"crowd-{k:02}-of-more-than-thirty-two-characters" for k in range(keys)]
     with running_system(workers=0, keys=names) as system:
         asyncio.run(_crowd(system, verdict, names, predictions, waiters))
     return verdict

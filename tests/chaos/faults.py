@@ -3,9 +3,10 @@
 import json
 import random
 import signal
+import subprocess
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
@@ -13,13 +14,16 @@ from typing import cast
 import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import redis
 
+from app.predictions.errors import UnreadableRecord
 from app.predictions.prediction import Prediction, Status
-from app.predictions.redis_keys import OPEN, record_key
+from app.predictions.redis_keys import EXPIRY, OPEN, record_key
 from app.predictions.store import decode
 from tests.chaos.system import Part, System
+from tests.support.api_client import until
 from tests.support.webhook_receiver import Receiver, reset, status
 
 GIVEN_UP_S = 90.0
+GRACE_S = 6  # of the workers
 
 
 class Faults(threading.Thread):
@@ -31,6 +35,8 @@ class Faults(threading.Thread):
         super().__init__(daemon=True)
         self.done: Counter[str] = Counter()
         self.recoveries_s: list[float] = []
+        self.exits_s: list[float] = []  # from SIGTERM to the exit of a worker, without its pauses
+        self._paused_s: defaultdict[int, float] = defaultdict(float)  # by process id
         self._system = system
         self._receiver = receiver
         self._random = random.Random(seed)
@@ -42,17 +48,20 @@ class Faults(threading.Thread):
             (5, "kill -9 worker", self._kill_worker),
             (3, "kill -9 engine", self._kill_engine),
             (2, "kill -9 api", lambda: self._system.api.signal(signal.SIGKILL)),
-            (2, "kill -9 courier", lambda: self._system.courier.signal(signal.SIGKILL)),
+            (2, "kill -9 courier", lambda: self._courier().signal(signal.SIGKILL)),
             (1, "kill -9 redis", lambda: self._system.redis.signal(signal.SIGKILL)),
-            (2, "SIGTERM worker", lambda: self._worker().signal(signal.SIGTERM)),
+            (3, "SIGTERM worker", self._stop_worker),
             (3, "SIGSTOP worker", lambda: self._pause(self._worker(), 15)),
-            (1, "SIGSTOP courier", lambda: self._pause(self._system.courier, 5)),
+            (1, "SIGSTOP courier", lambda: self._pause(self._courier(), 5)),
             (1, "SIGSTOP api", lambda: self._pause(self._system.api, 3)),
             (1, "SIGSTOP redis", lambda: self._pause(self._system.redis, 3)),
             (1, "SIGSTOP engine", self._stop_engine),
             (2, "full disk (workers)", self._fill_disk),
+            (2, "hanging storage", self._hang_storage),
             (1, "full disk (Redis)", self._fill_redis),
             (2, "failing receiver", self._fail_receiver),
+            (1, "damaged record", self._damage_record),
+            (1, "Redis's clock jumps back", self._turn_clock_back),
         ]
         weights = [weight for weight, _, _ in kinds]
         while not self._stopping.wait(self._random.uniform(1, 4)):
@@ -61,9 +70,13 @@ class Faults(threading.Thread):
             do()
         for thread in self._later:
             thread.join()
+        until(self._remove_damaged)
 
     def _worker(self) -> Part:
         return self._random.choice(self._system.workers)
+
+    def _courier(self) -> Part:
+        return self._random.choice(self._system.couriers)
 
     def _kill_worker(self) -> None:
         running = self._running()
@@ -71,6 +84,23 @@ class Faults(threading.Thread):
         self._worker().signal(signal.SIGKILL)
         if running:
             self._beside(lambda: self._watch(running, killed_at))
+
+    def _stop_worker(self) -> None:
+        process = self._worker().process
+        stopped_at = time.monotonic()
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+
+        def wait() -> None:
+            try:
+                process.wait(GIVEN_UP_S)
+            except subprocess.TimeoutExpired:
+                self.exits_s.append(float("inf"))
+            else:
+                paused_s = self._paused_s[process.pid]
+                self.exits_s.append(max(0.0, time.monotonic() - stopped_at - paused_s))
+
+        self._beside(wait)
 
     def _kill_engine(self) -> None:
         engine = self._worker().engine()
@@ -80,6 +110,7 @@ class Faults(threading.Thread):
 
     def _pause(self, part: Part, most_s: float) -> None:
         process, seconds = part.process, self._random.uniform(0.5, most_s)
+        self._paused_s[process.pid] += seconds
         process.send_signal(signal.SIGSTOP)
         self._after(seconds, lambda: process.send_signal(signal.SIGCONT))
 
@@ -101,6 +132,11 @@ class Faults(threading.Thread):
 
         self._after(self._random.uniform(1, 8), free)
 
+    def _hang_storage(self) -> None:
+        flag = self._system.folder / "hangs"
+        flag.touch()
+        self._after(self._random.uniform(1, 8), lambda: flag.unlink(missing_ok=True))
+
     def _fill_redis(self) -> None:
         part = self._system.redis
         part.limit_files(1)
@@ -112,6 +148,36 @@ class Faults(threading.Thread):
         self._after(
             self._random.uniform(1, 6), lambda: self._receiver.answers.__setitem__(0, status(200))
         )
+
+    def _damage_record(self) -> None:
+        """Add an open and an expired prediction whose records cannot be read; the open one is in line, too."""
+        number = self.done["damaged record"]
+        with suppress(redis.RedisError), self._system.connect() as connection:
+            pipe = connection.pipeline()
+            for name, checks in (("open", OPEN), ("old", EXPIRY)):
+                prediction_id = f"damaged-{name}-{number}"
+                pipe.set(record_key(prediction_id), b'{"id": "damaged"')
+                pipe.zadd(checks, {prediction_id: 0})
+            pipe.zadd("klein:line:distilled:damaged", {f"damaged-open-{number}": 0})
+            pipe.zadd("klein:waiting:distilled", {f"damaged-open-{number}": 0})
+            pipe.zadd("klein:turns:distilled", {"damaged": 0})
+            pipe.execute()
+
+    def _remove_damaged(self) -> bool:
+        """Return whether that was possible: Redis may still load what a restart has left."""
+        with suppress(redis.RedisError), self._system.connect() as connection:
+            for checks in (OPEN, EXPIRY):
+                for prediction_id in connection.zrange(checks, 0, -1):
+                    if prediction_id.startswith(b"damaged-"):
+                        connection.zrem(checks, prediction_id)
+            return True
+        return False
+
+    def _turn_clock_back(self) -> None:
+        """Leave the checks of all open predictions as a clock would that has gone back an hour."""
+        with suppress(redis.RedisError), self._system.connect() as connection:
+            for prediction_id in connection.zrange(OPEN, 0, -1):
+                connection.zadd(OPEN, {prediction_id: 3_600_000}, incr=True, xx=True)
 
     def _running(self) -> list[Prediction]:
         try:
@@ -159,7 +225,9 @@ def _resume(engine: psutil.Process) -> None:
 
 def _read(connection: "redis.Redis", prediction_id: str) -> Prediction | None:
     record = cast("bytes | None", connection.get(record_key(prediction_id)))
-    return None if record is None else decode(record, prediction_id)
+    with suppress(UnreadableRecord):
+        return None if record is None else decode(record, prediction_id)
+    return None
 
 
 def as_json(faults: Faults) -> str:

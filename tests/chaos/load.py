@@ -26,13 +26,14 @@ class CallerRequest:
     steps: int
     headers: dict[str, str]
     has_webhook: bool
+    is_receiver_silent: bool = False  # then nobody expects the webhook
     ids: set[str] = field(default_factory=set)
     posts: int = 0
     refusals: list[str] = field(default_factory=list)  # neither a 200 nor a 503 with Retry-After
     first_final: Any = None  # the body in which its end was first seen
     changed: str = ""  # how its end changed afterwards, if it did
     is_cancelled: bool = False  # the caller requested the cancel
-    is_drawn: bool = False  # its images exist and are correct
+    has_valid_images: bool = False  # its images exist and are correct
 
     def colours(self) -> list[bytes]:
         """Return the colour of each image that the fake engine must generate."""
@@ -43,8 +44,18 @@ class CallerRequest:
 class Caller(threading.Thread):
     """Sends requests, waits for the end, and sends again, until stopped."""
 
-    def __init__(self, url: str, key: str, hook: str, seed: int, stopping: threading.Event) -> None:
+    def __init__(  # noqa: PLR0913 -- all that callers differ in
+        self,
+        url: str,
+        key: str,
+        hook: str,
+        seed: int,
+        stopping: threading.Event,
+        *,
+        is_receiver_silent: bool = False,
+    ) -> None:
         super().__init__(daemon=True)
+        self._is_receiver_silent = is_receiver_silent
         self.requests: list[CallerRequest] = []
         self._client = httpx.Client(base_url=url, trust_env=False, timeout=30)
         self._key = key
@@ -74,7 +85,8 @@ class Caller(threading.Thread):
             images=self._random.choice([1, 1, 1, 2]),
             steps=self._random.choice([2, 4, 8, 20]),
             headers=headers,
-            has_webhook=self._random.random() < 0.5,
+            has_webhook=self._is_receiver_silent or self._random.random() < 0.5,
+            is_receiver_silent=self._is_receiver_silent,
             is_cancelled=0.05 < chance < 0.1,
         )
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -27,6 +27,7 @@ from app.predictions.store import decode
 from tests.support import processes
 
 RESTART_S = 0.3
+NO_SETTINGS: Mapping[str, str] = {}
 STOPPED_S = 30
 ROOT = Path(__file__).parents[2]
 
@@ -116,38 +117,50 @@ class Part:
 
 
 class System:
-    """Redis, api, workers and courier, each as a process."""
+    """Redis, api, workers and couriers, each as a process."""
 
-    def __init__(self, folder: Path, keys: list[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keys: list[str],
+        batch: int = 4,
+        settings: Mapping[str, str] = NO_SETTINGS,
+    ) -> None:
         self.folder = folder
         self.parts: list[Part] = []
         self.apis: list[Part] = []
         self.workers: list[Part] = []
+        self.couriers: list[Part] = []
         self.redis_socket = folder / "redis" / "redis.sock"
-        self._environ = os.environ | {
+        self.environ = os.environ | {
             "KLEIN_DATA": str(folder),
             "KLEIN_API_KEYS": ",".join(keys),
             "KLEIN_ALLOW_HOSTS": "127.0.0.1",
             "KLEIN_WEIGHTS": str(folder),
-            "KLEIN_BATCH": "4",
+            "KLEIN_BATCH": str(batch),
             "REDIS_URL": f"unix://{self.redis_socket}",
             "PYTHONPATH": str(ROOT),
+            **settings,
         }
 
-    def start(self, workers: int) -> None:
+    def start(self, workers: int, couriers: int = 1) -> None:
         """Start every process, Redis first."""
         self.redis = self._add("redis", server_command(self.redis_socket))
         self.await_redis()
         self.url = self.add_api()
-        self.courier = self._add(
-            "courier", [sys.executable, "-m", "tests.chaos.process", "courier"]
-        )
+        command = [sys.executable, "-m", "tests.chaos.process", "courier"]
+        self.couriers += [self._add(f"courier {number}", command) for number in range(couriers)]
         self.add_workers(workers)
 
     @property
     def api(self) -> Part:
         """The first api."""
         return self.apis[0]
+
+    @property
+    def courier(self) -> Part:
+        """The first courier."""
+        return self.couriers[0]
 
     def add_api(self, **settings: str) -> str:
         """Start one more api, and return its URL."""
@@ -157,8 +170,9 @@ class System:
         self.apis.append(self._add("api", command, KLEIN_PORT=str(port), **settings))
         return f"http://127.0.0.1:{port}"
 
-    def add_workers(self, count: int, **settings: str) -> None:
-        command = [sys.executable, "-m", "tests.chaos.process", "worker"]
+    def add_workers(self, count: int, kind: str = "worker", **settings: str) -> None:
+        """Add workers, of a kind that `tests.chaos.process` knows."""
+        command = [sys.executable, "-m", "tests.chaos.process", kind]
         for _ in range(count):
             name = f"worker {len(self.workers)}"
             self.workers.append(self._add(name, command, **settings))
@@ -189,26 +203,43 @@ class System:
 
     def stop(self) -> None:
         """Stop every started process, Redis last."""
-        others = [threading.Thread(target=part.stop) for part in self.parts[1:]]
-        for thread in others:
+        threads = [threading.Thread(target=part.stop) for part in self.parts[1:]]
+        for thread in threads:
             thread.start()
-        for thread in others:
+        for thread in threads:
             thread.join()
         for part in self.parts[:1]:
             part.stop()
 
     def _add(self, name: str, command: list[str], **settings: str) -> Part:
-        self.parts.append(part := Part(name, command, self._environ | settings))
+        self.parts.append(part := Part(name, command, self.environ | settings))
         return part
 
 
 @contextmanager
-def running_system(workers: int, keys: list[str]) -> Iterator[System]:
+def running_system(
+    workers: int,
+    keys: list[str],
+    couriers: int = 1,
+    batch: int = 4,
+    settings: Mapping[str, str] = NO_SETTINGS,
+) -> Iterator[System]:
     """Run a system in a folder of its own, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="klein-chaos-") as folder:
-        system = System(Path(folder), keys)
+        system = System(Path(folder), keys, batch, settings)
         try:
-            system.start(workers)
+            system.start(workers, couriers)
             yield system
         finally:
             system.stop()
+
+
+@contextmanager
+def one_worker(grace_s: int) -> Iterator[System]:
+    """Run a system of one worker, whose processes have this grace period."""
+    os.environ["KLEIN_GRACE"] = str(grace_s)
+    try:
+        with running_system(workers=1, keys=["a-key-of-more-than-thirty-two-characters"]) as system:
+            yield system
+    finally:
+        del os.environ["KLEIN_GRACE"]

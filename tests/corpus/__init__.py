@@ -1,6 +1,6 @@
 """Bad inputs as data: each is one request, with the status it gets and what the error must name."""
 
-from tests.corpus import create, openai, paths, pictures, replicate, uploads
+from tests.corpus import a1111, bfl, create, fal, images, openai, paths, replicate, uploads
 
 CASES = {
     "create: bodies": create.BODIES,
@@ -8,19 +8,23 @@ CASES = {
     "run: fields": create.RUNS,
     "create: webhooks": create.WEBHOOKS,
     "create: headers": create.HEADERS,
-    "pictures": pictures.CASES,
+    "images": images.CASES,
     "Replicate: bodies": replicate.BODIES,
     "Replicate: fields": replicate.FIELDS,
     "Replicate: routes": replicate.ROUTES,
     "Replicate: files": replicate.FILES,
     "OpenAI: bodies": openai.BODIES,
     "OpenAI: fields": openai.FIELDS,
-    "OpenAI: forms": [*openai.FORMS, *openai.TYPES],
+    "OpenAI: forms": [*openai.FORMS, *openai.TYPES, *openai.VARIATIONS],
+    "OpenAI: JSON, files, paths": [*openai.JSON_EDITS, *openai.UPLOADS, *openai.PATHS],
+    "Stable Diffusion web UI": a1111.CASES,
+    "fal": fal.CASES,
+    "Black Forest Labs": bfl.CASES,
     "ids": paths.IDS,
     "parameters": paths.PARAMETERS,
     "paths and methods": paths.ROUTES,
     "file URLs": paths.FILES,
     "keys": paths.KEYS,
-    "presign": uploads.ASKED,
-    "uploads": uploads.SENT,
+    "presign": uploads.PRESIGN_CASES,
+    "uploads": uploads.UPLOAD_CASES,
 }

@@ -2,11 +2,13 @@
 
 from typing import Any, Literal
 
-Dialect = Literal["eachlabs", "replicate", "openai"]
+Dialect = Literal["eachlabs", "replicate", "openai", "bfl", "a1111"]
 
 
-def parse_error(dialect: Dialect, body: Any) -> tuple[int | None, list[str], str]:
-    """Return the status in the body (OpenAI has none), the fields that the error names, and its whole text.
+def parse_error(  # noqa: C901 -- one case a dialect
+    dialect: Dialect, body: Any
+) -> tuple[int | None, list[str], str]:
+    """Return the status in the body (some have none), the fields that the error names, and its whole text.
 
     Raises KeyError, TypeError or ValueError if the body has another form.
     """
@@ -26,6 +28,12 @@ def parse_error(dialect: Dialect, body: Any) -> tuple[int | None, list[str], str
         case "replicate":
             fields = [problem["field"] for problem in body.get("invalid_fields", [])]
             return body["status"], fields, f"{body['title']} {body['detail']}"
+        case "a1111":
+            if set(body) != {"error", "detail", "body", "errors"}:
+                raise KeyError(*body)
+            return None, [], body["errors"]
+        case "bfl":
+            return _parse_detail(body["detail"])
         case "openai":
             error = body["error"]
             if set(error) != {"message", "type", "param", "code"}:
@@ -33,3 +41,10 @@ def parse_error(dialect: Dialect, body: Any) -> tuple[int | None, list[str], str
             if error["type"] != "invalid_request_error":
                 raise ValueError(error["type"])
             return None, [error["param"]] if error["param"] else [], error["message"]
+
+
+def _parse_detail(detail: Any) -> tuple[None, list[str], str]:
+    """Parse the errors of FastAPI's form."""
+    if isinstance(detail, str):
+        return None, [], detail
+    return None, [p["loc"][-1] for p in detail], " ".join(p["msg"] for p in detail)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.corpus.answers import Dialect
 
-KEY = "the corpus's key"
+KEY = "the corpus's key of more than 32 characters"
 JSON: Mapping[str, str | bytes] = MappingProxyType({"Content-Type": "application/json"})
 NONE: Mapping[str, str | bytes] = MappingProxyType({})
 

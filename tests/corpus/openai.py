@@ -2,21 +2,23 @@
 
 from typing import Any
 
-from tests.corpus.case import CUT_OFF, FORM, Case, form, written
-from tests.corpus.pictures import PNG, image_file
+from tests.corpus.case import CUT_OFF, FORM, JSON, Case, form, written
+from tests.corpus.images import PNG, image_file, uri
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 VALUES: dict[str, list[Any]] = {
-    "prompt": [None, "", " ", 5, [], "a" * 10_001],
+    "prompt": [None, "", " ", 5, [], "a" * 32_001],
     "model": [5, []],
-    "n": [0, 5, -1, "many", 1.5, True, []],
-    "size": ["large", "65x64", "64", "64x", "x64", "64X64", "99999x99999", "4096x4096", "-64x64", 64, "\uff16\uff14x64"],
-    "background": ["transparent", "", 1],
-    "output_format": ["gif", "", 1],
+    "n": [0, 11, -1, "many", 1.5, True, []],
+    "size": ["large", "64", "64x", "x64", "0x64", "-64x64", "64x64x64", 64, "\uff16\uff14x64"],
+    "width": [0, 9000, "wide"],
+    "background": ["blue", 1],
+    "output_format": ["gif", "svg", 1],
     "output_compression": [-1, 101, "high"],
-    "response_format": ["base64", 1],
-    "stream": [True, "true", 1],
-    "mask": ["data:image/png;base64,AAAA"],
+    "response_format": ["base32", 1],
+    "stream": ["yes", 1],
+    "partial_images": [-1, 4, "x"],
+        "mask": ["data:image/png;base64,AAAA"],
     "seed": ["x", 0.5, 2**63],
     "num_inference_steps": [0, 51, "x"],
 }  # fmt: skip
@@ -36,12 +38,12 @@ FIELDS = [
 BODIES = [
     *(
         case(body=body, names="JSON object")
-        for body in (b"", b"{", b"[]", b"null", b'{"n": NaN}', b"\xff", b"[" * 100_000)
+        for body in (b"", b"{", b"[]", b"null", b'{"n": NaN}', b"\xff", b"[" * 4000)
     ),
     case(body=b"{}", names="prompt"),
     *(
         case(body=written({"prompt": "a", "model": m}), status=404, names="model")
-        for m in ("dall-e-3", "", "gpt-image-1", "flux-2-klein-4b-base", "../flux-2-klein-4b")
+        for m in ("gpt-4o", "stabilityai/sdxl", "flux-2-klein-4b-base", "FLUX.2-klein-base-4B", "*")
     ),
     *(
         case(path=path, key=key, status=401, names="Authorization: Bearer")
@@ -70,16 +72,49 @@ FORMS = [
         (form(("image", image_file(kind="GIF"), "a.png"), PROMPT), "image"),
         (form(("image", image_file(16, 16), "a.png"), PROMPT), "image"),
         (form(IMAGE, PROMPT, ("mask", PNG, "mask.png")), "mask"),
-        (form(IMAGE, PROMPT, ("n", b"9")), "n"),
+        (form(IMAGE, PROMPT, ("n", b"11")), "n"),
         (form(IMAGE, PROMPT, ("n", b"\xff")), "n"),
         (form(IMAGE, PROMPT, ("size", b"huge")), "size"),
-        (form(IMAGE, PROMPT, ("stream", b"true")), "stream"),
+        (form(IMAGE, PROMPT, ("stream", b"yes")), "stream"),
+        (form(("images[0]", b"text"), PROMPT), "image"),
     )
 ]
+JSON_EDITS = [
+    case(path=EDITS, headers=JSON, body=written({"prompt": "x"} | sent), status=status, names=names)
+    for sent, status, names in (
+        ({}, 400, "image"),
+        ({"image": 5}, 400, "image"),
+        ({"images": [{"file_id": "unknown"}]}, 404, "upload"),
+        ({"images": [{"image_url": "file:///etc/passwd"}]}, 400, "image"),
+        ({"image": "data:image/png;base64,AAAA"}, 400, "image"),
+        ({"image": uri(PNG), "mask": {"image_url": uri(PNG)}}, 400, "mask"),
+        ({"images": [uri(PNG)] * 5}, 400, "image"),
+    )
+] + [case(path=EDITS, headers=JSON, body=b, names="JSON object") for b in (b"x", b"[]")]
+VARIATIONS = [
+    case(path="/openai/v1/images/variations", headers=FORM, body=form(*images), names="image")
+    for images in ([], [("image", PNG, "a.png")] * 2, [("image", b"x", "a.png")])
+]
+UPLOADS = [
+    case(path="/openai/v1/files", headers=FORM, body=form(*parts), names=names)
+    for parts, names in (
+        ([("purpose", b"vision")], "file"),
+        ([("file", PNG, "a.png")], "purpose"),
+        ([("file", b"text", "a.txt"), ("purpose", b"vision")], "file"),
+    )
+]
+PATHS = [
+    case(method="GET", path="/openai/v1/chat/completions", status=404, names="path"),
+    case(method="GET", path="/openai/v1/images/generations", status=405, names="POST"),
+    case(method="GET", path="/openai/v1/models/gpt-4o", status=404, names="model"),
+    case(path="/openai/deployments/x/images/generations", status=404, body=written({"prompt": "x"}), names="model"),
+    *(case(method="GET", path=f"/openai/v1/files/x{end}", status=404, names="upload") for end in ("", "/content")),
+    *(case(path=path, key=None, status=401, names="Bearer") for path in ("/openai/v1/images/edits", "/openai/v1/files")),
+]  # fmt: skip
 TYPES = [
     *(
         case(path=EDITS, headers={"Content-Type": kind}, body=b"x", names="multipart/form-data")
-        for kind in ("", "text/plain", "application/json", "multipart/form-data", "multipart/form-data; boundary=")
+        for kind in ("", "text/plain", "multipart/form-data", "multipart/form-data; boundary=")
     ),
     *(
         case(

@@ -42,6 +42,7 @@ PARAMETERS = [
         ),
         ("/v1/executions", "from", ("yesterday", "2026-13-01T00:00:00Z", "%ff")),
         ("/v1/executions", "to", ("tomorrow", "2026-01-32", "nan")),
+        ("/v1/executions", "error_classification", ("nothing", "unknown,Provider_error")),
         ("/v2/executions", "limit", ("0",)),
         ("/v1/webhooks", "limit", ("0", "101", "x")),
         ("/v1/webhooks", "offset", ("-1", "x")),
@@ -54,7 +55,7 @@ ROUTES = [
         Case(method="GET", path=path, status=404, names="path")
         for path in (
             "/nowhere", "/v1", "/v1/prediction/..%2f..%2fetc%2fpasswd", "/v3/prediction", "/.env", "/..%2f..%2fetc/passwd",
-            "/v1/models/", "/wp-admin", "/%00", "/page/../app/main.py",
+            "/wp-admin", "/%00", "/page/../app/main.py",
         )
     ),
     *(
@@ -63,11 +64,10 @@ ROUTES = [
             ("PUT", "/v1/prediction", "POST"),
             ("GET", "/v1/prediction", "POST"),
             ("GET", "/v1/prediction/", "POST"),
-            ("DELETE", "/v1/prediction/x", "GET"),
+            ("PUT", "/v1/prediction/x", "GET"),
             ("DELETE", "/v1/models", "GET"),
             ("POST", "/v1/executions", "GET"),
             ("PATCH", "/v1/upload/presign", "POST"),
-            ("OPTIONS", "/v1/prediction", "POST"),
             ("PROPFIND", "/v1/models", "GET"),
         )
     ),

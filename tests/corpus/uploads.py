@@ -6,7 +6,7 @@ from typing import Any
 from app.storage.links import Links
 from app.uploads import Upload
 from tests.corpus.case import JSON, NONE, Case, written
-from tests.corpus.pictures import PNG, image_file
+from tests.corpus.images import PNG, image_file
 
 SECRET = "signs the corpus's links"
 OPENED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,16 +22,18 @@ UPLOAD = Upload(
 URL = Links(SECRET).link("", UPLOAD.key, ENDS, verb="PUT")
 ENDED = Links(SECRET).link("", UPLOAD.key, OPENED + timedelta(days=1), verb="PUT")
 READ = Links(SECRET).link("", UPLOAD.key, ENDS)
-NOBODYS = Links(SECRET).link("", "uploads/nobodys/file.png", ENDS, verb="PUT")
+UNKNOWN_FILE_URL = Links(SECRET).link("", "uploads/nobodys/file.png", ENDS, verb="PUT")
 
 
-def asked(body: Any, names: str, status: int = 400) -> Case:
+def presign_case(body: Any, names: str, status: int = 400) -> Case:
     """Request an upload URL."""
     data = body if isinstance(body, bytes) else written(body)
     return Case(path="/v1/upload/presign", body=data, status=status, names=names)
 
 
-def sent(data: bytes, names: str, path: str = URL, status: int = 400, headers: Any = NONE) -> Case:
+def upload_case(
+    data: bytes, names: str, path: str = URL, status: int = 400, headers: Any = NONE
+) -> Case:
     """Send a file."""
     return Case(
         method="PUT", path=path, body=data, status=status, names=names, key=None, headers=headers
@@ -40,13 +42,13 @@ def sent(data: bytes, names: str, path: str = URL, status: int = 400, headers: A
 
 NO_TYPES: list[Any] = [5, [], True]
 NO_SECONDS: list[Any] = ["soon", 1.5, [], {}, "1e3"]
-ASKED = [
+PRESIGN_CASES = [
     *(
-        asked(body, "JSON object", 422)
-        for body in (b"", b"{", b"[]", b"null", b"\xff", b"[" * 9**6)
+        presign_case(body, "JSON object", 422)
+        for body in (b"", b"{", b"[]", b"null", b"\xff", b"[" * 4000)
     ),
     *(
-        asked(body, "content_type")
+        presign_case(body, "content_type")
         for body in (
             {},
             {"content_type": None},
@@ -60,15 +62,15 @@ ASKED = [
             {"content_type": ["image/png"]},
         )
     ),
-    *(asked({"content_type": "image/png", "file_type": f}, "file_type") for f in NO_TYPES),
+    *(presign_case({"content_type": "image/png", "file_type": f}, "file_type") for f in NO_TYPES),
     *(
-        asked({"content_type": "image/png", "expires_in_seconds": s}, "expires_in_seconds")
+        presign_case({"content_type": "image/png", "expires_in_seconds": s}, "expires_in_seconds")
         for s in NO_SECONDS
     ),
 ]
-SENT = [
+UPLOAD_CASES = [
     *(
-        sent(data, "content_type", headers=JSON)
+        upload_case(data, "content_type", headers=JSON)
         for data in (
             b"",
             b"\x89PNG",
@@ -80,15 +82,15 @@ SENT = [
             image_file(kind="WEBP"),
         )
     ),
-    sent(PNG, "x-amz-meta-file-id", headers={"x-amz-meta-file-id": "another"}),
-    sent(PNG, "x-amz-meta-file-id", headers={"x-amz-meta-file-id": ""}),
-    sent(PNG, "URL", path=ENDED, status=404),
-    sent(PNG, "URL", path=READ, status=404),
-    sent(PNG, "URL", path=NOBODYS, status=404),
-    sent(PNG, "URL", path=URL.replace("signature=", "signature=0"), status=404),
-    sent(PNG, "URL", path=URL.replace("expires=", "expires=9"), status=404),
-    sent(PNG, "URL", path=URL.replace(".png", ".jpg"), status=404),
-    sent(PNG, "URL", path=URL.replace("uploads/", "uploads/x"), status=404),
-    sent(PNG, "URL", path=URL.partition("?")[0], status=404),
-    sent(PNG, "POST", path="/v1/upload/presign", status=405),
+    upload_case(PNG, "x-amz-meta-file-id", headers={"x-amz-meta-file-id": "another"}),
+    upload_case(PNG, "x-amz-meta-file-id", headers={"x-amz-meta-file-id": ""}),
+    upload_case(PNG, "URL", path=ENDED, status=404),
+    upload_case(PNG, "URL", path=READ, status=404),
+    upload_case(PNG, "URL", path=UNKNOWN_FILE_URL, status=404),
+    upload_case(PNG, "URL", path=URL.replace("signature=", "signature=0"), status=404),
+    upload_case(PNG, "URL", path=URL.replace("expires=", "expires=9"), status=404),
+    upload_case(PNG, "URL", path=URL.replace(".png", ".jpg"), status=404),
+    upload_case(PNG, "URL", path=URL.replace("uploads/", "uploads/x"), status=404),
+    upload_case(PNG, "URL", path=URL.partition("?")[0], status=404),
+    upload_case(PNG, "POST", path="/v1/upload/presign", status=405),
 ]

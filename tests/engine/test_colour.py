@@ -95,7 +95,7 @@ def centre(data):
     "space", [DISPLAY_P3, ADOBE_RGB, PROPHOTO], ids=["Display P3", "Adobe RGB", "ProPhoto"]
 )
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "JPEG"])
-def test_a_wide_gamut_becomes_srgb(file_format, space, colour):
+def test_wide_gamut_is_converted_to_srgb(file_format, space, colour):
     """Colours of a wide gamut are within 2.5 levels of the values that the matrices give."""
     options = LOSSLESS[file_format]
     image = Image.new("RGB", (64, 64), colour)
@@ -104,7 +104,7 @@ def test_a_wide_gamut_becomes_srgb(file_format, space, colour):
     np.testing.assert_allclose(centre(data), expected(colour, *space), atol=2.5)
 
 
-def test_a_profile_changes_what_is_seen():
+def test_profile_changes_colours():
     """Without its profile the same file gives other colours, so the test above can fail."""
     colour = (200, 120, 90)
     image = Image.new("RGB", (64, 64), colour)
@@ -113,7 +113,7 @@ def test_a_profile_changes_what_is_seen():
     assert centre(saved(image, icc_profile=matrix_profile(*PROPHOTO))) != colour
 
 
-def test_an_srgb_profile_changes_nothing():
+def test_srgb_profile_changes_nothing():
     """An sRGB profile changes no value."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = Image.new("RGB", (64, 64), (200, 120, 90))
@@ -121,7 +121,7 @@ def test_an_srgb_profile_changes_nothing():
     assert centre(saved(image, icc_profile=profile)) == (200, 120, 90)
 
 
-def test_transparency_outlives_the_profile():
+def test_transparency_survives_profile():
     """With a wide-gamut profile, a transparent pixel becomes white and a half-transparent one is blended with white."""
     profile = matrix_profile(*ADOBE_RGB)
 
@@ -134,7 +134,7 @@ def test_transparency_outlives_the_profile():
     np.testing.assert_allclose(half, (expected((120, 130, 110), *ADOBE_RGB) + 255) / 2, atol=2.5)
 
 
-def test_a_palette_follows_the_profile():
+def test_palette_is_converted_by_profile():
     """The colours of a palette image are converted by its profile."""
     image = Image.new("P", (64, 64), 1)
     image.putpalette([0, 0, 0, 120, 130, 110] + [0] * 750)
@@ -143,7 +143,7 @@ def test_a_palette_follows_the_profile():
     np.testing.assert_allclose(centre(data), expected((120, 130, 110), *PROPHOTO), atol=2.5)
 
 
-def test_grey_follows_its_profile():
+def test_grey_is_converted_by_profile():
     """A grey of gamma 1.8 becomes lighter in sRGB and stays grey."""
     data = saved(Image.new("L", (64, 64), 100), icc_profile=grey_profile(1.8))
 
@@ -162,7 +162,7 @@ def test_grey_follows_its_profile():
     ],
     ids=["no profile", "empty", "cut off", "of CMYK", "of grey"],
 )
-def test_a_profile_that_does_not_fit_is_harmless(profile):
+def test_invalid_profile_is_ignored(profile):
     """A damaged profile, or one for another colour mode, leaves the colours unchanged."""
     image = Image.new("RGB", (64, 64), (200, 120, 90))
 

@@ -39,21 +39,25 @@ def open_engine(tiny_weights, tmp_path_factory):
     return opened
 
 
-def draw(engine, loras=()):
+def generate(engine, loras=()):
     order = Order(prompt="a", width=64, height=64, steps=2, guidance=1.0, seeds=(7,), loras=loras)
     return engine.generate(order, lambda k, n: None).images[0]
 
 
-@pytest.mark.parametrize("placement", [Placement.TEXT_ENCODER_OFFLOAD, Placement.MODEL_OFFLOAD])
-def test_a_lora_on_visiting_quantised_parts(open_engine, placement):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "placement",
+    [Placement.TEXT_ENCODER_OFFLOAD, pytest.param(Placement.MODEL_OFFLOAD, marks=pytest.mark.slow)],
+)
+def test_lora_on_offloaded_quantised_model(open_engine, placement):
     """An offloaded quantised model applies a LoRA as a resident one does, with a small error, and removes it completely."""
     offloaded, resident = open_engine(fp8(), placement), open_engine(fp8(), Placement.RESIDENT)
     exact = open_engine(None, Placement.RESIDENT)
-    without_lora = draw(offloaded)
-    with_lora = draw(offloaded, LORAS)
+    without_lora = generate(offloaded)
+    with_lora = generate(offloaded, LORAS)
 
-    assert np.array_equal(with_lora, draw(resident, LORAS))
-    assert np.array_equal(draw(offloaded), without_lora)
+    assert np.array_equal(with_lora, generate(resident, LORAS))
+    assert np.array_equal(generate(offloaded), without_lora)
     lora_difference = np.abs(with_lora.astype(int) - without_lora).mean()
-    quantization_error = np.abs(with_lora.astype(int) - draw(exact, LORAS)).mean()
+    quantization_error = np.abs(with_lora.astype(int) - generate(exact, LORAS)).mean()
     assert 0 < quantization_error < lora_difference / 2

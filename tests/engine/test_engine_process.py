@@ -13,6 +13,7 @@ import pytest
 from app.predictions.prediction import Cause
 from tests.support import fake_engine_process, processes
 from worker.engine_process import protocol
+from worker.engine_process.heartbeat import Heartbeat
 from worker.engine_process.main import Inbox, serve
 from worker.engines import (
     Cancelled,
@@ -89,8 +90,8 @@ class FakeEngine:
         on_step(1, 4)
         if self.error is not None:
             raise self.error
-        pictures = (np.full((2, 3, 3), 7, np.uint8), np.full((1, 1, 3), 9, np.uint8)[::-1])
-        return Result(images=pictures, notes=("a note",), generate_s=0.5)
+        images = (np.full((2, 3, 3), 7, np.uint8), np.full((1, 1, 3), 9, np.uint8)[::-1])
+        return Result(images=images, notes=("a note",), generate_s=0.5)
 
     def generate_batch(self, orders, on_step, on_previews=()):
         """Return an image for each order but those with the prompt "poor". Raise the given error after the first of two steps."""
@@ -101,9 +102,9 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
         on_step(2, 2)
-        pictures = (np.full((1, 1, 3), 5, np.uint8),)
-        drawn = Result(images=pictures, notes=(), generate_s=0.5)
-        return tuple(None if order.prompt == "poor" else drawn for order in orders)
+        images = (np.full((1, 1, 3), 5, np.uint8),)
+        result = Result(images=images, notes=(), generate_s=0.5)
+        return tuple(None if order.prompt == "poor" else result for order in orders)
 
 
 class FirstFails(FakeEngine):
@@ -134,7 +135,7 @@ def ends():
         protocol.Stopped(id="1"),
     ],
 )
-def test_each_message_arrives_as_it_was_sent(ends, message):
+def test_message_round_trip(ends, message):
     """Each message is received as it was sent."""
     ours, theirs = ends
     ours.send(message)
@@ -142,7 +143,7 @@ def test_each_message_arrives_as_it_was_sent(ends, message):
     assert theirs.receive(1) == (message, None)
 
 
-def test_order_arrives_with_its_references(ends):
+def test_order_round_trip_with_reference_images(ends):
     """Reference images are received as raw bytes, whatever their size."""
     ours, theirs = ends
     message = protocol.Generate(id="1", order=ORDER, batch_remaining=3)
@@ -154,7 +155,7 @@ def test_order_arrives_with_its_references(ends):
     assert received == message
 
 
-def test_hung_up_is_an_end_of_file(ends):
+def test_receive_timeout_and_end_of_file(ends):
     """`receive` raises TimeoutError while the other end is silent, and EOFError once it has closed."""
     ours, theirs = ends
     with pytest.raises(TimeoutError):
@@ -163,6 +164,19 @@ def test_hung_up_is_an_end_of_file(ends):
 
     with pytest.raises(EOFError):
         theirs.receive(1)
+
+
+def test_heartbeat_beats_only_during_work(ends):
+    """Beats arrive while the process works. Between requests nobody reads the socket, so none are sent."""
+    ours, theirs = ends
+    heartbeat = Heartbeat(ours, period_s=0.01)
+    heartbeat.start()
+    with heartbeat.beating():
+        assert [theirs.receive(5)[0] for _ in range(3)] == [protocol.Beat()] * 3
+    threading.Event().wait(0.1)  # the one that may be on its way
+    received(theirs)
+
+    assert not theirs.is_readable(0.3)
 
 
 def received(end):
@@ -179,10 +193,10 @@ def received(end):
                 messages.append(file.read())
 
 
-def test_pictures_lie_one_after_the_other(ends):
+def test_images_are_sent_in_one_file(ends):
     """`Done` comes with a file that holds the pixels of all images one after another."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, OneOrder())
+    serve(FakeEngine(), ours, OneOrder(), Heartbeat(ours))
 
     step, done, pixels = received(theirs)
     assert step == protocol.Step(id="1", k=1, n=4)
@@ -212,18 +226,18 @@ def test_pictures_lie_one_after_the_other(ends):
         (Cancelled(), protocol.Stopped(id="1")),
     ],
 )
-def test_each_end_has_its_message(ends, error, expected):
+def test_every_outcome_has_final_message(ends, error, expected):
     """Every outcome of an order sends exactly one final message."""
     ours, theirs = ends
-    serve(FakeEngine(error), ours, OneOrder())
+    serve(FakeEngine(error), ours, OneOrder(), Heartbeat(ours))
 
     assert received(theirs)[1:] == [expected]
 
 
-def test_cancelled_before_the_start_draws_nothing(ends):
+def test_cancel_before_start_generates_nothing(ends):
     """An order that was cancelled while it waited is not started."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, OneOrder(cancelled=True))
+    serve(FakeEngine(), ours, OneOrder(cancelled=True), Heartbeat(ours))
 
     assert received(theirs) == [protocol.Stopped(id="1")]
 
@@ -241,51 +255,51 @@ TOGETHER = ["Step", "Step", "Done"]
 ALONE = ["Step", "Done"]
 
 
-def test_orders_are_drawn_at_once(ends):
+def test_batch_runs_orders_together(ends):
     """Each order of a batch gets the same step messages and its own image."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, Several("a", "b", "c"))
+    serve(FakeEngine(), ours, Several("a", "b", "c"), Heartbeat(ours))
 
     assert message_names(theirs) == {"a": TOGETHER, "b": TOGETHER, "c": TOGETHER}
 
 
-def test_previews_of_a_batch_go_to_who_asked(ends):
+def test_batch_sends_previews_on_request(ends):
     """Only the order that asked for previews gets one."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, Several("a", "b", "c", with_previews="b"))
+    serve(FakeEngine(), ours, Several("a", "b", "c", with_previews="b"), Heartbeat(ours))
 
     assert message_names(theirs) == {"a": TOGETHER, "b": ["Preview", *TOGETHER], "c": TOGETHER}
 
 
-def test_one_cancelled_of_a_batch_stops_at_its_next_step(ends):
+def test_cancel_stops_one_order_of_batch(ends):
     """A cancelled order of a batch stops at its next step, and the others finish."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, Several("a", "b", "c", cancelled="b", before="c"))
+    serve(FakeEngine(), ours, Several("a", "b", "c", cancelled="b", before="c"), Heartbeat(ours))
 
     assert message_names(theirs) == {"a": TOGETHER, "b": ["Step", "Stopped"], "c": ["Stopped"]}
 
 
-def test_a_batch_that_nobody_wants_ends(ends):
+def test_batch_stops_when_all_are_cancelled(ends):
     """A batch stops once all its orders are cancelled."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, Several("a", "b", cancelled="ab"))
+    serve(FakeEngine(), ours, Several("a", "b", cancelled="ab"), Heartbeat(ours))
 
     assert message_names(theirs) == {"a": ["Step", "Stopped"], "b": ["Step", "Stopped"]}
 
 
-def test_what_gave_no_picture_is_drawn_alone(ends):
+def test_order_without_image_is_retried_alone(ends):
     """An order for which the batch gives no image is generated again alone."""
     ours, theirs = ends
-    serve(FakeEngine(), ours, Several("a", "poor"))
+    serve(FakeEngine(), ours, Several("a", "poor"), Heartbeat(ours))
 
     assert message_names(theirs) == {"a": TOGETHER, "poor": ["Step", "Step", *ALONE]}
 
 
 @pytest.mark.parametrize("error", [OutOfMemory(), EngineFault("flat"), ValueError("a bug")])
-def test_a_batch_that_fails_is_drawn_one_by_one(ends, error, capfd):
+def test_failed_batch_is_retried_one_by_one(ends, error, capfd):
     """If a batch fails for any reason, each of its orders that is not cancelled is generated alone."""
     ours, theirs = ends
-    serve(FirstFails(error), ours, Several("a", "b", "c", cancelled="b"))
+    serve(FirstFails(error), ours, Several("a", "b", "c", cancelled="b"), Heartbeat(ours))
 
     assert message_names(theirs) == {
         "a": ["Step", *ALONE],
@@ -295,7 +309,7 @@ def test_a_batch_that_fails_is_drawn_one_by_one(ends, error, capfd):
     assert type(error).__name__ in capfd.readouterr().err
 
 
-def test_the_driving_side_never_loads_torch():
+def test_engine_client_does_not_import_torch():
     """The modules with which a worker drives its engine load neither torch nor diffusers nor transformers."""
     code = (
         "import sys, worker.engine_process.main, worker.engine_client.client, worker.job.encode, worker.engines.folder;"

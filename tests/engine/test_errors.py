@@ -26,7 +26,7 @@ from worker.engines.errors import (
         (RequestFailed("no", Cause.STORAGE), Cause.STORAGE, "no"),
     ],
 )
-def test_each_error_has_a_cause_and_a_message(error, cause, message):
+def test_error_has_cause_and_message(error, cause, message):
     """Each error has a cause and a message, which is its docstring unless one is given."""
     assert error.failure == Failure(cause=cause, message=str(error))
     assert message in error.failure.message

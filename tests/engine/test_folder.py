@@ -18,7 +18,7 @@ def weights(tiny_weights, tmp_path):
     return Path(shutil.copytree(tiny_weights, tmp_path / "weights"))
 
 
-def test_whole_folder_passes(weights):
+def test_complete_folder_passes(weights):
     """A complete folder has its kind, name, size and revision."""
     folder = inspect_folder(weights)
 
@@ -28,7 +28,7 @@ def test_whole_folder_passes(weights):
     assert len(folder.revision) == 64
 
 
-def test_revision_follows_the_content(weights):
+def test_revision_follows_content(weights):
     """A changed weight changes the revision, and moving the folder does not."""
     before = inspect_folder(weights).revision
     moved = weights.rename(weights.with_name("moved"))
@@ -40,6 +40,19 @@ def test_revision_follows_the_content(weights):
 
     assert same == before
     assert inspect_folder(moved).revision != before
+
+
+def test_wider_transformer_is_9b(weights):
+    """A transformer of the 9B model's width makes a checkpoint of that kind, with its licence."""
+    config = weights / "transformer" / "config.json"
+    wide = {"num_attention_heads": 32, "attention_head_dim": 128}
+    config.write_text(json.dumps(json.loads(config.read_text()) | wide))
+    (weights / "klein.json").unlink()
+
+    folder = inspect_folder(weights)
+
+    assert folder.kind is CheckpointKind.DISTILLED_9B
+    assert folder.manifest.licence == "FLUX Non-Commercial License"
 
 
 def _truncate(weights: Path) -> None:
@@ -94,7 +107,7 @@ def _manifest_not_json(weights: Path) -> None:
         (_manifest_not_json, "not readable JSON"),
     ],
 )
-def test_bad_folder_is_named_in_one_line(weights, spoil, message):
+def test_invalid_folder_is_reported_in_one_line(weights, spoil, message):
     """Each problem of a folder has a one-line message with the folder and the reason."""
     spoil(weights)
 
@@ -104,13 +117,13 @@ def test_bad_folder_is_named_in_one_line(weights, spoil, message):
     assert str(weights) in str(caught.value)
 
 
-def test_manifest_defaults_are_those_of_the_4b_checkpoint(tmp_path):
+def test_manifest_defaults_are_those_of_4b_checkpoint(tmp_path):
     """A folder without klein.json has the manifest of the 4B checkpoint, named after the folder."""
     assert read_manifest(tmp_path) == Manifest(name=tmp_path.name)
     assert Manifest().text_encoder_out_layers == (9, 18, 27)
 
 
-def test_manifest_reads_what_it_knows(tmp_path):
+def test_manifest_ignores_unknown_keys(tmp_path):
     """Known keys are read with their types, and unknown keys are ignored."""
     text = {"name": "small", "render_scaled": True, "text_encoder_out_layers": [1, 2], "new": 1}
     (tmp_path / "klein.json").write_text(json.dumps(text))

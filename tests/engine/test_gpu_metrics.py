@@ -29,7 +29,7 @@ def two_gpus(monkeypatch):
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_what_a_gpu_does_not_tell_is_left_out():
+def test_missing_gpu_values_are_left_out():
     """A value that a GPU does not report is left out, and the others are kept."""
     values = {
         (sample.name, *sample.labels.values()): sample.value
@@ -44,7 +44,7 @@ def test_what_a_gpu_does_not_tell_is_left_out():
     }
 
 
-def test_what_torch_keeps_for_later_is_free(monkeypatch):
+def test_memory_cached_by_torch_is_free(monkeypatch):
     """Memory that torch has reserved but not allocated counts as free, and a CPU has no value."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (10, 100))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 50)

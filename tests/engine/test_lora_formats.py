@@ -33,12 +33,12 @@ def factors():
     """Yield one LoRA: diffusers name, BFL name, down, up. Query, key and value share one down, as BFL fuses them."""
     generator = torch.Generator().manual_seed(0)
 
-    def draw(rows, columns):
+    def random_matrix(rows, columns):
         return torch.randn(rows, columns, generator=generator) * 0.4
 
     for ours, theirs, rows, columns in TARGETS:
-        yield ours, theirs, draw(RANK, columns), draw(rows, RANK)
-    yield "QKV", "double_blocks.0.img_attn.qkv", draw(RANK, 160), draw(480, RANK)
+        yield ours, theirs, random_matrix(RANK, columns), random_matrix(rows, RANK)
+    yield "QKV", "double_blocks.0.img_attn.qkv", random_matrix(RANK, 160), random_matrix(480, RANK)
 
 
 def as_diffusers(prefix, down=".lora_A.weight", up=".lora_B.weight", strength=1.0):
@@ -117,7 +117,7 @@ def open_engine(folder, recipe=None):
     )
 
 
-def draw(engine, *names, scale=1.0):
+def generate(engine, *names, scale=1.0):
     order = Order(
         prompt="a red circle on a blue background",
         width=128,
@@ -131,27 +131,27 @@ def draw(engine, *names, scale=1.0):
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "metadata"])
-def test_one_lora_draws_one_picture_however_its_keys_are_named(engine, name):
+def test_lora_key_formats_give_same_image(engine, name):
     """Each naming of the keys, with or without alphas, gives the same image, which differs from that without a LoRA."""
-    expected, image = draw(engine, "diffusers"), draw(engine, name)
+    expected, image = generate(engine, "diffusers"), generate(engine, name)
 
-    assert psnr(expected, draw(engine)) < 25
+    assert psnr(expected, generate(engine)) < 25
     assert psnr(image, expected) > 45
 
 
-def test_a_lora_is_what_peft_makes_of_it(engine, folder):
+def test_fused_lora_equals_peft_adapter(engine, folder):
     """The fused LoRA gives the same image as the adapter of diffusers and peft."""
-    ours = draw(engine, "diffusers", scale=0.5)
+    ours = generate(engine, "diffusers", scale=0.5)
     unfused = open_engine(None)
     pipe = unfused.model.pipe
     pipe.load_lora_weights(str(folder), weight_name="diffusers.safetensors", adapter_name="one")
     pipe.set_adapters(["one"], [0.5])
 
-    assert psnr(ours, draw(unfused)) > 45
+    assert psnr(ours, generate(unfused)) > 45
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", "diffusion_model.", ""])
-def test_a_lokr_draws(engine, folder, prefix):
+def test_lokr_changes_image(engine, folder, prefix):
     """A LoKr file gives the image of a LoRA with the same Kronecker product."""
     generator = torch.Generator().manual_seed(1)
     name = "single_transformer_blocks.3.attn.to_out"
@@ -167,8 +167,8 @@ def test_a_lokr_draws(engine, folder, prefix):
     state = {f"{key}.lora_A.weight": right, f"{key}.lora_B.weight": left * singular}
     save_file({k: v.contiguous() for k, v in state.items()}, folder / f"{file}-whole.safetensors")
 
-    assert psnr(draw(engine, file), draw(engine)) < 25
-    assert psnr(draw(engine, file), draw(engine, f"{file}-whole")) > 45
+    assert psnr(generate(engine, file), generate(engine)) < 25
+    assert psnr(generate(engine, file), generate(engine, f"{file}-whole")) > 45
 
 
 def unusable():
@@ -208,25 +208,28 @@ UNUSABLE = dict(unusable())
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
-def test_what_is_not_wholly_understood_is_refused(engine, folder, name):
+def test_unsupported_lora_is_refused(engine, folder, name):
     """A file that is not completely understood fails its order with its name, and the next order gives the same image as before."""
-    expected = draw(engine, "diffusers")
+    expected = generate(engine, "diffusers")
     save_file(UNUSABLE[name], folder / f"{name}.safetensors")
     with pytest.raises(UnusableLora, match=f"LoRA {name}.safetensors: ") as error:
-        draw(engine, "diffusers", name)
+        generate(engine, "diffusers", name)
 
     assert "\n" not in str(error.value)
-    assert np.array_equal(draw(engine, "diffusers"), expected)
+    assert np.array_equal(generate(engine, "diffusers"), expected)
 
 
 @pytest.mark.parametrize("make_recipe", [fp8, nvfp4])
-def test_a_lora_on_a_quantised_model(engine, folder, make_recipe):
+def test_lora_on_quantised_model(engine, folder, make_recipe):
     """A LoRA on a quantised model gives an image closer to the exact model's with it than to the quantised one without it."""
     quantised = open_engine(folder, make_recipe())
-    without_lora = draw(quantised)
+    without_lora = generate(quantised)
     # A strong scale, because fp4 alone changes the image much.
-    with_lora = draw(quantised, "diffusers", scale=1.5)
+    with_lora = generate(quantised, "diffusers", scale=1.5)
 
-    assert psnr(with_lora, draw(engine, "diffusers", scale=1.5)) > psnr(with_lora, without_lora) + 5
-    assert np.array_equal(draw(quantised), without_lora)
-    assert np.array_equal(draw(quantised, "diffusers", scale=1.5), with_lora)
+    assert (
+        psnr(with_lora, generate(engine, "diffusers", scale=1.5))
+        > psnr(with_lora, without_lora) + 5
+    )
+    assert np.array_equal(generate(quantised), without_lora)
+    assert np.array_equal(generate(quantised, "diffusers", scale=1.5), with_lora)

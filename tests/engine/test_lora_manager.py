@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -31,11 +31,11 @@ def engine(tiny_weights, folder):
 
 
 @pytest.fixture(scope="module")
-def bare_picture(tiny_weights):
-    return draw(open_engine(tiny_weights))
+def base_image(tiny_weights):
+    return generate(open_engine(tiny_weights))
 
 
-def draw(engine, *loras, prompt="a red house"):
+def generate(engine, *loras, prompt="a red house"):
     order = Order(
         prompt=prompt,
         width=64,
@@ -48,35 +48,40 @@ def draw(engine, *loras, prompt="a red house"):
     return engine.generate(order, lambda k, n: None).images[0]
 
 
-def test_a_lora_changes_the_picture_by_its_scale(engine, bare_picture):
+def test_lora_scale_changes_image(engine, base_image):
     """Each LoRA and each scale gives another image."""
-    drawn = [bare_picture, draw(engine, ("a", 1)), draw(engine, ("a", -1)), draw(engine, ("b", 1))]
+    images = [
+        base_image,
+        generate(engine, ("a", 1)),
+        generate(engine, ("a", -1)),
+        generate(engine, ("b", 1)),
+    ]
 
-    assert len({picture.tobytes() for picture in drawn}) == 4
+    assert len({image.tobytes() for image in images}) == 4
 
 
-def test_without_a_lora_it_is_the_bare_model_again(engine, bare_picture):
+def test_removed_lora_restores_base_model(engine, base_image):
     """After orders with LoRAs, an order without one has the bytes of a model that never had any."""
-    draw(engine, ("a", 1), ("b", 2))
+    generate(engine, ("a", 1), ("b", 2))
 
-    assert np.array_equal(draw(engine), bare_picture)
+    assert np.array_equal(generate(engine), base_image)
 
 
-def test_scale_zero_is_the_bare_model(engine, bare_picture):
+def test_lora_scale_zero_changes_nothing(engine, base_image):
     """A LoRA at scale 0 changes no byte."""
-    assert np.array_equal(draw(engine, ("a", 0)), bare_picture)
+    assert np.array_equal(generate(engine, ("a", 0)), base_image)
 
 
-def test_what_was_worn_before_does_not_matter(engine, tiny_weights, folder):
+def test_earlier_loras_do_not_matter(engine, tiny_weights, folder):
     """The image of a set of LoRAs equals that of a new engine, whatever the engine generated before."""
-    draw(engine, ("c", 4), prompt="another")
-    draw(engine, ("b", 1))
-    with_loras = draw(engine, ("a", 0.5), ("b", -0.5))
+    generate(engine, ("c", 4), prompt="another")
+    generate(engine, ("b", 1))
+    with_loras = generate(engine, ("a", 0.5), ("b", -0.5))
 
     assert np.array_equal(
-        with_loras, draw(open_engine(tiny_weights, folder), ("a", 0.5), ("b", -0.5))
+        with_loras, generate(open_engine(tiny_weights, folder), ("a", 0.5), ("b", -0.5))
     )
-    assert not np.array_equal(with_loras, draw(engine, ("a", 0.5)))
+    assert not np.array_equal(with_loras, generate(engine, ("a", 0.5)))
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +100,8 @@ def unusable(folder):
     half = {key: value for key, value in state.items() if "to_out" not in key}
     strange = {key.replace("to_out", "to_nowhere"): value for key, value in state.items()}
     save_file(half | strange, folder / "half.safetensors")
-    lost = {key: value for key, value in state.items() if "to_out.lora_B" not in key}
-    save_file(lost, folder / "lost.safetensors")
+    incomplete = {key: value for key, value in state.items() if "to_out.lora_B" not in key}
+    save_file(incomplete, folder / "lost.safetensors")
 
 
 UNUSABLE = (
@@ -119,35 +124,35 @@ UNUSABLE = (
 
 @pytest.mark.parametrize("name", UNUSABLE)
 @pytest.mark.usefixtures("unusable")
-def test_an_unusable_file_fails_its_order_alone(engine, bare_picture, name):
+def test_unusable_lora_fails_only_its_order(engine, base_image, name):
     """The error of an unusable file names it, and the next order gives the same image as before."""
     with pytest.raises(UnusableLora, match="LoRA ") as failed:
-        draw(engine, ("a", 1), (name, 1))
+        generate(engine, ("a", 1), (name, 1))
 
     assert name in str(failed.value)
-    assert np.array_equal(draw(engine), bare_picture)
-    assert not np.array_equal(draw(engine, ("a", 1)), bare_picture)
+    assert np.array_equal(generate(engine), base_image)
+    assert not np.array_equal(generate(engine, ("a", 1)), base_image)
 
 
-def test_without_a_folder_every_lora_is_unknown(tiny_weights):
+def test_missing_lora_folder_names_setting(tiny_weights):
     """Without a LoRA folder, the error names the setting that is missing."""
     with pytest.raises(UnusableLora, match="KLEIN_LORAS"):
-        draw(open_engine(tiny_weights), ("a", 1))
+        generate(open_engine(tiny_weights), ("a", 1))
 
 
-def test_an_exchanged_file_is_read_anew(engine, folder):
+def test_replaced_lora_file_is_read_again(engine, folder):
     """A file that is replaced under the same name is loaded again."""
     target = folder / "changing.safetensors"
     write_lora(target, 0)
-    before = draw(engine, ("changing", 1))
+    before = generate(engine, ("changing", 1))
     write_lora(target, 1)
     os.utime(target, (1, 1))
 
-    assert np.array_equal(draw(engine, ("a", 1)), before)
-    assert np.array_equal(draw(engine, ("changing", 1)), draw(engine, ("b", 1)))
+    assert np.array_equal(generate(engine, ("a", 1)), before)
+    assert np.array_equal(generate(engine, ("changing", 1)), generate(engine, ("b", 1)))
 
 
-def test_few_loras_stay_resident(tiny_weights, folder, tmp_path):
+def test_lora_cache_is_bounded(tiny_weights, folder, tmp_path):
     """The cache keeps the most recently used LoRAs and loads none of them twice, and clearing it restores the weights."""
     for k in range(CACHE_SIZE + 2):
         write_lora(tmp_path / f"{k}.safetensors", k)
@@ -167,3 +172,22 @@ def test_few_loras_stay_resident(tiny_weights, folder, tmp_path):
     assert manager.cached_files == []
     after = dict(pipe.transformer.named_parameters())
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_memory_of_loras_is_reported(tiny_weights, folder):
+    """A result names the memory that LoRAs take on the host, which does not count as growth. Clearing the caches frees it."""
+    engine: Any = open_engine(tiny_weights, folder)
+    orders = [
+        Order(
+            prompt="a", width=64, height=64, steps=1, guidance=1.0, seeds=(7,), loras=tuple(loras)
+        )
+        for loras in ([], [Lora(path="a.safetensors", scale=1.0)])
+    ]
+    without, with_lora = (
+        engine.generate(order, lambda k, n: None).cached_bytes for order in orders
+    )
+    engine.model.clear_caches()
+
+    assert without == 0
+    assert with_lora > (folder / "a.safetensors").stat().st_size / 2
+    assert engine.model.loras.host_bytes == 0

@@ -30,11 +30,15 @@ OTHER = Order(
     negative_prompt="blurred, dark and low",
     loras=(Lora(path="a.safetensors", scale=1.0),),
     previews=True,
+    mask_file=png("white"),
+    strength=0.5,
 )
 """Another value for each field; a field that is missing here counts as one without effect."""
 
 NOT_FOR_THE_PIPELINE = {
     "previews": "the engine process reads it and passes on_preview; see test_engine_process.py",
+    "mask_file": "applies to reference images alone; see test_inpainting.py",
+    "strength": "applies to reference images alone; see test_inpainting.py",
 }
 NOT_IN_A_BATCH = {"reference_files": "an order with reference images is generated alone"}
 
@@ -59,7 +63,7 @@ def batch(engine, order):
     ("generate", "exceptions"),
     [(alone, NOT_FOR_THE_PIPELINE), (batch, NOT_FOR_THE_PIPELINE | NOT_IN_A_BATCH)],
 )
-def test_every_field_of_an_order_reaches_the_pipeline(engine, generate, exceptions):
+def test_every_order_field_reaches_pipeline(engine, generate, exceptions):
     """Another value of a field gives another image, or the field is listed with the reason why not."""
 
     def pixels(order):

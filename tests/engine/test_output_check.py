@@ -19,7 +19,7 @@ def smooth(side=32):
     return (ramp[:, None] * ramp[None, :]).expand(1, 4, side, side)
 
 
-def test_an_image_passes():
+def test_image_latents_pass():
     """Latents whose neighbours are similar pass."""
     assert check_latents(smooth()) > 0.9
 
@@ -37,7 +37,7 @@ def test_noise_is_refused(seed):
     ("latents", "reason"),
     [(smooth() * float("nan"), "not a number"), (torch.ones(1, 4, 32, 32), "constant")],
 )
-def test_what_is_no_image_is_refused(latents, reason):
+def test_non_finite_or_constant_output_is_refused(latents, reason):
     """Output that is not finite or does not vary is refused with its reason."""
     with pytest.raises(WeightsError, match=reason):
         check_latents(latents)
@@ -84,7 +84,7 @@ def without_output(tensors):
     ],
     ids=["random", "half random", "scales ignored", "no output"],
 )
-def test_a_spoiled_checkpoint_does_not_start(tmp_path, spoil):
+def test_damaged_checkpoint_does_not_start(tmp_path, spoil):
     """The built-in model with changed weights has valid files and is refused for its output."""
     weights = Path(shutil.copytree(BUILT_IN, tmp_path / "weights"))
     file = weights / "transformer" / "diffusion_pytorch_model.safetensors"
@@ -95,7 +95,7 @@ def test_a_spoiled_checkpoint_does_not_start(tmp_path, spoil):
     assert "\n" not in str(caught.value)
 
 
-def test_the_built_in_model_passes():
+def test_built_in_model_passes():
     """The built-in model passes, and its status at start reports the check."""
     status: list[str] = []
 
@@ -104,7 +104,7 @@ def test_the_built_in_model_passes():
     assert any(line.startswith("output checked") for line in status)
 
 
-def test_random_weights_start_where_they_say_so(tiny_weights):
+def test_declared_random_weights_start(tiny_weights):
     """Weights that declare themselves random start, and the status says that their output was not checked."""
     status: list[str] = []
 

@@ -20,42 +20,42 @@ def disc(width, height, *, middle=None, radius=30, supersampling=8):
 
 
 @pytest.mark.parametrize("size", [(1024, 768), (768, 1024), (1024, 576), (576, 1024), (512, 512)])
-def test_a_disc_stays_round(size):
+def test_disc_stays_round(size):
     """A disc stays round, although the aspect ratio of the rendered size differs from the requested one."""
-    picture = resize_flat_art(disc(*native_render_size(*size, native=128, multiple=16)), *size)
-    inside = picture[..., 0] > (DARK + LIGHT) / 2
+    image = resize_flat_art(disc(*native_render_size(*size, native=128, multiple=16)), *size)
+    inside = image[..., 0] > (DARK + LIGHT) / 2
     width, height = np.ptp(np.nonzero(inside)[1]), np.ptp(np.nonzero(inside)[0])
 
-    assert picture.shape == (size[1], size[0], 3)
+    assert image.shape == (size[1], size[0], 3)
     assert abs(width - height) <= 2
 
 
-def test_edges_are_sharp_and_do_not_ring():
+def test_edges_are_sharp_without_ringing():
     """No value is outside the input's range, and few are between dark and light."""
-    picture = resize_flat_art(disc(128, 128), 1024, 1024)
+    image = resize_flat_art(disc(128, 128), 1024, 1024)
 
-    assert picture.min() >= DARK
-    assert picture.max() <= LIGHT
-    between = ((picture > DARK + 10) & (picture < LIGHT - 10)).mean()
+    assert image.min() >= DARK
+    assert image.max() <= LIGHT
+    between = ((image > DARK + 10) & (image < LIGHT - 10)).mean()
     perimeter_px = 2 * np.pi * 30 * 8
-    assert between < 6 * perimeter_px / picture[..., 0].size
+    assert between < 6 * perimeter_px / image[..., 0].size
 
 
-def test_the_size_asked_for_is_given_as_it_is():
+def test_requested_size_is_unchanged():
     """An image that already has the requested size is returned unchanged."""
-    picture = disc(128, 96)
+    image = disc(128, 96)
 
-    assert resize_flat_art(picture, 128, 96) is picture
+    assert resize_flat_art(image, 128, 96) is image
 
 
-def test_an_extreme_aspect_is_stretched_instead_of_cut():
+def test_extreme_aspect_is_stretched():
     """An image is cropped to a similar aspect ratio, and not cropped to a very different one."""
     assert aspect_box((368, 64), (2048, 256)) == (0, 0, 368, 64)
     assert aspect_box((144, 112), (1024, 768)) == (0, 2, 144, 110)
 
 
 @pytest.mark.parametrize("size", [(1024, 768), (576, 1024), (1000, 512), (512, 512)])
-def test_a_padded_reference_comes_back_where_it_was(size):
+def test_padded_reference_keeps_position(size):
     """Padding a reference image and cropping the output keep every part in its position."""
     reference = Image.fromarray(disc(*size, middle=(size[0] / 2, size[1] / 3), radius=120))
     render = native_render_size(*size, native=128, multiple=16)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.test_flux2_klein import BATCH, draw, order, psnr, together
+from tests.engine.test_flux2_klein import BATCH, generate, order, psnr, together
 from worker.engines import ImageArray, open_engine
 from worker.engines.previews import MAX_SIDE, decode_preview
 
@@ -27,7 +27,7 @@ def watched(engine, **changes):
     return result, events
 
 
-def test_each_step_but_the_last_has_its_preview(engine):
+def test_each_step_but_last_has_preview(engine):
     """Each step but the last has a preview of the image's shape, which comes before the step is reported."""
     _, events = watched(engine, steps=3, seeds=(7, 8))
     small = (96, 64, 3)
@@ -35,14 +35,15 @@ def test_each_step_but_the_last_has_its_preview(engine):
     assert events == [small, 1, small, 2, 3, small, 4, small, 5, 6]
 
 
-def test_previews_change_nothing(engine):
+def test_previews_do_not_change_image(engine):
     """An order with previews gives the same bytes as one without."""
     result, _ = watched(engine, steps=3)
 
-    assert np.array_equal(result.images[0], draw(engine, steps=3).images[0])
+    assert np.array_equal(result.images[0], generate(engine, steps=3).images[0])
 
 
-def test_each_of_a_batch_has_previews_of_its_own(engine):
+@pytest.mark.slow
+def test_batch_previews_equal_single_previews(engine):
     """Each order of a batch that wants previews gets those that it would get alone, and the others get none."""
     alone: list[list[ImageArray]] = [[], [], []]
     batch: list[list[ImageArray]] = [[], [], []]
@@ -56,14 +57,14 @@ def test_each_of_a_batch_has_previews_of_its_own(engine):
             assert np.abs(expected.astype(int) - preview).max() <= 1
 
 
-def test_large_pictures_have_small_previews(engine):
+def test_previews_are_at_most_256_pixels(engine):
     """No side of a preview is longer than 256 pixels, and the aspect ratio is kept."""
     _, events = watched(engine, width=512, height=384)
 
     assert events[0] == (MAX_SIDE * 3 // 4, MAX_SIDE, 3)
 
 
-def test_the_preview_is_where_the_steps_lead(engine, monkeypatch):
+def test_preview_approaches_final_image(engine, monkeypatch):
     """A preview after the last step is close to the final image, and closer than the first preview."""
     previews = []
     original = engine.model.pipe
@@ -87,14 +88,14 @@ def test_the_preview_is_where_the_steps_lead(engine, monkeypatch):
             return getattr(original, name)
 
     monkeypatch.setattr(engine, "model", replace(engine.model, pipe=RecordingPipe()))
-    picture = draw(engine, steps=4).images[0]
-    quality = [psnr(preview, picture) for preview in previews]
+    image = generate(engine, steps=4).images[0]
+    quality = [psnr(preview, image) for preview in previews]
 
     assert quality[-1] > 45
     assert quality[0] < quality[-1]
 
 
-def test_the_expected_end_is_found_exactly(engine):
+def test_preview_estimate_is_exact(engine):
     """The preview recovers x0 from x = (1 - sigma) x0 + sigma noise and its velocity."""
     pipe = engine.model.pipe
     pipe.scheduler.set_timesteps(sigmas=[1.0, 0.5], mu=1.0)
@@ -103,7 +104,7 @@ def test_the_expected_end_is_found_exactly(engine):
     tensors = {"latents": (1 - sigma) * x0 + sigma * noise, "noise_pred": noise - x0}
     known = {"latents": x0, "noise_pred": torch.zeros_like(x0)}
     with torch.inference_mode():
-        pictures = [decode_preview(pipe, 0, inputs, (64, 96)) for inputs in (tensors, known)]
+        images = [decode_preview(pipe, 0, inputs, (64, 96)) for inputs in (tensors, known)]
 
     assert 0 < sigma < 1
-    assert psnr(*pictures) > 45
+    assert psnr(*images) > 45

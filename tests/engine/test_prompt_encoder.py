@@ -32,9 +32,13 @@ def encode(pipe, manifest, text):
     return embeds
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("weights", ["shallow_weights", "tiny_weights", "built-in"])
-def test_truncated_encoder_gives_the_same_bits(weights, dtype, request):
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(
+    "weights", ["shallow_weights", pytest.param("tiny_weights", marks=pytest.mark.slow), "built-in"]
+)
+def test_truncated_encoder_gives_same_embeddings(weights, dtype, request):
     """Without its head and upper layers the encoder gives the embeddings of the original pipeline."""
     folder = BUILT_IN if weights == "built-in" else request.getfixturevalue(weights)
     manifest = read_manifest(folder)
@@ -73,7 +77,7 @@ def counted(tiny_weights):
         yield pipe, encoded
 
 
-def test_a_cache_hit_equals_a_miss(counted, tiny_weights):
+def test_cache_hit_equals_miss(counted, tiny_weights):
     """A prompt is encoded once, and its cached embedding is that of a new encoder."""
     pipe, encoded = counted
     encoder = PromptEncoder(pipe, read_manifest(tiny_weights))
@@ -88,7 +92,7 @@ def test_a_cache_hit_equals_a_miss(counted, tiny_weights):
     assert not torch.equal(first.embeds, other.embeds)
 
 
-def test_the_least_recently_used_prompt_is_evicted(counted, tiny_weights):
+def test_least_recently_used_prompt_is_evicted(counted, tiny_weights):
     """With a cache of two, the third prompt evicts the least recently used one."""
     pipe, encoded = counted
     encoder = PromptEncoder(pipe, read_manifest(tiny_weights), cache_size=2)
@@ -98,7 +102,7 @@ def test_the_least_recently_used_prompt_is_evicted(counted, tiny_weights):
     assert encoded == ["a", "b", "c", "b"]
 
 
-def test_a_cleared_cache_encodes_again(counted, tiny_weights):
+def test_cleared_cache_encodes_again(counted, tiny_weights):
     """`clear_cache` releases all embeddings."""
     pipe, encoded = counted
     encoder = PromptEncoder(pipe, read_manifest(tiny_weights))

@@ -20,6 +20,7 @@ from worker.engines.quantization import (
     check_capability,
     check_quantized_output,
     quantize,
+    repeated_blocks,
     signal_to_noise_db,
 )
 from worker.engines.tuning import Quantization
@@ -54,7 +55,7 @@ def nvfp4():
         (Quantization.NVFP4, "NVIDIA A100", (8, 0), r"=none$"),
     ],
 )
-def test_a_chip_without_the_arithmetic_is_named(name, device, capability, message):
+def test_unsupported_device_is_refused(name, device, capability, message):
     """The error names the setting, the required and the present device, and the value to set instead."""
     with pytest.raises(UnusableSetting, match=message):
         check_capability(RECIPES[name], device, capability)
@@ -70,12 +71,12 @@ def test_a_chip_without_the_arithmetic_is_named(name, device, capability, messag
         (Quantization.NVFP4, (12, 0)),
     ],
 )
-def test_a_chip_with_the_arithmetic_passes(name, capability):
+def test_supported_device_passes(name, capability):
     """Ada and later GPUs support fp8, and Blackwell GPUs support both formats."""
     check_capability(RECIPES[name], "a GPU", capability)
 
 
-def test_fp8_on_a_cpu_is_refused_before_the_weights_load(tiny_weights):
+def test_fp8_on_cpu_is_refused_before_loading(tiny_weights):
     """fp8 on a CPU is refused with an error that names the setting, whatever the weights."""
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
@@ -90,7 +91,7 @@ def open_quantised(weights, recipe=None, *, tuning=None, lines=None):
     )
 
 
-def draw(engine, seed=7):
+def generate(engine, seed=7):
     order = Order(
         prompt="a red circle on a blue background",
         width=128,
@@ -107,15 +108,31 @@ def psnr(one, other):
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
-@pytest.mark.parametrize(("make_recipe", "least_db"), [(fp8, 35), (nvfp4, 25)])
-def test_a_quantised_model_draws_nearly_the_same(make_recipe, least_db):
+def int8():
+    return RECIPES[Quantization.INT8]
+
+
+def int8_weight_only():
+    return RECIPES[Quantization.INT8_WEIGHT_ONLY]
+
+
+@pytest.mark.parametrize(
+    ("make_recipe", "least_db"),
+    [
+        (fp8, 35),
+        pytest.param(nvfp4, 25, marks=pytest.mark.slow),
+        (int8, 25),
+        pytest.param(int8_weight_only, 35, marks=pytest.mark.slow),
+    ],
+)
+def test_quantised_model_gives_similar_image(make_recipe, least_db):
     """The built-in model in each format passes the check and gives nearly the same image."""
     lines: list[str] = []
     quantised = open_quantised(BUILT_IN, make_recipe(), lines=lines)
     quantised.warm_up()
     exact = open_quantised(BUILT_IN)
 
-    assert least_db < psnr(draw(quantised), draw(exact)) < 80
+    assert least_db < psnr(generate(quantised), generate(exact)) < 80
     assert lines[0].startswith("output checked: ")
     assert lines[1].startswith(f"quantised to {make_recipe().name}: ")
 
@@ -144,7 +161,7 @@ def broken_recipe(spoil):
     ],
     ids=["nan", "swapped", "scaled"],
 )
-def test_a_broken_quantisation_is_refused(spoil, message):
+def test_broken_quantisation_is_refused(spoil, message):
     """A wrong kernel stops the start with a one-line error that names the value to set."""
     engine = open_quantised(BUILT_IN, broken_recipe(spoil))
 
@@ -153,7 +170,18 @@ def test_a_broken_quantisation_is_refused(spoil, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_flat_result_is_refused():
+def test_quantised_text_encoder_gives_similar_image():
+    """With a quantised text encoder the built-in model gives nearly the same image, and the log has the difference."""
+    lines: list[str] = []
+    tuning = Tuning(text_encoder_quantization=Quantization.INT8_WEIGHT_ONLY)
+    quantised = open_quantised(BUILT_IN, tuning=tuning, lines=lines)
+    exact = open_quantised(BUILT_IN)
+
+    assert 30 < psnr(generate(quantised), generate(exact)) < 80
+    assert lines[1].startswith("text encoder quantised to int8-weight-only: signal-to-noise ratio ")
+
+
+def test_flat_output_is_refused():
     """A flat result, as swapped nibbles give, is refused."""
     exact = torch.randn(1, 4, 8, 8)
 
@@ -161,7 +189,39 @@ def test_a_flat_result_is_refused():
         check_quantized_output(RECIPES[Quantization.FP8], exact, torch.ones_like(exact))
 
 
-def test_the_judge_gives_decibels():
+def test_broken_text_encoder_is_refused():
+    """The error for a broken text encoder names its own setting."""
+    recipe, exact = RECIPES[Quantization.INT8_WEIGHT_ONLY], torch.randn(1, 8, 4)
+    expected = r"^KLEIN_TEXT_ENCODER_QUANTIZATION=int8-weight-only: .* Set KLEIN_TEXT.*=none$"
+
+    with pytest.raises(UnusableSetting, match=expected):
+        check_quantized_output(recipe, exact, exact.flip(1), "KLEIN_TEXT_ENCODER_QUANTIZATION")
+
+
+def test_unsupported_quantisation_is_refused():
+    """What torchao cannot do on this machine stops the start with one sentence that names the value to set."""
+
+    def fail():
+        raise NotImplementedError("no kernel\nand more")
+
+    recipe = on_any_device(Quantization.FP8, fail)
+    with pytest.raises(
+        UnusableSetting, match=r"=fp8: torchao cannot .*\(no kernel\)\. Set .*=none"
+    ):
+        open_quantised(BUILT_IN, recipe)
+
+
+def test_memory_that_runs_out_is_explained():
+    """Memory that runs out at the start gives one sentence: what was needed, what was free, what to set."""
+
+    def fail():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    with pytest.raises(UnusableSetting, match=r"memory ran out .* weights take 0\.0 GB\. Stop"):
+        open_quantised(BUILT_IN, on_any_device(Quantization.FP8, fail))
+
+
+def test_signal_to_noise_in_decibels():
     """Noise of a tenth of the signal gives 20 dB, and no noise gives infinity."""
     exact = torch.ones(1000)
     noise = torch.where(torch.arange(1000) % 2 == 0, 0.1, -0.1)
@@ -173,13 +233,14 @@ def test_the_judge_gives_decibels():
     assert signal_to_noise_db(exact, exact) == math.inf
 
 
-def test_only_the_blocks_are_quantised():
+def test_only_block_linears_are_quantised():
     """Only the linear layers of the blocks are quantised, and all other weights stay unchanged."""
     transformer = load_pipeline(inspect_folder(BUILT_IN), torch.bfloat16).transformer
     before = copy.deepcopy(dict(transformer.named_parameters()))
     chosen = {f"{name}.weight" for name in block_linears(transformer)}
     recipe: QuantizationRecipe = fp8()
-    quantize(transformer, recipe)
+    for block in repeated_blocks(transformer):
+        quantize(block, recipe)
     after = dict(transformer.named_parameters())
 
     assert len(chosen) == 2 * 12 + 4 * 2

@@ -84,7 +84,7 @@ UPRIGHT = {
 
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_turns_the_picture(orientation, file_format):
+def test_exif_orientation(orientation, file_format):
     """Every pixel is where the EXIF orientation puts it, and the size is the one that the API determines."""
     stored = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     exif = Image.Exif()
@@ -99,7 +99,7 @@ def test_exif_turns_the_picture(orientation, file_format):
 
 
 @pytest.mark.parametrize(("tag", "kind"), [(0x010E, 5), (0x011A, 2), (0x0100, 7)])
-def test_exif_that_cannot_be_written_again(tag, kind):
+def test_invalid_exif_does_not_prevent_rotation(tag, kind):
     """EXIF tags of a wrong type, as some cameras write them, do not prevent the rotation."""
     sideways = struct.pack("<HHII", 0x0112, 3, 1, 6)
     mistyped = struct.pack("<HHII", tag, kind, 9, 40)
@@ -117,7 +117,7 @@ def test_cmyk_is_converted():
     assert max(red[1:]) < 60
 
 
-def test_truncated_file_is_a_fault():
+def test_truncated_file_is_fault():
     """A truncated file raises an error instead of giving part of an image."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
 

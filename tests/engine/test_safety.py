@@ -22,7 +22,7 @@ def checker(tmp_path_factory):
     return SafetyChecker(make_checker(tmp_path_factory.mktemp("checker") / "red"))
 
 
-class Painter:
+class OneColourEngine:
     """An engine that generates images of one colour."""
 
     checkpoint = FakeEngine.checkpoint
@@ -45,7 +45,7 @@ class Painter:
     def generate_batch(self, orders, on_step, on_previews=()):
         """Generate red images for the prompt "red", and the engine's own colour for others."""
         return tuple(
-            Painter("red" if order.prompt == "red" else self.colour).generate(
+            OneColourEngine("red" if order.prompt == "red" else self.colour).generate(
                 order, on_step, on_preview
             )
             for order, on_preview in zip_longest(orders, on_previews)
@@ -74,69 +74,69 @@ def an_order(*references):
 
 
 @pytest.mark.parametrize("colour", ["red", "darkred"])
-def test_what_is_unsafe_is_found(checker, colour):
+def test_unsafe_image_is_detected(checker, colour):
     """One unsafe image among others is found."""
     assert checker.is_any_unsafe([plain("blue"), plain(colour, (640, 100)), plain("teal")])
 
 
 @pytest.mark.parametrize("colour", ["blue", "white", "teal"])
-def test_what_is_safe_passes(checker, colour):
+def test_safe_image_passes(checker, colour):
     """A safe image passes."""
     assert not checker.is_any_unsafe([plain(colour)])
 
 
 @pytest.mark.parametrize(("score", "is_unsafe"), [(0.8, False), (0.95, True), (math.nan, True)])
-def test_the_threshold_decides(tmp_path, score, is_unsafe):
+def test_threshold(tmp_path, score, is_unsafe):
     """A score above 0.85, or one that is not a number, is unsafe."""
     checker = SafetyChecker(make_checker(tmp_path / "checker", score=score))
 
     assert checker.is_any_unsafe([plain("red")]) is is_unsafe
 
 
-def test_an_unsafe_picture_is_withheld(checker):
+def test_unsafe_image_is_withheld(checker):
     """An order with an unsafe image fails without returning any image."""
     with pytest.raises(Withheld, match="withholds the image"):
-        SafetyCheckedEngine(Painter("red"), checker).generate(an_order(), lambda *_: None)
+        SafetyCheckedEngine(OneColourEngine("red"), checker).generate(an_order(), lambda *_: None)
 
 
-def test_nothing_is_shown_on_the_way(checker):
+def test_safety_checker_disables_previews(checker):
     """With a safety checker no previews are sent, because their image may be withheld at the end."""
     previews: list[object] = []
-    engine = SafetyCheckedEngine(Painter("blue"), checker)
+    engine = SafetyCheckedEngine(OneColourEngine("blue"), checker)
     engine.generate(an_order(), lambda *_: None, previews.append)
     engine.generate_batch([an_order()], lambda *_: None, [previews.append])
 
     assert previews == []
 
 
-def test_an_unsafe_input_is_not_drawn_from(checker):
+def test_unsafe_input_generates_nothing(checker):
     """One unsafe input image among others ends the order before anything is generated."""
-    painter = Painter("blue")
+    wrapped = OneColourEngine("blue")
     with pytest.raises(Withheld, match="input image"):
-        SafetyCheckedEngine(painter, checker).generate(an_order("teal", "red"), lambda *_: None)
+        SafetyCheckedEngine(wrapped, checker).generate(an_order("teal", "red"), lambda *_: None)
 
-    assert painter.orders == []
+    assert wrapped.orders == []
 
 
-def test_an_unsafe_picture_of_a_batch_is_withheld_alone(checker):
+def test_unsafe_image_in_batch_is_withheld_alone(checker):
     """An unsafe order of a batch has no result, and the others have theirs."""
-    engine = SafetyCheckedEngine(Painter("blue"), checker)
+    engine = SafetyCheckedEngine(OneColourEngine("blue"), checker)
     orders = [replace(an_order(), prompt=prompt) for prompt in ("fine", "red", "fine")]
     results = engine.generate_batch(orders, lambda *_: None)
 
     assert [result is None for result in results] == [False, True, False]
 
 
-def test_safe_orders_are_drawn(checker):
+def test_safe_order_returns_images(checker):
     """A safe order returns its images."""
-    engine = SafetyCheckedEngine(Painter("blue"), checker)
+    engine = SafetyCheckedEngine(OneColourEngine("blue"), checker)
     engine.warm_up()
 
     assert len(engine.generate(an_order("teal"), lambda *_: None).images) == 2
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "without the label", "truncated"])
-def test_a_checker_that_cannot_judge_is_refused(tmp_path, kind):
+def test_invalid_checker_folder_is_refused(tmp_path, kind):
     """A checker folder that is missing, empty, truncated or without the label is refused with the name of its setting."""
     folder = tmp_path / "checker"
     match kind:
@@ -153,7 +153,7 @@ def test_a_checker_that_cannot_judge_is_refused(tmp_path, kind):
         SafetyChecker(folder)
 
 
-def test_the_setting_crosses_to_the_engine(tmp_path):
+def test_safety_setting_json_round_trip(tmp_path):
     """The setting survives the conversion to JSON and back, set or unset."""
     for tuning in (Tuning(), Tuning(safety_checker=tmp_path)):
         assert Tuning.from_json(tuning.to_json()) == tuning

@@ -44,7 +44,7 @@ def device():
     return Device()
 
 
-def test_one_step_is_queued_ahead(device):
+def test_steps_are_reported_one_ahead(device):
     """Each step is reported once the next one is queued, in order, and the last one at the end."""
     with StepReporter(device.on_step, device.record_event) as reporter:
         for step in (1, 2, 3):
@@ -57,7 +57,7 @@ def test_one_step_is_queued_ahead(device):
     ]  # fmt: skip
 
 
-def test_without_events_a_step_is_reported_at_once(device):
+def test_without_events_steps_are_reported_at_once(device):
     """On a CPU each step is reported before the next one, and the last one before the image."""
     with StepReporter(device.log.append, None) as reporter:
         for step in (1, 2):
@@ -67,7 +67,7 @@ def test_without_events_a_step_is_reported_at_once(device):
     assert device.log == [1, 2, "image"]
 
 
-def test_a_cancel_takes_effect_within_one_step(device):
+def test_cancel_takes_effect_within_one_step(device):
     """A cancel at the first step stops the generation at the second, and nothing else is reported."""
 
     def cancel(step):
@@ -86,7 +86,7 @@ def test_a_cancel_takes_effect_within_one_step(device):
     assert device.log == ["queued 1", "queued 2", "reported 1"]
 
 
-def test_a_cancel_at_the_last_step_is_raised(device):
+def test_cancel_at_last_step_is_raised(device):
     """An exception that the last report raises leaves the context."""
 
     def cancel(_step):
@@ -97,7 +97,7 @@ def test_a_cancel_at_the_last_step_is_raised(device):
         reporter.step_queued(1)
 
 
-def test_after_an_error_no_step_is_reported(device):
+def test_queued_step_is_not_reported_after_error(device):
     """A step that was queued when the generation failed is not reported as done."""
 
     def fail():
@@ -112,7 +112,7 @@ def test_after_an_error_no_step_is_reported(device):
     assert device.log == ["queued 1"]
 
 
-def test_a_device_error_is_raised(device):
+def test_device_error_is_raised(device):
     """An error of the awaited event leaves the context, and its step is not reported."""
 
     class LostEvent(Event):
@@ -128,7 +128,7 @@ def test_a_device_error_is_raised(device):
     assert device.log == ["queued 1"]
 
 
-def test_a_preview_is_sent_before_its_step_is_reported(device):
+def test_preview_is_sent_before_its_step_is_reported(device):
     """The preview follows the report of the step before. Its own step is then reported without a delay."""
 
     def send_preview(step):

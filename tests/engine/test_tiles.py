@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.engine.test_flux2_klein import BATCH, draw, psnr, reference, together
+from tests.engine.test_flux2_klein import BATCH, generate, psnr, reference, together
 from worker.engines import decode_memory, open_engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):
+def test_large_image_is_decoded_in_tiles(tiny_weights, monkeypatch):
     """An image that does not fit into the free memory is decoded in tiles, alone and in a batch."""
     engine = open_engine(tiny_weights)
     monkeypatch.setattr(
@@ -17,7 +17,7 @@ def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):
         "free_memory_bytes",
         lambda _device: decode_memory.decode_bytes(128, 128) - 1,
     )
-    alone = [draw(engine, **one, width=128, height=128) for one in BATCH]
+    alone = [generate(engine, **one, width=128, height=128) for one in BATCH]
     batch = together(engine, width=128, height=128)
 
     for one, other in zip(alone, batch, strict=True):
@@ -26,14 +26,14 @@ def test_what_does_not_fit_whole_is_decoded_in_tiles(tiny_weights, monkeypatch):
         assert psnr(one.images[0], other.images[0]) >= 40
 
 
-def test_what_fits_is_decoded_whole(tiny_weights, monkeypatch):
+def test_reference_images_are_encoded_whole(tiny_weights, monkeypatch):
     """Reference images are encoded whole, even after an image that was decoded in tiles and with little free memory."""
     engine = open_engine(tiny_weights)
     edit = {"width": 64, "height": 64, "reference_files": (reference(256, 256),)}
-    expected = draw(engine, **edit)
+    expected = generate(engine, **edit)
     monkeypatch.setattr(decode_memory, "free_memory_bytes", lambda _device: 0)
-    draw(engine, width=128, height=128)
-    result = draw(engine, **edit)
+    generate(engine, width=128, height=128)
+    result = generate(engine, **edit)
 
     assert result.notes == ()
     assert np.array_equal(result.images[0], expected.images[0])

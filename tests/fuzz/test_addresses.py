@@ -32,14 +32,14 @@ def wrapped(form, address):
 
 
 @given(address=PRIVATE_ADDRESSES, form=st.sampled_from(WRAPPED))
-def test_no_wrapping_makes_an_address_public(address, form):
+def test_private_address_stays_private_in_ipv6(address, form):
     """A private address is not permitted, neither by itself nor in any IPv6 form that embeds it."""
     assert not PUBLIC.permits_address(str(address))
     assert not PUBLIC.permits_address(wrapped(form, address))
 
 
 @given(address=st.ip_addresses())
-def test_what_is_public_is_global(address):
+def test_permitted_addresses_are_global(address):
     """Every permitted address outside 2001::/23 is global and not multicast for the standard library."""
     if PUBLIC.permits_address(str(address)) and address not in PROTOCOLS:
         assert address.is_global
@@ -48,7 +48,7 @@ def test_what_is_public_is_global(address):
 
 @given(url=st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["http", "HTTPS", "ftp"]), st.text("aé.:/@[]\\%1 \t\n\0-_#?", max_size=30)))  # fmt: skip
 @example(url="https://¡/")
-def test_a_webhook_that_is_accepted_can_be_called(url):
+def test_accepted_webhook_url_has_host(url):
     """A text that is accepted as a webhook URL has a host and no user name."""
     if is_url(url):
         assert len(url) <= URL_MAX
@@ -118,7 +118,7 @@ URLS = st.builds(
 
 
 @given(url=URLS)
-def test_no_spelling_of_a_url_leads_inside(canary, url):
+def test_private_address_is_not_connected_to(canary, url):
     """A private address in any notation, with anything around it, is not connected to."""
     port, connections = canary
     safe_http = SafeHttp((), resolver=numeric, public_ports=frozenset({port}))
@@ -128,7 +128,7 @@ def test_no_spelling_of_a_url_leads_inside(canary, url):
     assert connections == []
 
 
-def test_the_canary_sings(canary):
+def test_allowed_address_is_connected_to(canary):
     """An allowed address is connected to, so the test above would notice a connection."""
     port, connections = canary
     with pytest.raises(Unreachable):  # the listener closes the connection without a response

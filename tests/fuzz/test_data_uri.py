@@ -18,13 +18,13 @@ HEADS = st.builds(
 
 
 @given(st.text() | st.builds("{}{}".format, HEADS, st.text("AZaz09+/-_=%3D \n\0é", max_size=80)))
-def test_any_text_is_bytes_or_a_refusal(text):
+def test_any_text_is_decoded_or_refused(text):
     """Any text gives bytes or an ImageRejected."""
     with suppress(ImageRejected):
         assert parse_data_uri(text)
 
 
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(["image/png", "", "image/jpg"]))
-def test_what_was_encoded_comes_back(data, media_type):
+def test_data_uri_round_trip(data, media_type):
     """Any bytes are the same after encoding and parsing."""
     assert parse_data_uri(f"data:{media_type};base64,{base64.b64encode(data).decode()}") == data

@@ -13,9 +13,11 @@ from PIL import Image
 
 from app.images.check import check_image
 from app.images.errors import ImageRejected
+from app.images.mask import WHITE_IS_REDRAWN, MaskReading, read_mask
 from tests.fuzz.mutation import mutated
-from worker.engines.references import decode_reference
+from worker.engines.references import decode_mask, decode_reference
 
+READINGS = [WHITE_IS_REDRAWN, MaskReading(is_alpha=True, is_inverted=True, blur_px=3)]
 CPU_S = 10.0  # 50 megapixels take far less
 
 
@@ -80,6 +82,9 @@ def check_and_open(data):
         info = check_image(data, largest_pixels=10_000_000)
         opened = decode_reference(data)
         assert (opened.mode, opened.size) == ("RGB", (info.width, info.height))
+        for reading in READINGS:
+            with suppress(ImageRejected):
+                assert decode_mask(read_mask(data, reading)[1]).getbbox()
 
 
 def with_checksums(data):
@@ -96,13 +101,13 @@ def with_checksums(data):
 @example(data=GOOD[0][:35] + b"\0" + GOOD[0][36:], has_checksums=False)  # Pillow raises SyntaxError
 @example(data=GOOD[0][:11] + b"\0" + GOOD[0][12:], has_checksums=False)  # Pillow raises ValueError
 @example(data=GOOD[3].replace(b"II*\0", b"II+\0"), has_checksums=True)  # Pillow raises struct.error
-def test_a_damaged_file_is_refused_or_opened(data, has_checksums):
+def test_damaged_image_is_refused_or_opened(data, has_checksums):
     """A damaged file, with or without correct checksums, is refused or opened with the right size."""
     check_and_open(with_checksums(data) if has_checksums and data.startswith(b"\x89PNG") else data)
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", *(data[:20] for data in GOOD)]))
-def test_any_bytes_are_refused(data, head):
+def test_random_bytes_are_refused(data, head):
     """Random bytes after the beginning of an image are refused, or opened if they form an image."""
     check_and_open(head + data)
 
@@ -113,7 +118,7 @@ def test_any_bytes_are_refused(data, head):
     rest=st.tuples(st.sampled_from([1, 2, 4, 8, 16]), st.integers(0, 7), *[st.integers(0, 1)] * 3),
 )
 @example(width=30_000, height=30_000, rest=(8, 2, 0, 0, 0))
-def test_a_declared_size_is_only_a_claim(width, height, rest):
+def test_png_with_false_size_is_bounded(width, height, rest):
     """A PNG that claims any size and depth without having the pixels is handled within the CPU limit."""
     header = struct.pack(">II5B", width, height, *rest)
     check_and_open(with_checksums(GOOD[0][:16] + header + GOOD[0][29:]))
@@ -126,7 +131,7 @@ def test_a_declared_size_is_only_a_claim(width, height, rest):
     order=st.sampled_from("<>"),
     version=st.sampled_from([42, 42, 42, 43, 0, 255]),
 )
-def test_any_exif_is_harmless(data, tags, turn, order, version):
+def test_any_exif_is_refused_or_opened(data, tags, turn, order, version):
     """An image with any EXIF tags is refused, or opened with its upright size."""
     first = (0x0112, 3, 1, turn if order == "<" else turn << 16)
     exif = tagged(first, *tags, order=order, version=version)

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from app.predictions.catalog import MODELS
 from app.predictions.errors import InvalidInput
-from app.predictions.inputs import NAMED_SIZES
+from app.predictions.sizes import NAMED_SIZES
+from app.predictions.visible_text import is_blank
 
 ANYTHING = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats() | st.text()
 PROMPT = {"prompt": st.just("x") | st.text(max_size=20) | ANYTHING}
 LORA = st.fixed_dictionaries(
-    {"path": st.sampled_from(["a.safetensors", "../a.safetensors", "b.bin"]) | st.text(max_size=3)},
+    {"path": st.sampled_from(["a.safetensors", "b.bin"])},  # a schema cannot require a safe path
     optional={"scale": st.integers(-5, 5) | st.floats(-5, 5)},
 )
 VALUES = {
@@ -31,13 +32,14 @@ VALUES = {
     "loras": st.lists(LORA, max_size=4, unique_by=lambda lora: lora["path"])
     | ANYTHING,  # a schema cannot require distinct paths
     "negative_prompt": ANYTHING,
+    "strength": st.floats(-1, 2) | ANYTHING,
     "image_urls": st.lists(st.text(max_size=5), max_size=6) | ANYTHING,
 }
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
 @given(sent=st.fixed_dictionaries(PROMPT, optional=VALUES))
-def test_what_the_schema_accepts_is_accepted(model, sent):
+def test_schema_and_catalog_agree(model, sent):
     """Schema and catalog accept the same inputs, except for null, blank prompts and numbers that JSON cannot represent."""
     refused = set()
     try:
@@ -50,7 +52,7 @@ def test_what_the_schema_accepts_is_accepted(model, sent):
         for error in validator.iter_errors(sent)
     }
     unwritable = {name for name, v in sent.items() if isinstance(v, float) and not isfinite(v)}
-    blank = {"prompt"} if not str(sent["prompt"]).strip() else set()
+    blank = {"prompt"} if is_blank(str(sent["prompt"])) else set()
     nulls = {name for name, value in sent.items() if value is None}
 
     # The schema accepts nothing that the catalog refuses, and refuses nothing that it accepts but null.

@@ -15,13 +15,13 @@ URL = LINKS.link("https://klein.test", "p/a/0.png", EXPIRES)
 
 
 @given(st.text(), st.text("0123456789-+e.") | st.text(), st.text("0123456789abcdef") | st.text())
-def test_nothing_but_a_signature_opens_a_file(key, until, signed):
+def test_guessed_signature_opens_no_file(key, until, signed):
     """A guessed signature opens no file and raises no error."""
     assert not LINKS.allows(key, until, signed, BEFORE)
 
 
 @given(where=st.integers(0, len(URL)), cut=st.integers(0, 9), put=st.text(max_size=9))
-def test_an_edited_url_names_no_other_file(where, cut, put):
+def test_edited_url_names_no_other_file(where, cut, put):
     """An edited URL names the file that was signed, or none."""
     edited = URL[:where] + put + URL[where + cut :]
     try:
@@ -33,7 +33,7 @@ def test_an_edited_url_names_no_other_file(where, cut, put):
 
 
 @given(key=st.text(max_size=99))
-def test_what_is_signed_for_writing_is_not_read(key):
+def test_write_signature_does_not_permit_read(key):
     """A signature for writing a file does not permit reading it."""
     with suppress(ValueError):
         assert LINKS.key_of(LINKS.link("", key, EXPIRES, verb="PUT")) is None

@@ -85,19 +85,19 @@ def fitting(alpha="2", size=1.0):
 
 
 @pytest.mark.parametrize("alpha", ["Infinity", "NaN", "1e300", "1e38", "-1e39", '"x"', "[1]"])
-def test_a_strength_that_is_none_is_refused(pipe, folder, alpha):
+def test_invalid_alpha_is_refused(pipe, folder, alpha):
     """An alpha in the metadata that is not a usable number is refused."""
     check_file(pipe, folder, fitting(), is_usable=True)
     check_file(pipe, folder, fitting(alpha), is_usable=False)
 
 
-def test_numbers_that_overflow_are_refused(pipe, folder):
+def test_overflowing_numbers_are_refused(pipe, folder):
     """Finite numbers whose product overflows are refused."""
     check_file(pipe, folder, fitting(size=1e30), is_usable=False)
 
 
 @given(data=st.data())
-def test_a_damaged_file_is_worn_or_refused(pipe, folder, good, data):
+def test_damaged_lora_is_applied_or_refused(pipe, folder, good, data):
     """A valid file that is damaged in its header or its numbers is applied or refused."""
     check_file(pipe, folder, data.draw(mutated(good)))
 
@@ -109,7 +109,7 @@ def written(header: bytes | dict[str, Any], numbers: bytes) -> bytes:
 
 
 @st.composite
-def lying(draw: st.DrawFn) -> bytes:
+def any_file(draw: st.DrawFn) -> bytes:
     """Draw a file whose header names any tensors, at offsets that may be wrong."""
     header: dict[str, Any] = {}
     at = 0
@@ -137,10 +137,10 @@ def lying(draw: st.DrawFn) -> bytes:
     return written(header, numbers[:at])
 
 
-@given(lying())
+@given(any_file())
 @example(struct.pack("<Q", 2**63))
 @example(struct.pack("<Q", 2) + b"[]")
 @example(written(b'{"a":' * 5000, b""))
-def test_a_lying_header_is_refused(pipe, folder, data):
+def test_any_header_is_applied_or_refused(pipe, folder, data):
     """A file with any header is applied or refused."""
     check_file(pipe, folder, data)

@@ -18,7 +18,7 @@ from app.predictions.redis_keys import OPEN
 from app.settings import Settings
 from tests.corpus.answers import parse_error
 from tests.corpus.case import form
-from tests.corpus.pictures import PNG, image_file, uri
+from tests.corpus.images import PNG, image_file, uri
 from tests.fuzz.mutation import mutated
 from tests.support.fakes import a_store
 
@@ -72,7 +72,10 @@ VALUES = {
     "response_format": st.sampled_from(["url", "b64_json"]) | ANYTHING,
     "background": ANYTHING,
     "stream": ANYTHING,
-    "mask": ANYTHING,
+    "mask": IMAGES | ANYTHING,
+    "mask_url": IMAGES | ANYTHING,
+    "strength": NUMBERS | ANYTHING,
+    "prompt_strength": NUMBERS | ANYTHING,
     "sync_mode": ANYTHING,
     "previews": ANYTHING,
     "go_fast": ANYTHING,
@@ -96,6 +99,7 @@ BODY = st.fixed_dictionaries(
 )
 GOOD = [
     json.dumps({"model": EDIT, "input": {"prompt": "a", "image_urls": [uri(PNG)], "loras": [{"path": "a.safetensors"}]}, "webhook_url": "https://127.0.0.1/"}).encode(),
+    json.dumps({"model": EDIT, "input": {"prompt": "a", "image_urls": [uri(PNG)], "mask_url": uri(PNG), "strength": 0.5}}).encode(),
     json.dumps({"input": {"prompt": "a", "images": [uri(PNG)], "seed": 7, "aspect_ratio": "16:9"}}).encode(),
     json.dumps({"prompt": "a", "n": 2, "size": "64x64", "output_format": "png"}).encode(),
     b'{"model": "m", "input": {"seed": 1e400, "prompt": "\\ud800\\u0000"}}',
@@ -177,7 +181,7 @@ def written(body):
 @pytest.mark.parametrize(("path", "dialect", "accepted"), WAYS, ids=[way[0] for way in WAYS])
 @given(body=BODY.flatmap(written) | INPUT.flatmap(written) | mutated(GOOD) | st.binary(max_size=40))
 @example(body=b'{"prompt": "a", "stream": []}')
-def test_any_body_is_taken_or_refused_by_name(client, path, dialect, accepted, body):
+def test_any_body_is_accepted_or_refused_by_name(client, path, dialect, accepted, body):
     """Any body is accepted, or refused with an error of the dialect that names a field."""
     judge(ask(client, f"POST {path}", dialect, accepted, body=body))
 
@@ -187,7 +191,7 @@ def test_any_body_is_taken_or_refused_by_name(client, path, dialect, accepted, b
     queue=st.floats().map(repr) | st.text("0123456789.e-_+", max_size=9),
     prefer=st.binary(max_size=20),
 )  # fmt: skip
-def test_any_header_is_taken_or_refused_by_name(client, idempotency_key, queue, prefer):
+def test_any_header_is_accepted_or_refused_by_name(client, idempotency_key, queue, prefer):
     """An idempotency key, a queue timeout and a Prefer header of any bytes are accepted, or refused by name."""
     body = json.dumps({"model": TEXT, "input": {"prompt": "a"}}).encode()
     headers = {"Idempotency-Key": idempotency_key, "X-Queue-Timeout": queue, "Prefer": prefer}
@@ -207,7 +211,7 @@ def test_any_header_is_taken_or_refused_by_name(client, idempotency_key, queue, 
 )
 @example(body=FORMS[0][:120], kind=CHARSETS[0].partition("; charset")[0], path="/v1/images/edits")
 @example(body=form(("prompt", b"\xff")), kind=CHARSETS[3], path="/v1/images/edits")
-def test_any_form_is_taken_or_refused_by_name(client, body, kind, path):
+def test_any_form_is_accepted_or_refused_by_name(client, body, kind, path):
     """A damaged form is accepted, or refused as not a form or with the name of the wrong field."""
     dialect = "openai" if "images" in path else "replicate"
     headers = {"Content-Type": kind.encode("latin-1")}
@@ -219,7 +223,7 @@ def test_any_form_is_taken_or_refused_by_name(client, body, kind, path):
 
 @example(data=image_file(kind="JPEG"))
 @given(data=mutated([PNG, image_file(kind="JPEG"), image_file(kind="WEBP")]))
-def test_any_file_is_kept_or_refused(client, data):
+def test_any_file_is_stored_or_refused(client, data):
     """A file that is sent to a presigned URL is stored unchanged, or refused for its type."""
     presigned = ask(client, "POST /v1/upload/presign", "eachlabs", {200}, body=b'{"content_type": "image/png"}')  # fmt: skip
     slot = presigned.json()
@@ -237,7 +241,7 @@ def test_any_file_is_kept_or_refused(client, data):
     name=st.sampled_from(["limit", "offset", "status", "from", "to", "model", "name", "wait"]),
     value=st.text(max_size=12) | st.integers().map(str) | st.floats().map(str) | st.datetimes().map(str),
 )  # fmt: skip
-def test_any_parameter_is_taken_or_refused_by_name(client, path, name, value):
+def test_any_parameter_is_accepted_or_refused_by_name(client, path, name, value):
     """A query parameter with any text is accepted, or a 400 error names it."""
     request_line = f"GET {path}?{name}={quote(value, errors='replace')}"
     refusal = ask(client, request_line, "eachlabs", {200})
@@ -247,7 +251,7 @@ def test_any_parameter_is_taken_or_refused_by_name(client, path, name, value):
 
 
 @given(rest=st.text(max_size=30), start=st.sampled_from(["", "v1/prediction/", "v1/files/", "files/", "v1/models/", "v1/predictions/", "page/"]))  # fmt: skip
-def test_any_path_is_answered(client, rest, start):
+def test_any_path_gets_response(client, rest, start):
     """Any path gets a response with the status 200 or of a refusal."""
     path = "/" + start + quote(rest, errors="replace")
     response = client.get(path, headers={"X-API-Key": KEY}, follow_redirects=False)

@@ -22,7 +22,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(request, tmp_path_factory):
+    if (given := request.config.getoption("--gpu-weights")) is not None:
+        return given
     return write_random_weights(tmp_path_factory.mktemp("4b"), "cuda", Dimensions())
 
 
@@ -33,7 +35,7 @@ def opened(weights, **tuning):
     return engine, lines
 
 
-def draw(engine, side, references=()):
+def generate(engine, side, references=()):
     order = Order(
         prompt="a house",
         width=side,
@@ -46,35 +48,35 @@ def draw(engine, side, references=()):
     return engine.generate(order, lambda k, n: None).images[0]
 
 
-def test_the_configuration_has_the_size_of_the_4b(weights):
+def test_configuration_has_size_of_4b_checkpoint(weights):
     """The transformer has 3.876 billion parameters, as the 4B checkpoint has."""
     files = (weights / "transformer").glob("*.safetensors")
 
     assert sum(file.stat().st_size for file in files) / 2 == pytest.approx(3.876e9, rel=0.01)
 
 
-def test_compiled_it_draws_a_megapixel_and_four(weights):
+def test_compiled_engine_memory_and_determinism(weights):
     """The engine compiles by default, gives the same image twice, and needs less than 24 GB at one megapixel and 40 GB at four."""
     engine, lines = opened(weights)
     before = counters["stats"]["unique_graphs"]
     torch.cuda.reset_peak_memory_stats()
-    picture = draw(engine, 1024)
+    image = generate(engine, 1024)
     peak = torch.cuda.max_memory_allocated() / 1e9
     torch.cuda.reset_peak_memory_stats()
-    large = draw(engine, 2048)
+    large = generate(engine, 2048)
     large_peak = torch.cuda.max_memory_allocated() / 1e9
 
     assert not any(line.startswith("compilation failed") for line in lines)
-    assert np.array_equal(draw(engine, 1024), picture)
+    assert np.array_equal(generate(engine, 1024), image)
     assert large.shape == (2048, 2048, 3)
     assert (peak < 24, large_peak < 40) == (True, True), (peak, large_peak)
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    assert draw(engine, 1024, (file.getvalue(),)).shape == (1024, 1024, 3)
+    Image.fromarray(image).save(file, "PNG")
+    assert generate(engine, 1024, (file.getvalue(),)).shape == (1024, 1024, 3)
     assert counters["stats"]["unique_graphs"] == before
 
 
-def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
+def test_four_megapixels_are_decoded_in_tiles(weights):
     """With 4 GB beside the weights, four megapixels are decoded in tiles, because the decoder would hold two maps of 2.1 GB."""
     engine, _ = opened(weights)
     limit = torch.cuda.memory_allocated() + 4e9
@@ -89,7 +91,7 @@ def test_four_megapixels_are_drawn_where_they_do_not_fit_whole(weights):
     assert result.images[0].shape == (2048, 2048, 3)
 
 
-def test_four_at_once_are_the_four_alone(weights):
+def test_batch_gives_same_images_as_single_orders(weights):
     """A batch needs no new compilation after the warm-up, and its images equal those of the orders alone, within bfloat16's noise."""
     engine, lines = opened(weights, batch=4)
     before = counters["stats"]["unique_graphs"]
@@ -107,7 +109,7 @@ def test_four_at_once_are_the_four_alone(weights):
 
 
 @pytest.mark.parametrize("name", [Quantization.FP8, Quantization.NVFP4])
-def test_quantised_it_passes_its_judge(weights, name):
+def test_quantised_model_passes_quality_check(weights, name):
     """Where the GPU supports the format, a quantised model passes its check, and the log has the difference from the exact model."""
     lowest = {Quantization.FP8: (8, 9), Quantization.NVFP4: (10, 0)}[name]
     if torch.cuda.get_device_capability() < lowest:
@@ -115,10 +117,10 @@ def test_quantised_it_passes_its_judge(weights, name):
     engine, lines = opened(weights, quantization=name, compile=Compile.ON)
 
     assert any(line.startswith(f"quantised to {name}: ") for line in lines)
-    assert draw(engine, 1024).std() > 0
+    assert generate(engine, 1024).std() > 0
 
 
-def test_the_bench_of_a_backlog_tells_how_busy_the_gpu_is(weights):
+def test_backlog_benchmark_reports_gpu_utilisation(weights):
     """The backlog benchmark reports the throughput through HTTP and the share of the time that the GPU is busy."""
     backlog = Backlog(weights=weights, side=1024, waiting=4, rounds=2)
 

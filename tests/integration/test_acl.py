@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import redis
 from fastapi.testclient import TestClient
-from rq import SimpleWorker
-from rq.serializers import JSONSerializer
 
 from app.keys import KeyRing
 from app.main import create_app
@@ -15,8 +13,8 @@ from app.predictions.accounts import Limits
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Status
-from app.predictions.queue import Queues, Token, open_queue
-from app.predictions.worker_registry import Worker, WorkerRegistry
+from app.predictions.queue import Queues
+from app.predictions.worker_registry import Worker, WorkerCommand, WorkerRegistry
 from app.settings import Settings
 from app.storage.local import LocalStorage
 from tests.support.fake_engine_process import FakeEngine
@@ -26,7 +24,8 @@ from worker.job.batching import BatchFinder
 from worker.job.generator import Generator
 from worker.job.leases import Leases
 from worker.job.publisher import Publisher
-from worker.job.token import installed
+from worker.job.queue_worker import open_worker
+from worker.job.token import provide_dependencies
 
 USERS = (Path(__file__).parents[2] / "deploy" / "redis" / "users.acl").read_text().splitlines()
 ORDER = {"model": "flux-2-klein-4b-text-to-image", "input": {"prompt": "x"}}
@@ -56,7 +55,7 @@ def worker_connection(server):
         yield connection
 
 
-def test_klein_works_with_these_users(server, worker_connection, tmp_path):
+def test_acl_users_can_run_klein(server, worker_connection, tmp_path):
     """A prediction is created, run by RQ, reconciled, read, listed and cancelled without any denied command."""
     with server.connect() as admin:
         _, key = KeyRing(admin, frozenset()).create("k", None, Limits(per_minute=9, in_flight=9))
@@ -69,17 +68,14 @@ def test_klein_works_with_these_users(server, worker_connection, tmp_path):
     registry.announce(
         Worker(name="w", checkpoint=CheckpointKind.DISTILLED, weights="x", revision="1", seen_at=0)
     )
+    WorkerRegistry(worker_connection).send("w", WorkerCommand.UNLOAD)
+    registry.take_command("w")
     leases = Leases(store, registry)
     publisher = Publisher(store, storage, leases)
     generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # a fake engine
     queues = Queues(worker_connection)
     batches = BatchFinder(store, queues, replace(FakeEngine.checkpoint, batch=2))
-    worker = SimpleWorker(
-        [open_queue(CheckpointKind.DISTILLED, worker_connection)],
-        connection=worker_connection,
-        job_class=Token,
-        serializer=JSONSerializer,
-    )
+    worker = open_worker(worker_connection, "w", CheckpointKind.DISTILLED)
     with TestClient(create_app(settings), headers={"X-API-Key": key}) as client:
         first, second, third = (
             client.post("/v1/prediction", json=ORDER).json()["id"] for _ in range(3)
@@ -87,7 +83,7 @@ def test_klein_works_with_these_users(server, worker_connection, tmp_path):
         make_due(worker_connection, first)
         Maintenance(store, queues, storage).reconcile()
         client.post(f"/v1/prediction/{second}/cancel")
-        with installed(
+        with provide_dependencies(
             generator, lambda: queues.take(CheckpointKind.DISTILLED), batches.find_batch_mates
         ):
             worker.work(burst=True, logging_level="CRITICAL")
@@ -131,12 +127,33 @@ def test_klein_works_with_these_users(server, worker_connection, tmp_path):
         "SCRIPT FLUSH",
         "SCRIPT KILL",
         "FUNCTION FLUSH",
+        "SCAN 0",
+        "RANDOMKEY",
     ],
 )
-def test_they_can_do_nothing_else(server, user, command):
+def test_acl_users_can_do_nothing_else(server, user, command):
     """With the passwords of these users nobody can empty, configure, stop or read the server beyond klein's own keys."""
     with (
         redis.Redis.from_url(url(server, user)) as connection,
+        pytest.raises(redis.ResponseError, match=r"(?i)no permission|NOPERM|can't access"),
+    ):
+        connection.execute_command(*command.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "HSET klein:keys a b",
+        "HGETALL klein:keys",
+        "DEL klein:keys",
+        "RENAME klein:open klein:keys",
+        "EVAL return(redis.call('HGETALL','klein:keys')) 0",
+    ],
+)
+def test_worker_can_neither_read_nor_write_keys(server, command):
+    """The worker's user reaches no API key, not even its hash."""
+    with (
+        redis.Redis.from_url(url(server, "klein-worker")) as connection,
         pytest.raises(redis.ResponseError, match=r"(?i)no permission|NOPERM|can't access"),
     ):
         connection.execute_command(*command.split())

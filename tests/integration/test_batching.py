@@ -26,7 +26,7 @@ from tests.support.fakes import (
     make_due,
 )
 from tests.support.worker_harness import QUEUE, WorkerHarness
-from worker.engine_client import client as engine_client
+from worker.engine_client import silence
 from worker.job.batching import BatchFinder
 
 KIND = CheckpointKind.DISTILLED
@@ -52,20 +52,20 @@ def claim_next(connection):
     return a_store(connection).change(prediction_id, lambda p, now: p.claim("me", now))
 
 
-def company(connection, most=4, **checkpoint):
+def find_mates(connection, most=4, **checkpoint):
     batches = batches_of(connection, most, **checkpoint)
     return list(batches.find_batch_mates(claim_next(connection)))
 
 
-def test_those_that_agree_are_drawn_at_once(connection):
+def test_compatible_predictions_form_batch(connection):
     """Predictions that differ only in prompt, seed, previews and file format form a batch, up to the maximum size."""
     add(connection, "p")
     add(connection, "q", seed=-3, output_format="jpeg", output_quality=50, previews=True)
     for name in ("r", "s", "t"):
         add(connection, name)
 
-    assert company(connection) == ["q", "r", "s"]
-    assert connection.lrange(QUEUE, 0, -1) == [b"t-1"]
+    assert find_mates(connection) == ["q", "r", "s"]
+    assert connection.llen(QUEUE) == 1
     assert Queues(connection).take(KIND) == "t"
 
 
@@ -79,18 +79,18 @@ def test_those_that_agree_are_drawn_at_once(connection):
     ],
 )
 @pytest.mark.parametrize("is_first", [True, False])
-def test_those_that_disagree_are_drawn_one_after_the_other(connection, other, is_first):
+def test_incompatible_predictions_run_alone(connection, other, is_first):
     """Predictions that differ in size, steps or LoRAs, or that have several images, never share a batch, and keep their place."""
     add(connection, "p", **(other if is_first else {}))
     add(connection, "q", **({} if is_first else other))
 
-    assert company(connection) == []
-    assert connection.lrange(QUEUE, 0, -1) == [b"q-1"]
+    assert find_mates(connection) == []
+    assert connection.llen(QUEUE) == 1
     assert Queues(connection).take(KIND) == "q"
 
 
 @pytest.mark.parametrize(("guidance", "batch_mates"), [(4.0, ["q"]), (3.0, [])])
-def test_guidance_must_agree_where_it_counts(connection, guidance, batch_mates):
+def test_guidance_must_match_on_base_checkpoint(connection, guidance, batch_mates):
     """On a base checkpoint, a different guidance prevents a shared batch, and a different negative prompt does not."""
     model = "flux-2-klein-4b-base-text-to-image"
     add(connection, "p", model=model, guidance_scale=4.0, negative_prompt="a")
@@ -101,7 +101,7 @@ def test_guidance_must_agree_where_it_counts(connection, guidance, batch_mates):
     assert list(batches_of(connection, 4).find_batch_mates(first)) == batch_mates
 
 
-def test_edits_are_drawn_alone(connection):
+def test_edits_run_alone(connection):
     """An edit never shares a batch, because input images are not shared."""
     add(connection, "p")
     a_store(connection).add(
@@ -113,21 +113,21 @@ def test_edits_are_drawn_alone(connection):
         )
     )
 
-    assert company(connection) == []
+    assert find_mates(connection) == []
 
 
 @pytest.mark.parametrize(
     ("side", "scaled", "count"), [(64, False, 3), (128, False, 0), (128, True, 3)]
 )
-def test_larger_pictures_are_fewer_at_once(connection, side, scaled, count):
+def test_larger_images_reduce_batch_size(connection, side, scaled, count):
     """Four images of 64x64 have as many pixels as one of 128x128. A model that scales generates each at its own size."""
     for name in FOUR:
         add(connection, name, image_size={"width": side, "height": side})
 
-    assert len(company(connection, render_scaled=scaled)) == count
+    assert len(find_mates(connection, render_scaled=scaled)) == count
 
 
-def test_turns_are_as_they_would_be_alone(connection):
+def test_batches_keep_turns_of_keys(connection):
     """With or without batches, the keys take turns, and each key's predictions run in order of arrival."""
 
     def fill():
@@ -148,34 +148,34 @@ def test_turns_are_as_they_would_be_alone(connection):
     assert Counter(i[0] for i in at_once[:6]) == {"a": 3, "b": 2, "c": 1}
 
 
-def test_a_key_that_disagrees_is_next(connection):
+def test_incompatible_prediction_is_not_overtaken(connection):
     """A prediction of another size is not overtaken by later ones of its key, and its key's turn comes next."""
     for number in range(6):
         add(connection, f"a{number}", key="a")
     add(connection, "b0", key="b", num_inference_steps=9)
     add(connection, "b1", key="b")
 
-    assert company(connection) == ["a1", "a2", "a3"]
+    assert find_mates(connection) == ["a1", "a2", "a3"]
     assert Queues(connection).take(KIND) == "b0"
 
 
-def test_what_was_tried_before_is_drawn_alone(connection):
+def test_retried_prediction_runs_alone(connection):
     """A prediction whose attempt failed never shares a batch, because it may itself have ended the engine."""
     for name in FOUR:
         add(connection, name)
     store = a_store(connection)
     store.change("b", lambda p, _now: replace(p, attempt=1))
 
-    assert company(connection) == []  # "b" is next in its key's line
-    assert company(connection) == []  # "b" is first
+    assert find_mates(connection) == []  # "b" is next in its key's line
+    assert find_mates(connection) == []  # "b" is first
 
 
-def test_who_was_taken_and_never_drawn_comes_back(connection):
+def test_prediction_taken_by_dead_worker_is_recovered(connection):
     """A worker that dies between taking a prediction out of its line and claiming it loses nothing."""
     add(connection, "p")
     add(connection, "q")
 
-    assert company(connection) == ["q"]
+    assert find_mates(connection) == ["q"]
     make_due(connection, "q")
     Maintenance(a_store(connection), Queues(connection), None).reconcile()  # type: ignore[arg-type]  # stores nothing
     assert Queues(connection).take(KIND) == "q"
@@ -196,7 +196,7 @@ def scripted(connection, tmp_path):
 
 
 @pytest.fixture
-def drawings():
+def generation_counts():
     """Return a function that counts the predictions and the batches generated since the test began."""
 
     def counts():
@@ -215,21 +215,21 @@ DONE = (Status.SUCCEEDED, 1)
 AGAIN = (Status.SUCCEEDED, 2)
 
 
-def test_a_batch_becomes_files(rig, drawings):
+def test_batch_stores_files_per_prediction(rig, generation_counts):
     """Four waiting predictions form one batch. Each has its own file, in its own format, and its own end."""
     for name in FOUR:
         rig.add(name, output_format="jpeg" if name == "d" else "png")
     rig.work()
 
     assert ends(rig) == [DONE] * 4
-    assert drawings() == (4, 1)
+    assert generation_counts() == (4, 1)
     outputs = [rig.ended(name).outputs[0].key for name in FOUR]
     assert [key[-3:] for key in outputs] == ["png", "png", "png", "jpg"]
     assert rig.files() == sorted(outputs)
-    eventually(lambda: rig.leases.held == {})
+    eventually(lambda: rig.leases.held == frozenset())
 
 
-def test_a_cancel_in_a_batch_ends_one(rig):
+def test_cancel_in_batch_ends_one(rig):
     """A prediction of a batch that is cancelled at its third step gets no more steps and leaves no file. The others succeed."""
     for name in FOUR:
         rig.add(name, prompt="slow", num_inference_steps=8)
@@ -252,7 +252,7 @@ def test_a_cancel_in_a_batch_ends_one(rig):
 @pytest.mark.parametrize(
     ("prompt", "cause"), [("fault", Cause.ENGINE), ("out of memory", Cause.OUT_OF_MEMORY)]
 )
-def test_a_failure_in_a_batch_fails_one(rig, drawings, prompt, cause):
+def test_failure_in_batch_fails_one(rig, generation_counts, prompt, cause):
     """A request that fails in a batch fails alone. The others are generated."""
     for name in FOUR:
         rig.add(name, prompt=prompt if name == "c" else "fine")
@@ -260,11 +260,11 @@ def test_a_failure_in_a_batch_fails_one(rig, drawings, prompt, cause):
 
     assert ends(rig) == [DONE, DONE, (Status.FAILED, 1), DONE]
     assert rig.ended("c").failure.cause is cause
-    assert drawings() == (4, 1)
+    assert generation_counts() == (4, 1)
     assert rig.revived == 0
 
 
-def test_a_dead_engine_costs_each_of_a_batch_one_attempt(rig, drawings):
+def test_engine_death_in_batch_costs_one_attempt_each(rig, generation_counts):
     """After kill -9 during a batch all its predictions are queued again, run one by one, and succeed in their second attempt."""
     for name in FOUR:
         rig.add(name, prompt="slow", num_inference_steps=8)
@@ -283,10 +283,10 @@ def test_a_dead_engine_costs_each_of_a_batch_one_attempt(rig, drawings):
     assert amid == [(Status.QUEUED, 1)] * 4
     assert ends(rig) == [AGAIN] * 4
     assert rig.revived == 1
-    assert drawings() == (8, 5)
+    assert generation_counts() == (8, 5)
 
 
-def test_a_poisonous_one_takes_nobody_along_for_good(rig):
+def test_prediction_that_kills_engine_fails_alone(rig):
     """A prediction that kills its engine each time fails after its attempts. The ones that shared its batch once succeed."""
     for name in FOUR:
         rig.add(name, prompt="die" if name == "b" else "fine")
@@ -299,9 +299,9 @@ def test_a_poisonous_one_takes_nobody_along_for_good(rig):
     assert rig.revived == MAX_ATTEMPTS
 
 
-def test_a_batch_that_takes_too_long_for_one_leaves_the_others(rig, monkeypatch):
+def test_run_timeout_in_batch_ends_one(rig, monkeypatch):
     """A request whose run timeout ends in a batch is retried alone. The others are neither delayed nor killed for it."""
-    monkeypatch.setattr(engine_client, "STOP_S", 0.0)  # a step of the batch takes longer
+    monkeypatch.setattr(silence, "MIN_STOP_S", 0.0)  # a step of the batch takes longer
     # The batch takes 3 s because of the others. Alone, "c" takes milliseconds, also on a slow machine.
     timeouts = {"c": Timeouts(queue=timedelta(days=999), run=timedelta(seconds=2))}
     for name in FOUR:
@@ -318,12 +318,12 @@ def test_a_batch_that_takes_too_long_for_one_leaves_the_others(rig, monkeypatch)
     assert rig.revived == 0
 
 
-def test_a_batch_is_given_back_whole(scripted):
+def test_shutdown_releases_whole_batch(scripted):
     """When the worker shuts down during a batch, it releases all of its predictions, and no attempt is counted."""
-    gate, is_drawing = threading.Event(), threading.Event()
+    gate, is_generating = threading.Event(), threading.Event()
 
     def wait(_order):
-        is_drawing.set()
+        is_generating.set()
         gate.wait()
 
     scripted.engine.act = wait
@@ -331,8 +331,8 @@ def test_a_batch_is_given_back_whole(scripted):
         scripted.add(name)
     working = threading.Thread(target=scripted.work_next)
     working.start()
-    assert is_drawing.wait(30)
-    held = set(scripted.leases.held)
+    assert is_generating.wait(30)
+    held = {lease.prediction.id for lease in scripted.leases.held}
     scripted.generator.release_all()
     gate.set()
     working.join(30)
@@ -342,10 +342,10 @@ def test_a_batch_is_given_back_whole(scripted):
         released = scripted.store.get(name)
         assert (released.status, released.attempt) == (Status.QUEUED, 0)
     assert scripted.files() == []
-    assert scripted.leases.held == {}
+    assert scripted.leases.held == frozenset()
 
 
-def test_each_of_a_batch_has_its_own_lease(scripted):
+def test_lost_lease_in_batch_drops_one(scripted):
     """A prediction of a batch whose lease was lost is left to its new owner. The others are generated."""
 
     def take_over(order):
@@ -364,7 +364,7 @@ def test_each_of_a_batch_has_its_own_lease(scripted):
 
 
 @pytest.mark.parametrize("error", [Unavailable("Redis is away"), ValueError("a record of old")])
-def test_whoever_finds_no_company_is_drawn(scripted, error):
+def test_failed_search_for_batch_mates_runs_prediction_alone(scripted, error):
     """An error in the search for batch mates does not keep the claimed prediction from running."""
 
     def fail(_first):

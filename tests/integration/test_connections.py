@@ -39,7 +39,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     return write_certificate(tmp_path)
 
 
-async def test_a_managed_url_is_spoken_to_by_tls(
+async def test_rediss_url_verifies_certificate(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     """`rediss://` checks the certificate, and sends the password only after the check succeeds."""
@@ -120,7 +120,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         yield Watched(tmp_path, stack)
 
 
-async def test_sentinels_lead_to_the_new_master(watched: Watched) -> None:
+async def test_sentinel_failover_reconnects(watched: Watched) -> None:
     """After the master dies, open connections write to the master that the Sentinels name."""
     connection, readers = open_redis(watched.url, timeout_s=1), open_readers(watched.url, 2)
     connection.set("written", "before")
@@ -142,7 +142,7 @@ async def test_sentinels_lead_to_the_new_master(watched: Watched) -> None:
     hang_up(connection)
 
 
-async def test_sentinels_and_their_master_are_spoken_to_by_tls(
+async def test_sentinel_tls_verifies_certificates(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     """`rediss+sentinel://` checks the certificates of both against the authority that the URL names, and refuses others."""
@@ -165,7 +165,7 @@ async def test_sentinels_and_their_master_are_spoken_to_by_tls(
     "url",
     ["redis+sentinel://host:26379", "redis+sentinel:///klein", "redis+sentinel://host/klein/x"],
 )
-def test_a_sentinel_url_that_lacks_something_is_said(url: str) -> None:
+def test_incomplete_sentinel_url_is_refused(url: str) -> None:
     """The error names the setting and shows the form."""
     with pytest.raises(ValueError, match=r"REDIS_URL.*SERVICE"):
         open_redis(url)

@@ -99,7 +99,7 @@ def wrong_with(case: Case, answer: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("group", CASES)
-def test_a_bad_input_is_refused_by_name(api, group):
+def test_bad_input_is_refused_by_name(api, group):
     """Each answer has the right status and form, names the problem and says what to do. Nothing is queued or stored."""
     before = api.everything()
     wrong = {}
@@ -113,7 +113,7 @@ def test_a_bad_input_is_refused_by_name(api, group):
     assert wrong == {}
 
 
-def test_the_corpus_is_large():
+def test_corpus_is_large():
     """The corpus holds more than 700 different requests."""
     assert len({case_key(case) for cases in CASES.values() for case in cases}) > 700
 
@@ -123,7 +123,7 @@ def case_key(case: Case) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("raw", REQUESTS.values(), ids=REQUESTS)
-def test_what_is_no_request_is_hung_up_on(api, raw):
+def test_invalid_http_closes_connection(api, raw):
     """Bytes that HTTP does not allow get a 400 and end the connection, whatever follows them."""
     before = api.everything()
     with socket.create_connection((api.client.base_url.host, api.client.base_url.port)) as caller:
@@ -136,7 +136,7 @@ def test_what_is_no_request_is_hung_up_on(api, raw):
     assert api.everything() == before
 
 
-def test_a_good_input_is_not(api):
+def test_valid_input_is_accepted(api):
     """A valid create is accepted and changes what Redis holds, so the test above can fail."""
     before = api.everything()
     answer = api.client.post("/v1/prediction", json={"model": TEXT, "input": {"prompt": "x"}}, headers={"X-API-Key": KEY})  # fmt: skip
@@ -145,7 +145,7 @@ def test_a_good_input_is_not(api):
     assert api.everything() != before
 
 
-def test_nothing_unforeseen_happened(api):
+def test_api_logged_no_error(api):
     """After all of them the api is running, and has logged no traceback and no warning."""
     logged = api.log.read_text()
 

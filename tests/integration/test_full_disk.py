@@ -15,7 +15,7 @@ from app.storage.errors import StorageError
 from app.storage.local import LocalStorage
 from tests.support import processes
 from tests.support.fakes import a_prediction, a_result, a_store
-from worker.job.leases import Leases
+from worker.job.leases import Lease, Leases
 from worker.job.publisher import Publisher
 
 MEGABYTE = 1 << 20
@@ -52,7 +52,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
+def test_full_disk_leaves_no_partial_file(small_disk: Path) -> None:
     """A file that does not fit raises and leaves nothing. Once there is room the same file is stored."""
     storage = LocalStorage(small_disk)
     (small_disk / "ballast").write_bytes(b"x" * (MEGABYTE - 16_384))
@@ -66,7 +66,7 @@ def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
     assert storage.get("p/a/0.png") == b"small"
 
 
-def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connection) -> None:
+def test_full_disk_fails_prediction_with_reason(small_disk: Path, connection) -> None:
     """An image that does not fit is retried, then its prediction fails as retryable. The next one succeeds."""
     store = a_store(connection)
     leases = Leases(store, WorkerRegistry(connection))
@@ -75,7 +75,7 @@ def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connec
     claimed = store.change("p", lambda p, now: p.claim("a", now))
     with (small_disk / "ballast").open("wb") as ballast:
         ballast.write(b"x" * MEGABYTE)
-    publisher.publish(claimed, "a", a_result())
+    publisher.publish(Lease(prediction=claimed, owner="a"), a_result())
     publisher.close()
     ended = store.get("p")
 
@@ -87,12 +87,13 @@ def test_a_full_disk_fails_a_prediction_with_its_reason(small_disk: Path, connec
     assert files(small_disk) == []
     publisher = Publisher(store, LocalStorage(small_disk), leases, pause_s=0.001)
     store.add(a_prediction("q"))
-    publisher.publish(store.change("q", lambda p, now: p.claim("a", now)), "a", a_result())
+    claimed = store.change("q", lambda p, now: p.claim("a", now))
+    publisher.publish(Lease(prediction=claimed, owner="a"), a_result())
     publisher.close()
     assert store.get("q").status is Status.SUCCEEDED
 
 
-def test_a_file_that_cannot_grow_leaves_no_half_file(tmp_path: Path) -> None:
+def test_file_size_limit_leaves_no_partial_file(tmp_path: Path) -> None:
     """If the kernel refuses the write halfway, the error says so, and nothing is left of the file."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     result = processes.run([sys.executable, "-c", LIMITED, str(tmp_path)], check=True)
@@ -101,7 +102,7 @@ def test_a_file_that_cannot_grow_leaves_no_half_file(tmp_path: Path) -> None:
     assert files(tmp_path) == ["p/a/0.png"]
 
 
-def test_without_the_rename_a_half_file_would_show(small_disk: Path) -> None:
+def test_write_in_place_leaves_partial_file(small_disk: Path) -> None:
     """Written in place, a file that does not fit is visible in part, so the tests above can fail."""
     (small_disk / "ballast").write_bytes(b"x" * (MEGABYTE // 2))
     half = small_disk / "0.png"

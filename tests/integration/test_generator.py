@@ -4,6 +4,7 @@ import _thread
 import io
 import signal
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,14 +13,12 @@ import redis
 from PIL import Image
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from rq import SimpleWorker
-from rq.serializers import JSONSerializer
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
-from app.predictions.queue import Queues, Token, open_queue
+from app.predictions.queue import Queues
 from app.predictions.store import Store
 from tests.support.fakes import (
     ScriptedEngine,
@@ -36,6 +35,8 @@ from worker.engine_client.process import EngineDied
 from worker.job import token
 from worker.job.attempt import Attempt
 from worker.job.generator import PROGRESS_S
+from worker.job.leases import Lease
+from worker.job.queue_worker import open_worker
 
 
 @pytest.fixture
@@ -53,23 +54,23 @@ def scripted(connection, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
-def test_a_prediction_becomes_files(rig, kind, suffix):
+def test_prediction_stores_files(rig, kind, suffix):
     """Two images are generated, stored in their format and size, and listed in the final record."""
     rig.add(num_images=2, output_format=kind, num_inference_steps=3)
     rig.work()
     ended = rig.ended()
-    pictures = [Image.open(io.BytesIO(rig.storage.get(o.key))) for o in ended.outputs]
+    images = [Image.open(io.BytesIO(rig.storage.get(o.key))) for o in ended.outputs]
 
     assert ended.status is Status.SUCCEEDED
     assert (ended.attempt, ended.step, ended.run_time > timedelta()) == (1, ended.steps, True)
     assert [o.key.rpartition("/")[2] for o in ended.outputs] == [f"0.{suffix}", f"1.{suffix}"]
     assert [(o.width, o.height) for o in ended.outputs] == [(64, 64)] * 2
-    assert [(str(p.format).lower(), p.size) for p in pictures] == [(kind, (64, 64))] * 2
+    assert [(str(p.format).lower(), p.size) for p in images] == [(kind, (64, 64))] * 2
     assert rig.files() == [o.key for o in ended.outputs]
-    eventually(lambda: rig.leases.held == {})
+    eventually(lambda: rig.leases.held == frozenset())
 
 
-def test_a_dead_engine_costs_one_attempt(rig):
+def test_engine_death_costs_one_attempt(rig):
     """The engine dies once. The prediction runs again and succeeds in its second attempt."""
     rig.add(prompt="slow", num_inference_steps=50)
     pid = rig.engine.pid
@@ -89,7 +90,7 @@ def test_a_dead_engine_costs_one_attempt(rig):
 
 
 @pytest.mark.parametrize("prompt", ["die", "device lost"])
-def test_a_poisonous_prediction_is_given_up(rig, prompt):
+def test_prediction_that_kills_engine_fails_after_three_attempts(rig, prompt):
     """A prediction that kills its engine each time fails after three attempts, and the next prediction succeeds."""
     rig.add("poison", prompt)
     rig.add("next")
@@ -107,7 +108,7 @@ def test_a_poisonous_prediction_is_given_up(rig, prompt):
 
 
 @pytest.mark.parametrize(("prompt", "revived"), [("slow", 0), ("hang", 1)])
-def test_what_runs_too_long_ends(rig, prompt, revived):
+def test_run_timeout_fails_without_retry(rig, prompt, revived):
     """At its run timeout a prediction fails without a retry. The engine is replaced only if it does not stop."""
     inputs = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}
     timeouts = Timeouts(queue=timedelta(days=9999), run=timedelta(seconds=0.2))
@@ -131,7 +132,7 @@ def test_what_runs_too_long_ends(rig, prompt, revived):
         ("fault", Cause.ENGINE, "a fault"),
     ],
 )
-def test_an_engine_that_fails_lives_on(rig, prompt, cause, message):
+def test_engine_failure_fails_only_its_prediction(rig, prompt, cause, message):
     """Out of memory, an unusable LoRA and a fault each fail their prediction alone, with its reason, in one attempt."""
     rig.add("bad", prompt)
     rig.add("next")
@@ -143,8 +144,8 @@ def test_an_engine_that_fails_lives_on(rig, prompt, cause, message):
     assert rig.ended("next").status is Status.SUCCEEDED
 
 
-def test_a_cancel_stops_the_engine(rig):
-    """A prediction that is cancelled while it runs stops at its next step and leaves no file."""
+def test_cancel_stops_engine(rig):
+    """A prediction that is cancelled while it runs stops when its next step is stored, and leaves no file."""
     rig.add(prompt="slow", num_inference_steps=50)
     steps = []
 
@@ -158,12 +159,13 @@ def test_a_cancel_stops_the_engine(rig):
     rig.publisher.close()
 
     assert rig.ended().status is Status.CANCELLED
-    assert steps == [1, 2, 3]
+    assert steps[:3] == [1, 2, 3]
+    assert len(steps) < 25  # a step is stored at most every 0.1 s
     assert rig.files() == []
-    assert rig.leases.held == {}
+    assert rig.leases.held == frozenset()
 
 
-def test_references_reach_the_engine(scripted):
+def test_reference_images_reach_engine(scripted):
     """Stored input images are sent with the order."""
     scripted.storage.put("p/in-0.png", b"png")
     scripted.store.add(
@@ -179,7 +181,7 @@ def test_references_reach_the_engine(scripted):
     assert scripted.ended().notes == ("a note",)
 
 
-def test_a_lost_reference_fails_its_prediction(scripted):
+def test_missing_reference_image_fails_prediction(scripted):
     """A missing input image is a storage failure, and the engine gets no request."""
     scripted.store.add(
         a_prediction(
@@ -195,7 +197,7 @@ def test_a_lost_reference_fails_its_prediction(scripted):
 
 
 @pytest.mark.parametrize("prediction_id", ["nobody", "cancelled", "theirs", "final"])
-def test_a_stale_token_does_nothing(scripted, prediction_id):
+def test_stale_token_does_nothing(scripted, prediction_id):
     """The token of a prediction that is unknown, cancelled, owned by another worker or final sends no request to the engine."""
     for known in ("cancelled", "theirs", "final"):
         scripted.add(known)
@@ -208,10 +210,10 @@ def test_a_stale_token_does_nothing(scripted, prediction_id):
     assert scripted.engine.orders == []
 
 
-def test_the_same_turn_twice_draws_once(scripted):
+def test_repeated_turn_generates_once(scripted):
     """A repeated turn finds the prediction final, or running in the publisher, and generates nothing."""
     scripted.add()
-    scripted.connection.rpush(QUEUE, "p-1", "p-1")
+    Queues(scripted.connection).add_tokens(CheckpointKind.DISTILLED, 2)
     scripted.work()
     scripted.generator.work("p")
 
@@ -219,7 +221,7 @@ def test_the_same_turn_twice_draws_once(scripted):
     assert len(scripted.engine.orders) == 1
 
 
-def test_a_lease_that_was_lost_stops_the_work(scripted):
+def test_lost_lease_stops_engine(scripted):
     """When another worker takes over, the engine is stopped, and the other attempt continues."""
 
     def take_over(_order):
@@ -236,7 +238,7 @@ def test_a_lease_that_was_lost_stops_the_work(scripted):
     assert scripted.files() == []
 
 
-def test_a_late_result_is_discarded_with_its_files(scripted):
+def test_late_result_is_discarded_with_files(scripted):
     """A result that arrives after another worker finished changes nothing and leaves no file."""
 
     def overtaken(_order):
@@ -273,7 +275,7 @@ def leaving():
 @pytest.mark.parametrize(
     ("number", "stop"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 )
-def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, stop):
+def test_shutdown_releases_predictions(scripted, leaving, number, stop):
     """When a worker shuts down during a run, it releases this prediction and the next one, and no attempt is counted."""
     gate = threading.Event()
 
@@ -296,10 +298,10 @@ def test_a_worker_that_is_told_to_leave_gives_back(scripted, leaving, number, st
         released = scripted.store.get(name)
         assert (released.status, released.attempt, released.owner) == (Status.QUEUED, 0, None)
     assert scripted.files() == []
-    assert scripted.leases.held == {}
+    assert scripted.leases.held == frozenset()
 
 
-def test_a_drain_ends_the_wait_for_the_engine(scripted):
+def test_shutdown_ends_wait_for_engine(scripted):
     """When another thread starts the shutdown, a prediction that waits for the engine and one that is claimed too late are released."""
     gate = threading.Event()
     scripted.engine.act = lambda _order: gate.wait()
@@ -309,7 +311,7 @@ def test_a_drain_ends_the_wait_for_the_engine(scripted):
     waiting = threading.Thread(target=scripted.generator.work, args=("q",))
     waiting.start()
     eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
-    eventually(lambda: scripted.leases.held.keys() == {"p", "q"})
+    eventually(lambda: len(scripted.leases.held) == 2)
     scripted.generator.release_all()
     waiting.join(30)
     scripted.generator.work("r")
@@ -321,10 +323,10 @@ def test_a_drain_ends_the_wait_for_the_engine(scripted):
     for name in ("p", "q", "r"):
         assert scripted.store.get(name).status is Status.QUEUED
         assert scripted.store.get(name).attempt == 0
-    assert scripted.leases.held == {}
+    assert scripted.leases.held == frozenset()
 
 
-def test_the_next_prediction_waits_for_the_engine(scripted):
+def test_next_prediction_waits_for_engine(scripted):
     """Near the end of a run the next prediction is claimed, and is generated only after it."""
     gate = threading.Event()
     scripted.engine.act = lambda _order: gate.wait()
@@ -354,11 +356,11 @@ def test_the_next_prediction_waits_for_the_engine(scripted):
         (50, 50, 49, True),
     ],
 )
-def test_the_end_is_estimated_from_the_steps(step, steps, passed_s, is_near):
+def test_end_is_estimated_from_steps(step, steps, passed_s, is_near):
     """A run is near its end if the rest, at its measured pace, takes at most a tenth of a second."""
-    drawing = Attempt(prediction=a_prediction(), owner="a", started_s=100.0)
+    attempt = Attempt(lease=Lease(prediction=a_prediction(), owner="a"), started_s=100.0)
 
-    assert drawing.is_near_end(step, steps, 100.0 + passed_s) is is_near
+    assert attempt.is_near_end(step, steps, 100.0 + passed_s) is is_near
 
 
 def test_quick_steps_are_not_stored_one_by_one(connection, tmp_path):
@@ -379,7 +381,7 @@ def test_quick_steps_are_not_stored_one_by_one(connection, tmp_path):
     assert stored == [0, 0, 2, 2, 4]
 
 
-def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
+def test_engine_error_reaches_waiting_caller(scripted):
     """An exception of ensure_running reaches the caller that waits for the work, and the prediction is not lost."""
 
     def die(_order):
@@ -399,21 +401,22 @@ def test_an_engine_that_is_gone_for_good_ends_the_work(scripted):
     assert scripted.store.get("p").attempt == 1
 
 
-def test_a_worker_that_was_lost_is_replaced(scripted):
+def test_dead_worker_is_replaced_after_lease(scripted):
     """A claim whose worker died is found when its lease ends, and another worker runs the prediction."""
     scripted.add()
     scripted.connection.lpop(QUEUE)
+    Queues(scripted.connection).take(CheckpointKind.DISTILLED)
     scripted.store.change("p", lambda p, now: p.claim("dead", now))
     expire_lease(scripted.store, "p")
     make_due(scripted.connection, "p")
     maintenance = Maintenance(scripted.store, Queues(scripted.connection), scripted.storage)
-    assert maintenance.reconcile() == 1
+    maintenance.reconcile()
     scripted.work()
 
     assert (scripted.ended().status, scripted.ended().attempt) == (Status.SUCCEEDED, 2)
 
 
-def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
+def test_redis_outage_at_end_keeps_result(tmp_path):
     """If Redis dies between the last step and the end, the files are kept, and the end is recorded once Redis is back."""
     with (
         running_redis() as server,
@@ -434,7 +437,7 @@ def test_redis_that_is_away_at_the_end_costs_nothing(tmp_path):
         assert rig.files() == [o.key for o in ended.outputs]
 
 
-def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path):
+def test_partitioned_worker_is_replaced(redis_server, connection, tmp_path):
     """A worker that loses Redis during a run continues. The other worker's end stands, and its own files are deleted."""
     wire = Path(redis_server.socket).with_name("cut.sock")
     wire.symlink_to(redis_server.socket)
@@ -458,6 +461,54 @@ def test_a_worker_that_is_cut_off_is_replaced(redis_server, connection, tmp_path
     assert other.get("p").owner == "them"
     assert rig.files() == []
     wire.unlink()
+
+
+class InterruptedStore(Store):
+    """A store that calls the test once before its next change."""
+
+    interrupt: Callable[[], None] | None = None
+
+    def change(self, prediction_id, transition):
+        act, self.interrupt = self.interrupt, None
+        if act is not None:
+            act()
+        return super().change(prediction_id, transition)
+
+
+def test_prediction_claimed_during_release_is_released_too(connection, tmp_path):
+    """A prediction that is claimed while another one is being released is released as well, and no thread waits for it."""
+    store = InterruptedStore(connection, Queues(connection), timedelta(days=1))
+    gate, is_generating = threading.Event(), threading.Event()
+
+    def generate(_order):
+        is_generating.set()
+        gate.wait()
+
+    rig = WorkerHarness(connection, tmp_path, ScriptedEngine(generate), store=store)
+    rig.add("p")
+    rig.add("q")
+    rig.generator.work("p")
+    assert is_generating.wait(30)
+    late = threading.Thread(target=rig.generator.work, args=("q",), daemon=True)
+
+    def claim_late():
+        late.start()
+        eventually(lambda: store.get("q").status is Status.RUNNING or not late.is_alive())
+        late.join(0.2)  # until it is passed to the engine's thread
+
+    store.interrupt = claim_late
+    rig.generator.release_all()
+    late.join(10)
+    gate.set()
+    is_over = not late.is_alive()
+    held = rig.leases.held
+    rig.generator.close()
+    rig.close()
+
+    assert is_over
+    assert held == frozenset()
+    for name in ("p", "q"):
+        assert (store.get(name).status, store.get(name).attempt) == (Status.QUEUED, 0)
 
 
 class AwayStore(Store):
@@ -485,7 +536,7 @@ def away(connection, tmp_path):
     rig.close()
 
 
-def test_progress_that_cannot_be_recorded_stops_nothing(away):
+def test_unrecorded_progress_does_not_stop_prediction(away):
     """A step that cannot be recorded does not affect the prediction."""
     away.add()
     away.work()
@@ -493,7 +544,7 @@ def test_progress_that_cannot_be_recorded_stops_nothing(away):
     assert (away.ended().status, away.ended().attempt) == (Status.SUCCEEDED, 1)
 
 
-def test_an_end_that_cannot_be_recorded_is_left_to_the_lease(away):
+def test_unrecorded_failure_expires_with_lease(away):
     """An attempt that fails while Redis is unavailable stays unchanged, and its lease expires."""
 
     def die(_order):
@@ -504,8 +555,32 @@ def test_an_end_that_cannot_be_recorded_is_left_to_the_lease(away):
     away.work()
 
     assert away.store.get("p").status is Status.RUNNING
-    assert away.leases.held == {}
+    assert away.leases.held == frozenset()
     away.store.is_away = False
+
+
+def test_release_that_failed_is_repeated(connection, tmp_path):
+    """A prediction that cannot be released while Redis is unavailable is released when its engine has ended."""
+    store = AwayStore(connection, Queues(connection), timedelta(days=1))
+    gate, is_generating = threading.Event(), threading.Event()
+
+    def generate(_order):
+        is_generating.set()
+        gate.wait()
+        raise EngineDied("killed by the shutdown", "")
+
+    rig = WorkerHarness(connection, tmp_path, ScriptedEngine(generate), store=store)
+    rig.add()
+    rig.generator.work("p")
+    assert is_generating.wait(30)
+    store.is_away = True
+    rig.generator.release_all()
+    store.is_away = False
+    gate.set()
+    rig.generator.close()
+    rig.close()
+
+    assert (store.get("p").status, store.get("p").attempt) == (Status.QUEUED, 0)
 
 
 @pytest.fixture
@@ -513,20 +588,15 @@ def work_by_rq(rig):
     """A real RQ worker that works until no token is left. The test chooses the next prediction."""
 
     def work(take):
-        worker = SimpleWorker(
-            [open_queue(CheckpointKind.DISTILLED, rig.connection)],
-            connection=rig.connection,
-            job_class=Token,
-            serializer=JSONSerializer,
-        )
-        with token.installed(rig.generator, take):
+        worker = open_worker(rig.connection, "w", CheckpointKind.DISTILLED)
+        with token.provide_dependencies(rig.generator, take):
             return worker.work(burst=True, logging_level="WARNING")
 
     return work
 
 
-def test_rq_carries_a_prediction_through(rig, work_by_rq):
-    """RQ takes the token and runs the job that this process has installed."""
+def test_rq_runs_prediction(rig, work_by_rq):
+    """RQ takes the token and runs the job with the dependencies that this process provides."""
     rig.add("bad", "fault")
     rig.add("good")
 
@@ -536,7 +606,7 @@ def test_rq_carries_a_prediction_through(rig, work_by_rq):
     assert rig.connection.keys("rq:job:*") == []
 
 
-def test_a_cancel_while_rq_holds_the_token_is_no_failure(rig, work_by_rq, caplog):
+def test_cancel_while_rq_holds_token_is_no_failure(rig, work_by_rq, caplog):
     """The cancel deletes the token. RQ finds it gone, does not report a failure, and does not recreate it."""
 
     def take():
@@ -549,3 +619,28 @@ def test_a_cancel_while_rq_holds_the_token_is_no_failure(rig, work_by_rq, caplog
     assert rig.store.get("p").status is Status.CANCELLED
     assert caplog.records == []
     assert rig.connection.keys("rq:job:*") + rig.connection.keys("rq:execution*") == []
+
+
+def test_start_of_engine_shows_on_prediction_that_waits_for_it(scripted):
+    """While the engine starts for a prediction, its record shows the phase and the expected end. Its run begins after that."""
+    seen = []
+
+    def wake():
+        scripted.generator.show_start("weights", timedelta(seconds=40))
+        seen.append(scripted.store.get("p"))
+        scripted.engine.is_ready = True
+
+    scripted.engine.is_ready = False
+    scripted.ensure_running = wake
+    scripted.add()
+    assert scripted.generator.is_idle
+    scripted.work()
+    ended = scripted.ended()
+
+    (waiting,) = seen
+    left = waiting.engine_start.ready_at - waiting.started_at
+    assert waiting.engine_start.phase == "weights"
+    assert timedelta(seconds=39) < left < timedelta(seconds=60)
+    assert ended.status is Status.SUCCEEDED
+    assert ended.started_at > waiting.started_at
+    eventually(lambda: scripted.generator.is_idle)

@@ -1,15 +1,18 @@
 """The heartbeat: held leases are renewed, lost ones are dropped, and the registry knows which workers are ready."""
 
+from dataclasses import replace
+
 import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from app.connections import COMMAND_S
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.prediction import LEASE
-from app.predictions.worker_registry import Worker, WorkerRegistry
+from app.predictions.prediction import LEASE, Status
+from app.predictions.worker_registry import Worker, WorkerCommand, WorkerRegistry, WorkerState
 from tests.support.fakes import a_prediction, a_store, eventually, expire_lease
-from worker.job.leases import Leases
+from worker.job.leases import BEAT_S, Lease, Leases, LeaseStage
 
 WORKER = Worker(
     name="w", checkpoint=CheckpointKind.DISTILLED, weights="built-in", revision="1", seen_at=0
@@ -29,14 +32,17 @@ def leases(connection, store):
 
 
 def claim(store, owner="a"):
-    return store.change("p", lambda p, now: p.claim(owner, now))
+    """Claim the prediction and return its lease."""
+    prediction = store.change("p", lambda p, now: p.claim(owner, now))
+    return Lease(prediction=prediction, owner=owner)
 
 
-def test_what_is_held_is_renewed(store, leases):
+def test_held_lease_is_renewed(store, leases):
     """A lease is renewed again and again while its prediction is held."""
     store.add(a_prediction())
-    claimed = claim(store)
-    leases.hold("p", "a")
+    lease = claim(store)
+    claimed = lease.prediction
+    leases.hold(lease)
     leases.start()
     for _ in range(2):
         expire_lease(store, "p")
@@ -45,13 +51,13 @@ def test_what_is_held_is_renewed(store, leases):
     assert store.get("p").lease_until <= claimed.lease_until + LEASE
 
 
-def test_what_was_dropped_is_renewed_no_more(connection, store, leases):
+def test_dropped_lease_is_not_renewed(connection, store, leases):
     """After a drop the lease expires although the heartbeat continues."""
     store.add(a_prediction())
-    claim(store)
-    leases.hold("p", "a")
-    leases.drop("p")
-    leases.drop("p")  # dropping twice is not an error
+    lease = claim(store)
+    leases.hold(lease)
+    leases.drop(lease)
+    leases.drop(lease)  # dropping twice is not an error
     leases.start()
     leases.announce(WORKER)
     expire_lease(store, "p")
@@ -67,42 +73,89 @@ def test_what_was_dropped_is_renewed_no_more(connection, store, leases):
 
 
 @pytest.mark.parametrize("prediction_id", ["p", "nobody"])
-def test_what_was_lost_is_let_go(store, leases, prediction_id):
+def test_lost_lease_is_dropped(store, leases, prediction_id):
     """The lease of a prediction that is final or unknown is not renewed again."""
     store.add(a_prediction())
     claim(store)
     store.change("p", lambda p, now: p.cancel(now))
-    leases.hold(prediction_id, "a")
+    leases.hold(Lease(prediction=a_prediction(prediction_id), owner="a"))
     leases.start()
 
-    eventually(lambda: leases.held == {})
+    eventually(lambda: leases.held == frozenset())
 
 
-def test_a_loss_lets_go_of_no_later_attempt(store, leases):
+def test_lost_lease_does_not_drop_later_attempt(store, leases):
     """Losing an old attempt does not end the renewals of the next attempt in the same worker."""
     store.add(a_prediction())
-    claim(store, "b")
-    leases.hold("p", "b")
-    leases.renew("p", "a")
+    first = claim(store, "a")
+    leases.hold(first)
+    expire_lease(store, "p")
+    second = claim(store, "b")
+    leases.hold(second)
+    leases.renew(first)
+    leases.drop(first)
+    leases.release(first)
 
-    assert leases.held == {"p": "b"}
+    assert leases.held == {second}
+    assert store.get("p").owner == "b"
 
 
-def test_the_heart_beats_on_without_redis(tmp_path):
+def test_lease_is_not_renewed_after_deadline_of_its_stage(store, leases):
+    """An attempt that takes longer than its stage may loses its lease, although its owner has not dropped it."""
+    store.add(a_prediction())
+    lease = claim(store)
+    leases.hold(lease)
+    lease.begin(LeaseStage.GENERATING, 60)
+    leases.renew(lease)
+    renewed = store.get("p")
+    lease.begin(LeaseStage.PUBLISHING, 0)
+    leases.renew(lease)
+
+    assert renewed.lease_until > lease.prediction.lease_until
+    assert store.get("p") == renewed
+    assert leases.held == frozenset()
+
+
+def test_lease_outlives_missed_heartbeats():
+    """A lease is long enough for two missed heartbeats, and for a heartbeat that waits for Redis as long as a command may."""
+    assert LEASE.total_seconds() > 3 * BEAT_S
+    assert LEASE.total_seconds() > BEAT_S + COMMAND_S
+
+
+def test_release_is_repeated_after_outage(connection, tmp_path, store):
+    """A lease that cannot be released while Redis is unavailable stays held, and the next release returns the prediction to the queue."""
+    store.add(a_prediction())
+    nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
+    lease = claim(store)
+    leases = Leases(a_store(nowhere), WorkerRegistry(nowhere))
+    leases.hold(lease)
+    leases.release_all()
+    held = leases.held
+    working = Leases(store, WorkerRegistry(connection))
+    working.hold(lease)
+    working.release_all()
+
+    assert held == {lease}
+    assert working.held == frozenset()
+    assert (store.get("p").status, store.get("p").attempt) == (Status.QUEUED, 0)
+
+
+def test_heartbeat_survives_redis_outage(tmp_path):
     """An outage neither ends the heartbeat nor drops a lease."""
     nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
     leases = Leases(a_store(nowhere), WorkerRegistry(nowhere), beat_s=0.001)
-    leases.hold("p", "a")
+    lease = Lease(prediction=a_prediction(), owner="a")
+    leases.hold(lease)
     leases.announce(WORKER)
     leases.start()
-    leases.renew("p", "a")
+    leases.renew(lease)
 
     assert leases.is_beating
-    assert leases.held == {"p": "a"}
+    assert leases.held == {lease}
     leases.close()
 
 
-def test_a_worker_is_present_until_it_leaves(connection, leases):
+def test_worker_is_registered_until_it_leaves(connection, leases):
     """An announced worker is listed as ready. One that is not ready, or closed, is not."""
     leases.announce(WORKER)
     assert [w.name for w in WorkerRegistry(connection).present()] == ["w"]
@@ -115,6 +168,32 @@ def test_a_worker_is_present_until_it_leaves(connection, leases):
     assert WorkerRegistry(connection).present() == []
 
 
-def test_leases_that_never_beat_can_be_closed(connection, store):
+def test_leases_can_be_closed_before_start(connection, store):
     """Closing leases before the first heartbeat, as after failed loading, raises nothing."""
     Leases(store, WorkerRegistry(connection)).close()
+
+
+def test_heartbeat_keeps_announced_state(connection, leases):
+    """The heartbeat repeats the state that was announced last, with the time of its beginning."""
+
+    def entry():
+        return WorkerRegistry(connection).present()[0]
+
+    leases.announce(WORKER)
+    leases.start()
+    leases.announce(replace(WORKER, state=WorkerState.ASLEEP))
+    first = entry()
+    eventually(lambda: entry().seen_at > first.seen_at)
+
+    assert (entry().state, entry().state_since) == (WorkerState.ASLEEP, first.state_since)
+    assert first.state_since > 0
+
+
+def test_heartbeat_takes_commands(connection, leases):
+    """A command of an operator reaches the worker with its next heartbeat."""
+    received: list[WorkerCommand] = []
+    leases.announce(WORKER)
+    leases.start(received.append)
+    WorkerRegistry(connection).send("w", WorkerCommand.UNLOAD)
+
+    eventually(lambda: received == [WorkerCommand.UNLOAD])

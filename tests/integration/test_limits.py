@@ -10,16 +10,17 @@ from fastapi.testclient import TestClient
 from app.keys import KeyRing
 from app.main import create_app
 from app.predictions import scripts
-from app.predictions.accounts import Limits, Terms, spent_key
+from app.predictions.accounts import Limits, Terms, reserved_key, spent_key
 from app.predictions.errors import BudgetSpent, TooManyRequests, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Status
 from app.predictions.rates import Rates
+from app.predictions.redis_keys import record_key
 from app.settings import Settings
 from tests.support.fakes import a_prediction, a_store, edited
 
 QUEUE = "rq:queue:klein-distilled"
 MEGAPIXEL = (Output(key="p/a/0.png", width=1000, height=1000),)  # a thousandth of a dollar
-FAILURE = Failure(cause=Cause.ENGINE, message="no picture")
+FAILURE = Failure(cause=Cause.ENGINE, message="no image")
 
 
 @pytest.fixture
@@ -65,9 +66,9 @@ def spent(connection, now=None):
 
 
 @pytest.mark.parametrize(
-    "limit", [{"in_flight": 5}, {"queue_limit": 5}, {"dollars_per_month": 0.005}]
+    "limit", [{"in_flight": 5}, {"queue_limit": 5, "in_flight": 9}, {"dollars_per_month": 0.005}]
 )
-def test_of_many_at_once_no_more_than_allowed_are_accepted(redis_server, connection, limit):
+def test_concurrent_creates_respect_limit(redis_server, connection, limit):
     """Of twenty creates at once a limit of five accepts five. The others leave no trace."""
     assert accepted(redis_server, 20, **limit) == 5
     assert connection.zcard("klein:open") == connection.hlen("klein:held:key") == 5
@@ -76,9 +77,9 @@ def test_of_many_at_once_no_more_than_allowed_are_accepted(redis_server, connect
 
 
 @pytest.mark.parametrize(
-    "limit", [{"in_flight": 5}, {"queue_limit": 5}, {"dollars_per_month": 0.005}]
+    "limit", [{"in_flight": 5}, {"queue_limit": 5, "in_flight": 9}, {"dollars_per_month": 0.005}]
 )
-def test_without_the_judgement_all_are_accepted(redis_server, connection, limit, monkeypatch):
+def test_without_limit_check_all_are_accepted(redis_server, connection, limit, monkeypatch):
     """A script that does not check the limits accepts all twenty, so the test above can fail."""
     blind = edited(scripts.ADD, "if refused ~= ''", "if false")
     monkeypatch.setattr(scripts, "ADD", blind)  # a mutant needs patching
@@ -86,7 +87,7 @@ def test_without_the_judgement_all_are_accepted(redis_server, connection, limit,
     assert accepted(redis_server, 20, **limit) == 20
 
 
-def test_an_end_makes_room(store):
+def test_end_frees_limit(store):
     """Success, failure and cancel each free a place of the key and of the queue."""
     limited = terms(in_flight=1, queue_limit=1)
     ends = {
@@ -105,14 +106,14 @@ def test_an_end_makes_room(store):
     assert try_to_add(store, "more", limited)
 
 
-def test_keys_are_counted_apart(store):
+def test_limits_are_separate_per_key(store):
     """The open predictions and spending of one key do not count for another. The queue is shared."""
     assert try_to_add(store, "mine", terms(in_flight=1, dollars_per_month=0.001))
     assert try_to_add(store, "theirs", terms(in_flight=1, dollars_per_month=0.001), key_id="b")
     assert not try_to_add(store, "more", terms(queue_limit=2), key_id="c")
 
 
-def test_only_a_success_is_charged_and_once(store, connection):
+def test_only_success_is_charged_once(store, connection):
     """One megapixel costs a thousandth of a dollar. Failures, cancels and repeated ends cost nothing."""
     for prediction_id in ("won", "lost", "gone"):
         store.add(a_prediction(prediction_id), terms())
@@ -127,7 +128,7 @@ def test_only_a_success_is_charged_and_once(store, connection):
     assert connection.hlen("klein:held:key") == 0
 
 
-def test_ends_that_race_are_charged_once(store, connection, redis_server):
+def test_concurrent_ends_are_charged_once(store, connection, redis_server):
     """If ten callers write the same end at once, one is charged."""
     store.add(a_prediction(), terms())
     store.change("p", lambda p, now: p.claim("a", now))
@@ -145,7 +146,7 @@ def test_ends_that_race_are_charged_once(store, connection, redis_server):
     assert spent(connection) == 0.001
 
 
-def test_a_budget_counts_what_is_under_way(store):
+def test_budget_counts_open_predictions(store):
     """Three thousandths of a dollar are enough for two ended and one open megapixel, but not for a fourth."""
     budget = terms(dollars_per_month=0.003)
     for prediction_id in ("a", "b"):
@@ -161,7 +162,51 @@ def test_a_budget_counts_what_is_under_way(store):
     assert try_to_add(store, "d", budget)
 
 
-def test_a_month_begins_anew(store, connection):
+def test_budget_check_reads_no_other_prediction(store, connection):
+    """With a budget, the cost of a check does not grow with the key's open predictions."""
+    budget = terms(dollars_per_month=1)
+    for number in range(20):
+        assert try_to_add(store, str(number), budget)
+    connection.config_resetstat()
+    store.check("key", budget, datetime.now(UTC))
+
+    assert "cmdstat_hvals" not in connection.info("commandstats")
+    assert int(connection.get(reserved_key("key"))) == 20 * 1_000_000
+
+
+def test_sum_of_reserved_costs_follows_every_change(store, connection):
+    """The sum equals what is held after accepts, refusals, repeats and ends, also of predictions accepted without a budget."""
+    assert try_to_add(store, "before", terms())
+    budget = terms(dollars_per_month=0.004)
+    for prediction_id in ("a", "b", "b", "c"):
+        assert try_to_add(store, prediction_id, budget)
+    assert not try_to_add(store, "d", budget)
+    end(store, "a")
+    store.change("b", lambda p, now: p.cancel(now))
+
+    held = connection.hgetall("klein:held:key")
+    assert sorted(held) == [b"before", b"c"]
+    assert int(connection.get(reserved_key("key"))) == sum(map(int, held.values()))
+    for prediction_id in ("before", "c"):
+        store.change(prediction_id, lambda p, now: p.cancel(now))
+    assert not connection.exists(reserved_key("key"))
+
+
+@pytest.mark.parametrize("limit", [{"in_flight": 2}, {"dollars_per_month": 0.002}], ids=str)
+def test_lost_predictions_hold_no_budget(store, connection, limit):
+    """What a key holds for predictions that Redis has lost is released when it refuses a request."""
+    limits = terms(**limit)
+    for prediction_id in ("a", "b"):
+        assert try_to_add(store, prediction_id, limits)
+    for prediction_id in ("a", "b"):  # as an eviction, and then the next check
+        connection.delete(record_key(prediction_id))
+        store.forget(prediction_id)
+
+    assert not try_to_add(store, "c", limits)
+    assert try_to_add(store, "c", limits)
+
+
+def test_budget_restarts_each_month(store, connection):
     """Spending in another month does not count against this month's budget."""
     connection.hset(spent_key("key"), "2025-12", 10**12)
     budget = terms(dollars_per_month=0.001)
@@ -170,7 +215,7 @@ def test_a_month_begins_anew(store, connection):
     assert not try_to_add(store, "q", budget, created_at=datetime(2025, 12, 31, tzinfo=UTC))
 
 
-def test_a_repeated_accept_is_not_refused(store):
+def test_repeated_accept_is_not_refused(store):
     """An accept that is repeated because its reply was lost is the same prediction, even at the limit."""
     one = terms(in_flight=1)
 
@@ -178,7 +223,7 @@ def test_a_repeated_accept_is_not_refused(store):
     assert try_to_add(store, "p", one)
 
 
-def test_a_refused_one_is_unknown(store):
+def test_refused_prediction_has_no_record(store):
     """A refused prediction has no record."""
     store.add(a_prediction("p"), terms(in_flight=1))
     assert not try_to_add(store, "q", terms(in_flight=1))
@@ -187,7 +232,7 @@ def test_a_refused_one_is_unknown(store):
         store.get("q")
 
 
-def test_when_to_come_back_follows_the_rate(store):
+def test_retry_after_follows_rate_of_ends(store):
     """With thirty ends in the last minute a place becomes free in two seconds. Without any, there is no estimate."""
     full = terms(queue_limit=1)
     store.add(a_prediction("p"), full)
@@ -202,7 +247,7 @@ def test_when_to_come_back_follows_the_rate(store):
     assert (unknown.value.retry_after_s, measured.value.retry_after_s) == (60, 2)
 
 
-def test_creates_a_minute_are_counted_by_all_processes(redis_server, connection):
+def test_rate_limit_is_shared_by_processes(redis_server, connection):
     """Of twenty creates at once, each on a connection of its own, a limit of five a minute accepts five."""
     start = Barrier(20)
 
@@ -225,7 +270,7 @@ def test_creates_a_minute_are_counted_by_all_processes(redis_server, connection)
     Rates(connection).count("key", None)
 
 
-def test_the_window_is_as_long_as_it_says(connection):
+def test_rate_limit_window_is_one_minute(connection):
     """A key at its limit is told when its oldest create leaves the window of one minute."""
     rates = Rates(connection)
     rates.count("key", 1)
@@ -239,7 +284,7 @@ def test_the_window_is_as_long_as_it_says(connection):
     )
 
 
-def test_uploads_count_against_the_creates_a_minute(redis_server, connection, tmp_path):
+def test_uploads_count_against_rate_limit(redis_server, connection, tmp_path):
     """A key with one create a minute can presign once. Then it is told when to retry."""
     settings = Settings(
         redis_url=redis_server.url,

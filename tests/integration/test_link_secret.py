@@ -16,7 +16,7 @@ for folder in sys.stdin:
 """
 
 
-def test_two_processes_make_one_secret(tmp_path):
+def test_concurrent_processes_create_one_secret(tmp_path):
     """Two processes that open the same new folders at the same time use the same secrets."""
     folders = "".join(f"{tmp_path / str(number)}\n" for number in range(100))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

@@ -1,7 +1,11 @@
 """The log of a process, as an operator reads it."""
 
 import json
+import os
+import re
 import sys
+
+import pytest
 
 from tests.support import processes
 
@@ -21,7 +25,7 @@ logging.getLogger("rq.worker").warning("a warning of RQ's")
 """
 
 
-def test_one_event_is_one_line_of_json():
+def test_event_is_one_line_of_json():
     """Events go to standard error, one JSON object a line, with process, level, time and fields."""
     run = processes.run([sys.executable, "-c", SCRIPT], check=True, timeout_s=10)
     events = [json.loads(line) for line in run.stderr.splitlines() if line.startswith("{")]
@@ -40,9 +44,46 @@ def test_one_event_is_one_line_of_json():
     assert "ValueError: why" in events[1]["exception"]
 
 
-def test_libraries_are_heard_when_they_warn():
+def test_library_warnings_are_logged():
     """RQ's warnings reach the log. Its info messages do not."""
     run = processes.run([sys.executable, "-c", SCRIPT], check=True, timeout_s=10)
 
     assert "a warning of RQ's" in run.stderr
     assert "chatter" not in run.stderr
+
+
+def test_text_is_for_people() -> None:
+    """As text an event has the local time, its name and fields, and a level only if it is a bad one."""
+    script = SCRIPT.replace('("worker")', '("worker", LogFormat("text"))')
+    script = f"from app.log_format import LogFormat\n{script}"
+    run = processes.run([sys.executable, "-c", script], check=True, timeout_s=10)
+    lines = run.stderr.splitlines()
+
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d prediction_finished +generate_s=0.5 prediction=p", lines[0].rstrip()
+    )
+    assert re.match(r"\d\d:\d\d:\d\d \[error\] +publish_failed", lines[1])
+    assert "ValueError: why" in run.stderr
+    assert "{" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("no_color", "has_colours"), [("", True), ("1", False)], ids=["colours", "NO_COLOR"]
+)
+def test_a_terminal_gets_text(no_color: str, has_colours: bool) -> None:
+    """On a terminal the format is text, with colours unless NO_COLOR is set."""
+    primary, secondary = os.openpty()
+    processes.run(
+        [sys.executable, "-c", SCRIPT],
+        stderr=secondary,
+        env=os.environ | {"NO_COLOR": no_color, "TERM": "xterm"},
+        timeout_s=10,
+        check=True,
+    )
+    os.close(secondary)
+    output = os.read(primary, 65_536)
+    os.close(primary)
+
+    assert b"prediction_finished" in output
+    assert b'"event"' not in output
+    assert (b"\x1b[" in output) is has_colours

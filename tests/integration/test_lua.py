@@ -1,5 +1,6 @@
 """Each Lua script on a real Redis, and what happens if Redis does not have the script."""
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from app.predictions.queue import Queues
 from tests.support.fakes import a_prediction, a_store
 
 LUA = Path(__file__).parents[2] / "app" / "lua"
-INCLUDED = {"now", "limits"}
+INCLUDED = {"now", "limits", "drop_token", "join", "next_ids", "place"}
 SCRIPTS = sorted({path.stem for path in LUA.glob("*.lua")} - INCLUDED)
 Values = dict[str, Any]
 NO_LIMITS: Values = {
@@ -23,7 +24,14 @@ NO_LIMITS: Values = {
     "in_flight_limit": "",
     "budget": "",
 }
-ACCOUNT: Values = {"open": "open", "held": "held", "spent": "spent"}
+LINE: Values = {
+    "line": "line:k",
+    "waiting": "waiting",
+    "turns": "turns",
+    "arrivals": "arrivals",
+    "tokens": "tokens",
+}
+ACCOUNT: Values = {"open": "open", "held": "held", "reserved": "reserved", "spent": "spent"}
 
 
 def now_ms():
@@ -31,7 +39,7 @@ def now_ms():
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_script_is_tested_and_names_its_keys(name):
+def test_every_script_has_test_and_named_keys(name):
     """Each script has a test of its name here, and no script reads KEYS or ARGV by number."""
     script = load_script(name)
 
@@ -40,7 +48,7 @@ def test_every_script_is_tested_and_names_its_keys(name):
     assert "ARGV[" not in script.text
 
 
-def test_names_are_checked(connection):
+def test_missing_and_unknown_names_are_refused(connection):
     """A call that omits or invents a key or an argument never reaches Redis."""
     script = load_script("change_upload")
     calls: list[Values] = [
@@ -61,8 +69,17 @@ def add(connection):
         "history": "history",
         "idempotency": None,
         "value": "value",
+        "key_id": "k",
+        "ledger": "ledger",
+        "line_prefix": "line:",
+        **LINE,
     }
-    times: Values = {"created_ms": 5, "due_in_ms": 60_000, "idempotency_kept_ms": 9000}
+    times: Values = {
+        "created_ms": 5,
+        "due_in_ms": 60_000,
+        "ends_by_ms": 8,
+        "idempotency_kept_ms": 9000,
+    }
 
     def call(**values):
         return script(connection, **ACCOUNT | fixed | times | NO_LIMITS | {"id": "p"} | values)
@@ -71,19 +88,25 @@ def add(connection):
 
 
 def test_add_prediction(connection, add):
-    """The record is written once, with its due time, its place in the history and its maximum cost."""
-    assert add(cost=7) == [b"p", b""]
+    """The record is written once, with its due time, its place in the history, its maximum cost, its place in line and a token."""
+    assert add(cost=7) == [b"p", b"", 0]
     assert add(cost=9, value="again") == [b"p", b""]
+    assert add(id="q", record="q") == [b"q", b"", 1]
+    connection.zrem("line:k", "q")
+    connection.zrem("waiting", "q")
+    connection.hdel("held", "q")
 
     assert connection.get("record") == b"value"
     assert abs(connection.zscore("open", "p") - now_ms() - 60_000) < 30_000
-    assert connection.zscore("history", "p") == 5
+    assert (connection.zscore("history", "p"), connection.zscore("ledger", "p")) == (5, 8)
     assert connection.hgetall("held") == {b"p": b"7"}
+    assert connection.zrange("line:k", 0, -1) == connection.zrange("waiting", 0, -1) == [b"p"]
+    assert (connection.zrange("turns", 0, -1), connection.llen("tokens")) == ([b"k"], 2)
 
 
 def test_add_prediction_with_idempotency_key(connection, add):
     """The first id is kept for a time. Another record with the same idempotency key is not written."""
-    assert add(idempotency="key") == [b"p", b""]
+    assert add(idempotency="key") == [b"p", b"", 0]
     assert add(idempotency="key", id="q", record="other") == [b"p", b""]
 
     assert 0 < connection.pttl("key") <= 9000
@@ -133,12 +156,31 @@ def change(connection):
     keys = {"record": "record", "expiry": "expiry", "webhooks_due": "due", "deliveries": "of"}
     fixed: Values = {
         "preview": "preview",
-        "old": "old",
+        "ledger": "ledger",
+        "recent": "recent",
+        "samples": 2,
+        "sample": None,
+        "usage": "usage",
+        "model": "m",
+        "images": 0,
+        "pixels": 0,
+        "engine_ms": 0,
+        "usage_kept_s": 60,
+        "old_sha1": hashlib.sha1(b"old").hexdigest(),
         "new": "new",
         "id": "p",
         "channel": "channel",
+        "ended_channel": "ended",
     }
-    times: Values = {"due_ms": 5, "expires_ms": 9, "webhook_due_ms": None, "month": "m", "cost": 0}
+    times: Values = {
+        "is_end": 0,
+        "due_ms": 5,
+        "ends_by_ms": 8,
+        "expires_ms": 9,
+        "webhook_due_ms": None,
+        "month": "m",
+        "cost": 0,
+    }
     connection.set("record", "old")
     connection.zadd("open", {"p": 1})
     connection.hset("held", "p", 7)
@@ -160,24 +202,54 @@ def test_change_prediction(connection, change):
 
     assert message["data"] == b"p"
     assert connection.get("record") == b"new"
-    assert connection.zscore("open", "p") == 5
+    assert (connection.zscore("open", "p"), connection.zscore("ledger", "p")) == (5, 8)
     assert connection.exists("preview", "held") == 2
     assert connection.exists("expiry", "due") == 0
 
 
 def test_change_prediction_at_its_end(connection, change):
     """The end frees the held amount, charges the cost, and lists the record for deletion and delivery."""
-    assert change(due_ms=None, webhook_due_ms=3, cost=4) == 1
+    connection.zadd("ledger", {"p": 1})
+    assert change(is_end=1, due_ms=None, webhook_due_ms=3, cost=4) == 1
 
-    assert connection.exists("open", "preview", "held") == 0
+    assert connection.exists("open", "preview", "held", "ledger") == 0
     assert connection.hgetall("spent") == {b"m": b"4"}
     assert connection.zscore("expiry", "p") == 9
     assert (connection.zscore("due", "p"), connection.zscore("of", "p")) == (3, 3)
+    assert connection.smembers("of:open") == {b"p"}
+
+
+def test_change_prediction_keeps_samples(connection, change):
+    """A sample goes before the older ones, of which a number is kept. Without one nothing is added."""
+    change(is_end=1, due_ms=None)
+    assert not connection.exists("recent")
+    connection.rpush("recent", "b", "c")
+    connection.set("record", "old")
+    change(is_end=1, due_ms=None, sample="a")
+
+    assert connection.lrange("recent", 0, -1) == [b"a", b"b"]
+
+
+def test_change_prediction_counts_usage(connection, change):
+    """A success adds its figures to those of its day, for a time. An end without images adds nothing."""
+    change(is_end=1, due_ms=None)
+    assert not connection.exists("usage")
+    for _ in range(2):
+        connection.set("record", "old")
+        change(is_end=1, due_ms=None, images=2, pixels=50, engine_ms=7, cost=9)
+
+    assert connection.hgetall("usage") == {
+        b"m images": b"4",
+        b"m pixels": b"100",
+        b"m engine_ms": b"14",
+        b"m nanodollars": b"18",
+    }
+    assert 0 < connection.ttl("usage") <= 60
 
 
 def test_change_prediction_that_has_changed(connection, change):
     """A record that no longer equals `old` is not changed."""
-    assert change(old="older") == 0
+    assert change(old_sha1=hashlib.sha1(b"older").hexdigest()) == 0
     assert connection.get("record") == b"old"
     assert connection.zscore("open", "p") == 1
 
@@ -199,9 +271,12 @@ def test_claim_due(connection):
     claim = load_script("claim_due")
     connection.zadd("due", {"b": 2, "a": 1, "c": 3, "later": now_ms() + 600_000})
 
-    assert claim(connection, due="due", most=2, lease_ms=60_000) == [b"a", b"b"]
-    assert claim(connection, due="due", most=2, lease_ms=60_000) == [b"c"]
-    assert claim(connection, due="due", most=2, lease_ms=60_000) == []
+    def claimed(horizon_ms=None):
+        return claim(connection, due="due", most=2, lease_ms=60_000, horizon_ms=horizon_ms)
+
+    assert [claimed() for _ in range(3)] == [[b"a", b"b"], [b"c"], []]
+    assert claimed(horizon_ms=500_000) == []
+    assert connection.zscore("due", "later") < now_ms() + 100_000
 
 
 @pytest.fixture
@@ -212,9 +287,7 @@ def join(connection):
     def call(key_id, prediction_id, is_retry=0):
         script(
             connection,
-            line=f"line:{key_id}",
-            turns="turns",
-            arrivals="arrivals",
+            **LINE | {"line": f"line:{key_id}"},
             id=prediction_id,
             key_id=key_id,
             is_retry=is_retry,
@@ -224,7 +297,7 @@ def join(connection):
 
 
 def test_join_line(connection, join):
-    """Predictions wait in order of arrival, a retry waits first, and a repeated join does not change the place."""
+    """Predictions wait in order of arrival, a retry waits first, and a repeated join does not change the place. Each pushes a token."""
     join("a", "a1")
     join("a", "a2")
     join("b", "b1")
@@ -234,19 +307,33 @@ def test_join_line(connection, join):
     assert connection.zrange("line:a", 0, -1) == [b"a1", b"a2"]
     assert connection.zrange("line:b", 0, -1) == [b"b2", b"b1"]
     assert connection.zrange("turns", 0, -1) == [b"b", b"a"]
+    assert connection.zrange("waiting", 0, -1) == [b"b2", b"a1", b"a2", b"b1"]
+    assert connection.lrange("tokens", 0, -1) == [b"token"] * 5
 
 
 def test_take_next(connection, join):
-    """Keys take turns, each in order of arrival, and a missing line is skipped."""
+    """Keys take turns, each in order of arrival, and a missing line is skipped. The record and the time come along."""
     take = load_script("take_next")
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("lost", "x"), ("b", "b1")):
         join(key_id, prediction_id)
     connection.delete("line:lost")
+    connection.zadd("open", {"a1": 1})
+    connection.set("record:a1", "a record")
 
-    def taken():
-        return take(connection, turns="turns", arrivals="arrivals", line_prefix="line:")
+    def take_next():
+        keys = {"turns": "turns", "waiting": "waiting", "arrivals": "arrivals", "open": "open"}
+        prefixes = {"line_prefix": "line:", "record_prefix": "record:"}
+        return take(connection, **keys, **prefixes, check_ms=60_000)
 
-    assert [taken() for _ in range(4)] == [b"a1", b"b1", b"a2", None]
+    first_id, record, time_ms = take_next()
+    assert (first_id, record) == (b"a1", b"a record")
+    assert abs(time_ms - now_ms()) < 30_000
+    assert [take_next()[:2] for _ in range(2)] == [[b"b1", None], [b"a2", None]]
+    assert connection.zrange("waiting", 0, -1) == [b"x"]
+    assert take_next() is None
+    assert not connection.exists("waiting")
+    assert abs(connection.zscore("open", "a1") - now_ms() - 60_000) < 30_000
+    assert connection.zcard("open") == 1
 
 
 def test_list_next(connection, join):
@@ -260,6 +347,7 @@ def test_list_next(connection, join):
 
     assert listed(2) == [b"a1", b"b1"]
     assert listed(10) == [b"a1", b"b1", b"a2"]
+    assert listed(1) == [b"a1"]
     assert connection.zcard("line:a") == 2
 
 
@@ -268,41 +356,72 @@ def test_take_one(connection, join):
     take = load_script("take_one")
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("b", "b1")):
         join(key_id, prediction_id)
-    connection.rpush("tokens", "t1", "t2")
-    connection.mset({"job:t1": "x", "job:t2": "x"})
-    names = {"turns": "turns", "line": "line:a", "tokens": "tokens", "arrivals": "arrivals"}
-    values = {"key_id": "a", "id": "a2", "token_prefix": "job:"}
+    connection.lpush("tokens", "t1")
+    connection.mset({"rq:job:t1": "x", "rq:job:t2": "x"})
+    connection.zadd("open", {"a2": 1})
+    names = LINE | {"line": "line:a", "open": "open"}
+    values: Values = {"key_id": "a", "id": "a2", "check_ms": 60_000}
 
     assert take(connection, **names, **values) == 1
     assert take(connection, **names, **values) == 0
     assert connection.zrange("turns", 0, -1) == [b"b", b"a"]
-    assert connection.lrange("tokens", 0, -1) == [b"t2"]
-    assert not connection.exists("job:t1")
+    assert connection.lrange("tokens", 0, -1) == [b"token"] * 3
+    assert connection.keys("rq:job:*") == [b"rq:job:t2"]
+    assert connection.zrange("waiting", 0, -1) == [b"a1", b"b1"]
+    assert abs(connection.zscore("open", "a2") - now_ms() - 60_000) < 30_000
 
 
 def test_leave_line(connection, join):
     """A prediction in line leaves with its token. One that is not in line leaves the tokens alone."""
     leave = load_script("leave_line")
     join("a", "a1")
-    connection.rpush("tokens", "t1", "t2")
-    connection.set("job:t1", "x")
-    names = {"line": "line:a", "tokens": "tokens", "job": "job:t1"}
-    leave(connection, **names, id="other", token="t1")
+    connection.lpush("tokens", "t1")
+    connection.set("rq:job:t1", "x")
+    names = {"line": "line:a", "waiting": "waiting", "tokens": "tokens"}
+    leave(connection, **names, id="other")
     assert connection.llen("tokens") == 2
-    leave(connection, **names, id="a1", token="t1")
+    leave(connection, **names, id="a1")
 
-    assert connection.lrange("tokens", 0, -1) == [b"t2"]
-    assert connection.exists("line:a", "job:t1") == 0
+    assert connection.lrange("tokens", 0, -1) == [b"token"]
+    assert connection.exists("line:a", "waiting", "rq:job:t1") == 0
 
 
-def test_measure_lines(connection, join):
-    """All lines are counted, and the oldest arrival is returned."""
-    measure = load_script("measure_lines")
-    assert measure(connection, turns="turns", line_prefix="line:") == [0, None]
-    for key_id, prediction_id in (("b", "b1"), ("a", "a1"), ("a", "a2")):
-        join(key_id, prediction_id)
+def test_keep_in_line(connection, join):
+    """The next check of one in line is after a time or at its timeout. One that is not in line is left alone."""
+    keep = load_script("keep_in_line")
+    join("a", "a1")
+    connection.zadd("open", {"a1": 1, "a2": 1})
 
-    assert measure(connection, turns="turns", line_prefix="line:") == [3, b"b1"]
+    def keep_one(prediction_id, timeout_ms=None):
+        values = {"id": prediction_id, "check_ms": 60_000, "timeout_ms": timeout_ms}
+        return keep(connection, waiting="waiting", open="open", **values)
+
+    assert (keep_one("a1"), keep_one("a2")) == (1, 0)
+    assert abs(connection.zscore("open", "a1") - now_ms() - 60_000) < 30_000
+    assert connection.zscore("open", "a2") == 1
+    assert keep_one("a1", timeout_ms=5) == 1
+    assert connection.zscore("open", "a1") == 5
+
+
+def test_delete_prediction(connection):
+    """A deletion leaves only the id, if late files are possible. The idempotency key stays if it now names another prediction."""
+    delete = load_script("delete_prediction")
+    sets = ("history", "expiry", "webhooks_due", "deliveries", "ledger")
+
+    def deleted(prediction_id, late_ms=None):
+        for name in sets:
+            connection.zadd(name, {prediction_id: 1})
+        connection.sadd("deliveries:open", prediction_id)
+        connection.mset({"record": "x", "delivery": "x", "preview": "x"})
+        names = {name: name for name in (*sets, "record", "delivery", "preview", "idempotency")}
+        delete(connection, **names, id=prediction_id, late_ms=late_ms)
+        return sorted(connection.keys())
+
+    connection.set("idempotency", "younger")
+    assert deleted("p") == [b"idempotency"]
+    assert deleted("younger") == []
+    assert deleted("late", late_ms=5) == [b"expiry"]
+    assert connection.zrange("expiry", 0, -1, withscores=True) == [(b"late", 5)]
 
 
 def test_postpone_delivery(connection):
@@ -323,18 +442,100 @@ def test_change_delivery(connection):
     connection.zadd("due", {"p": 1})
 
     def changed(old, new, pause_ms):
-        names = {"delivery": "delivery", "due": "due", "prediction": "prediction"}
+        names = {name: name for name in ("delivery", "due", "prediction", "deliveries")}
         return script(connection, **names, old=old, new=new, id="p", pause_ms=pause_ms)
 
     assert changed(None, "one", 60_000) == 1
+    assert connection.smembers("deliveries:open") == {b"p"}
     assert abs(connection.zscore("due", "p") - now_ms() - 60_000) < 30_000
     assert changed(None, "two", 60_000) == 0
     assert changed("one", "two", None) == 1
+    assert not connection.exists("deliveries:open")
     assert (connection.get("delivery"), connection.zscore("due", "p")) == (b"two", None)
     connection.delete("prediction")
     connection.zadd("due", {"p": 1})
     assert changed("anything", "three", 60_000) == 1
     assert (connection.get("delivery"), connection.zscore("due", "p")) == (b"two", None)
+
+
+def test_find_place(connection):
+    """What keys with an earlier turn, and the own line, take before counts. One that is not in line has no place."""
+    find = load_script("find_place")
+    connection.zadd("turns", {"b": 1, "a": 2, "c": 3})
+    for key_id, length in {"a": 3, "b": 1, "c": 5}.items():
+        connection.zadd(f"line:{key_id}", {f"{key_id}{k}": k for k in range(length)})
+
+    def place(prediction_id):
+        keys = {"turns": "turns", "line": "line:a", "line_prefix": "line:"}
+        return find(connection, **keys, key_id="a", id=prediction_id)
+
+    assert [place(i) for i in ("a0", "a1", "a2", "gone")] == [1, 3, 5, None]
+    assert place(None) == 7  # for one that would join
+
+
+def test_read_outlook(connection, join):
+    """The samples, and the records of the next predictions in their order, as many as requested. A record may be gone."""
+    read = load_script("read_outlook")
+    for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2")):
+        join(key_id, prediction_id)
+    connection.mset({"record:a1": "A1", "record:b1": "B1", "record:b2": "B2"})
+    connection.rpush("recent", "x", "y")
+
+    def outlook(most):
+        keys = {"turns": "turns", "recent": "recent"}
+        return read(connection, **keys, line_prefix="line:", record_prefix="record:", most=most)
+
+    assert outlook(2) == [[b"x", b"y"], [b"A1", b"B1"]]
+    assert outlook(9) == [[b"x", b"y"], [b"A1", b"B1", None, b"B2"]]
+
+
+@pytest.fixture
+def join_lines(connection):
+    """Put due deliveries, named by key, host and a digit, into their lines."""
+    join = load_script("join_delivery_line")
+
+    def call(*names):
+        for name in names:
+            key_id, host, _ = name
+            values = {"id": name, "key_id": key_id, "host": host, "check_ms": 60_000}
+            keys = {"due": "due", "turns": "turns", "hosts": f"hosts:{key_id}"}
+            join(connection, **keys, line=f"line:{key_id}:{host}", arrivals="arrivals", **values)
+
+    return call
+
+
+def test_join_delivery_line(connection, join_lines):
+    """A due delivery joins the line of its key and host once, with turns for both. A deleted one does not."""
+    connection.zadd("due", {"ax1": 1, "ax2": 1})
+    join_lines("ax1", "ax2", "ax1", "ax3")
+
+    assert connection.zrange("line:a:x", 0, -1) == [b"ax1", b"ax2"]
+    assert connection.zrange("hosts:a", 0, -1) == [b"x"]
+    assert connection.zrange("turns", 0, -1) == [b"a"]
+    assert connection.zcard("due") == 2
+    assert abs(connection.zscore("due", "ax1") - now_ms() - 60_000) < 30_000
+
+
+def test_take_delivery(connection, join_lines):
+    """Keys take turns, and so do the hosts of a key. Busy ones are passed over, and deleted deliveries are skipped."""
+    take = load_script("take_delivery")
+    names = ["ax1", "ax2", "ax3", "ay1", "ay2", "bx1", "bx2"]
+    connection.zadd("due", dict.fromkeys(names, 1))
+    join_lines(*names)
+    connection.zrem("due", "ax2")
+
+    def taken(busy="[]"):
+        keys = {"turns": "turns", "arrivals": "arrivals", "due": "due"}
+        prefixes = {"hosts_prefix": "hosts:", "line_prefix": "line:"}
+        result = take(connection, **keys, **prefixes, busy=busy, lease_ms=90_000)
+        return result and result[2].decode()
+
+    assert taken('["a"]') == "bx1"
+    assert taken('["a x"]') == "ay1"
+    assert taken('["a x", "a y", "b"]') is None
+    assert [taken() for _ in range(5)] == ["bx2", "ax1", "ay2", "ax3", None]
+    assert abs(connection.zscore("due", "ax1") - now_ms() - 90_000) < 30_000
+    assert sorted(connection.keys()) == [b"arrivals", b"due"]
 
 
 def test_change_upload(connection):
@@ -353,19 +554,58 @@ def test_complete_upload(connection):
     values: Values = {
         "record": "record",
         "uploads": "of",
+        "expiry": "expiry",
+        "held": "held",
+        "bytes": "bytes",
         "value": "new",
         "id": "u",
         "opened_s": 1.5,
+        "size": 10,
+        "most_bytes": 15,
+        "expires_s": 9,
     }
     assert complete(connection, **values) == 0
     assert not connection.exists("record")
     connection.set("record", "old")
     assert complete(connection, **values) == 1
+    assert complete(connection, **values | {"size": 16}) == -1
 
     assert (connection.get("record"), connection.zscore("of", "u")) == (b"new", 1.5)
+    assert (connection.zscore("expiry", "u"), connection.get("bytes")) == (9, b"10")
 
 
-def test_a_script_that_redis_has_lost_is_sent_again(connection):
+@pytest.fixture
+def open_upload(connection):
+    """Open an upload of a key that may have one."""
+
+    def open_upload(upload_id):
+        values: Values = {"value": "new", "id": upload_id, "expires_s": 9, "most": 1}
+        script = load_script("open_upload")
+        return script(connection, record=upload_id, expiry="expiry", held="held", **values)
+
+    return open_upload
+
+
+def test_open_upload(connection, open_upload):
+    """An upload over the limit of its key leaves nothing."""
+    assert [open_upload("u"), open_upload("v")] == [1, 0]
+    assert connection.hgetall("held") == {b"u": b"0"}
+    assert not connection.exists("v")
+
+
+def test_delete_upload(connection, open_upload):
+    """A deleted upload no longer counts."""
+    open_upload("u")
+    connection.hset("held", "u", 7)
+    connection.set("bytes", 7)
+    delete = load_script("delete_upload")
+    delete(connection, record="u", uploads="of", id="u", held="held", bytes="bytes")
+
+    assert connection.keys() == [b"expiry"]
+    assert open_upload("v") == 1
+
+
+def test_flushed_script_is_sent_again(connection):
     """After SCRIPT FLUSH, as after a restart or a failover, a call succeeds, and the next one sends only the hash."""
     read = load_script("read_prediction")
     for _ in range(2):
@@ -378,7 +618,7 @@ def test_a_script_that_redis_has_lost_is_sent_again(connection):
     assert {"cmdstat_evalsha"} == {c for c in connection.info("commandstats") if "eval" in c}
 
 
-def test_a_first_transaction_runs_once(connection, redis_server):
+def test_first_transaction_runs_once(connection, redis_server):
     """A new process loads the scripts before its first transaction, whose commands run once."""
     connection.script_flush()
     script = LuaScript("local key = unpack(KEYS)\nreturn redis.call('GET', key)")
@@ -390,7 +630,7 @@ def test_a_first_transaction_runs_once(connection, redis_server):
         assert execute(pipe) == [1, b"1"]
 
 
-def test_a_transaction_without_its_scripts_is_repeated(connection):
+def test_transaction_without_scripts_is_repeated(connection):
     """If Redis lacks a script of a transaction it gets all of them, and every reply is present. The pipeline can be reused."""
     script = LuaScript("local key = unpack(KEYS)\nreturn redis.call('GET', key)")
     connection.script_flush()
@@ -402,14 +642,14 @@ def test_a_transaction_without_its_scripts_is_repeated(connection):
         assert execute(pipe) == [True, value.encode()]
 
 
-def test_predictions_survive_lost_scripts(connection):
+def test_predictions_survive_script_flush(connection):
     """A prediction is accepted, taken, claimed and cancelled although Redis loses all scripts before each step."""
     store, queues = a_store(connection), Queues(connection)
     kind = MODELS[a_prediction().model].checkpoint
     connection.script_flush()
     store.add(a_prediction())
     connection.script_flush()
-    assert queues.is_queued(store.get("p"))
+    assert store.keep_in_line(store.get("p"))
     connection.script_flush()
     assert queues.take(kind) == "p"
     connection.script_flush()

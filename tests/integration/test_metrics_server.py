@@ -20,13 +20,13 @@ def taken_port():
         yield listener.getsockname()[1]
 
 
-def test_a_port_in_use_is_a_clear_error(taken_port):
+def test_port_in_use_is_reported(taken_port):
     """A worker whose metrics port is in use gets an error with the port and the setting."""
     with pytest.raises(ValueError, match=rf":{taken_port} .*KLEIN_METRICS_PORT"):
         serve_metrics("127.0.0.1", taken_port)
 
 
-def test_a_worker_is_ready_while_its_engine_is(free_port):
+def test_readyz_follows_engine(free_port):
     """`/readyz`, on the port of the metrics, returns 200 only while the engine is ready."""
     serve_metrics("127.0.0.1", free_port)
     url = f"http://127.0.0.1:{free_port}"

@@ -21,7 +21,7 @@ def preview(connection):
     return lambda prediction_id="p": connection.get(preview_key(prediction_id))
 
 
-def test_a_preview_is_kept_for_a_short_while(store, connection, preview):
+def test_preview_expires(store, connection, preview):
     """A preview is stored beside its own record, not in it, and expires."""
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
@@ -40,7 +40,7 @@ def test_a_preview_is_kept_for_a_short_while(store, connection, preview):
         lambda p, now: p.succeed("a", (), (), now),
     ],
 )
-def test_the_end_deletes_it(store, preview, end):
+def test_end_deletes_preview(store, preview, end):
     """After the end there is no preview, and none can be stored."""
     store.add(a_prediction())
     store.change("p", lambda p, now: p.claim("a", now))
@@ -52,14 +52,14 @@ def test_the_end_deletes_it(store, preview, end):
     assert (left, preview()) == (None, None)
 
 
-def test_what_is_not_there_has_no_preview(store, preview):
+def test_unknown_prediction_has_no_preview(store, preview):
     """No preview is stored for a prediction that Redis does not know."""
     store.store_preview("p", b"small")
 
     assert preview() is None
 
 
-def test_a_large_preview_is_not_kept(store, preview):
+def test_oversized_preview_is_dropped(store, preview):
     """A preview above the size limit is not stored."""
     store.add(a_prediction())
     store.store_preview("p", b"x" * (PREVIEW_MAX_BYTES + 1))
@@ -68,7 +68,7 @@ def test_a_large_preview_is_not_kept(store, preview):
 
 
 @pytest.mark.parametrize("wants_previews", [True, False])
-def test_previews_are_made_for_who_asks(connection, tmp_path, preview, wants_previews):
+def test_previews_are_stored_on_request(connection, tmp_path, preview, wants_previews):
     """A running prediction has a WebP preview if its caller wants_previews for it. Otherwise, and after the end, it has none."""
     stored_previews: list[bytes | None] = []
     engine = ScriptedEngine(lambda _: stored_previews.append(preview()))

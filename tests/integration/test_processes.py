@@ -66,8 +66,12 @@ def pids_in(folder: Path) -> list[int]:
     return [int(pid) for pid in file.read_text().split()] if file.exists() else []
 
 
-@pytest.mark.parametrize("workers", ["0", "1"], ids=["pytest alone", "pytest-xdist"])
-def test_timeout_ends_the_processes_of_a_test(tmp_path: Path, workers: str) -> None:
+@pytest.mark.parametrize(
+    "workers",
+    ["0", pytest.param("1", marks=pytest.mark.slow)],
+    ids=["pytest alone", "pytest-xdist"],
+)
+def test_timeout_ends_processes_of_test(tmp_path: Path, workers: str) -> None:
     """At its time limit a test fails at once, and neither its process nor its grandchild is left."""
     (tmp_path / "test_hanging.py").write_text(HANGS)
 
@@ -78,7 +82,7 @@ def test_timeout_ends_the_processes_of_a_test(tmp_path: Path, workers: str) -> N
     assert [is_running(pid) for pid in pids_in(tmp_path)] == [False, False]
 
 
-def test_sigterm_ends_the_processes_of_a_test(tmp_path: Path) -> None:
+def test_sigterm_ends_processes_of_test(tmp_path: Path) -> None:
     """Pytest that gets SIGTERM ends the process of the running test, and its grandchild."""
     (tmp_path / "test_hanging.py").write_text(HANGS.replace("timeout(3)", "timeout(600)"))
     environ = os.environ | ENVIRON
@@ -91,7 +95,7 @@ def test_sigterm_ends_the_processes_of_a_test(tmp_path: Path) -> None:
         assert [is_running(pid) for pid in pids_in(tmp_path)] == [False, False]
 
 
-def test_exception_ends_the_process() -> None:
+def test_exception_ends_process() -> None:
     """A body that raises ends the process, even a stopped one, and closes its pipes."""
     with pytest.raises(ZeroDivisionError), processes.started(["cat"], stdin=subprocess.PIPE) as cat:
         raise ZeroDivisionError
@@ -115,8 +119,12 @@ def test_run_checks_the_exit_code() -> None:
         processes.run(["false"], check=True)
 
 
-@pytest.mark.parametrize("workers", ["0", "2"], ids=["pytest alone", "pytest-xdist"])
-def test_the_running_test_is_written_down(tmp_path: Path, workers: str) -> None:
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param("0", marks=pytest.mark.slow), "2"],
+    ids=["pytest alone", "pytest-xdist"],
+)
+def test_running_test_is_recorded(tmp_path: Path, workers: str) -> None:
     """A file holds the name of the running test, and is deleted after the test."""
     (tmp_path / "test_self.py").write_text(READS_ITSELF)
     (running := tmp_path / "running").mkdir()
@@ -127,7 +135,7 @@ def test_the_running_test_is_written_down(tmp_path: Path, workers: str) -> None:
     assert list(running.iterdir()) == []
 
 
-def test_deadline_names_the_running_tests(capsys: pytest.CaptureFixture[str]) -> None:
+def test_deadline_names_running_tests(capsys: pytest.CaptureFixture[str]) -> None:
     """A command past its deadline is killed, and the message names the tests that were running."""
     script = f'echo test_slow.py::test_one > "${FOLDER}/7"; echo ready; sleep 600'
     ended = []
@@ -147,14 +155,14 @@ def test_deadline_names_the_running_tests(capsys: pytest.CaptureFixture[str]) ->
     assert [process.poll() for process in ended] == [-9]
 
 
-def test_deadline_of_a_command_that_runs_no_test(capsys: pytest.CaptureFixture[str]) -> None:
+def test_deadline_before_first_test(capsys: pytest.CaptureFixture[str]) -> None:
     """A command that takes too long before its first test is killed too."""
     assert deadline.limited(["sleep", "600"], 0.1) == deadline.LATE
     assert "No test was running." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_deadline_passes_the_exit_code_on(code: int) -> None:
+def test_deadline_returns_exit_code(code: int) -> None:
     """If the command ends in time, `deadline` exits with the command's exit code."""
     limited = [sys.executable, "-m", "tests.support.deadline", "--minutes", "1"]
 

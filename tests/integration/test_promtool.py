@@ -20,11 +20,11 @@ pytestmark = pytest.mark.skipif(
 
 
 def promtool(*arguments):
-    ran = processes.run(["promtool", *arguments])
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    completed = processes.run(["promtool", *arguments])
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
-def test_every_alert_fires_when_it_should():
+def test_every_alert_fires():
     """The rule tests of Prometheus pass, and there is one for each alert."""
     tests = ALERTS.with_name("alerts_test.yml")
 
@@ -36,7 +36,7 @@ def test_every_alert_fires_when_it_should():
     ] == []
 
 
-def test_prometheus_understands_every_panel(tmp_path):
+def test_prometheus_parses_every_panel(tmp_path):
     """Prometheus can parse each expression of the dashboard."""
     recorded = [{"record": f"panel:{k}", "expr": e} for k, e in enumerate(EXPRESSIONS)]
     rules = tmp_path / "rules.yml"

@@ -1,4 +1,4 @@
-"""Slow clients on real sockets: each is disconnected, and clients that wait for the server are not."""
+"""Hostile clients on real sockets: slow ones, and ones that send without end, are disconnected. Others are not."""
 
 import asyncio
 import socket
@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import httpx
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,6 +17,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: klein\r\n"
 WHOLE = HEAD + b"Content-Length: 2\r\n\r\nok"
 LARGE = 64 * 1024 * 1024
 PATIENCE_S = 30.0
+ENDLESS_BYTES = 16 * 1024 * 1024  # more than the buffers of the sockets hold
 
 
 class Hasty(DeadlineProtocol):
@@ -26,8 +28,13 @@ class Hasty(DeadlineProtocol):
 
 
 async def app(scope, receive, send):
-    """Read the body and answer with its length. The path can ask for a delay or a large answer."""
+    """Read the body and answer with its length. The path can ask for a delay, a large answer, or one before the body."""
     assert scope["type"] == "http"
+    if scope["path"] == "/early":
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body", "body": b"no"})
+        return
     length = 0
     more = True
     while more:
@@ -98,20 +105,20 @@ SLOW = {
 
 
 @pytest.mark.parametrize(("start", "drip"), SLOW.values(), ids=list(SLOW))
-def test_a_slow_client_is_hung_up_on(port, start, drip):
+def test_slow_client_is_disconnected(port, start, drip):
     """Whatever part of the request comes too slowly, the connection is closed, and at most one whole request was answered."""
     assert talk(port, start, drip).count(b"200 OK") == (1 if start.startswith(WHOLE) else 0)
 
 
 @pytest.mark.parametrize("kind", ["dripping headers", "a dripping body"])
-def test_uvicorn_itself_waits_for_ever(kind):
+def test_uvicorn_alone_never_disconnects(kind):
     """Without the deadlines the same clients keep their connections, so the test above can fail."""
     start, drip = SLOW[kind]
     with serving(HttpToolsProtocol) as port, pytest.raises(pytest.fail.Exception):
         talk(port, start, drip, patience_s=1.5)
 
 
-def test_who_waits_for_us_is_not_slow(port):
+def test_slow_response_is_not_slow_client(port):
     """A complete request may be answered later than any deadline."""
     request = WHOLE.replace(b"POST /", b"POST /later").replace(
         b"Host", b"Connection: close\r\nHost"
@@ -120,7 +127,7 @@ def test_who_waits_for_us_is_not_slow(port):
     assert talk(port, request).endswith(b"\r\n\r\n2")
 
 
-def test_who_keeps_the_pace_may_take_long():
+def test_slow_body_above_minimum_rate_is_read():
     """A body above the minimum rate is read to its end, however long that takes."""
 
     class Patient(Hasty):
@@ -139,7 +146,7 @@ def test_who_keeps_the_pace_may_take_long():
         assert client.recv(1000).endswith(b"\r\n\r\n200000")
 
 
-def test_who_does_not_read_is_hung_up_on():
+def test_client_that_does_not_read_is_disconnected():
     """A client that reads nothing of a large answer loses its connection."""
 
     class Brief(Hasty):
@@ -156,7 +163,7 @@ def test_who_does_not_read_is_hung_up_on():
         assert received_bytes < LARGE
 
 
-def test_endless_headers_are_refused(port):
+def test_oversized_headers_are_refused(port):
     """Headers over the limit get a 431, complete or not."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(HEAD + b"X: " + b"y" * (HEADERS_MAX_BYTES + 1))
@@ -164,7 +171,7 @@ def test_endless_headers_are_refused(port):
         assert client.recv(1000).startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_request_behind_another_may_have_a_large_body():
+def test_pipelined_request_may_have_large_body():
     """Headers that arrive with the end of the previous request count as headers. What follows is a body."""
     large = b"x" * (HEADERS_MAX_BYTES + 1)
     start = HEAD + b"Content-Length: %d\r\n\r\n" % len(large)
@@ -176,3 +183,85 @@ def test_a_request_behind_another_may_have_a_large_body():
         second = client.recv(1 << 16)
 
     assert [answer.split(b"\r\n")[0] for answer in (first, second)] == [b"HTTP/1.1 200 OK"] * 2
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "trailers": (CHUNKED + b"0\r\n", b"A: b\r\n" * 1000),
+    "one trailer": (CHUNKED + b"0\r\nA: ", b"b" * 10_000),
+    "an extension of a chunk": (CHUNKED + b"5;", b"b" * 10_000),
+    "extensions of many chunks": (CHUNKED, (b"1;" + b"b" * 100 + b"\r\nx\r\n") * 100),
+}
+
+
+def pour(port, start, piece):
+    """Send the start, then the piece again and again. Return what was sent and what came back."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(PATIENCE_S)
+        sent_bytes = 0
+        with suppress(OSError):
+            client.sendall(start)
+            while sent_bytes < ENDLESS_BYTES:
+                sent_bytes += client.send(piece)
+        received = b""
+        with suppress(OSError):
+            client.settimeout(1)
+            received = client.recv(1000)
+        return sent_bytes, received
+
+
+@pytest.mark.parametrize(("start", "piece"), ENDLESS.values(), ids=list(ENDLESS))
+def test_endless_framing_is_refused(start, piece):
+    """What is not the body counts against one limit. Without the protocol it is read without end."""
+    with serving(DeadlineProtocol) as port:
+        sent_bytes, received = pour(port, start, piece)
+    with serving(HttpToolsProtocol) as port:
+        sent_without_bytes, _ = pour(port, start, piece)
+
+    assert received.startswith(b"HTTP/1.1 431 ")
+    assert sent_bytes < ENDLESS_BYTES <= sent_without_bytes
+
+
+def test_chunks_of_ordinary_clients_are_no_framing(port):
+    """A body in many small chunks is read, because the frame of each chunk is free."""
+    body = b"10\r\n" + b"x" * 16 + b"\r\n"
+    request = CHUNKED.replace(b"Host", b"Connection: close\r\nHost") + body * 20_000 + b"0\r\n\r\n"
+
+    assert talk(port, request).endswith(b"\r\n\r\n320000")
+
+
+def test_trailers_are_ignored(port):
+    """A trailer does not become a header, and the next request on the connection is answered."""
+    trailed = CHUNKED + b"2\r\nab\r\n0\r\nX-Trailer: 9\r\n\r\n"
+
+    last = WHOLE.replace(b"Host", b"Connection: close\r\nHost")
+
+    assert talk(port, trailed + last).count(b"\r\n\r\n2") == 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["Content-Length: 67108864\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"]
+)
+def test_rest_of_body_is_not_read_after_early_response(kind):
+    """After a response that comes before the end of a large body, at most a megabyte is read. The client sees the response."""
+    start = HEAD.replace(b"POST /", b"POST /early") + kind.encode()
+    piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n" if "chunked" in kind else b"x" * 0x10000
+    with serving(DeadlineProtocol) as port:
+        sent_bytes, received = pour(port, start, piece)
+    with serving(HttpToolsProtocol) as port:
+        sent_without_bytes, _ = pour(port, start, piece)
+
+    assert received.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close" in received
+    assert sent_bytes < ENDLESS_BYTES <= sent_without_bytes
+
+
+@pytest.mark.parametrize("size", [100, 300_000, 20_000_000])
+def test_ordinary_client_sees_early_response(size):
+    """A client that sends its whole body first sees a response that came before, and can send again."""
+    with serving(DeadlineProtocol) as port, httpx.Client(trust_env=False) as client:
+        answers = [
+            client.post(f"http://127.0.0.1:{port}/early", content=b"x" * size).text for _ in "ab"
+        ]
+
+    assert answers == ["no", "no"]

@@ -38,7 +38,7 @@ async def reader() -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
-async def test_a_range_is_passed_on(reader: httpx.AsyncClient) -> None:
+async def test_range_is_forwarded(reader: httpx.AsyncClient) -> None:
     """A single range is forwarded unchanged."""
     answer = await reader.get("/files/p.png", headers={"Range": "bytes=0-3"})
 
@@ -46,7 +46,7 @@ async def test_a_range_is_passed_on(reader: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("ranges", ["bytes=0-0,2-3", "bytes=" + ",".join(["0-"] * 999)])
-async def test_several_ranges_get_the_whole_file(reader: httpx.AsyncClient, ranges: str) -> None:
+async def test_several_ranges_get_whole_file(reader: httpx.AsyncClient, ranges: str) -> None:
     """A multipart body is never served as the image's own type, and many ranges cost no more than the file."""
     answer = await reader.get("/files/p.png", headers={"Range": ranges})
 

@@ -15,7 +15,7 @@ from app.storage.errors import FileMissing, StorageError
 from app.storage.s3 import S3Storage
 from tests.support.fakes import a_prediction, a_result, a_store
 from tests.support.s3_server import SECRET, S3Server, running_s3
-from worker.job.leases import Leases
+from worker.job.leases import Lease, Leases
 from worker.job.publisher import Publisher
 
 pytestmark = pytest.mark.timeout(120)
@@ -42,7 +42,7 @@ def variables(own_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> pytest.Monke
 
 
 @pytest.fixture
-def dead(own_s3: S3Server, variables: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def stopped_s3(own_s3: S3Server, variables: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """Keep the server dead until the test starts it."""
     own_s3.kill()
     yield own_s3
@@ -50,8 +50,9 @@ def dead(own_s3: S3Server, variables: pytest.MonkeyPatch) -> Iterator[S3Server]:
         own_s3.start()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("variables")
-def test_a_cut_upload_leaves_the_old_file(own_s3: S3Server) -> None:
+def test_interrupted_upload_keeps_old_file(own_s3: S3Server) -> None:
     """A server that dies during a multipart upload keeps the old file, and nothing of the new one."""
 
     class Deadly(io.BytesIO):
@@ -72,7 +73,7 @@ def test_a_cut_upload_leaves_the_old_file(own_s3: S3Server) -> None:
         storage.locate("p/1.png")
 
 
-def test_a_dead_server_is_a_storage_error(dead: S3Server) -> None:
+def test_unreachable_s3_is_storage_error(stopped_s3: S3Server) -> None:
     """Every operation raises that S3 cannot be reached, without its address, and works again once it is back."""
     storage = open_storage(URL)
     for act in (
@@ -85,14 +86,14 @@ def test_a_dead_server_is_a_storage_error(dead: S3Server) -> None:
             act()
         assert not isinstance(caught.value, FileMissing)
         assert "127.0.0.1" not in str(caught.value)
-    dead.start()
+    stopped_s3.start()
     storage.put("d/0.png", b"x")
 
     assert storage.get("d/0.png") == b"x"
 
 
 @pytest.mark.usefixtures("variables")
-def test_a_server_that_hangs_is_given_up(own_s3: S3Server) -> None:
+def test_s3_timeout(own_s3: S3Server) -> None:
     """A request that is not answered within its timeout ends with an error that says so."""
     storage = S3Storage("klein", "faults", within=timedelta(seconds=0.2))
     own_s3.pause()
@@ -107,7 +108,7 @@ def test_a_server_that_hangs_is_given_up(own_s3: S3Server) -> None:
     assert patient.get("h/1.png") == b"x"
 
 
-def test_a_full_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_s3_is_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that does not fit is a StorageError with the server's own code, and is not stored. The old file stays."""
     with running_s3(volumes=1, volume_mb=1) as server:
         for name, value in server.environ.items():
@@ -129,7 +130,7 @@ def test_a_full_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
             storage.locate(f"f/{len(stored)}.png")
 
 
-def test_the_worker_outlives_an_outage(dead: S3Server, connection) -> None:
+def test_worker_survives_s3_outage(stopped_s3: S3Server, connection) -> None:
     """An image that cannot be stored fails its prediction, retryable, with the reason and no output. The next one succeeds."""
     store = a_store(connection)
     leases = Leases(store, WorkerRegistry(connection))
@@ -139,11 +140,11 @@ def test_the_worker_outlives_an_outage(dead: S3Server, connection) -> None:
         publisher = Publisher(store, storage, leases, pause_s=0.001)
         store.add(a_prediction(prediction_id))
         claimed = store.change(prediction_id, lambda p, now: p.claim("a", now))
-        publisher.publish(claimed, "a", a_result())
+        publisher.publish(Lease(prediction=claimed, owner="a"), a_result())
         publisher.close()
         ended[prediction_id] = store.get(prediction_id)
-        if not dead.is_running:
-            dead.start()
+        if not stopped_s3.is_running:
+            stopped_s3.start()
     failure = ended["p"].failure
 
     assert failure is not None
@@ -162,7 +163,9 @@ def test_the_worker_outlives_an_outage(dead: S3Server, connection) -> None:
         (KEYLESS, "there are no keys for S3; set AWS_ACCESS_KEY_ID"),
     ],
 )
-def test_wrong_keys_are_named(variables: pytest.MonkeyPatch, changed, message: str) -> None:
+def test_invalid_credentials_are_reported(
+    variables: pytest.MonkeyPatch, changed, message: str
+) -> None:
     """The error says why the server refuses the keys, and contains none of them."""
     for name, value in changed.items():
         variables.delenv(name) if value is None else variables.setenv(name, value)
@@ -175,7 +178,7 @@ def test_wrong_keys_are_named(variables: pytest.MonkeyPatch, changed, message: s
 @pytest.mark.parametrize(
     "variable", [("AWS_ENDPOINT_URL", "nonsense"), ("AWS_ALLOW_HTTP", "perhaps")]
 )
-def test_a_wrong_variable_is_refused(variables: pytest.MonkeyPatch, variable) -> None:
+def test_invalid_variable_is_refused(variables: pytest.MonkeyPatch, variable) -> None:
     """An invalid endpoint or switch is refused when the process starts."""
     variables.setenv(*variable)
     with pytest.raises(ValueError, match=r"^STORAGE_URL, AWS_\*: [^\n]*$"):
@@ -183,7 +186,7 @@ def test_a_wrong_variable_is_refused(variables: pytest.MonkeyPatch, variable) ->
 
 
 @pytest.mark.usefixtures("variables")
-def test_a_presigned_url_opens_one_file_by_one_verb(own_s3: S3Server) -> None:
+def test_presigned_url_opens_one_file_with_one_method(own_s3: S3Server) -> None:
     """The URL expires after an hour, has the file's type, and opens nothing else: no other file, method or listing."""
     storage = open_storage(URL)
     for key in ("u/0.png", "u/1.png"):
@@ -208,7 +211,7 @@ def test_a_presigned_url_opens_one_file_by_one_verb(own_s3: S3Server) -> None:
 
 
 @pytest.mark.usefixtures("variables")
-def test_readers_may_reach_it_elsewhere() -> None:
+def test_public_endpoint_signs_urls() -> None:
     """URLs are signed for the public endpoint, while klein uses its own. The page's policy allows images from there."""
     storage = open_storage(URL, "https://files.example:8443/")
     storage.put("e/0.png", b"x")

@@ -76,9 +76,9 @@ class Names:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in answer]
 
 
-def ask(outbound, url, redirects=0):
+def ask(http, url, redirects=0):
     async def send():
-        return await outbound.send(
+        return await http.send(
             "GET", url, headers={}, max_bytes=100, within_s=30, redirects=redirects
         )
 
@@ -87,13 +87,13 @@ def ask(outbound, url, redirects=0):
 
 @pytest.mark.parametrize("host", LITERALS)
 @pytest.mark.parametrize("is_public_port", [True, False])
-def test_no_spelling_leads_inside(canary, host, is_public_port):
+def test_private_address_in_any_notation_is_refused(canary, host, is_public_port):
     """No literal address, in any notation, reaches a private, local, shared, reserved or multicast address."""
     ports = frozenset({canary.port if is_public_port else 80})
-    outbound = SafeHttp(("10.255.0.0/16", "friend.test"), public_ports=ports)
+    http = SafeHttp(("10.255.0.0/16", "friend.test"), public_ports=ports)
 
     with pytest.raises(Unreachable):
-        ask(outbound, f"http://{host}:{canary.port}/")
+        ask(http, f"http://{host}:{canary.port}/")
 
     assert canary.connections == 0
 
@@ -117,17 +117,17 @@ def test_no_spelling_leads_inside(canary, host, is_public_port):
         "http://127.0.0.1:{port}/" + "x" * 3000,
     ],
 )
-def test_no_trick_leads_inside(canary, url):
+def test_invalid_url_is_refused(canary, url):
     """Other schemes, user names, line breaks and invalid URLs are refused before any connection."""
-    outbound = SafeHttp((), public_ports=frozenset({canary.port}))
+    http = SafeHttp((), public_ports=frozenset({canary.port}))
 
     with pytest.raises(Unreachable):
-        ask(outbound, url.format(port=canary.port))
+        ask(http, url.format(port=canary.port))
 
     assert canary.connections == 0
 
 
-def test_the_canary_sings(canary):
+def test_allowed_request_arrives(canary):
     """With the address allowed the same request arrives, so the tests above can fail."""
     with pytest.raises(Unreachable):  # it closes without an answer
         ask(SafeHttp(("127.0.0.0/8",)), f"http://127.0.0.1:{canary.port}/")
@@ -136,7 +136,7 @@ def test_the_canary_sings(canary):
 
 
 @pytest.mark.parametrize("entry", ["127.0.0.1", "127.0.0.0/8", "localhost", "LOCALHOST."])
-def test_what_the_operator_allows_is_reached(entry):
+def test_allowed_hosts_are_reached(entry):
     """Allowed addresses, networks and names are reached at any port."""
     with running_receiver() as receiver:
         host = "localhost" if entry.lower().startswith("localhost") else "127.0.0.1"
@@ -145,12 +145,12 @@ def test_what_the_operator_allows_is_reached(entry):
         assert ask(SafeHttp((entry,)), url).status == 200
 
 
-def test_a_name_that_moves_is_asked_once(canary):
+def test_name_is_resolved_once(canary):
     """The connection goes to the checked address, with the name in Host, whatever the name resolves to later."""
     names = Names(("127.0.0.2",), ("127.0.0.1",))
     with running_receiver(host="127.0.0.2", port=canary.port) as receiver:
-        outbound = SafeHttp(("127.0.0.2",), names)
-        reply = ask(outbound, f"http://moving.test:{canary.port}/")
+        http = SafeHttp(("127.0.0.2",), names)
+        reply = ask(http, f"http://moving.test:{canary.port}/")
 
     assert (reply.status, names.queries, canary.connections) == (200, 1, 0)
     assert receiver.calls[0].headers["Host"] == f"moving.test:{canary.port}"
@@ -159,12 +159,12 @@ def test_a_name_that_moves_is_asked_once(canary):
 @pytest.mark.parametrize(
     "answer", [("127.0.0.1",), ("127.0.0.2", "127.0.0.1"), ("127.0.0.1", "127.0.0.2")]
 )
-def test_one_private_answer_is_enough(canary, answer):
+def test_name_with_one_private_address_is_refused(canary, answer):
     """A name with any internal address is refused as a whole."""
-    outbound = SafeHttp(("127.0.0.2",), Names(answer))
+    http = SafeHttp(("127.0.0.2",), Names(answer))
 
     with pytest.raises(Unreachable):
-        ask(outbound, f"http://mixed.test:{canary.port}/")
+        ask(http, f"http://mixed.test:{canary.port}/")
 
     assert canary.connections == 0
 
@@ -189,7 +189,7 @@ def test_three_redirects_are_followed():
         assert len(receiver.calls) == 4
 
 
-def test_proxies_are_not_asked(canary, monkeypatch):
+def test_proxies_are_ignored(canary, monkeypatch):
     """Environment variables that name a proxy have no effect."""
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{canary.port}")
@@ -198,18 +198,18 @@ def test_proxies_are_not_asked(canary, monkeypatch):
     assert canary.connections == 0
 
 
-def test_every_failure_reads_the_same(canary):
+def test_all_failures_have_same_error(canary):
     """Denied, refused, reset and timed-out requests have the same error."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         closed = free.getsockname()[1]
     texts = set()
-    for outbound, port in [
+    for http, port in [
         (SafeHttp(()), canary.port),
         (SafeHttp(("127.0.0.1",)), canary.port),
         (SafeHttp(("127.0.0.1",)), closed),
     ]:
         with pytest.raises(Unreachable) as caught:
-            ask(outbound, f"http://127.0.0.1:{port}/")
+            ask(http, f"http://127.0.0.1:{port}/")
         texts.add((str(caught.value), caught.type))
 
     assert len(texts) == 1

@@ -4,29 +4,33 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.ledger import Ledger
+from app.predictions.place import Places
 from app.predictions.queue import Queues
 from app.predictions.stats import collect_stats
 from app.predictions.worker_registry import Worker, WorkerRegistry
 from tests.support.fakes import a_prediction, a_store
 
 
-def test_an_idle_system_counts_nothing(connection):
+def test_idle_system_has_zero_counts(connection):
     """Without predictions and workers every count is zero."""
-    stats = collect_stats(a_store(connection), Queues(connection), WorkerRegistry(connection))
+    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
+    stats = collect_stats(
+        store, queues, registry, Ledger(connection), Places(connection, store, queues, registry)
+    )
 
-    assert (stats.running, stats.webhooks, stats.workers) == (0, 0, [])
+    assert (stats.running, stats.webhooks, stats.overdue, stats.workers) == (0, 0, 0, [])
     assert {(line.count, line.oldest) for line in stats.waiting.values()} == {(0, timedelta())}
 
 
-def test_waiting_and_running_predictions_are_told_apart(connection):
+def test_waiting_and_running_predictions_are_counted(connection):
     """Two predictions wait, the first for a minute, one is running, and one worker is present."""
     store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
     now = datetime.now(UTC)
-    for name, age_s in (("a", 60), ("b", 30), ("c", 0)):
+    for name, age_s in (("c", 0), ("a", 60), ("b", 30)):
         store.add(a_prediction(name, created_at=now - timedelta(seconds=age_s)))
+    queues.take(CheckpointKind.DISTILLED)
     store.change("c", lambda p, at: p.claim("owner", at))
-    running = store.get("c")
-    connection.zrem("klein:line:distilled:key", running.id)  # as a worker does when it takes it
     worker = Worker(
         name="w",
         checkpoint=CheckpointKind.DISTILLED,
@@ -36,7 +40,9 @@ def test_waiting_and_running_predictions_are_told_apart(connection):
     )
     registry.announce(worker)
 
-    stats = collect_stats(store, queues, registry)
+    stats = collect_stats(
+        store, queues, registry, Ledger(connection), Places(connection, store, queues, registry)
+    )
 
     line = stats.waiting[CheckpointKind.DISTILLED]
     assert (line.count, stats.running, stats.workers) == (2, 1, [worker])

@@ -12,6 +12,7 @@ import pytest
 from app.storage import open_storage
 from app.storage.errors import FileMissing, StorageError
 from app.storage.local import LocalStorage
+from app.storage.time_limit import TimeLimitedStorage
 from tests.support import processes
 
 BAD_KEYS = [
@@ -38,10 +39,11 @@ BAD_KEYS = [
 ]
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "file with time limit", "s3"])
 def storage(request, tmp_path, monkeypatch):
-    if request.param == "file":
-        return open_storage(f"file://{tmp_path}/with%20space/outputs")
+    if request.param != "s3":
+        local = open_storage(f"file://{tmp_path}/with%20space/outputs")
+        return local if request.param == "file" else TimeLimitedStorage(local)
     for name, value in request.getfixturevalue("s3_server").environ.items():
         monkeypatch.setenv(name, value)
     return open_storage(f"s3://klein/{tmp_path.name}/with%20space")
@@ -51,14 +53,14 @@ def names_in(folder):
     return [path.name for path in folder.iterdir()]
 
 
-def test_what_was_put_is_got(storage):
+def test_put_and_get_round_trip(storage):
     """A file is read back byte for byte, an empty one too, and a second put replaces the first."""
     for data in (b"", b"\0" * 100_000, b"second"):
         storage.put("p/a/0.png", data)
         assert storage.get("p/a/0.png") == data
 
 
-def test_a_missing_file_is_missing(storage):
+def test_missing_file_raises(storage):
     """Reading and locating a missing file, a folder or a path below a file raise FileMissing."""
     storage.put("p/a/0.png", b"x")
     for key in ("q", "p/a/1.png"):
@@ -69,7 +71,7 @@ def test_a_missing_file_is_missing(storage):
             storage.locate(key)
 
 
-def test_delete_takes_what_is_below(storage):
+def test_delete_removes_prefix(storage):
     """Deleting a prefix deletes all its files and no others, and can be repeated."""
     for key in ("p/in-0.png", "p/a/0.png", "pp/0.png"):
         storage.put(key, b"x")
@@ -83,7 +85,7 @@ def test_delete_takes_what_is_below(storage):
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_names_that_lead_elsewhere_are_refused(storage, key):
+def test_path_traversal_is_refused(storage, key):
     """A key with a step up, an empty part, a control character or a leading dot is neither read nor written."""
     for act in (
         lambda: storage.get(key),
@@ -95,7 +97,7 @@ def test_names_that_lead_elsewhere_are_refused(storage, key):
             act()
 
 
-def test_a_file_is_located(storage):
+def test_file_is_located(storage):
     """A file is located by its local path, or by a URL that anybody can read."""
     storage.put("p/0.png", b"x")
     place = storage.locate("p/0.png")
@@ -106,7 +108,7 @@ def test_a_file_is_located(storage):
         assert httpx.get(place, trust_env=False).content == b"x"
 
 
-def test_a_large_file_is_put_in_parts(storage):
+def test_large_file_is_stored_in_parts(storage):
     """A multipart file, from memory or from an open file, is read back byte for byte, or up to a limit."""
     data = os.urandom(12_000_000)
     storage.put("p/a.png", data)
@@ -117,7 +119,7 @@ def test_a_large_file_is_put_in_parts(storage):
     assert storage.get("p/b.png", 2_000_001) == data[:2_000_001]
 
 
-def test_a_link_that_leads_out_is_refused(tmp_path):
+def test_symbolic_link_is_refused(tmp_path):
     """A symbolic link to a place outside is not followed by read, write, locate or delete."""
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -140,7 +142,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
     assert names_in(outside) == ["secret"]
 
 
-def test_a_put_that_replaces_is_never_seen_half_done(tmp_path):
+def test_put_replaces_atomically(tmp_path):
     """A reader during many replacements of a file sees one version or the other."""
     storage = LocalStorage(tmp_path)
     versions = {bytes([k]) * 200_000 for k in range(2)}
@@ -174,7 +176,7 @@ def tiny_disk(tmp_path):
     processes.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_keeps_no_part(tiny_disk):
+def test_full_disk_leaves_no_partial_file(tiny_disk):
     """A file that does not fit is a StorageError that says so, and leaves no file. A smaller file works afterwards."""
     storage = LocalStorage(tiny_disk)
     storage.put("p/0.png", b"old")
@@ -186,7 +188,7 @@ def test_a_full_disk_keeps_no_part(tiny_disk):
     storage.put("p/1.png", b"x" * 1000)
 
 
-def test_what_the_disk_refuses_is_a_storage_error(tmp_path):
+def test_disk_errors_are_storage_errors(tmp_path):
     """A name that is too long and a file in place of a folder are StorageErrors, and leave no partial file."""
     storage = LocalStorage(tmp_path)
     storage.put("p", b"x")
@@ -206,7 +208,7 @@ def test_what_the_disk_refuses_is_a_storage_error(tmp_path):
 @pytest.mark.parametrize(
     "url", ["s3://", "s3:///x", "s3://key:secret@bucket", "outputs", "", "http://x/y"]
 )
-def test_an_unknown_kind_of_storage_is_refused(url):
+def test_unknown_storage_scheme_is_refused(url):
     """The error names the setting and its possible values."""
     with pytest.raises(ValueError, match=r"STORAGE_URL: .*file:///folder"):
         open_storage(url)

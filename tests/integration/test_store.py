@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import (
     AlreadyFinal,
     KleinError,
@@ -23,6 +24,7 @@ from app.predictions.errors import (
 )
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Output, Prediction, Status
+from app.predictions.queue import Queues
 from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from tests.support.fakes import NOW, a_prediction, a_store, expire_lease, make_due
 from tests.support.faulty_proxy import lossy_network
@@ -63,12 +65,12 @@ def at_once(count, act):
         return list(threads.map(run, range(count)))
 
 
-def test_what_is_added_is_kept(store, connection):
+def test_add_stores_prediction(store, connection):
     """An accepted prediction has its record, its token, and its place among the open ones and in the history."""
     store.add(a_prediction())
 
     assert store.get("p") == a_prediction()
-    assert connection.lrange(QUEUE, 0, -1) == [b"p-1"]
+    assert connection.llen(QUEUE) == 1
     assert connection.zrange(OPEN, 0, -1) == [b"p"]
     assert connection.zrange("klein:history:key", 0, -1) == [b"p"]
 
@@ -97,7 +99,7 @@ PARAMETERS = Parameters(
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(given_input=st.dictionaries(st.text("abc", max_size=3), JSON, max_size=4))
-def test_a_record_reads_as_it_was_written(redis_server, given_input):
+def test_record_round_trip(redis_server, given_input):
     """The record is read back equal, with any JSON in the input and every field set."""
     written = replace(
         a_prediction(
@@ -115,7 +117,7 @@ def test_a_record_reads_as_it_was_written(redis_server, given_input):
         assert store.get("p") == written
 
 
-def test_a_missing_prediction_is_unknown(store):
+def test_missing_prediction_is_unknown(store):
     """Reading and changing a missing prediction raise UnknownPrediction."""
     with pytest.raises(UnknownPrediction):
         store.get("nobody")
@@ -123,7 +125,7 @@ def test_a_missing_prediction_is_unknown(store):
         cancel(store, "nobody")
 
 
-def test_a_refused_transition_changes_nothing(store, connection):
+def test_failed_transition_changes_nothing(store, connection):
     """An exception of a transition reaches the caller, and the record is unchanged."""
     store.add(a_prediction())
     before = connection.get(record_key("p"))
@@ -188,7 +190,7 @@ def test_cancel_and_success_race_to_one_end(store, connection):
     assert connection.zcard(EXPIRY) == 201
 
 
-def test_changes_under_contention_are_all_counted(store):
+def test_concurrent_changes_are_all_applied(store):
     """Eight threads with twenty changes each make one hundred and sixty changes."""
     store.add(a_prediction())
 
@@ -201,15 +203,16 @@ def test_changes_under_contention_are_all_counted(store):
     assert store.get("p").step == 160
 
 
-def test_a_worker_that_sees_a_token_finds_the_record(store, redis_server):
-    """The token and the record appear in one transaction: the caller that pops the token can read the record."""
+def test_worker_with_token_finds_record(store, redis_server):
+    """Token, place in line and record appear in one transaction: who pops the token can take and read the record."""
 
     def pop(_number):
         records = []
         with redis_server.connect() as own_connection:
             for _ in range(50):
-                _, token = own_connection.blpop([QUEUE], timeout=30)
-                records.append(own_connection.exists(record_key(token.decode().rpartition("-")[0])))
+                own_connection.blpop([QUEUE], timeout=30)
+                prediction_id = Queues(own_connection).take(CheckpointKind.DISTILLED)
+                records.append(prediction_id and own_connection.exists(record_key(prediction_id)))
         return records
 
     def push(_number):
@@ -222,30 +225,27 @@ def test_a_worker_that_sees_a_token_finds_the_record(store, redis_server):
     assert records == [1] * 50
 
 
-def test_cancel_takes_the_token_off_the_queue(store, connection):
-    """The token and job of a prediction cancelled in the queue are deleted, and the others stay."""
+def test_cancel_removes_token_from_queue(store, connection):
+    """A token leaves the queue with a prediction that is cancelled there, and the others stay."""
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
-    store.change("p", lambda p, _now: p.reissue())
     cancel(store)
 
-    assert connection.lrange(QUEUE, 0, -1) == [b"p-1", b"q-1"]  # an older token finds it final
-    assert connection.exists("rq:job:p-2") == 0
-    assert connection.exists("rq:job:q-1") == 1
+    assert connection.llen(QUEUE) == 1
 
 
-def test_release_pushes_a_fresh_token(store, connection):
-    """A released prediction is queued again in the same transaction, with a token of another name."""
+def test_release_pushes_token(store, connection):
+    """A released prediction is queued again in the same transaction, with another token."""
     store.add(a_prediction())
     connection.delete(QUEUE)
     claim(store)
     store.change("p", lambda p, now: p.release("a", now))
 
-    assert connection.lrange(QUEUE, 0, -1) == [b"p-2"]
+    assert connection.llen(QUEUE) == 1
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_lost_reply_to_an_accept(redis_server, connection, tmp_path, moment):
+def test_lost_reply_to_accept(redis_server, connection, tmp_path, moment):
     """If the reply to an accept is lost and the client repeats it, there is one prediction that runs once."""
     direct = a_store(connection)
 
@@ -255,7 +255,9 @@ def test_a_lost_reply_to_an_accept(redis_server, connection, tmp_path, moment):
 
     path = Path(redis_server.socket).with_name(f"lossy-{moment}.sock")
     with lossy_network(redis_server.socket, path) as network:
-        network.lose_reply_to(b"EXEC", meanwhile=run if moment == "before" else lambda: None)
+        network.lose_reply_to(
+            b"klein:history:", meanwhile=run if moment == "before" else lambda: None
+        )
         with redis.Redis(unix_socket_path=str(path)) as lossy:
             a_store(lossy).add(a_prediction())
     tokens = connection.lrange(QUEUE, 0, -1)
@@ -264,7 +266,7 @@ def test_a_lost_reply_to_an_accept(redis_server, connection, tmp_path, moment):
 
     assert network.lost == 1
     assert direct.get("p").status is Status.SUCCEEDED
-    assert set(tokens) == {b"p-1"}
+    assert len(set(tokens)) == 1
     assert len(tokens) <= 2
     assert connection.zcard(OPEN) == 0
     with pytest.raises(LeaseLost):
@@ -272,7 +274,7 @@ def test_a_lost_reply_to_an_accept(redis_server, connection, tmp_path, moment):
 
 
 @pytest.mark.parametrize("act", [claim, succeed, cancel])
-def test_a_lost_reply_to_a_change(redis_server, connection, act):
+def test_lost_reply_to_change(redis_server, connection, act):
     """A change whose reply is lost is made once, and its caller gets it. A repeated cancel raises."""
     direct = a_store(connection)
     direct.add(a_prediction())
@@ -280,7 +282,7 @@ def test_a_lost_reply_to_a_change(redis_server, connection, act):
         claim(direct)
     path = Path(redis_server.socket).with_name(f"lossy-{act.__name__}.sock")
     with lossy_network(redis_server.socket, path) as network:
-        network.lose_reply_to(b"EXEC")
+        network.lose_reply_to(EXPIRY.encode())  # a key of the script
         with redis.Redis(unix_socket_path=str(path)) as lossy:
             if act is cancel:
                 with pytest.raises(AlreadyFinal, match="cancelled"):
@@ -298,7 +300,7 @@ def nowhere(folder):
     return redis.Redis(unix_socket_path=str(folder / "none.sock"), retry=Retry(NoBackoff(), 0))
 
 
-def test_without_redis_everything_is_unavailable(tmp_path):
+def test_redis_outage_raises_unavailable(tmp_path):
     """Each operation raises Unavailable if Redis does not answer."""
     with nowhere(tmp_path) as connection:
         store = a_store(connection)
@@ -306,16 +308,15 @@ def test_without_redis_everything_is_unavailable(tmp_path):
             lambda: store.add(a_prediction()),
             lambda: store.get("p"),
             lambda: cancel(store),
-            store.claim_due,
-            store.claim_expired,
+            lambda: store.claim_due(10),
+            lambda: store.claim_expired(10),
             lambda: store.delete(a_prediction()),
-            lambda: page(store),
         ):
             with pytest.raises(Unavailable):
                 act()
 
 
-def test_a_full_redis_accepts_nothing_and_keeps_no_part(store, connection):
+def test_full_redis_accepts_nothing(store, connection):
     """If memory is full an accept raises Unavailable, leaves nothing, and works again afterwards."""
     used = connection.info("memory")["used_memory"]
     connection.config_set("maxmemory", used - 1000)
@@ -330,40 +331,40 @@ def test_a_full_redis_accepts_nothing_and_keeps_no_part(store, connection):
     assert store.get("p").status is Status.QUEUED
 
 
-def test_due_hands_each_prediction_to_one_caller(store, connection):
+def test_claim_due_gives_each_prediction_to_one_caller(store, connection):
     """Eight concurrent reconcilers together get each due prediction once."""
     for number in range(100):
         store.add(a_prediction(str(number)))
         make_due(connection, str(number))
-    claimed = [p.id for due in at_once(8, lambda _: store.claim_due(most=20)) for p in due]
+    claimed = [i for due in at_once(8, lambda _: store.claim_due(20)) for i in due]
 
     assert len(claimed) == len(set(claimed)) == 100
-    assert store.claim_due() == []
+    assert store.claim_due(100) == []
 
 
-def test_nothing_is_due_before_its_time(store, connection):
+def test_claim_due_skips_predictions_that_are_not_due(store, connection):
     """A fresh prediction and one with a current lease are not due. One whose lease has expired is."""
     for prediction_id in ("fresh", "running"):
         store.add(a_prediction(prediction_id))
     claim(store, "a", "running")
-    assert store.claim_due() == []
+    assert store.claim_due(100) == []
     lease_ms = connection.zscore(OPEN, "running")
     expire_lease(store, "running")
     make_due(connection, "running")
 
-    assert [p.id for p in store.claim_due()] == ["running"]
+    assert store.claim_due(100) == ["running"]
     assert lease_ms == round(store.get("running").started_at.timestamp() * 1000) + 10_000
 
 
-def test_only_what_has_ended_expires(connection):
+def test_only_final_predictions_expire(connection):
     """Without retention a prediction expires at its end and not before. Deleted, it leaves no trace."""
     store = a_store(connection, retention=timedelta(0))
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
-    assert store.claim_expired() == []
+    assert store.claim_expired(100) == []
     ended = cancel(store)
-    assert store.claim_expired() == [ended]
-    assert store.claim_expired() == []  # claimed once
+    assert store.claim_expired(100) == ["p"]
+    assert store.claim_expired(100) == []  # claimed once
     store.delete(ended)
 
     with pytest.raises(UnknownPrediction):
@@ -373,75 +374,11 @@ def test_only_what_has_ended_expires(connection):
     assert connection.zrange(OPEN, 0, -1) == [b"q"]
 
 
-def test_retention_counts_from_the_end(store, connection):
+def test_retention_starts_at_end(store, connection):
     """A final prediction expires one retention period after it ended."""
     store.add(a_prediction())
     ended = cancel(store)
     expires_ms = connection.zscore(EXPIRY, "p")
 
     assert expires_ms == (ended.finished_at + timedelta(days=7)).timestamp() * 1000
-    assert store.claim_expired() == []
-
-
-def page(store, key_id="key", **values):
-    filters = {
-        "since": NOW - timedelta(days=1),
-        "until": NOW + timedelta(days=1),
-        "matches": lambda _p: True,
-        "offset": 0,
-        "limit": 10,
-    }
-    return store.history(key_id, **filters | values)
-
-
-@pytest.fixture
-def history(store):
-    for number in range(12):
-        at = NOW + timedelta(minutes=number)
-        store.add(a_prediction(f"{number:02}", created_at=at, key_id="key"))
-    store.add(a_prediction("theirs", key_id="another"))
-    return store
-
-
-def ids(listed):
-    return [p.id for p in listed.predictions]
-
-
-def test_the_history_is_a_keys_own(history):
-    """A key reads its own predictions only, newest first."""
-    assert ids(page(history, limit=3)) == ["11", "10", "09"]
-    assert ids(page(history, "another")) == ["theirs"]
-    assert ids(page(history, "nobody")) == []
-
-
-def test_the_history_is_paged(history):
-    """Offset and limit select a page of the list. The total counts all matches."""
-    listed = page(history, offset=10, limit=5)
-
-    assert (ids(listed), listed.total, listed.is_capped) == (["01", "00"], 12, False)
-    assert ids(page(history, offset=50)) == []
-
-
-def test_the_history_is_filtered(history):
-    """Only matches are listed and counted, before the list is paged."""
-    cancel(history, "04")
-    cancel(history, "07")
-    listed = page(history, matches=lambda p: p.status is Status.CANCELLED, limit=1)
-
-    assert (ids(listed), listed.total) == (["07"], 2)
-
-
-def test_the_history_has_a_span(history):
-    """Both ends of the time span are included, to the millisecond."""
-    since, until = NOW + timedelta(minutes=3), NOW + timedelta(minutes=5)
-
-    assert ids(page(history, since=since, until=until)) == ["05", "04", "03"]
-    assert page(history, since=until, until=since).total == 0
-
-
-def test_a_long_history_is_capped(history):
-    """A limited number of records is read, and the page says that there may be more."""
-    listed = page(history, most=5, limit=2)
-
-    assert (ids(listed), listed.total, listed.is_capped) == (["11", "10"], 5, True)
-    assert not page(history, most=12).is_capped
+    assert store.claim_expired(100) == []

@@ -36,7 +36,7 @@ def add(store, connection, prediction_id, waited_s):
 
 
 @pytest.mark.parametrize("has_token", [True, False])
-def test_what_waited_too_long_ends_at_the_look(store, maintenance, connection, has_token):
+def test_queue_timeout_ends_prediction_at_reconcile(store, maintenance, connection, has_token):
     """Reconcile ends predictions past their queue timeout, whether the token still waits or was lost. The others stay."""
     add(store, connection, "late", waited_s=5.5)
     add(store, connection, "early", waited_s=1)
@@ -51,7 +51,7 @@ def test_what_waited_too_long_ends_at_the_look(store, maintenance, connection, h
     assert connection.zrange(OPEN, 0, -1) == [b"early"]
 
 
-def test_the_next_look_is_at_the_end_of_its_time(store, maintenance, connection):
+def test_next_check_is_at_queue_timeout(store, maintenance, connection):
     """When a token still waits, the next check is planned no later than the queue timeout."""
     add(store, connection, "p", waited_s=1)
     limit_ms = store.get("p").queue_deadline.timestamp() * 1000
@@ -61,14 +61,14 @@ def test_the_next_look_is_at_the_end_of_its_time(store, maintenance, connection)
     assert connection.zscore(OPEN, "p") == pytest.approx(limit_ms, abs=1)
 
 
-def test_a_worker_ends_it_too(store, connection):
+def test_worker_ends_prediction_past_queue_timeout(store, connection):
     """A worker that takes the token too late fails the prediction instead of running it."""
     add(store, connection, "p", waited_s=5.5)
 
     assert store.change("p", lambda p, now: p.claim("a", now)).status is Status.FAILED
 
 
-def test_time_is_rediss_own(connection, monkeypatch):
+def test_predictions_use_redis_time(connection, monkeypatch):
     """Predictions get Redis's time, also between its answers, although the api's clock is an hour off."""
     seconds, microseconds = connection.time()
     monkeypatch.setattr(time, "time", lambda: seconds - 3600)
@@ -79,7 +79,7 @@ def test_time_is_rediss_own(connection, monkeypatch):
     assert first < second < first + timedelta(seconds=5)
 
 
-def test_without_a_limit_nothing_ends(store, maintenance, connection):
+def test_record_without_queue_timeout_waits_forever(store, maintenance, connection):
     """Records from before the queue timeout existed wait forever."""
     store.add(a_prediction())
     store.change("p", lambda p, _now: replace(p, created_at=p.created_at - timedelta(days=999)))

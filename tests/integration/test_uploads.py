@@ -26,7 +26,7 @@ def uploads(connection, storage):
     return Uploads(connection, storage)
 
 
-def sent(uploads, data=b"data", retention=DAY):
+def store_upload(uploads, data=b"data", retention=DAY):
     upload = uploads.open("key", "image/png", retention)
     uploads.store(upload, io.BytesIO(data))
     return upload
@@ -39,11 +39,11 @@ def is_there(storage, upload):
         return False
 
 
-def test_what_was_sent_is_stored(uploads, storage):
+def test_upload_is_stored(uploads, storage):
     """A file larger than one buffer is stored byte for byte."""
     data = bytes(range(256)) * 10_000
 
-    assert storage.get(sent(uploads, data).key) == data
+    assert storage.get(store_upload(uploads, data).key) == data
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_was_sent_is_stored(uploads, storage):
         (timedelta(days=10_000), timedelta(days=365)),
     ],
 )
-def test_the_time_a_file_is_kept_is_bounded(uploads, requested, retention):
+def test_retention_is_bounded(uploads, requested, retention):
     """The retention is at least a minute and at most a year."""
     upload = uploads.open("key", "image/png", requested)
 
@@ -62,9 +62,9 @@ def test_the_time_a_file_is_kept_is_bounded(uploads, requested, retention):
     assert abs(upload.opened_at - datetime.now(UTC)) < DAY
 
 
-def test_only_its_key_deletes_a_file(uploads, storage):
+def test_only_owner_deletes_file(uploads, storage):
     """Another key's DELETE changes nothing. The owner's deletes the file, and can be repeated."""
-    upload = sent(uploads)
+    upload = store_upload(uploads)
     uploads.delete("stranger", upload.id)
     assert is_there(storage, upload)
 
@@ -76,9 +76,9 @@ def test_only_its_key_deletes_a_file(uploads, storage):
         uploads.get(upload.id)
 
 
-def test_a_file_never_changes(uploads, storage):
+def test_file_is_immutable(uploads, storage):
     """The same file can be sent again. A different one is refused, and the first stays as it is."""
-    upload = sent(uploads, b"first")
+    upload = store_upload(uploads, b"first")
     again = uploads.store(upload, io.BytesIO(b"first"))
     with pytest.raises(AlreadySent):
         uploads.store(upload, io.BytesIO(b"other"))
@@ -87,7 +87,7 @@ def test_a_file_never_changes(uploads, storage):
     assert storage.get(upload.key) == b"first"
 
 
-def test_of_many_files_at_once_one_is_kept(redis_server, uploads, storage):
+def test_concurrent_uploads_store_one_file(redis_server, uploads, storage):
     """Of twenty different files sent at once one is stored, and the record describes it."""
     upload, start = uploads.open("key", "image/png", DAY), Barrier(20)
 
@@ -110,7 +110,7 @@ def test_of_many_files_at_once_one_is_kept(redis_server, uploads, storage):
     assert uploads.get(upload.id).sha256 == stored_sha256
 
 
-def test_what_could_not_be_stored_is_sent_again(uploads, storage):
+def test_failed_upload_can_be_sent_again(uploads, storage):
     """After a storage failure the same file can be sent again. Until then the upload is incomplete."""
     upload = uploads.open("key", "image/png", DAY)
     storage.failures = 1
@@ -123,7 +123,7 @@ def test_what_could_not_be_stored_is_sent_again(uploads, storage):
     assert uploads.owned("key", upload.id).size_bytes == 4
 
 
-def test_a_file_that_comes_after_its_deletion_goes_too(uploads, storage):
+def test_file_sent_during_deletion_is_deleted(uploads, storage):
     """A file that is still being sent during its deletion is not left behind."""
     upload = uploads.open("key", "image/png", DAY)
     uploads.delete("key", upload.id)
@@ -133,11 +133,11 @@ def test_a_file_that_comes_after_its_deletion_goes_too(uploads, storage):
     assert not is_there(storage, upload)
 
 
-def test_a_keys_files_are_listed(uploads):
+def test_uploads_are_listed_with_pagination(uploads):
     """A key's complete uploads are listed, newest first and page by page, to that key only. Deleted ones are not."""
-    oldest, gone, newest = (sent(uploads) for _ in range(3))
+    oldest, deleted, newest = (store_upload(uploads) for _ in range(3))
     uploads.open("key", "image/png", DAY)
-    uploads.delete("key", gone.id)
+    uploads.delete("key", deleted.id)
     now = newest.opened_at
 
     pages = [uploads.history("key", now, offset, 1) for offset in (0, 1, 2)]
@@ -146,11 +146,11 @@ def test_a_keys_files_are_listed(uploads):
     assert uploads.history("stranger", now, 0, 9).uploads == []
 
 
-def test_what_has_expired_is_swept(uploads, storage, connection):
+def test_expired_uploads_are_deleted(uploads, storage, connection):
     """An expired upload is deleted, also one that was never sent. The others stay."""
-    old, retained = sent(uploads), sent(uploads)
-    never = uploads.open("key", "image/png", DAY)
-    for upload in (old, never):
+    old, retained = store_upload(uploads), store_upload(uploads)
+    unsent = uploads.open("key", "image/png", DAY)
+    for upload in (old, unsent):
         make_due(connection, upload.id, EXPIRY)
 
     assert [uploads.expire(), uploads.expire()] == [2, 0]
@@ -158,12 +158,15 @@ def test_what_has_expired_is_swept(uploads, storage, connection):
     assert connection.zrange(EXPIRY, 0, -1) == [retained.id.encode()]
 
 
-def test_a_file_that_cannot_be_deleted_is_swept_later(uploads, storage, connection):
+def test_failed_deletion_is_retried_later(uploads, storage, connection):
     """A storage failure delays the deletion of one file until the next run."""
-    old = [sent(uploads) for _ in range(3)]
+    old = [store_upload(uploads) for _ in range(3)]
     for upload in old:
         make_due(connection, upload.id, EXPIRY)
     storage.failures = 1
 
-    assert [uploads.expire(), uploads.expire()] == [2, 1]
+    assert [uploads.expire(), uploads.expire()] == [2, 0]
+    (left,) = connection.zrange(EXPIRY, 0, -1)
+    make_due(connection, left.decode(), EXPIRY)
+    assert uploads.expire() == 1
     assert [is_there(storage, upload) for upload in old] == [False] * 3

@@ -8,11 +8,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from app.connections import open_readers
+from app.predictions import scripts
 from app.predictions.errors import ShuttingDown, Unavailable, UnknownPrediction
-from app.predictions.prediction import Status
-from app.predictions.redis_keys import FINAL_CHANNEL, OPEN
+from app.predictions.prediction import Prediction, Status
+from app.predictions.redis_keys import FINAL_CHANNEL, OPEN, record_key
 from app.predictions.watch import Watch
-from tests.support.fakes import a_prediction, a_store
+from app.records import Records
+from tests.support.fakes import NOW, a_prediction, a_store, edited
 from tests.support.redis_server import running_redis
 
 NEVER_S = 3600.0
@@ -30,8 +32,9 @@ class CountingWatch(Watch):
     reads = 0
 
     async def read(self, prediction_id):
+        prediction = await super().read(prediction_id)
         self.reads += 1
-        return await super().read(prediction_id)
+        return prediction
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ async def until_listening(connection, count=1):
     )
 
 
-async def test_what_has_ended_is_told_at_once(watch, store):
+async def test_wait_for_final_prediction_returns(watch, store):
     """A wait for a final prediction returns it."""
     store.add(a_prediction())
     ended = end(store)
@@ -66,71 +69,71 @@ async def test_what_has_ended_is_told_at_once(watch, store):
     assert await watch.wait("p", 60) == ended
 
 
-async def test_an_end_wakes_its_waiter(watch, store, connection):
+async def test_end_wakes_waiter(watch, store, connection):
     """The announcement of the end wakes the wait. It does not depend on a poll."""
     store.add(a_prediction())
     await until_listening(connection)
     waiter = asyncio.create_task(watch.wait("p", 60))
-    await until(lambda: watch.waiting == 1)
+    await until(lambda: watch.waiter_count == 1)
     ended = end(store)
 
     assert await waiter == ended
-    assert watch.waiting == 0
+    assert watch.waiter_count == 0
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05])
-async def test_time_that_is_up_gives_the_state(watch, store, timeout):
+async def test_wait_timeout_returns_current_state(watch, store, timeout):
     """At its timeout a wait returns the current prediction."""
     store.add(a_prediction())
     waiter = asyncio.create_task(watch.wait("p", timeout))
     running = store.change("p", lambda p, now: p.claim("a", now))
 
     assert (await waiter).status in ({running.status} if timeout else {"queued", "running"})
-    assert watch.waiting == 0
+    assert watch.waiter_count == 0
 
 
-async def test_a_prediction_that_is_not_there(watch):
+async def test_wait_for_unknown_prediction_raises(watch):
     """Waiting for an unknown prediction raises, and leaves no waiter."""
     with pytest.raises(UnknownPrediction):
         await watch.wait("nobody", 60)
 
-    assert watch.waiting == 0
+    assert watch.waiter_count == 0
 
 
-async def test_two_hundred_waiters_are_woken_by_one_end(watch, store, connection):
+async def test_one_end_wakes_two_hundred_waiters(watch, store, connection):
     """All waiters of a prediction get its end. Those of another keep waiting."""
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
     await until_listening(connection)
     waiters = [asyncio.create_task(watch.wait("p", 60)) for _ in range(200)]
     other = asyncio.create_task(watch.wait("q", 60))
-    await until(lambda: watch.waiting == 201)
+    await until(lambda: watch.waiter_count == 201)
     ended = end(store)
     results = await asyncio.gather(*waiters)
 
     assert results == [ended] * 200
     assert not other.done()
-    assert watch.waiting == 1
+    assert watch.waiter_count == 1
     end(store, "q")
     assert (await other).id == "q"
 
 
-async def test_waiters_that_leave_are_freed(watch, store):
+async def test_cancelled_waiter_is_freed(watch, store):
     """A cancelled waiter leaves nothing behind, while another one keeps waiting."""
     store.add(a_prediction())
     stays, *leave = [asyncio.create_task(watch.wait("p", 60)) for _ in range(50)]
-    await until(lambda: watch.waiting == 50)
+    await until(lambda: watch.waiter_count == 50)
     for waiter in leave:
         waiter.cancel()
     await asyncio.gather(*leave, return_exceptions=True)
-    assert watch.waiting == 1
+    assert watch.waiter_count == 1
     end(store)
 
     assert (await stays).status is Status.CANCELLED
     assert watch.watched == set()
 
 
-async def test_a_follower_sees_each_change(watch, store, connection):
+async def test_follower_gets_each_change(watch, store, connection):
     """A follower gets the current state, each claim and step, and the end. Then the stream ends."""
     store.add(a_prediction())
     await until_listening(connection)
@@ -155,10 +158,10 @@ async def test_a_follower_sees_each_change(watch, store, connection):
         ("running", 2),
         ("cancelled", 2),
     ]
-    assert watch.waiting == 0
+    assert watch.waiter_count == 0
 
 
-async def test_steps_wake_who_follows_and_nobody_else(watch, store, connection):
+async def test_steps_wake_only_followers(watch, store, connection):
     """A follower is woken by a step and not by a renewed lease. A waiter for the end is woken by neither."""
     store.add(a_prediction())
     await until_listening(connection)
@@ -181,25 +184,25 @@ async def test_steps_wake_who_follows_and_nobody_else(watch, store, connection):
     await following.aclose()
 
 
-async def test_a_follower_that_leaves_is_freed(watch, store):
+async def test_closed_stream_frees_follower(watch, store):
     """Closing a stream leaves nothing behind."""
     store.add(a_prediction())
     following = watch.follow("p")
     await anext(following)
-    assert watch.waiting == 1
+    assert watch.waiter_count == 1
     await following.aclose()
 
     assert watch.watched == set()
 
 
-async def test_a_process_that_stops_sends_them_home(watch, store):
+async def test_shutdown_releases_waiters(watch, store):
     """On shutdown a timed wait returns the current state, a stream is closed, and an unlimited wait raises to try again."""
     store.add(a_prediction())
     polling = asyncio.create_task(watch.wait("p", 60))
     for_ever = asyncio.create_task(watch.wait("p", None))
     following = watch.follow("p")
     await anext(following)
-    await until(lambda: watch.waiting == 3)
+    await until(lambda: watch.waiter_count == 3)
     watch.release_waiters(0.05)
 
     assert (await polling).status is Status.QUEUED
@@ -207,14 +210,14 @@ async def test_a_process_that_stops_sends_them_home(watch, store):
         await anext(following)
     with pytest.raises(ShuttingDown):
         await for_ever
-    assert watch.waiting == 0
+    assert watch.waiter_count == 0
 
 
-async def test_an_end_in_the_last_moment_is_told(watch, store):
+async def test_end_during_shutdown_is_delivered(watch, store):
     """An unlimited wait gets an end that comes during the shutdown."""
     store.add(a_prediction())
     waiter = asyncio.create_task(watch.wait("p", None))
-    await until(lambda: watch.waiting == 1)
+    await until(lambda: watch.waiter_count == 1)
     watch.release_waiters(60)
     ended = end(store)
 
@@ -222,7 +225,7 @@ async def test_an_end_in_the_last_moment_is_told(watch, store):
 
 
 @pytest.mark.parametrize("turns", range(1, 16))
-async def test_a_waiter_can_leave_at_any_moment(redis_server, store, turns):
+async def test_waiter_can_be_cancelled_at_any_time(redis_server, store, turns):
     """A cancellation ends a wait even if redis-py swallows it, while it connects, sends or reads."""
     store.add(a_prediction())
     async with open_readers(redis_server.url, 8) as readers:
@@ -235,42 +238,84 @@ async def test_a_waiter_can_leave_at_any_moment(redis_server, store, turns):
 
         assert done == {waiter}
         assert waiter.cancelled()
-        assert watch.waiting == 0
+        assert watch.waiter_count == 0
 
 
 @pytest.mark.parametrize("turns", range(1, 16))
-async def test_listening_can_end_at_any_moment(redis_server, turns):
+async def test_listener_can_stop_at_any_time(redis_server, turns):
     """The listener stops, whatever it is doing."""
     async with open_readers(redis_server.url, 8) as readers, Watch(readers).listening():
         for _ in range(turns):
             await asyncio.sleep(0)
 
 
-async def test_a_lost_announcement_costs_one_poll(redis_server, store, connection):
-    """If nobody announced the end, the wait finds it at the next poll."""
-    store.add(a_prediction())
+async def test_lost_announcement_costs_one_poll(redis_server, store, connection, monkeypatch):
+    """If nobody announced the end, one check of all waiters finds it. The others read nothing."""
+    for prediction_id in ("p", "q"):
+        store.add(a_prediction(prediction_id))
+    silent = scripts.CHANGE
+    for publish in ("redis.call('PUBLISH', ended_channel,", "redis.call('PUBLISH', channel,"):
+        silent = edited(silent, publish, "tostring(")
+    monkeypatch.setattr(scripts, "CHANGE", silent)
     async with open_readers(redis_server.url, 8) as readers:
-        watch = Watch(readers, poll_s=0.05)  # and nobody listens
-        waiter = asyncio.create_task(watch.wait("p", 60))
-        await until(lambda: watch.waiting == 1)
-        ended = end(store)
+        watch = CountingWatch(readers, poll_s=0.05)
+        async with watch.listening():
+            await until_listening(connection)
+            waiter = asyncio.create_task(watch.wait("p", 60))
+            other = asyncio.create_task(watch.wait("q", 60))
+            await until(lambda: watch.reads == 2)
+            ended = end(store)
 
-        assert await waiter == ended
+            assert await waiter == ended
+            assert watch.reads == 3
+            other.cancel()
 
 
-async def test_an_end_before_the_subscription_is_not_missed(redis_server, store, connection):
+async def test_end_brings_its_record(watch, store, connection):
+    """A waiter that begins with the prediction as it was read, and gets the announced end, reads nothing."""
+    store.add(a_prediction())
+    await until_listening(connection)
+    queued = await watch.read("p")
+    waiter = asyncio.create_task(watch.wait("p", 60, known=queued))
+    await until(lambda: watch.waiter_count == 1)
+    ended = end(store)
+
+    assert await waiter == ended
+    assert (
+        await watch.wait("p", 60, known=queued) == ended
+    )  # it ended between the read and the wait
+    assert watch.reads == 1
+
+
+async def test_end_announced_without_record_is_read(watch, store, connection):
+    """The announcement of a worker of klein 0.1 names the prediction only, and the waiter reads it."""
+    store.add(a_prediction())
+    await until_listening(connection)
+    waiter = asyncio.create_task(watch.wait("p", 60))
+    await until(lambda: watch.reads == 1)
+    ended = store.get("p").cancel(NOW)
+    with connection.pipeline() as pipe:
+        pipe.set(record_key("p"), Records(Prediction).write(ended))
+        pipe.publish(FINAL_CHANNEL, "p")
+        pipe.execute()
+
+    assert await waiter == ended
+    assert watch.reads == 2
+
+
+async def test_end_before_subscription_is_found(redis_server, store, connection):
     """A waiter whose prediction ended before the listener subscribed is woken after the subscription."""
     store.add(a_prediction())
     async with open_readers(redis_server.url, 8) as readers:
         watch = Watch(readers, poll_s=NEVER_S)
         waiter = asyncio.create_task(watch.wait("p", 60))
-        await until(lambda: watch.waiting == 1)
+        await until(lambda: watch.waiter_count == 1)
         ended = end(store)
         async with watch.listening():
             assert await waiter == ended
 
 
-async def test_a_waiter_outlives_a_restart_of_redis():
+async def test_waiter_survives_redis_restart():
     """Redis is killed and restarted with its file. The waiter gets an end that comes after that."""
     with running_redis() as server, server.connect() as connection:
         store = a_store(connection)
@@ -280,7 +325,7 @@ async def test_a_waiter_outlives_a_restart_of_redis():
             async with watch.listening():
                 await until_listening(connection)
                 waiter = asyncio.create_task(watch.wait("p", 60))
-                await until(lambda: watch.waiting == 1)
+                await until(lambda: watch.waiter_count == 1)
                 server.kill()
                 server.start()
                 ended = end(store)
@@ -289,7 +334,7 @@ async def test_a_waiter_outlives_a_restart_of_redis():
         assert connection.zcard(OPEN) == 0
 
 
-async def test_without_redis_reading_is_unavailable(tmp_path):
+async def test_redis_outage_raises_unavailable(tmp_path):
     """Without Redis neither a read nor a wait hangs, and no waiter is left."""
     path = str(tmp_path / "none.sock")
     async with redis.asyncio.Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0)) as readers:
@@ -298,4 +343,4 @@ async def test_without_redis_reading_is_unavailable(tmp_path):
             with pytest.raises(Unavailable):
                 await act
 
-    assert watch.waiting == 0
+    assert watch.waiter_count == 0

@@ -1,64 +1,17 @@
 """Deliveries on a real Redis to a real receiver with every kind of failure."""
 
-import asyncio
 import threading
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from app.predictions.prediction import Webhook
 from app.predictions.redis_keys import WEBHOOKS_DUE, deliveries_key, delivery_key
-from app.safe_http import SafeHttp
-from app.webhooks.deliverer import CONCURRENT_PER_HOST, Deliverer
-from app.webhooks.outbox import Outbox, UnknownWebhook
-from app.webhooks.send import Sender
-from tests.support.fakes import a_prediction, a_store, eventually, make_due
+from app.webhooks.outbox import UnknownWebhook
+from app.webhooks.slots import CONCURRENT_PER_RECEIVER
+from tests.support.courier import Post
+from tests.support.fakes import a_prediction, eventually, make_due
 from tests.support.redis_server import running_redis
 from tests.support.webhook_receiver import reset, running_receiver, status
-
-PAUSES = (timedelta(milliseconds=20),) * 2
-
-
-class Post:
-    """The delivery part of a courier, wired as in worker/main.py, with short delays."""
-
-    def __init__(self, connection, within_s=5.0):
-        self.connection = connection
-        self.store = a_store(connection)
-        self.outbox = Outbox(connection, self.store, PAUSES)
-        self.sender = Sender(SafeHttp(("127.0.0.1",)), lambda: datetime.now(UTC), within_s)
-
-    def owe(self, url, prediction_id="p"):
-        """End a prediction that has a webhook."""
-        webhook = Webhook(url=url, secret="hush", base="http://klein.test")
-        self.store.add(a_prediction(prediction_id, webhook=webhook))
-        self.store.change(prediction_id, lambda p, now: p.claim("a", now))
-        self.store.change(prediction_id, lambda p, now: p.succeed("a", (), (), now))
-
-    @contextmanager
-    def courier(self):
-        stopping = threading.Event()
-        deliverer = Deliverer(
-            self.outbox, self.store, self.sender, lambda p: f'{{"exec_id":"{p.id}"}}'.encode()
-        )
-        thread = threading.Thread(target=lambda: asyncio.run(deliverer.run(stopping)))
-        thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            thread.join()
-
-    def attempts(self, prediction_id="p"):
-        return self.outbox.get("key", prediction_id)[1].attempts
-
-    def due(self):
-        return self.connection.zcard(WEBHOOKS_DUE)
-
-    def until_over(self, prediction_id="p"):
-        eventually(lambda: self.connection.zscore(WEBHOOKS_DUE, prediction_id) is None)
-        return self.attempts(prediction_id)
 
 
 @pytest.fixture
@@ -88,7 +41,7 @@ def drip(head):
     return answer
 
 
-def test_failures_are_tried_again(post):
+def test_failed_delivery_is_retried(post):
     """The answers 500, 500 and 200 are three attempts with one id and one body, and then the delivery is done."""
     with running_receiver(status(500), status(500), status(200)) as receiver, post.courier():
         post.owe(receiver.url)
@@ -99,7 +52,7 @@ def test_failures_are_tried_again(post):
     assert len({c.body for c in receiver.calls}) == 1
 
 
-def test_it_is_given_up(post):
+def test_delivery_is_given_up_after_retries(post):
     """After three failures the delivery is given up, and all three are in the history."""
     with running_receiver(status(503)) as receiver, post.courier():
         post.owe(receiver.url)
@@ -107,7 +60,7 @@ def test_it_is_given_up(post):
         assert [a.status_code for a in post.until_over()] == [503] * 3
 
 
-def test_a_redirect_is_not_followed(post):
+def test_redirect_is_not_followed(post):
     """A 301 is a failure like any other. The target gets no request."""
     with running_receiver() as elsewhere:
         moved = status(301, Location=elsewhere.url)
@@ -118,7 +71,7 @@ def test_a_redirect_is_not_followed(post):
         assert elsewhere.calls == []
 
 
-def test_410_ends_the_delivery(post):
+def test_410_ends_delivery(post):
     """A receiver that answers 410 is called once."""
     with running_receiver(status(410)) as receiver, post.courier():
         post.owe(receiver.url)
@@ -127,7 +80,7 @@ def test_410_ends_the_delivery(post):
 
 
 @pytest.mark.parametrize("bad", [reset, hang, drip(b"HTTP/1.1 200 OK\r\nX-Slow: ")])
-def test_silence_is_bounded(hasty, bad):
+def test_timeout_and_reset_have_same_error(hasty, bad):
     """A reset, no answer, and endless headers are failures with the same error."""
     with running_receiver(bad, status(200)) as receiver, hasty.courier():
         hasty.owe(receiver.url)
@@ -137,7 +90,7 @@ def test_silence_is_bounded(hasty, bad):
     assert "could not be reached" in first.error
 
 
-def test_nobody_listens(hasty):
+def test_refused_connection_has_same_error(hasty):
     """A refused connection has the same error as every other connection failure."""
     with running_receiver() as receiver:
         url = receiver.url
@@ -149,7 +102,7 @@ def test_nobody_listens(hasty):
         }
 
 
-def test_a_slow_body_acknowledges(hasty):
+def test_status_with_slow_body_acknowledges(hasty):
     """The status counts, however slowly the body arrives."""
     slow = drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
     with running_receiver(slow) as receiver, hasty.courier():
@@ -160,7 +113,7 @@ def test_a_slow_body_acknowledges(hasty):
     assert attempt.response.startswith("xx")
 
 
-def test_a_large_reply_is_cut(post):
+def test_large_reply_is_truncated(post):
     """Of a reply of ten megabytes one kilobyte is kept."""
     with running_receiver(status(200, b"y" * 10_000_000)) as receiver, post.courier():
         post.owe(receiver.url)
@@ -169,21 +122,21 @@ def test_a_large_reply_is_cut(post):
     assert attempt.response == "y" * 1024
 
 
-def test_a_slow_receiver_holds_up_only_itself(connection):
+def test_slow_receiver_delays_only_its_own(connection):
     """If more deliveries wait for one receiver than may run at once, another receiver is called meanwhile."""
     post = Post(connection, within_s=600)
     with running_receiver(hang) as slow, running_receiver() as quick, post.courier():
-        for k in range(3 * CONCURRENT_PER_HOST):
+        for k in range(3 * CONCURRENT_PER_RECEIVER):
             post.owe(slow.url, f"slow-{k}")
-        eventually(lambda: len(slow.calls) == CONCURRENT_PER_HOST)
+        eventually(lambda: len(slow.calls) == CONCURRENT_PER_RECEIVER)
         post.owe(quick.url, "quick")
         eventually(lambda: quick.calls)
 
-        assert len(slow.calls) == CONCURRENT_PER_HOST
+        assert len(slow.calls) == CONCURRENT_PER_RECEIVER
         slow.released.set()
 
 
-def test_couriers_share_the_work(post):
+def test_couriers_share_deliveries(post):
     """Two couriers send each delivery once."""
     with running_receiver() as receiver, post.courier(), post.courier():
         for k in range(30):
@@ -194,7 +147,7 @@ def test_couriers_share_the_work(post):
     assert len({c.headers["webhook-id"] for c in receiver.calls}) == 30
 
 
-def test_what_a_stopped_courier_leaves_is_taken_up(post):
+def test_shutdown_releases_deliveries(post):
     """A courier that is shut down releases its deliveries in progress."""
     with running_receiver(hang, status(200)) as receiver:
         with post.courier():
@@ -205,12 +158,14 @@ def test_what_a_stopped_courier_leaves_is_taken_up(post):
             assert [a.status_code for a in post.until_over()] == [200]
 
 
-def test_what_a_killed_courier_leaves_is_taken_up(post):
+def test_delivery_of_killed_courier_is_due_again(post):
     """A delivery that was leased and never recorded is due again once the lease has expired."""
     with running_receiver() as receiver:
         post.owe(receiver.url)
-        assert post.outbox.take(10) == ["p"]
-        assert post.outbox.take(10) == []
+        post.outbox.line_up(10)
+        assert post.outbox.take().id == "p"
+        post.outbox.line_up(10)
+        assert post.outbox.take() is None
         make_due(post.connection, "p", WEBHOOKS_DUE)
         with post.courier():
             post.until_over()
@@ -218,18 +173,20 @@ def test_what_a_killed_courier_leaves_is_taken_up(post):
     assert len(receiver.calls) == 1
 
 
-def test_an_outage_of_redis_sends_nothing_twice():
+def test_redis_outage_repeats_no_delivery():
     """A delivery that was sent while Redis went down is recorded once it is back."""
     with running_redis() as server, server.connect() as connection:
         post = Post(connection)
+        killed = threading.Event()
 
         def kill_and_answer(handler):
             server.kill()
+            killed.set()
             status(200)(handler)
 
         with running_receiver(kill_and_answer) as receiver, post.courier():
             post.owe(receiver.url)
-            eventually(lambda: receiver.calls)
+            assert killed.wait(10)
             server.start()
             eventually(post.attempts)
 
@@ -237,7 +194,7 @@ def test_an_outage_of_redis_sends_nothing_twice():
             assert len(receiver.calls) == 1
 
 
-def test_a_cancelled_prediction_owes_nothing(post):
+def test_cancel_adds_no_delivery(post):
     """A cancel adds nothing to the outbox."""
     webhook = Webhook(url="http://127.0.0.1:1", base="http://klein.test")
     post.store.add(a_prediction(webhook=webhook))
@@ -248,7 +205,7 @@ def test_a_cancelled_prediction_owes_nothing(post):
         post.outbox.get("key", "p")
 
 
-def test_a_delivery_goes_with_its_prediction(post, connection):
+def test_delivery_is_deleted_with_prediction(post, connection):
     """Expire deletes the delivery of a prediction, even while it is being sent."""
 
     def delete_and_answer(handler):
@@ -264,7 +221,7 @@ def test_a_delivery_goes_with_its_prediction(post, connection):
     assert [key for key in left if connection.exists(key)] == []
 
 
-def test_redelivery_after_giving_up(post):
+def test_manual_redelivery(post):
     """A manual redelivery is sent once more, whatever the result before."""
     with running_receiver(status(410), status(200)) as receiver, post.courier():
         post.owe(receiver.url)
@@ -274,7 +231,7 @@ def test_redelivery_after_giving_up(post):
         assert [a.status_code for a in post.until_over()] == [410, 200]
 
 
-def test_a_delivery_belongs_to_its_key(post):
+def test_another_keys_delivery_is_unknown(post):
     """Another key's delivery is unknown."""
     post.owe("http://127.0.0.1:1")
 

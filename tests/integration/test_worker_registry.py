@@ -10,7 +10,15 @@ from redis.retry import Retry
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
-from app.predictions.worker_registry import REMEMBERED_S, SEEN_S, WORKERS, Worker, WorkerRegistry
+from app.predictions.worker_registry import (
+    REMEMBERED_S,
+    SEEN_S,
+    WORKERS,
+    Worker,
+    WorkerCommand,
+    WorkerRegistry,
+    WorkerState,
+)
 from tests.support.fakes import a_store
 from worker.job.leases import Leases
 
@@ -28,7 +36,7 @@ def worker(name="w", checkpoint=CheckpointKind.BASE, age_s=0.0):
     )
 
 
-def test_a_ready_worker_is_present(connection):
+def test_ready_worker_is_present(connection):
     """Readers get what a worker announced."""
     announced = worker()
     WorkerRegistry(connection).announce(announced)
@@ -40,7 +48,7 @@ def test_a_ready_worker_is_present(connection):
     assert registry.weights_of(CheckpointKind.DISTILLED) is None
 
 
-def test_a_silent_worker_is_gone_but_what_it_served_is_listed(connection):
+def test_silent_worker_is_absent_but_its_models_are_listed(connection):
     """After SEEN_S a silent worker is not present. Its models stay listed, but not its weights."""
     registry = WorkerRegistry(connection)
     registry.announce(worker(age_s=SEEN_S + 1))
@@ -50,7 +58,7 @@ def test_a_silent_worker_is_gone_but_what_it_served_is_listed(connection):
     assert registry.weights_of(CheckpointKind.BASE) is None
 
 
-def test_only_workers_that_are_present_count_while_there_are_any(connection):
+def test_absent_workers_do_not_count_beside_present_ones(connection):
     """While a worker is present, the checkpoint of one that left is not served."""
     registry = WorkerRegistry(connection)
     registry.announce(worker("old", CheckpointKind.BASE, SEEN_S + 1))
@@ -59,12 +67,12 @@ def test_only_workers_that_are_present_count_while_there_are_any(connection):
     assert registry.served() == DISTILLED
 
 
-def test_before_any_worker_the_distilled_models_are_served(connection):
+def test_distilled_models_are_served_before_first_worker(connection):
     """A fresh server lists the distilled models and queues predictions for them."""
     assert WorkerRegistry(connection).served() == DISTILLED
 
 
-def test_old_announcements_are_forgotten(connection):
+def test_old_announcements_are_deleted(connection):
     """Announcements that are a day old are deleted, and no others."""
     registry = WorkerRegistry(connection)
     registry.announce(worker("old", age_s=REMEMBERED_S + 1))
@@ -73,7 +81,7 @@ def test_old_announcements_are_forgotten(connection):
     assert connection.hkeys(WORKERS) == [b"left"]
 
 
-def test_the_registry_is_read_at_most_twice_a_second(connection):
+def test_registry_is_read_at_most_twice_a_second(connection):
     """Between two reads a process uses its cached list."""
     registry = WorkerRegistry(connection)
     assert registry.present() == []
@@ -82,7 +90,7 @@ def test_the_registry_is_read_at_most_twice_a_second(connection):
     assert registry.present() == []
 
 
-def test_without_redis_nobody_knows(tmp_path):
+def test_redis_outage_raises_unavailable(tmp_path):
     """Each operation raises Unavailable."""
     nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
     for act in (
@@ -94,7 +102,7 @@ def test_without_redis_nobody_knows(tmp_path):
 
 
 @pytest.mark.parametrize("wrong_by_s", [-3600, 3600])
-def test_a_workers_clock_may_be_wrong(connection, monkeypatch, wrong_by_s):
+def test_clock_of_worker_does_not_matter(connection, monkeypatch, wrong_by_s):
     """A worker whose clock is an hour off is present while it announces itself, and gone when it leaves."""
     real = time.time
     leases = Leases(a_store(connection), WorkerRegistry(connection))
@@ -108,3 +116,34 @@ def test_a_workers_clock_may_be_wrong(connection, monkeypatch, wrong_by_s):
         leases.announce(None)
 
     assert WorkerRegistry(connection).present() == []
+
+
+def test_worker_that_is_asleep_is_present(connection):
+    """A worker that is asleep counts as ready, and its models stay listed."""
+    asleep = replace(worker(), state=WorkerState.ASLEEP, start_s=40)
+    WorkerRegistry(connection).announce(asleep)
+    registry = WorkerRegistry(connection)
+
+    assert registry.present() == [asleep]
+    assert registry.weights_of(CheckpointKind.BASE) == "weights of w"
+
+
+def test_command_reaches_its_worker_once(connection):
+    """A worker takes the newest command for it once. One that nobody takes does not stay."""
+    registry = WorkerRegistry(connection)
+    registry.send("w", WorkerCommand.LOAD)
+    registry.send("w", WorkerCommand.UNLOAD)
+    registry.send("gone", WorkerCommand.LOAD)
+
+    assert registry.take_command("other") is None
+    assert registry.take_command("w") is WorkerCommand.UNLOAD
+    assert registry.take_command("w") is None
+    assert 0 < connection.ttl("klein:worker:command:gone") <= 60
+
+
+def test_unknown_command_is_ignored(connection):
+    """A command of a newer klein, or damage, is no error: the heartbeat reads it."""
+    connection.set("klein:worker:command:w", b"\xff dance")
+
+    assert WorkerRegistry(connection).take_command("w") is None
+    assert not connection.exists("klein:worker:command:w")

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support import processes
 
+NOTHING = "!" * 20 + " NOTHING WAS CHECKED: this is not a clean result " + "!" * 20
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 
 
@@ -23,7 +24,7 @@ def audit(lock: Path) -> int:
         dependencies = json.loads(completed.stdout)["dependencies"]
     except (ValueError, KeyError):
         last = completed.stderr.strip().splitlines()[-1:] or ["no answer"]
-        print(f"SKIPPED: pip-audit could not fetch advisories: {last[0]}")
+        print(f"SKIPPED: pip-audit could not fetch advisories: {last[0]}\n{NOTHING}")
         return 0
     return report(dependencies)
 
@@ -43,6 +44,8 @@ def report(dependencies: list[dict[str, Any]]) -> int:
         print(f"SKIPPED: {count} {total} packages, e.g. {skipped[0]['skip_reason']}")
     checked = len(dependencies) - len(skipped)
     print(f"{checked} packages checked, {len(vulnerabilities)} known vulnerabilities")
+    if not checked:
+        print(NOTHING)
     return 1 if vulnerabilities else 0
 
 

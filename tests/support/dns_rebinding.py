@@ -83,11 +83,11 @@ class Host:
                 )
 
 
-def ask(outbound: SafeHttp, url: str) -> str:
+def ask(http: SafeHttp, url: str) -> str:
     """Fetch a URL as the api does."""
     try:
         reply = asyncio.run(
-            outbound.send("GET", url, headers={}, max_bytes=99, within_s=10, redirects=3)
+            http.send("GET", url, headers={}, max_bytes=99, within_s=10, redirects=3)
         )
     except Unreachable:
         return "unreachable"
@@ -115,11 +115,11 @@ def main() -> None:
         place = str(Path("/etc/resolv.conf").resolve())
         processes.run(["mount", "--bind", resolv.name, place], check=True)
         zone, hosts = Zone(), {address: Host(address) for address in (PUBLIC, *INSIDE)}
-        DNSServer(zone, address="127.0.0.1", port=53, logger=Quiet()).start_thread()
+        DNSServer(zone, address="127.0.0.1", port=53, logger=NoLogger()).start_thread()
         sys.stdout.write(json.dumps(play(zone, hosts)))
 
 
-class Quiet:
+class NoLogger:
     """Discard all log events. dnslib calls one method for each event."""
 
     def __getattr__(self, name: str):
@@ -129,16 +129,16 @@ class Quiet:
 def play(zone: Zone, hosts: dict[str, Host]) -> dict[str, object]:
     """Run each attempt with `SafeHttp`, then one with a naive client."""
     results: dict[str, object] = {}
-    outbound = SafeHttp(())
+    http = SafeHttp(())
     for name in ZONE:
         before = {address: host.connections for address, host in hosts.items()}
         match name:
             case "naive":
                 answers = [ask_naively("naive.test")]
             case "again":
-                answers = [ask(outbound, f"http://{PUBLIC}/moved") for _ in range(TRIES)]
+                answers = [ask(http, f"http://{PUBLIC}/moved") for _ in range(TRIES)]
             case _:
-                answers = [ask(outbound, f"http://{name}.test/") for _ in range(TRIES)]
+                answers = [ask(http, f"http://{name}.test/") for _ in range(TRIES)]
         reached = [address for address, host in hosts.items() if host.connections > before[address]]
         results[name] = {"answers": answers, "seen": reached, "asked": zone.queries[name, "A"]}
     return results

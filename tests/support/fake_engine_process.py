@@ -1,6 +1,6 @@
 """An engine process without a model, for a fast start: `EngineClient(…, module="tests.support.fake_engine_process")`.
 
-The prompt says what happens after each step: "slow" waits 50 ms, "hang" blocks forever, "die" ends the
+The prompt says what happens after each step: "slow" waits 50 ms, "hang" blocks forever after two steps, "dawdle" works for some seconds before the first step and after the last, "die" ends the
 process, "out of memory" and "fault" fail, "device lost" behaves like a broken GPU.
 """
 
@@ -33,9 +33,16 @@ from worker.engines import (
 )
 from worker.engines.errors import WeightsError
 
+DAWDLE_S = 2.5
+"""Longer than two seconds, which was once the limit."""
+
 
 class FakeEngine:
     """Generates images of one colour, chosen by prompt and seed."""
+
+    _steps = 0
+    folder = Path()
+    """Where a file "drift.flag" makes every image another one, as damaged memory does."""
 
     checkpoint = Checkpoint(
         name="fake",
@@ -59,15 +66,20 @@ class FakeEngine:
     ) -> Result:
         """Do what the prompt says at each step."""
         started = time.perf_counter()
-        pictures = []
+        images = []
+        if "dawdle" in order.prompt:
+            threading.Event().wait(DAWDLE_S)
         for index, seed in enumerate(order.seeds):
             for step in range(order.steps):
                 self._act(order.prompt)
                 if on_preview is not None:
-                    on_preview(_paint(order, seed, 2, 3))
+                    on_preview(_image_of(order, seed, 2, 3))
                 on_step(index * order.steps + step + 1, order.steps * len(order.seeds))
-            pictures.append(_paint(order, seed, order.height or 64, order.width or 64))
-        return Result(images=tuple(pictures), notes=(), generate_s=time.perf_counter() - started)
+            image = _image_of(order, seed, order.height or 64, order.width or 64)
+            images.append(255 - image if (self.folder / "drift.flag").exists() else image)
+        if "dawdle" in order.prompt:
+            threading.Event().wait(DAWDLE_S)
+        return Result(images=tuple(images), notes=(), generate_s=time.perf_counter() - started)
 
     def generate_batch(
         self,
@@ -77,10 +89,10 @@ class FakeEngine:
     ) -> tuple[Result | None, ...]:
         """Do what each prompt says at each step. "poor" produces an image only when it is alone."""
         for step in range(orders[0].steps):
-            for order, hear in zip_longest(orders, on_previews):
+            for order, send_preview in zip_longest(orders, on_previews):
                 self._act(order.prompt)
-                if hear is not None:
-                    hear(_paint(order, order.seeds[0], 2, 3))
+                if send_preview is not None:
+                    send_preview(_image_of(order, order.seeds[0], 2, 3))
             on_step(step + 1, orders[0].steps)
         return tuple(
             None
@@ -93,7 +105,9 @@ class FakeEngine:
         if "slow" in prompt:
             threading.Event().wait(0.05)
         if "hang" in prompt:
-            threading.Event().wait()
+            self._steps += 1
+            if self._steps > 2:  # the second step told how long one takes
+                threading.Event().wait()
         if "die" in prompt:
             sys.stderr.write("last words\n")
             sys.stderr.flush()
@@ -108,21 +122,28 @@ class FakeEngine:
             raise DeviceLost
 
 
-def _paint(order: Order, seed: int, height: int, width: int) -> ImageArray:
+def _image_of(order: Order, seed: int, height: int, width: int) -> ImageArray:
     digest = hashlib.sha256(f"{order.prompt} {seed}".encode()).digest()
-    picture = np.empty((height, width, 3), np.uint8)
-    picture[:] = np.frombuffer(digest, np.uint8, 3)
-    return picture
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = np.frombuffer(digest, np.uint8, 3)
+    return image
 
 
 def open_fake(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnStatus) -> FakeEngine:
-    """Open the fake. A folder named "broken" is refused, "endless" never finishes loading. Reports the tuning it received."""
+    """Open the fake. Reports the tuning it received.
+
+    A folder named "broken", or with a file "broken.flag" in it, is refused. One named "endless", or with a file
+    "endless.flag" in it, never finishes loading. A file "dying.flag" ends the process while it loads.
+    """
     on_status(tuning.to_json())
-    if weights.name == "endless":
+    if weights.name == "endless" or (weights / "endless.flag").exists():
         threading.Event().wait()
-    if weights.name == "broken":
+    if (weights / "dying.flag").exists():
+        raise SystemExit(3)
+    if weights.name == "broken" or (weights / "broken.flag").exists():
         raise WeightsError(f"{weights} is broken")
     engine = FakeEngine()
+    engine.folder = weights
     engine.checkpoint = replace(engine.checkpoint, batch=tuning.batch)
     return engine
 

@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -142,8 +142,8 @@ class ScriptedEngine:
 
 def a_result(count: int = 1) -> Result:
     """Create grey images, each 64 pixels wide and 48 high."""
-    picture = np.full((48, 64, 3), 128, np.uint8)
-    return Result(images=(picture,) * count, notes=("a note",), generate_s=0.1)
+    image = np.full((48, 64, 3), 128, np.uint8)
+    return Result(images=(image,) * count, notes=("a note",), generate_s=0.1)
 
 
 class FailingStorage:
@@ -165,9 +165,17 @@ class FailingStorage:
             raise StorageError(f"could not store {key}: No space left on device")
         self._inner.put(key, data)
 
+    def free_bytes(self) -> int | None:
+        """Return the free space."""
+        return self._inner.free_bytes()
+
     def get(self, key: str, max_bytes: int | None = None) -> bytes:
         """Read the file."""
         return self._inner.get(key, max_bytes)
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Read the file in parts."""
+        return self._inner.read(key)
 
     def delete(self, prefix: str) -> None:
         """Delete the file, or fail."""

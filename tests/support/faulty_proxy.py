@@ -64,7 +64,7 @@ class BlackHole(Network):
 
     def relay(self, client: socket.socket, server: socket.socket) -> None:
         """Forward data, unless traffic is held back."""
-        others = {client: server, server: client}
+        other_secret = {client: server, server: client}
         while True:
             readable, _, _ = select.select([client, server], [], [])
             self._passing.wait()
@@ -72,7 +72,7 @@ class BlackHole(Network):
                 data = one.recv(1 << 16)
                 if not data:
                     return
-                others[one].sendall(data)
+                other_secret[one].sendall(data)
 
 
 class LossyNetwork(Network):

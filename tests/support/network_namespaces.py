@@ -99,7 +99,7 @@ def network() -> Iterator[Network]:
         pytest.skip(NEEDS)
     with ExitStack() as stack:
         try:
-            made = Network(stack)
+            new_network = Network(stack)
         except NoNamespaces as exc:
             pytest.skip(f"{NEEDS}; here: {exc}")
-        yield made
+        yield new_network

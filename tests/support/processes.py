@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 
-RUN_S = 50.0
+RUN_S = 110.0
 """The default time limit of `run`: shorter than the limit of a test that starts processes."""
 
 Process = subprocess.Popen[Any]

@@ -12,10 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import obstore
+import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from tests.support import processes
+from tests.support.api_client import until
 
 USER, SECRET = "klein", "s3-secret-of-the-tests"
 _PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
@@ -81,6 +83,8 @@ class S3Server:
         """Accept connections and answer nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        process = psutil.Process(self._process.pid)
+        until(lambda: process.status() == psutil.STATUS_STOPPED)
 
     def go_on(self) -> None:
         """End a pause."""

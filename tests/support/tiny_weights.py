@@ -15,11 +15,17 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_weights(
-    folder: Path, *, distilled: bool = True, vae_layers: int = 1, **manifest: Any
+    folder: Path,
+    *,
+    distilled: bool = True,
+    vae_layers: int = 1,
+    head_dim: int = 16,
+    **manifest: Any,
 ) -> Path:
     """Write a pipeline of 0.4 MB that accepts the same call as the 4B checkpoint, in under a second.
 
-    The random weights are the same on every call. Keyword arguments go into klein.json.
+    The random weights are the same on every call. `head_dim` is that of the transformer, half its width.
+    Further keyword arguments go into klein.json.
     """
     import torch  # this file is a plugin of every test run, and importing torch takes seconds
     from diffusers import (
@@ -38,10 +44,10 @@ def make_tiny_weights(
             in_channels=16,
             num_layers=1,
             num_single_layers=1,
-            attention_head_dim=16,
+            attention_head_dim=head_dim,
             num_attention_heads=2,
             joint_attention_dim=48,
-            axes_dims_rope=(4, 4, 4, 4),
+            axes_dims_rope=(head_dim // 4,) * 4,
             guidance_embeds=False,
         )
         vae = AutoencoderKLFlux2(

@@ -98,7 +98,7 @@ class WorkerHarness:
 
     def work_next(self):
         """Claim the next prediction and its batch mates, as one token does."""
-        if prediction_id := Queues(self.connection).take(CheckpointKind.DISTILLED):
+        if prediction_id := self.store.take_next(CheckpointKind.DISTILLED):
             self.generator.work(prediction_id, self.batches.find_batch_mates)
 
     def close(self):

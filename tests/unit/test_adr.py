@@ -11,7 +11,7 @@ SECTIONS = ["Context", "Decision", "Alternatives", "Consequences"]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.stem)
-def test_a_record_has_each_part(record: Path) -> None:
+def test_record_has_all_sections(record: Path) -> None:
     """A record has a number, a title, a date, a status and the four sections, none of them empty."""
     text = record.read_text()
 
@@ -21,12 +21,12 @@ def test_a_record_has_each_part(record: Path) -> None:
     assert re.findall(r"^## (.+)\n\n(?=[^#])", text, re.MULTILINE) == SECTIONS
 
 
-def test_the_numbers_are_consecutive() -> None:
+def test_numbers_are_consecutive() -> None:
     """No number is missing or used twice."""
     assert [int(record.name[:4]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
 
 
-def test_the_index_lists_each_record() -> None:
+def test_index_lists_each_record() -> None:
     """The table of docs/adr/README.md has each record with its title, in order."""
     listed = re.findall(
         r"^\| \[\d{4}\]\((.+?)\) \| (.+?) \|", (FOLDER / "README.md").read_text(), re.MULTILINE

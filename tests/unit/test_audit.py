@@ -13,15 +13,19 @@ VULNERABLE: dict[str, Any] = {
 SKIPPED: dict[str, Any] = {"name": "c", "skip_reason": "not found on PyPI"}
 
 
-def test_a_known_vulnerability_fails(capsys):
+def test_known_vulnerability_fails(capsys):
     """A known vulnerability is named with the version that fixes it, and the command fails."""
     assert report([CLEAN, VULNERABLE]) == 1
     assert "b 2: CVE-1, fixed in 3" in capsys.readouterr().out
 
 
-def test_skipped_packages_do_not_count_as_clean(capsys):
+def test_skipped_packages_are_reported(capsys):
     """Packages without advisories are reported as skipped and do not fail the command."""
     assert report([SKIPPED, SKIPPED]) == 0
-    assert "SKIPPED: all 2 packages" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "SKIPPED: all 2 packages" in output
+    assert "NOTHING WAS CHECKED" in output
     assert report([CLEAN, SKIPPED]) == 0
-    assert "SKIPPED: 1 of 2 packages" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "SKIPPED: 1 of 2 packages" in output
+    assert "NOTHING" not in output

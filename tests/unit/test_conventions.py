@@ -42,7 +42,7 @@ def test_only_one_module_starts_processes(folder: str) -> None:
     } == {}
 
 
-def test_a_process_is_noticed() -> None:
+def test_process_calls_are_detected() -> None:
     """Calls, references and imports that start a process are found, and constants are not."""
     source = """
 import subprocess

@@ -9,7 +9,8 @@ from c2pa import Reader
 from PIL import Image
 
 from tests.support.certificates import KEYS, make_signer
-from worker.job.credentials import ContentCredentials, UnusableCredentials, open_credentials
+from worker.job.content_credentials import ContentCredentials
+from worker.job.credentials import UnusableCredentials, open_credentials
 from worker.job.encode import DIGITAL_SOURCE_TYPE, encode
 
 FORMATS = ["png", "jpeg", "webp"]
@@ -35,7 +36,7 @@ def manifest(data, kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_signed_file_says_who_made_it(signer, kind):
+def test_signed_file_names_model_as_source(signer, kind):
     """A signed file has a valid manifest that names a model as its source, and its pixels are unchanged."""
     before = a_file(kind)
     credentials = ContentCredentials(signer.certificates, signer.key)
@@ -51,7 +52,7 @@ def test_a_signed_file_says_who_made_it(signer, kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_changed_file_is_found_out(signer, kind):
+def test_changed_file_is_invalid(signer, kind):
     """A file that is changed after signing is invalid."""
     credentials = ContentCredentials(signer.certificates, signer.key)
     data = bytearray(credentials.sign(a_file(kind), f"image/{kind}"))
@@ -63,7 +64,7 @@ def test_a_changed_file_is_found_out(signer, kind):
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_each_kind_of_key_signs(kind):
+def test_every_kind_of_key_signs(kind):
     """The signature algorithm follows from the kind of key."""
     signer = make_signer(kind)
     credentials = ContentCredentials(signer.certificates, signer.key)
@@ -73,7 +74,7 @@ def test_each_kind_of_key_signs(kind):
     assert active["signature_info"]["alg"].lower() == kind
 
 
-def test_nothing_set_signs_nothing():
+def test_without_settings_there_are_no_credentials():
     """Without the two settings there are no credentials."""
     assert open_credentials(None, None) is None
 
@@ -89,19 +90,19 @@ def test_nothing_set_signs_nothing():
         (lambda cert, key: (cert, cert), "KLEIN_C2PA_KEY is not a PEM file"),
     ],
 )
-def test_files_that_do_not_fit_are_named(signer, tmp_path, spoil, words):
+def test_invalid_credential_files_are_named(signer, tmp_path, spoil, words):
     """A file that is not set, missing or no PEM is reported with the name of its setting."""
     with pytest.raises(UnusableCredentials, match=words):
         open_credentials(*spoil(*signer.write(tmp_path)))
 
 
-def test_another_certificates_key_is_refused(signer):
+def test_key_of_another_certificate_is_refused(signer):
     """A key that does not belong to the certificate is refused."""
     with pytest.raises(UnusableCredentials, match="not the key of"):
         ContentCredentials(signer.certificates, make_signer().key)
 
 
-def test_an_expired_certificate_is_refused():
+def test_expired_certificate_is_refused():
     """An expired certificate is refused at start."""
     expired = make_signer(days=-1)
 

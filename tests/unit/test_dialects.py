@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app.api.errors import RenderError
+from app.dialects.callers import find_vendor
 from app.dialects.http import error_renderer, load_http
 from app.dialects.registry import DIALECTS, Dialect
 
@@ -23,12 +25,48 @@ def test_each_dialect_has_routes_and_renders_errors(dialect: Dialect) -> None:
     assert http.render_error(RuntimeError("secret")).status == 500
 
 
-def test_exactly_one_dialect_takes_the_rest() -> None:
+def test_exactly_one_dialect_is_default() -> None:
     """Paths that belong to no other dialect belong to the hosted API."""
-    rest = [dialect.name for dialect in DIALECTS if dialect.matches is None]
+    rest = [dialect.name for dialect in DIALECTS if dialect.is_default]
 
     assert rest == ["eachlabs"]
-    assert error_renderer("GET", "/nothing") is load_http(DIALECTS[1]).render_error
+    assert renderer_of("/nothing") is renderer_of("/v1/prediction")
+
+
+@pytest.mark.parametrize("dialect", [d for d in DIALECTS if d.prefix], ids=lambda d: d.name)
+@pytest.mark.parametrize("path", ["", "/", "/v1/nothing", "/v1/prediction", "/v1/models"])
+def test_every_path_below_a_prefix_has_the_errors_of_its_dialect(dialect: Dialect, path) -> None:
+    """Errors below the prefix of a dialect are in its form, whichever client asks. A longer name is another path."""
+    own = load_http(dialect).render_error
+
+    assert renderer_of(dialect.prefix + path, agent="Replicate/Python") is own
+    assert renderer_of(f"{dialect.prefix}x{path}") is not own
+
+
+@pytest.mark.parametrize(
+    ("headers", "vendor"),
+    [
+        ({"user-agent": "OpenAI/Python 3.54.0"}, "openai"),
+        ({"user-agent": "AsyncOpenAI/JS 7.0"}, "openai"),
+        ({"user-agent": "axios/1.7", "OpenAI-Organization": "o"}, "openai"),
+        ({"user-agent": "", "x-stainless-lang": "js"}, "openai"),
+        ({"user-agent": "Replicate/Python 2.0.0b4", "x-stainless-lang": "python"}, "replicate"),
+        ({"user-agent": "AsyncReplicate/Python 2.0.0b4"}, "replicate"),
+        ({"user-agent": "replicate-python/1.0.7"}, "replicate"),
+        ({"user-agent": "replicate-javascript/1.4.0"}, "replicate"),
+        ({"user-agent": "ai/7.0.0 ai-sdk/replicate/3.0.46 runtime/node.js"}, "replicate"),
+        ({"user-agent": "curl/8.5.0"}, None),
+        ({}, None),
+    ],
+)
+def test_clients_are_recognised(headers, vendor) -> None:
+    """A shared path goes to the vendor whose client sent the request, and to the hosted API if the headers do not tell."""
+    assert find_vendor(headers) == vendor
+
+
+def renderer_of(path: str, agent: str = "") -> RenderError:
+    headers = [(b"user-agent", agent.encode())]
+    return error_renderer({"type": "http", "method": "GET", "path": path, "headers": headers})
 
 
 def test_every_dialect_folder_is_registered() -> None:
@@ -39,7 +77,7 @@ def test_every_dialect_folder_is_registered() -> None:
 
 
 @pytest.mark.parametrize("path", ROUTE_FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nobody_reaches_through_the_service(path: Path) -> None:
+def test_routes_use_only_methods_of_service(path: Path) -> None:
     """Routes and dialects use the service's own methods, never the attributes of its parts."""
     reached = [
         ast.unparse(node)

@@ -18,6 +18,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 A_PATH = re.compile(r"`((?:app|worker|tests|deploy|docs)/[\w./-]+)(?:::\w+)?`")
 A_LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 A_MODULE = re.compile(r"python -m ((?:app|worker|tests|deploy)[\w.]*)")
+A_SHELL_BLOCK = re.compile(r"^```sh\n(.+?)^```", re.MULTILINE | re.DOTALL)
+A_MARK = re.compile(r"^<!-- (?:(not tested.+)|tested by (.+)) -->$", re.MULTILINE)
 A_TARGET = re.compile(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)")
 
 
@@ -36,21 +38,21 @@ def _default(value: Any) -> str:
 
 
 @pytest.mark.parametrize("field", Settings.model_fields.values(), ids=lambda f: f.alias)
-def test_every_setting_is_described(field) -> None:
+def test_every_setting_is_documented(field) -> None:
     """docs/configuration.md has a row for each variable, with its default and description."""
     row = f"| `{field.alias}` | {_default(field.default)} | {field.description} |"
 
     assert CONFIGURATION.splitlines().count(row) == 1
 
 
-def test_no_other_setting_is_described() -> None:
+def test_no_unknown_setting_is_documented() -> None:
     """Each variable in the tables of docs/configuration.md is a setting."""
     described = re.findall(r"^\| `(\w+)`", CONFIGURATION, re.MULTILINE)
 
     assert sorted(described) == sorted(str(f.alias) for f in Settings.model_fields.values())
 
 
-def test_every_route_is_described(tmp_path: Path) -> None:
+def test_every_route_is_documented(tmp_path: Path) -> None:
     """docs/api.md names each path of our OpenAPI document."""
     app = create_app(Settings(data=tmp_path))
 
@@ -63,7 +65,7 @@ def test_every_route_is_described(tmp_path: Path) -> None:
     assert undescribed == []
 
 
-def test_every_error_code_is_described(tmp_path: Path) -> None:
+def test_every_error_code_is_documented(tmp_path: Path) -> None:
     """docs/api.md has a row for each error code that a route declares."""
     operations = create_app(Settings(data=tmp_path)).openapi()["paths"].values()
 
@@ -72,7 +74,7 @@ def test_every_error_code_is_described(tmp_path: Path) -> None:
     assert [code for code in sorted(codes) if code >= "400" and f"| {code} |" not in API] == []
 
 
-def test_every_promise_names_a_test_that_is_there() -> None:
+def test_every_promise_names_existing_test() -> None:
     """Each test that docs/reliability.md names exists."""
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
 
@@ -83,7 +85,7 @@ def test_every_promise_names_a_test_that_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_the_docs_name_is_there(page: Path) -> None:
+def test_names_in_docs_exist(page: Path) -> None:
     """Each file, module, link and make target that a page names exists, except for placeholders."""
     text = page.read_text()
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -96,7 +98,7 @@ def test_what_the_docs_name_is_there(page: Path) -> None:
     assert [m for m in modules if not m.is_dir() and not m.with_suffix(".py").exists()] == []
 
 
-def test_the_map_has_every_folder() -> None:
+def test_map_names_every_folder() -> None:
     """ARCHITECTURE.md names each folder of app/ and worker/."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
     folders = {
@@ -107,3 +109,16 @@ def test_the_map_has_every_folder() -> None:
     }
 
     assert {f for f in folders if f"| `{f}` |" not in text} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_tested_or_marked(page: Path) -> None:
+    """The nearest comment above a block of commands names the test that runs it, or says that none does and why."""
+    text = page.read_text()
+
+    for block in A_SHELL_BLOCK.finditer(text):
+        marks = A_MARK.findall(text[: block.start()])
+        assert marks, f"no comment `tested by …` or `not tested: …` above: {block[1]}"
+        _, tests = marks[-1]
+        missing = [name for name in tests.split(" and ") if name and not (ROOT / name).exists()]
+        assert missing == []

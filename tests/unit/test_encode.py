@@ -15,7 +15,7 @@ FORMATS = ["png", "jpeg", "webp"]
 
 
 @pytest.fixture
-def picture():
+def image():
     """Return a smooth image, as photographs mostly are."""
     y, x = np.mgrid[0:96, 0:128]
     return np.stack([x * 2, y * 2, (x + y) % 256], axis=-1).astype(np.uint8)
@@ -28,34 +28,34 @@ def opened(data):
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_file_says_what_made_it(picture, output_format):
+def test_metadata_names_model_as_source(image, output_format):
     """Each file has its format and size, and metadata that names klein and a model as its source."""
-    image = opened(encode(picture, output_format))
+    file = opened(encode(image, output_format))
 
-    assert image.format.lower() == output_format
-    assert image.size == (128, 96)
-    assert image.getexif()[0x0131] == SOFTWARE
-    described = image.getxmp()["xmpmeta"]["RDF"]["Description"]
+    assert file.format.lower() == output_format
+    assert file.size == (128, 96)
+    assert file.getexif()[0x0131] == SOFTWARE
+    described = file.getxmp()["xmpmeta"]["RDF"]["Description"]
     assert described["DigitalSourceType"] == DIGITAL_SOURCE_TYPE
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_same_pixels_give_the_same_bytes(picture, output_format):
+def test_same_pixels_give_same_bytes(image, output_format):
     """Encoding the same pixels twice gives the same bytes."""
-    assert encode(picture, output_format) == encode(picture.copy(), output_format)
+    assert encode(image, output_format) == encode(image.copy(), output_format)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (1, 1), (1, 70), (70, 1), (333, 71)])
-def test_png_loses_nothing(size):
+def test_png_is_lossless(size):
     """PNG keeps every pixel, at any size."""
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
 
     assert np.array_equal(np.asarray(opened(encode(pixels, "png"))), pixels)
 
 
-def test_png_is_as_the_standard_has_it(picture):
+def test_png_follows_standard(image):
     """Each PNG chunk has the right checksum, and the metadata comes before the pixels."""
-    data = encode(picture, "png")
+    data = encode(image, "png")
     kinds, offset = [], 8
     while offset < len(data):
         (length,) = struct.unpack_from(">I", data, offset)
@@ -68,42 +68,42 @@ def test_png_is_as_the_standard_has_it(picture):
     assert opened(data).text["Software"] == SOFTWARE
 
 
-def test_pixels_may_lie_in_any_order(picture):
+def test_non_contiguous_pixels_are_encoded(image):
     """A flipped and cropped view is encoded like its copy."""
-    view = picture[::-1, 10:50]
+    view = image[::-1, 10:50]
 
     assert encode(view, "png") == encode(view.copy(), "png")
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
-def test_lossy_formats_stay_close(picture, output_format):
+def test_lossy_formats_stay_close(image, output_format):
     """At the default quality the mean error is below four levels."""
-    error = np.asarray(opened(encode(picture, output_format))).astype(int) - picture
+    error = np.asarray(opened(encode(image, output_format))).astype(int) - image
 
     assert np.abs(error).mean() < 4
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
-def test_quality_decides_the_size(picture, output_format):
+def test_lower_quality_gives_smaller_file(image, output_format):
     """A lower quality gives a smaller file."""
-    sizes = [len(encode(picture, output_format, quality)) for quality in (20, 60, DEFAULT_QUALITY)]
+    sizes = [len(encode(image, output_format, quality)) for quality in (20, 60, DEFAULT_QUALITY)]
 
     assert sizes == sorted(sizes)
 
 
-def test_jpeg_keeps_full_colour_resolution(picture):
+def test_jpeg_keeps_full_colour_resolution(image):
     """JPEG files have full colour resolution (4:4:4)."""
-    assert [layer[1:3] for layer in opened(encode(picture, "jpeg")).layer] == [(1, 1)] * 3
+    assert [layer[1:3] for layer in opened(encode(image, "jpeg")).layer] == [(1, 1)] * 3
 
 
-def test_read_only_pixels_are_encoded(picture):
+def test_read_only_pixels_are_encoded(image):
     """Read-only pixels, as those in shared memory, can be encoded."""
-    picture.flags.writeable = False
+    image.flags.writeable = False
 
-    assert opened(encode(picture, "png")).size == (128, 96)
+    assert opened(encode(image, "png")).size == (128, 96)
 
 
-def test_unknown_format_is_an_error(picture):
+def test_unknown_format_is_refused(image):
     """An unknown format raises ValueError."""
     with pytest.raises(ValueError, match="gif"):
-        encode(picture, "gif")
+        encode(image, "gif")

@@ -17,7 +17,7 @@ TERMS = [row[0] for row in ROWS]
 @pytest.mark.parametrize(
     ("name", "file"), [row[1:] for row in ROWS if row[1]], ids=[row[0] for row in ROWS if row[1]]
 )
-def test_the_code_of_a_term_exists(name: str, file: str) -> None:
+def test_code_of_each_term_exists(name: str, file: str) -> None:
     """The file that a term names defines the class or function."""
     assert re.search(rf"^\s*(class|def) {name}\b", (ROOT / file).read_text(), re.MULTILINE)
 

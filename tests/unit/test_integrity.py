@@ -38,7 +38,7 @@ def _flip_a_byte(weights: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [_folder_with_sums, _hub_snapshot])
-def test_a_flipped_byte_is_refused(tmp_path, make):
+def test_damaged_weights_are_refused(tmp_path, make):
     """Unchanged weights pass, and a changed file is refused with its name and what to do."""
     weights = make(tmp_path)
     verify_checksums(weights)
@@ -48,7 +48,7 @@ def test_a_flipped_byte_is_refused(tmp_path, make):
         verify_checksums(weights)
 
 
-def test_weights_that_nobody_described_pass(tmp_path):
+def test_weights_without_checksums_pass(tmp_path):
     """Weights without checksums pass."""
     weights = _folder_with_sums(tmp_path)
     (weights / CHECKSUM_FILE).unlink()
@@ -57,7 +57,7 @@ def test_weights_that_nobody_described_pass(tmp_path):
     verify_checksums(weights)
 
 
-def test_a_listed_file_must_be_there(tmp_path):
+def test_missing_listed_file_is_refused(tmp_path):
     """A file that SHA256SUMS lists and the folder lacks is an error that names it."""
     weights = _folder_with_sums(tmp_path)
     (weights / "vae" / "model.safetensors").unlink()
@@ -66,7 +66,7 @@ def test_a_listed_file_must_be_there(tmp_path):
         verify_checksums(weights)
 
 
-def test_sums_of_another_form_are_refused(tmp_path):
+def test_invalid_checksum_line_is_refused(tmp_path):
     """A line in another form than that of sha256sum is refused."""
     (tmp_path / CHECKSUM_FILE).write_text("MD5 (x) = 0\n")
 

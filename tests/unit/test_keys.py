@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import TypeAdapter
 
-from app.keys import CACHE_S, Key, Keys, configured_keys, hash_key, make_key
+from app.keys import CACHE_S, Key, Keys, configured_keys, create_first_key, hash_key
 from app.predictions.accounts import Limits
 
-MADE = f"klein_{'0' * 16}_{'a' * 43}"
-RECORD = Key(id="0" * 16, name="app", hash=hash_key(MADE), created_at=datetime.now(UTC))
+GENERATED_KEY = f"klein_{'0' * 16}_{'a' * 43}"
+RECORD = Key(id="0" * 16, name="app", hash=hash_key(GENERATED_KEY), created_at=datetime.now(UTC))
 
 
 class KeyRecords:
@@ -32,7 +32,7 @@ class KeyRecords:
         return Keys(hashes, self.read, default or Limits(), clock=lambda: self.now)
 
 
-async def test_a_given_key_has_an_id():
+async def test_configured_key_has_id():
     """Each configured key has an id of its own, derived from its hash."""
     keys = KeyRecords().keys("first", "second")
     first, second = await keys.authenticate("first"), await keys.authenticate("second")
@@ -42,7 +42,7 @@ async def test_a_given_key_has_an_id():
 
 
 @pytest.mark.parametrize("key", ["", "firs", "First", "first ", "\ud800", "火", "x" * 100_000])
-async def test_an_unknown_key_has_none(key):
+async def test_unknown_key_is_refused_without_redis(key):
     """An unknown key of any form is refused without reading Redis."""
     store = KeyRecords()
 
@@ -50,13 +50,13 @@ async def test_an_unknown_key_has_none(key):
     assert store.reads == 0
 
 
-async def test_a_kept_key_is_known_by_its_hash():
+async def test_stored_key_is_found_by_hash():
     """A key with a record in Redis has the record's id, and another secret with that id is refused."""
     keys = KeyRecords(RECORD).keys()
 
-    assert await keys.authenticate(MADE) == RECORD.id
-    assert await keys.authenticate(MADE[:-1] + "b") is None
-    assert await keys.authenticate(MADE.replace("0" * 16, "1" * 16)) is None
+    assert await keys.authenticate(GENERATED_KEY) == RECORD.id
+    assert await keys.authenticate(GENERATED_KEY[:-1] + "b") is None
+    assert await keys.authenticate(GENERATED_KEY.replace("0" * 16, "1" * 16)) is None
 
 
 @pytest.mark.parametrize(
@@ -67,17 +67,17 @@ async def test_a_kept_key_is_known_by_its_hash():
     ],
     ids=["revoked", "expired"],
 )
-async def test_what_has_ended_opens_nothing(end):
+async def test_revoked_or_expired_key_is_refused(end):
     """A revoked or expired key is refused, whether its hash is in Redis or configured."""
     configured = Key(id=hash_key("first")[:16], created_at=None)
     keys = KeyRecords(replace(RECORD, **end), replace(configured, **end)).keys("first")
 
-    assert await keys.authenticate(MADE) is None
+    assert await keys.authenticate(GENERATED_KEY) is None
     assert await keys.authenticate("first") is None
 
 
-@pytest.mark.parametrize("key", [MADE, "first"])
-async def test_a_revocation_is_seen_within_seconds(key):
+@pytest.mark.parametrize("key", [GENERATED_KEY, "first"])
+async def test_revocation_takes_effect_within_seconds(key):
     """A record is cached for two seconds, so a revoked key is accepted no longer than that."""
     store = KeyRecords(RECORD)
     keys = store.keys("first")
@@ -91,7 +91,25 @@ async def test_a_revocation_is_seen_within_seconds(key):
     assert (store.reads, CACHE_S < 5) == (2, True)
 
 
-async def test_what_strangers_make_up_is_not_remembered():
+async def test_slow_read_does_not_extend_cache():
+    """The two seconds count from the start of the read, because the key may be revoked while it is read."""
+
+    class SlowRecords(KeyRecords):
+        async def read(self, key_id):
+            record = await super().read(key_id)
+            self.now += 1
+            return record
+
+    store = SlowRecords(RECORD)
+    keys = store.keys()
+    await keys.authenticate(GENERATED_KEY)
+    store.now = CACHE_S
+    await keys.authenticate(GENERATED_KEY)
+
+    assert store.reads == 2
+
+
+async def test_unknown_keys_are_not_cached():
     """Unknown keys of valid form are not cached: the same key is read again."""
     records = KeyRecords()
     keys = records.keys()
@@ -101,17 +119,17 @@ async def test_what_strangers_make_up_is_not_remembered():
     assert records.reads == 200
 
 
-async def test_a_key_has_its_limits_else_the_default():
+async def test_limits_of_key_precede_defaults():
     """A key's own limits take precedence, and the default fills the others."""
     default = Limits(in_flight=5, per_minute=60)
     keys = KeyRecords(replace(RECORD, limits=Limits(in_flight=2))).keys("first", default=default)
-    made, configured = await keys.authenticate(MADE), await keys.authenticate("first")
+    created, configured = await keys.authenticate(GENERATED_KEY), await keys.authenticate("first")
 
-    assert keys.limits_of(made) == Limits(in_flight=2, per_minute=60)
+    assert keys.limits_of(created) == Limits(in_flight=2, per_minute=60)
     assert keys.limits_of(configured) == default
 
 
-async def test_without_keys_nobody_is_known(tmp_path):
+async def test_without_keys_none_is_accepted(tmp_path):
     """Without any keys no key is accepted, and the key set is false."""
     none = Keys(configured_keys((), tmp_path / "missing"), KeyRecords().read)
 
@@ -119,9 +137,9 @@ async def test_without_keys_nobody_is_known(tmp_path):
     assert (bool(none), bool(KeyRecords().keys("first"))) == (False, True)
 
 
-async def test_a_made_key_is_known_from_then_on(tmp_path):
+async def test_generated_key_authenticates(tmp_path):
     """A generated key authenticates, and its file has only the hash and is readable only by its owner."""
-    key = make_key(tmp_path / "data")
+    key = create_first_key(tmp_path / "data")
     key_file = tmp_path / "data" / "keys"
 
     assert key.startswith("klein_")
@@ -130,14 +148,14 @@ async def test_a_made_key_is_known_from_then_on(tmp_path):
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
 
 
-def test_given_keys_replace_the_kept(tmp_path):
+def test_configured_keys_replace_stored_keys(tmp_path):
     """Configured keys replace the stored ones."""
-    make_key(tmp_path)
+    create_first_key(tmp_path)
 
     assert configured_keys(("given",), tmp_path) == {hash_key("given")}
 
 
-async def test_every_given_hash_is_compared():
+async def test_every_hash_is_compared():
     """A match does not end the comparison, so its duration reveals nothing about the other keys."""
 
     class Counted(frozenset[str]):

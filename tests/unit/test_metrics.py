@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import REGISTRY, generate_latest
 
-from app.api.metrics import open_system
+from app.api.metrics import create_system_registry
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
 from app.predictions.stats import SystemStats, Waiting
@@ -31,7 +31,7 @@ GPU = {
 def count():
     line = Waiting(count=3, oldest=timedelta(seconds=2))
     return SystemStats(
-        waiting=dict.fromkeys(CheckpointKind, line), running=1, workers=[], webhooks=4
+        waiting=dict.fromkeys(CheckpointKind, line), running=1, workers=[], webhooks=4, overdue=5
     )
 
 
@@ -41,22 +41,22 @@ def names(text):
     return {name for name in families if not name.endswith("_created")}
 
 
-def test_every_metric_is_described_and_nothing_else():
+def test_every_metric_is_documented():
     """docs/metrics.md lists exactly the metrics that the processes serve."""
-    served = generate_latest(REGISTRY) + generate_latest(open_system(count, lambda: 0))
+    served = generate_latest(REGISTRY) + generate_latest(create_system_registry(count, lambda: 0))
 
     assert names(served.decode()) | GPU == DESCRIBED
 
 
 @pytest.mark.parametrize("text", [ALERTS.read_text(), *EXPRESSIONS], ids=lambda t: t[:40])
-def test_alerts_and_dashboard_use_metrics_that_there_are(text):
+def test_alerts_and_dashboard_use_existing_metrics(text):
     """Alerts and panels use only metrics that exist."""
     used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"klein_\w+", text)}
 
     assert used <= DESCRIBED
 
 
-def test_grafana_knows_every_field_of_the_dashboard():
+def test_grafana_accepts_dashboard():
     """Grafana's own models read each field of the dashboard and write it again, including the options of panels."""
     register_default_plugins()
     encoded = JSONEncoder().encode(Dashboard.from_json(DASHBOARD))
@@ -77,9 +77,9 @@ def differing(value, other, path="dashboard"):
     ]
 
 
-def test_the_system_is_shown_as_it_is_counted():
+def test_every_count_becomes_gauge():
     """Each count becomes a gauge."""
-    text = generate_latest(open_system(count, lambda: 7)).decode()
+    text = generate_latest(create_system_registry(count, lambda: 7)).decode()
 
     for line in (
         "klein_waiters 7.0",
@@ -87,19 +87,20 @@ def test_the_system_is_shown_as_it_is_counted():
         "klein_predictions_running 1.0",
         "klein_workers_ready 0.0",
         "klein_webhooks_due 4.0",
+        "klein_predictions_overdue 5.0",
         'klein_queue_depth{checkpoint="distilled"} 3.0',
         'klein_queue_age_seconds{checkpoint="distilled"} 2.0',
     ):
         assert line in text.splitlines()
 
 
-def test_without_redis_the_rest_is_shown():
+def test_scrape_succeeds_without_redis():
     """Without Redis the scrape succeeds, and `klein_redis_up` is 0."""
 
     def away():
         raise Unavailable("Redis does not answer")
 
-    text = generate_latest(open_system(away, lambda: 0)).decode()
+    text = generate_latest(create_system_registry(away, lambda: 0)).decode()
 
     assert "klein_redis_up 0.0" in text
     assert "klein_queue_depth" not in text

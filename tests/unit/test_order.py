@@ -13,7 +13,7 @@ from worker.job.generator import read_failure
 from worker.job.order import order_of
 from worker.job.token import run_next
 
-READ_BY_THE_PUBLISHER = {"output_format", "output_quality"}
+READ_BY_THE_PUBLISHER = {"metadata", "output_format", "output_quality"}
 OTHER = Parameters(
     width=64,
     height=64,
@@ -22,6 +22,7 @@ OTHER = Parameters(
     seeds=(8, 9),
     negative_prompt="fog",
     loras=(AppliedLora(path="a.safetensors", scale=1.0),),
+    strength=0.5,
     previews=True,
     output_format=OutputFormat.WEBP,
     output_quality=50,
@@ -38,7 +39,7 @@ def with_other(settled, name):
     return replace(settled, **{name: getattr(OTHER, name)})
 
 
-def test_the_plainest_order():
+def test_default_order():
     """A prompt and a seed become four steps of one landscape image, without guidance."""
     assert order() == Order(
         prompt="a house",
@@ -52,7 +53,7 @@ def test_the_plainest_order():
     )
 
 
-def test_every_parameter_reaches_the_order():
+def test_every_parameter_reaches_order():
     """Each parameter changes the order, except those that the publisher reads."""
     settled = a_prediction().parameters
     without_effect = {
@@ -65,7 +66,7 @@ def test_every_parameter_reaches_the_order():
     assert without_effect == READ_BY_THE_PUBLISHER
 
 
-def test_an_edit_carries_its_images_and_follows_their_size():
+def test_edit_has_reference_images_and_no_size():
     """The order of an edit has its reference images as bytes, and no size, so that the engine decides."""
     edit = order("flux-2-klein-4b-edit", (b"png",), image_urls=["p/in-0.png"])
 
@@ -82,7 +83,7 @@ def test_loras_are_passed_by_name():
     )
 
 
-def test_a_process_that_is_no_worker_refuses_tokens():
+def test_process_without_engine_refuses_tokens():
     """Without an engine the job raises RuntimeError."""
     with pytest.raises(RuntimeError, match="not a klein worker"):
         run_next()
@@ -95,6 +96,6 @@ def test_a_process_that_is_no_worker_refuses_tokens():
         (FileMissing("p/in-0.png"), Cause.INPUT, "an input image has expired; send it again"),
     ],
 )
-def test_failure_of_unreadable_references(error, cause, message):
+def test_failure_of_unreadable_reference_images(error, cause, message):
     """An expired reference image is the caller's error; any other storage error is ours."""
     assert read_failure(error) == Failure(cause=cause, message=message)

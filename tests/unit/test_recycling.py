@@ -1,46 +1,55 @@
-"""The recycling policy replaces an engine process by its memory growth and its age."""
+"""The recycling policy replaces an engine process whose memory grows, when it has no work."""
 
 import os
 
+import numpy as np
 import pytest
 
-from worker.engine_client.recycling import RecyclePolicy, resident_bytes
+from worker.engine_client.recycling import RecyclePolicy, private_bytes
 
 
-def due_after(policy, sizes, pid=1):
-    return [policy.is_due(pid, size) for size in sizes]
+def after(policy, sizes, pid=1):
+    for size in sizes:
+        policy.record(pid, size)
+    return policy.is_due(pid), policy.is_urgent(pid)
 
 
 def test_process_may_grow_during_the_baseline():
     """Memory growth during the baseline orders is allowed."""
-    assert not any(due_after(RecyclePolicy(baseline_orders=3), [10, 100, 1000]))
+    assert after(RecyclePolicy(baseline_orders=3), [10, 100, 1000]) == (False, False)
 
 
-@pytest.mark.parametrize(("size", "due"), [(120, False), (121, True), (50, False)])
-def test_process_that_grows_after_the_baseline_is_due(size, due):
-    """A process is due when its memory is more than 20 % above the peak of the baseline."""
-    assert due_after(RecyclePolicy(baseline_orders=3), [10, 100, 80, size])[-1] is due
+@pytest.mark.parametrize(
+    ("size", "due", "urgent"),
+    [(50, False, False), (120, False, False), (121, True, False), (201, True, True)],
+)
+def test_process_that_grows_after_the_baseline_is_due(size, due, urgent):
+    """A process is due when its memory is more than 20 % above the peak of the baseline, and urgent when it has doubled."""
+    assert after(RecyclePolicy(baseline_orders=3), [10, 100, 80, size]) == (due, urgent)
 
 
-def test_process_is_due_after_max_orders():
-    """A process is due after its last allowed order, whatever its memory."""
-    assert due_after(RecyclePolicy(baseline_orders=1, max_orders=4), [10] * 4) == [
-        False,
-        False,
-        False,
-        True,
-    ]
+def test_age_is_no_reason():
+    """A process that does not grow is never due, however many orders it has run."""
+    assert after(RecyclePolicy(baseline_orders=1), [10] * 20_000) == (False, False)
 
 
-def test_a_fresh_process_starts_from_zero():
+def test_new_process_starts_from_zero():
     """The memory and orders of an earlier process do not count."""
-    policy = RecyclePolicy(baseline_orders=2, max_orders=4)
-    due_after(policy, [10] * 4)
+    policy = RecyclePolicy(baseline_orders=2)
+    after(policy, [10, 10, 100])
 
-    assert due_after(policy, [100, 100, 100], pid=2) == [False, False, False]
+    assert not policy.is_due(2)
+    assert after(policy, [100, 100, 100], pid=2) == (False, False)
 
 
-def test_resident_memory_is_read():
-    """A running process has resident memory, an ended one has none."""
-    assert resident_bytes(os.getpid()) > 2**20
-    assert resident_bytes(2**22 + 1) == 0
+def test_private_memory_has_no_mapped_files(tmp_path):
+    """A running process has private memory, which mapped files do not add to. An ended one has none."""
+    file = tmp_path / "weights"
+    file.write_bytes(bytes(64 << 20))
+    before = private_bytes(os.getpid())
+    mapped = np.memmap(file, np.uint8, "r")
+    mapped.sum()
+
+    assert before > 2**20
+    assert private_bytes(os.getpid()) - before < 32 << 20
+    assert private_bytes(2**22 + 1) == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks.report import write_head, write_section
 
 
-def test_each_bench_writes_its_own_part(tmp_path: Path) -> None:
+def test_section_is_replaced_or_appended(tmp_path: Path) -> None:
     """A head and a section replace the old ones in their place, and a new section is appended."""
     report = tmp_path / "report.md"
     report.write_text("# Old\n\n## One\n\n1\n\n## Two\n\n2\n")

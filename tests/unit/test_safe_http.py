@@ -26,6 +26,6 @@ def test_public_addresses(address):
         "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1",
     ],
 )  # fmt: skip
-def test_all_others(address):
+def test_non_public_addresses(address):
     """Local, shared, reserved, multicast and unassigned addresses are not public, nor inside an IPv6 address."""
     assert not PUBLIC.permits_address(address)

@@ -19,7 +19,7 @@ def no_settings(monkeypatch):
 
 
 @FIELDS
-def test_every_setting_is_documented(name):
+def test_every_setting_has_variable_and_description(name):
     """Each field has a variable in capitals and a description."""
     field = Settings.model_fields[name]
 
@@ -29,7 +29,7 @@ def test_every_setting_is_documented(name):
 
 
 @FIELDS
-def test_an_empty_variable_is_an_unset_one(name, monkeypatch):
+def test_empty_variable_keeps_default(name, monkeypatch):
     """An empty variable keeps the default."""
     default = Settings()
     monkeypatch.setenv(str(Settings.model_fields[name].alias), "")
@@ -61,7 +61,9 @@ def test_variables_are_read(variable, text, name, value, monkeypatch):
     assert getattr(Settings(), name) == value
 
 
-@pytest.mark.parametrize("variable", ["RETENTION", "QUEUE_TIMEOUT", "RUN_TIMEOUT", "GRACE"])
+@pytest.mark.parametrize(
+    "variable", ["RETENTION", "QUEUE_TIMEOUT", "RUN_TIMEOUT", "GRACE", "IDLE_UNLOAD"]
+)
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -75,7 +77,7 @@ def test_variables_are_read(variable, text, name, value, monkeypatch):
         ("0:30:00", 1800),
     ],
 )
-def test_durations_are_read(variable, text, seconds, monkeypatch):
+def test_durations_are_parsed(variable, text, seconds, monkeypatch):
     """A duration is a number of seconds, a number with a unit, or ISO 8601."""
     monkeypatch.setenv(f"KLEIN_{variable}", text)
 
@@ -83,7 +85,7 @@ def test_durations_are_read(variable, text, seconds, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["soon", "1 hour", "1w", "-5m", "1.5.2", "h"])
-def test_a_wrong_duration_shows_the_right_form(text, monkeypatch):
+def test_invalid_duration_shows_form(text, monkeypatch):
     """The error of a wrong duration names the forms that are read."""
     monkeypatch.setenv("KLEIN_RUN_TIMEOUT", text)
 
@@ -91,7 +93,7 @@ def test_a_wrong_duration_shows_the_right_form(text, monkeypatch):
         Settings()
 
 
-def test_a_duration_has_a_limit(monkeypatch):
+def test_duration_over_limit_is_refused(monkeypatch):
     """A duration that no timedelta holds is refused."""
     monkeypatch.setenv("KLEIN_RUN_TIMEOUT", "999999999d")
     assert Settings().run_timeout == timedelta(days=999_999_999)
@@ -115,7 +117,7 @@ def test_a_duration_has_a_limit(monkeypatch):
         ("KLEIN_STRICT_INPUTS", "perhaps"),
     ],
 )
-def test_nonsense_is_refused_by_name(variable, text, monkeypatch):
+def test_invalid_value_names_variable(variable, text, monkeypatch):
     """An invalid value is an error that names the variable."""
     monkeypatch.setenv(variable, text)
 
@@ -123,7 +125,7 @@ def test_nonsense_is_refused_by_name(variable, text, monkeypatch):
         Settings()
 
 
-def test_what_follows_from_the_data_folder(tmp_path):
+def test_defaults_follow_data_folder(tmp_path):
     """Storage and Redis are in the data folder unless they are set."""
     mine = Settings(data=tmp_path)
 
@@ -133,16 +135,22 @@ def test_what_follows_from_the_data_folder(tmp_path):
     assert Settings(redis_url="redis://y").redis == "redis://y"
 
 
-def test_settings_do_not_change():
+def test_settings_are_immutable():
     """A setting cannot be changed after the start."""
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]  # the test checks that it fails
 
 
 @pytest.mark.parametrize("sizes", ["1024", "1024x1024x3", "32x64", "64x4096", "axb", "-64x64"])
-def test_warm_sizes_that_no_model_draws_are_refused(monkeypatch, sizes) -> None:
+def test_invalid_warm_up_sizes_are_refused(monkeypatch, sizes) -> None:
     """The error shows the size and the form it should have."""
     monkeypatch.setenv("KLEIN_WARM_SIZES", f"64x64, {sizes}")
 
     with pytest.raises(ValueError, match=rf"{sizes} is not WIDTHxHEIGHT"):
         Settings()
+
+
+def test_files_hold_no_prompt_that_records_forget():
+    """A server that forgets prompts does not write them into files by default."""
+    with pytest.raises(ValueError, match="KLEIN_METADATA=full writes prompts into image files"):
+        Settings(metadata="full", keep_prompts=False, _env_file=None)

@@ -1,4 +1,4 @@
-"""The silence limit follows the median step duration of the latest orders, scaled by image size."""
+"""The limit of a step follows the median step duration of the latest orders, scaled by image size."""
 
 import numpy as np
 import pytest
@@ -20,25 +20,40 @@ def an_order(width=1000, height=1000, references=0):
 
 
 def recorded(limit, step_s, steps=4):
-    picture = np.zeros((1000, 1000, 3), np.uint8)
-    result = Result(images=(picture,), notes=(), generate_s=1.0)
+    image = np.zeros((1000, 1000, 3), np.uint8)
+    result = Result(images=(image,), notes=(), generate_s=1.0)
     at = [step_s * k for k in range(1, steps + 1)]
     limit.record(an_order(), result, at)
     return limit
 
 
-def test_limit_is_at_least_twenty_seconds():
-    """However fast the steps are, the limit is not below twenty seconds."""
-    assert recorded(SilenceLimit(), step_s=0.1).limit_s(an_order()) == 20
+def test_limit_is_at_least_a_minute():
+    """However fast the steps are, the limit is not below a minute."""
+    assert recorded(SilenceLimit(), step_s=0.1).step_s(an_order(), []) == 60
 
 
 def test_limit_is_ten_median_steps():
     """The limit is ten times the median step, so that one outlier does not change it."""
     limit = SilenceLimit()
-    for step_s in (5, 6, 500):
+    for step_s in (7, 8, 500):
         recorded(limit, step_s)
 
-    assert limit.limit_s(an_order()) == pytest.approx(60)
+    assert limit.step_s(an_order(), [1]) == pytest.approx(80)
+
+
+def test_steps_of_the_order_itself_count_first():
+    """Two steps of the order that runs say more than earlier orders."""
+    limit = recorded(SilenceLimit(), step_s=1)
+
+    assert limit.step_s(an_order(), [0, 20, 40]) == pytest.approx(200)
+    assert limit.stop_s(an_order(), [0, 20, 40]) == pytest.approx(60)
+
+
+def test_stop_takes_up_to_three_steps():
+    """A request stops at its next step, so a slow step needs more than the two seconds that any request has."""
+    assert SilenceLimit().stop_s(an_order(), []) == 2
+    assert recorded(SilenceLimit(), step_s=0.1).stop_s(an_order(), []) == 2
+    assert recorded(SilenceLimit(), step_s=30).stop_s(an_order(), []) == pytest.approx(90)
 
 
 def test_limit_grows_with_image_size():
@@ -57,7 +72,7 @@ def test_limit_grows_with_batch_size():
     result = Result(images=(np.zeros((1000, 1000, 3), np.uint8),), notes=(), generate_s=1.0)
     batches.record(an_order(), result, [20, 40, 60, 80], 4)
 
-    assert limit.limit_s(an_order(), 4) == pytest.approx(200)
+    assert limit.step_s(an_order(), [], 4) == pytest.approx(200)
     assert batches.expected_step_s(an_order()) == pytest.approx(5)
 
 
@@ -71,9 +86,9 @@ def test_edits_are_recorded():
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_initial_limit(steps):
-    """Until two steps were recorded the limit is ten minutes."""
+def test_no_limit_before_first_measurement(steps):
+    """Until two steps were recorded a step has no limit."""
     limit = recorded(SilenceLimit(), step_s=1, steps=steps)
 
     assert limit.expected_step_s(an_order()) is None
-    assert limit.limit_s(an_order()) == 600
+    assert limit.step_s(an_order(), [1]) == float("inf")

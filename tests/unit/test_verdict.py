@@ -9,8 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.chaos import verdict as verdict_module
+from tests.chaos.__main__ import judge_exits, judge_silent_receiver
+from tests.chaos.faults import GRACE_S
 from tests.chaos.load import CallerRequest
 from tests.chaos.verdict import Verdict
+from tests.support.silent_host import silent_hosts
 from tests.support.webhook_receiver import Call, Receiver
 
 REQUEST = CallerRequest(
@@ -26,19 +29,19 @@ REQUEST = CallerRequest(
 SUCCESS = {"status": "success", "output": "http://test/0.png"}
 
 
-def a_picture(colour, side=64):
+def an_image(colour, side=64):
     file = io.BytesIO()
     Image.new("RGB", (side, side), tuple(colour)).save(file, "PNG")
     return file.getvalue()
 
 
-def judged(body, picture=None, status=200, **changes):
+def judged(body, image=None, status=200, **changes):
     """Check one prediction that a server shows like this, and return the violations."""
     one = replace(REQUEST, ids={"p"}, **changes)
 
     def serve(request):
         if request.url.path.endswith(".png"):
-            return httpx.Response(status, content=picture or a_picture(one.colours()[0]))
+            return httpx.Response(status, content=image or an_image(one.colours()[0]))
         return httpx.Response(200, json=body)
 
     verdict = Verdict()
@@ -62,7 +65,7 @@ def webhooks(*calls, status="success"):
     return verdict.violations
 
 
-def test_what_is_right_is_no_violation():
+def test_valid_outcomes_are_no_violations():
     """A success with its image, a requested cancel and a failure after three attempts are no violations."""
     assert judged(SUCCESS) == []
     assert judged({"status": "cancelled"}, is_cancelled=True) == []
@@ -73,16 +76,16 @@ def test_what_is_right_is_no_violation():
     ("body", "values", "words"),
     [
         ({"status": "processing"}, {}, "not final"),
-        (SUCCESS, {"picture": a_picture((1, 2, 3))}, "not the picture"),
-        (SUCCESS, {"picture": a_picture((0, 0, 0), side=32)}, "not the picture"),
+        (SUCCESS, {"image": an_image((1, 2, 3))}, "not the requested image"),
+        (SUCCESS, {"image": an_image((0, 0, 0), side=32)}, "not the requested image"),
         (SUCCESS, {"status": 404}, "answers 404"),
-        (SUCCESS | {"output": []}, {}, "0 pictures of 1"),
-        ({"status": "cancelled"}, {}, "cancelled by nobody"),
-        ({"status": "error", "error": "just so"}, {}, "no reason of its own"),
-        (SUCCESS, {"first_final": {"status": "error"}}, "changed after its end"),
+        (SUCCESS | {"output": []}, {}, "0 images instead of 1"),
+        ({"status": "cancelled"}, {}, "cancelled without a request"),
+        ({"status": "error", "error": "just so"}, {}, "without a valid reason"),
+        (SUCCESS, {"first_final": {"status": "error"}}, "changed after it was final"),
     ],
 )
-def test_each_broken_promise_is_one(body, values, words):
+def test_each_broken_promise_is_one_violation(body, values, words):
     """Each kind of broken promise is one violation with its reason."""
     violations = judged(body, **values)
 
@@ -90,7 +93,7 @@ def test_each_broken_promise_is_one(body, values, words):
     assert words in violations[0]
 
 
-def test_webhooks_are_judged():
+def test_webhook_violations():
     """A missing webhook, only failed calls, differing calls and a webhook for a cancel are violations."""
     headers = {"webhook-id": "1"}
     good = Call("/w", headers, b"x", is_answered_well=True)
@@ -99,4 +102,36 @@ def test_webhooks_are_judged():
     assert "not delivered in 0" in webhooks()[0]
     assert "not delivered in 1" in webhooks(bad)[0]
     assert "differ" in webhooks(bad, replace(good, body=b"y"))[0]
-    assert "a cancel was told" in webhooks(good, status="cancelled")[0]
+    assert "sent for a cancel" in webhooks(good, status="cancelled")[0]
+
+
+def test_worker_that_outlives_its_grace_period_is_violation():
+    """A worker that exits long after the grace period, or never, is a violation. One that exits a little late is not."""
+    verdict = Verdict()
+    judge_exits([0.1, GRACE_S + 1], verdict)
+    assert verdict.violations == []
+    judge_exits([GRACE_S * 10], verdict)
+    judge_exits([float("inf")], verdict)
+
+    assert [v.split(" s ")[0] for v in verdict.violations] == [
+        "a worker exited 60.0",
+        "a worker exited inf",
+    ]
+
+
+def test_unused_silent_receiver_is_violation():
+    """A run in which no webhook reached the silent receiver proves nothing about it."""
+    verdict = Verdict()
+    with silent_hosts(1) as (silent,):
+        judge_silent_receiver(silent, verdict)
+
+    assert verdict.violations == ["no webhook was sent to the silent receiver"]
+
+
+def test_webhook_to_silent_receiver_is_not_expected():
+    """The webhooks of the key with the silent receiver are not expected to arrive."""
+    one = replace(REQUEST, ids={"p"}, first_final={"status": "success"}, is_receiver_silent=True)
+    verdict = Verdict()
+    verdict_module.check_webhooks(Receiver(), [one], verdict)
+
+    assert verdict.violations == []

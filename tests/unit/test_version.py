@@ -16,26 +16,26 @@ CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-def test_the_command_tells_the_version():
+def test_command_prints_version():
     """`klein --version` prints the version of pyproject.toml."""
     result = CliRunner().invoke(main, ["--version"])
 
     assert result.output == f"klein, version {DECLARED}\n"
 
 
-def test_the_openapi_document_tells_the_version(tmp_path):
+def test_openapi_document_has_version(tmp_path):
     """/openapi.json has the version of pyproject.toml."""
     app = create_app(Settings(data=tmp_path))
 
     assert app.openapi()["info"]["version"] == DECLARED
 
 
-def test_the_version_is_a_semantic_one():
+def test_version_is_semantic():
     """The version is MAJOR.MINOR.PATCH, with at most a pre-release suffix."""
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", DECLARED)
 
 
-def test_the_changelog_keeps_its_form():
+def test_changelog_format():
     """CHANGELOG.md has [Unreleased] on top, then dated versions, in the sections of Keep a Changelog."""
     first, *released = re.findall(r"^## (.+)$", CHANGELOG, re.MULTILINE)
 

@@ -5,13 +5,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
+from app.logs import log
+from app.metrics import LAST_IMAGE, TIMEOUT_KILLS
 from worker.engine_client.process import EngineDied, EngineProcess
 from worker.engine_client.request import EngineRequest, Outcome
 from worker.engine_client.silence import SilenceLimit
 from worker.engine_process.protocol import (
+    Beat,
     Broken,
     Cancel,
     Done,
@@ -36,9 +40,6 @@ from worker.engines import (
     WeightsError,
 )
 from worker.engines.errors import RequestFailed
-
-STOP_S = 2.0
-"""How long a request may take to stop after its run timeout, before the process is killed."""
 
 
 class EngineClient:
@@ -67,6 +68,11 @@ class EngineClient:
         self._remaining: tuple[float, float] | None = None  # estimated at, seconds from then
         self.completed = 0
         """How many requests all its processes have completed."""
+        self.cached_bytes = 0
+        """Memory of the host that the caches of the engine process take."""
+        self._image_s: float | None = None  # when the last request was completed
+        self.start_s = 0.0
+        """How long the last start took until the model was loaded and warm."""
 
     @property
     def pid(self) -> int | None:
@@ -97,6 +103,19 @@ class EngineClient:
         return max(0.0, seconds - (time.monotonic() - estimated_at))
 
     @property
+    def image_age_s(self) -> float | None:
+        """Seconds since a request was last completed. None before the first one."""
+        return None if self._image_s is None else time.monotonic() - self._image_s
+
+    @property
+    def start_left(self) -> timedelta | None:
+        """Estimated time until the process that starts is ready, by the start before. None if it is the first one."""
+        if not self.start_s:
+            return None
+        passed_s = time.monotonic() - self._process.started_s
+        return timedelta(seconds=max(0.0, self.start_s - passed_s))
+
+    @property
     def last_output(self) -> str:
         """The last lines that the process wrote."""
         return self._process.last_output
@@ -111,16 +130,24 @@ class EngineClient:
     ) -> Checkpoint:
         """Wait until the model is loaded and warm. `on_status` is called with each status of the start.
 
-        `timeout_s` limits the time between two statuses. Raises `WeightsError` if the weights cannot be
-        served, `EngineDied` and `EngineHung`.
+        Loading may take as long as the process sends beats; `timeout_s` limits the time without any message.
+        Every minute the status is repeated. Raises `WeightsError` if the weights cannot be served, `EngineDied`
+        and `EngineHung`.
         """
-        deadline = time.monotonic() + timeout_s
+        status, since = "", time.monotonic()
+        repeats = 0
         while True:
-            message, _ = self._process.receive(deadline - time.monotonic())
+            message, _ = self._process.receive(timeout_s)
             if isinstance(message, Loading):
-                deadline = time.monotonic() + timeout_s
-                on_status(message.status)
+                status, since, repeats = message.status, time.monotonic(), 0
+                on_status(status)
+            elif isinstance(message, Beat):
+                minutes = int((time.monotonic() - since) / 60)
+                if minutes > repeats:
+                    repeats = minutes
+                    on_status(f"{status}, for {minutes} min")
             elif isinstance(message, Ready):
+                self.start_s = time.monotonic() - self._process.started_s
                 self._is_ready = True
                 return message.checkpoint
             elif isinstance(message, Broken):
@@ -139,7 +166,7 @@ class EngineClient:
 
         The images are read-only views of memory shared with the engine process. Raises `Cancelled` and
         `RequestFailed` with its cause, after which the engine process serves the next request; `EngineDied` when
-        the process ended, `EngineHung` when it was silent for longer than the silence limit and was killed. After
+        the process ended, `EngineHung` when it passed a limit of `SilenceLimit` and was killed. After
         `timeout_s` seconds it raises `TimedOut` and kills the process only if it does not stop.
         """
         request = EngineRequest(
@@ -183,6 +210,18 @@ class EngineClient:
         for request_id in self._running_ids:
             self._process.try_send(Cancel(id=request_id))
 
+    def unload(self, is_idle: Callable[[], bool]) -> bool:
+        """End the process to free its memory, unless there is work. Returns whether it has ended.
+
+        It is not ready from the first line on, so that work which comes meanwhile waits for the next process.
+        """
+        self._is_ready = False
+        if not is_idle():
+            self._is_ready = True
+            return False
+        self.kill()
+        return True
+
     def restart(self) -> None:
         """Kill the process and start another one. Call `wait_ready` afterwards."""
         self.kill()
@@ -206,9 +245,9 @@ class EngineClient:
         self.close()
 
     def _receive_outcomes(self, batch: Sequence[EngineRequest]) -> None:
-        limit_s = self._silence_limit.limit_s(batch[0].order, len(batch))
+        step_deadline = float("inf")  # of the next step
         while unfinished := {request.id: request for request in batch if request.outcome is None}:
-            message, fd = self._receive_or_time_out(unfinished.values(), limit_s)
+            message, fd = self._receive_or_time_out(unfinished.values(), step_deadline)
             request = unfinished.get(getattr(message, "id", ""))
             if request is None:
                 if fd is not None:
@@ -216,6 +255,7 @@ class EngineClient:
             elif isinstance(message, Step):
                 if not request.record_step(message.k, message.n):
                     self._process.try_send(Cancel(id=request.id))
+                step_deadline = self._next_step_deadline(request)
                 self._estimate_remaining(message, request.step_times)
             elif isinstance(message, Preview) and request.on_preview is not None:
                 request.on_preview(message.image)
@@ -229,6 +269,9 @@ class EngineClient:
     def _complete(self, request: EngineRequest, result: Result) -> None:
         self._silence_limit.record(request.order, result, request.step_times, request.batch_size)
         self.completed += 1
+        self.cached_bytes = result.cached_bytes
+        self._image_s = time.monotonic()
+        LAST_IMAGE.set_to_current_time()
         request.finish(result)
 
     def _estimate_remaining(self, step: Step, step_times: list[float]) -> None:
@@ -236,22 +279,40 @@ class EngineClient:
             step_s = (step_times[-1] - step_times[0]) / (len(step_times) - 1)
             self._remaining = step_times[-1], step_s * (step.n - step.k)
 
+    def _next_step_deadline(self, request: EngineRequest) -> float:
+        """Return when the next step must have ended. After the last one the images are decoded, without a limit."""
+        if not request.is_between_steps:
+            return float("inf")
+        limit_s = self._silence_limit.step_s(request.order, request.step_times, request.batch_size)
+        return time.monotonic() + limit_s
+
+    def _stop_s(self, request: EngineRequest) -> float:
+        """Return how long a request may take to stop: it stops at its next step, however long it encodes before."""
+        if not request.is_between_steps:
+            return self._silence_limit.min_step_s
+        return self._silence_limit.stop_s(request.order, request.step_times, request.batch_size)
+
     def _receive_or_time_out(
-        self, unfinished: Collection[EngineRequest], limit_s: float
+        self, unfinished: Collection[EngineRequest], step_deadline: float
     ) -> tuple[Message | None, int | None]:
         """Return the next message, or None after telling a request to stop at its run timeout.
 
-        In a batch that request ends at once. Alone it has STOP_S to reach its next step, or its process is killed.
+        In a batch that request ends at once. Alone it may reach its next step, or its process is killed.
         """
         first = min(unfinished, key=lambda request: request.deadline)
-        left_s = first.deadline - time.monotonic()
-        if left_s > limit_s or (left_s > 0 and self._process.has_message_within(left_s)):
-            return self._process.receive(limit_s)
+        beat_s = self._silence_limit.beat_s
+        left_s = min(first.deadline, step_deadline) - time.monotonic()
+        if left_s > beat_s or (left_s > 0 and self._process.has_message_within(left_s)):
+            return self._process.receive(beat_s)
+        if step_deadline < first.deadline:
+            raise self._process.kill_hung("took too long for a step")
         if first.has_timed_out:
+            log.warning("engine_killed_at_run_timeout", timeout_s=first.timeout_s)
+            TIMEOUT_KILLS.inc()
             raise self._process.reap()
         self._process.try_send(Cancel(id=first.id))
         if len(unfinished) > 1:
             first.finish(TimedOut())
         else:
-            first.set_stop_deadline(STOP_S)
+            first.set_stop_deadline(self._stop_s(first))
         return None, None

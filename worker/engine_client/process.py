@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ class EngineGone(EngineDied):
 
 
 class EngineHung(EngineDied):
-    """The engine process sent nothing for too long and was killed."""
+    """The engine process sent nothing, or finished no step, for too long and was killed."""
 
 
 class EngineProcess:
@@ -54,6 +55,10 @@ class EngineProcess:
         self._output: deque[str] = deque(maxlen=_OUTPUT_LINES)
         # The kernel kills the child when the *thread* that started it ends, so this thread never ends.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-starter")
+        self._is_closed = False
+        self._was_killed_here = False
+        self.started_s = 0.0
+        """When the latest process was started, on the monotonic clock."""
 
     @property
     def pid(self) -> int | None:
@@ -71,10 +76,11 @@ class EngineProcess:
         return "\n".join(self._output)
 
     def start(self) -> None:
-        """Start the process without waiting for it. Does nothing if one runs."""
+        """Start the process without waiting for it. Does nothing if one runs. Raises EngineDied after `close`."""
         if self.alive:
             return
         self.kill()  # closes the socket of a process that died by itself
+        self.started_s = time.monotonic()
         ours, theirs = socket.socketpair()
         ends = ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
         self._output.clear()
@@ -90,12 +96,15 @@ class EngineProcess:
                 env=engine_environment(self._environ),
                 pass_fds=(theirs.fileno(),),
             ).result()
-        except BaseException:
+        except BaseException as exc:
             ours.close()
+            if self._is_closed:
+                raise EngineDied("the worker is stopping", "") from exc
             raise
         finally:
             theirs.close()
         self._connection = EngineConnection(ours)
+        self._was_killed_here = False
         self._output_reader = threading.Thread(
             target=self._read_output, name="engine-output", daemon=True
         )
@@ -105,6 +114,7 @@ class EngineProcess:
         """Kill the process. Does nothing if none runs."""
         if self._process is None:
             return
+        self._was_killed_here |= self.alive
         self._process.kill()
         self._process.wait()
         if self._output_reader is not None:
@@ -114,8 +124,9 @@ class EngineProcess:
 
     def close(self) -> None:
         """Kill the process and free all resources. This object cannot be used again."""
+        self._is_closed = True
+        self._starter.shutdown()  # first: no thread starts another process from now on
         self.kill()
-        self._starter.shutdown()
 
     def send(self, message: Message) -> None:
         """Send a message. Raises EngineGone if the process has ended."""
@@ -140,8 +151,11 @@ class EngineProcess:
         try:
             return self._connection.receive(max(timeout_s, 0.001))
         except TimeoutError as exc:
-            raise self._kill_hung(timeout_s) from exc
+            raise self.kill_hung(f"was silent for {timeout_s:.0f} s") from exc
         except (EOFError, OSError) as exc:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if self._process is not None:
+                    self._process.wait(1)  # the socket closes shortly before the process ends
             raise self.reap() from exc
 
     def has_message_within(self, seconds: float) -> bool:
@@ -152,15 +166,18 @@ class EngineProcess:
         """Kill the process if it still runs, and return how it ended."""
         self.kill()
         code = self._process.returncode if self._process else 0
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return EngineDied(f"the engine process ended with {how}", self.last_output)
+        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL and not self._was_killed_here:
+            reason += "; so the system ends a process when memory runs out (`klein doctor` says what the weights need)"
+        return EngineDied(f"the engine process ended with {reason}", self.last_output)
 
-    def _kill_hung(self, silent_s: float) -> EngineHung:
+    def kill_hung(self, symptom: str) -> EngineHung:
+        """Kill the process after it wrote its stack, and return an error with this symptom."""
         if self._process is not None and self._output_reader is not None:
             self._process.send_signal(signal.SIGUSR1)  # writes the stack trace of the main thread
             self._output_reader.join(timeout=0.5)
         self.kill()
-        return EngineHung(f"the engine process was silent for {silent_s:.0f} s", self.last_output)
+        return EngineHung(f"the engine process {symptom}", self.last_output)
 
     def _read_output(self) -> None:
         process = self._process

@@ -1,42 +1,54 @@
-"""Decides when a fresh engine process replaces one that uses too much memory or is old."""
+"""Decides when a fresh engine process replaces one whose memory grows."""
 
-import os
 from pathlib import Path
 
 BASELINE_ORDERS = 100
 """Orders after which the memory of a process should no longer grow."""
 MAX_GROWTH = 1.2
-"""Times the peak memory of the baseline."""
-MAX_ORDERS = 5000
+"""Times the peak memory of the baseline. A process that passes it is replaced when it has no work."""
+URGENT_GROWTH = 2.0
+"""A process that passes this is replaced between two batches, also while predictions wait."""
 
 
 class RecyclePolicy:
-    """Tracks the memory and the orders of the current engine process."""
+    """Tracks the memory of the current engine process, after each of its orders."""
 
-    def __init__(
-        self, baseline_orders: int = BASELINE_ORDERS, max_orders: int = MAX_ORDERS
-    ) -> None:
+    def __init__(self, baseline_orders: int = BASELINE_ORDERS) -> None:
         self._baseline_orders = baseline_orders
-        self._max_orders = max_orders
         self._pid: int | None = None
         self._orders = 0
         self._baseline_bytes = 0
+        self._size_bytes = 0
 
-    def is_due(self, pid: int, size_bytes: int) -> bool:
-        """Count an order of this process and return whether the process must be replaced."""
+    def record(self, pid: int, size_bytes: int) -> None:
+        """Count an order of this process, and take its memory without the caches that may grow."""
         if pid != self._pid:
             self._pid, self._orders, self._baseline_bytes = pid, 0, 0
         self._orders += 1
+        self._size_bytes = size_bytes
         if self._orders <= self._baseline_orders:
             self._baseline_bytes = max(self._baseline_bytes, size_bytes)
-            return False
-        return self._orders >= self._max_orders or size_bytes > self._baseline_bytes * MAX_GROWTH
+
+    def is_due(self, pid: int | None) -> bool:
+        """Return whether this process must be replaced once it has no work."""
+        return self._has_grown(pid, MAX_GROWTH)
+
+    def is_urgent(self, pid: int | None) -> bool:
+        """Return whether this process must be replaced after this batch."""
+        return self._has_grown(pid, URGENT_GROWTH)
+
+    def _has_grown(self, pid: int | None, growth: float) -> bool:
+        is_measured = pid == self._pid and self._orders > self._baseline_orders
+        return is_measured and self._size_bytes > self._baseline_bytes * growth
 
 
-def resident_bytes(pid: int) -> int:
-    """Read the resident memory of a process. Returns 0 if it has ended or the system has no /proc."""
+def private_bytes(pid: int) -> int:
+    """Read the memory of a process that belongs to it alone, without mapped files such as weights.
+
+    Returns 0 if it has ended or the system has no /proc.
+    """
     try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except OSError:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.partition("RssAnon:")[2].split()[0]) * 1024  # in kB
+    except (OSError, IndexError, ValueError):
         return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -25,6 +25,8 @@ class EngineRequest:
     deadline: float = float("inf")
     step_times: list[float] = field(default_factory=list)
     outcome: Outcome | None = None
+    is_between_steps: bool = False
+    """Whether a step is done and another follows, so that the next one is near."""
     _step: int = 0
     _is_cancelled: bool = False
     _has_timed_out: bool = False
@@ -47,6 +49,7 @@ class EngineRequest:
             self.batch_size = 1
             self.step_times.clear()
         self.step_times.append(time.monotonic())
+        self.is_between_steps = k < n
         self._step = max(self._step, k)  # progress never goes backwards
         if self._is_cancelled or self.on_step(self._step, n):
             return True

@@ -1,22 +1,30 @@
-"""Restarts the engine process when it dies, and stops the worker when it dies repeatedly."""
+"""Restarts the engine process when it dies, unloads it when it has no work, and stops the worker when it dies repeatedly."""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NoReturn
 
 from app.logs import log
+from app.metrics import CANARIES, ENGINE_STATE, ENGINE_WAKE_SECONDS
+from app.predictions.worker_registry import Departure, WorkerCommand, WorkerState
+from worker.engine_client.canary import Canary
 from worker.engine_client.client import EngineClient
+from worker.engine_client.idleness import IdleTimer
+from worker.engine_client.loading import LoadingPhase
 from worker.engine_client.process import EngineDied
-from worker.engine_client.recycling import RecyclePolicy, resident_bytes
-from worker.engines import Checkpoint
+from worker.engine_client.recycling import RecyclePolicy, private_bytes
+from worker.engines import Cancelled, Checkpoint, Order, Result, WeightsError
+from worker.engines.errors import RequestFailed
 
 MAX_DEATHS = 5
 """So many deaths within DEATH_WINDOW_S, without a generated image between them, are a crash loop."""
 DEATH_WINDOW_S = 300.0
 MAX_PAUSE_S = 30.0
+CANARY_TIMEOUT_S = 300.0
 POLL_S = 1.0
-CRASH_LOOP_MESSAGE = "klein worker: the engine dies again and again; see the log above"
+CRASH_LOOP_MESSAGE = "the engine dies again and again; see the log above"
 
 
 class EngineSupervisor:
@@ -25,77 +33,195 @@ class EngineSupervisor:
     def __init__(  # noqa: PLR0913 -- main wires each part by name
         self,
         client: EngineClient,
-        announce: Callable[[Checkpoint | None], None],
+        announce: Callable[[Checkpoint | None, WorkerState], None],
         stop_worker: Callable[[], None],
+        *,
+        is_idle: Callable[[], bool] = lambda: True,
+        on_loading: Callable[[LoadingPhase], None] = lambda _phase: None,
+        idle_timer: IdleTimer | None = None,
+        canary: Canary | None = None,
         load_timeout_s: float = 900.0,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
         recycle_policy: RecyclePolicy | None = None,
     ) -> None:
         self._client = client
-        self._announce = announce  # called with None when the engine is not ready
+        self._announce_to = announce  # called with no checkpoint when the worker takes no work
         self._stop_worker = stop_worker
+        self._is_idle = is_idle  # whether no claimed prediction waits for the engine or runs
+        self._on_loading = on_loading  # called with each phase of a start but the first
+        self._idle_timer = idle_timer or IdleTimer()
+        self._canary = canary or Canary(None)
         self._load_timeout_s = load_timeout_s  # between two status messages while it loads
-        self._sleep = sleep
         self._recycle_policy = recycle_policy or RecyclePolicy()
+        self._checkpoint: Checkpoint | None = None
+        self._is_asleep = False
+        self._command: WorkerCommand | None = None
         self._deaths: deque[float] = deque()
         self._completed = 0
         self._restarting = threading.Lock()
         self._stopping = threading.Event()
+        self._sleep = sleep or self._stopping.wait  # which `stop` ends
         self._thread = threading.Thread(target=self._watch, name="engine-supervisor", daemon=True)
+        self.failure: str | None = None
+        """Why the worker must end, if it must."""
+        self.departure: Departure | None = None
+        """The same as a cause."""
 
     @property
-    def is_in_crash_loop(self) -> bool:
-        """Whether the engine died too often."""
-        return len(self._deaths) >= MAX_DEATHS
+    def is_asleep(self) -> bool:
+        """Whether the engine was unloaded, and nothing has started it since."""
+        return self._is_asleep
 
     def start(self) -> Checkpoint:
         """Wait until the engine is ready, and supervise it from then on. Raises WeightsError or EngineDied."""
+        ENGINE_STATE.labels(WorkerState.LOADING).set(1)
         checkpoint = self._load()
+        if self._canary.is_due:
+            self._check_canary(checkpoint)
         self._thread.start()
         return checkpoint
 
     def stop(self) -> None:
-        """Stop restarting the engine."""
+        """Stop restarting the engine, and end the pause before a restart."""
         self._stopping.set()
 
     def ensure_running(self) -> None:
-        """Restart a dead engine, with exponential backoff. Raises SystemExit in a crash loop."""
+        """Start an engine that is asleep, or restart a dead one with exponential backoff.
+
+        Raises SystemExit in a crash loop, and if the weights can no longer be served.
+        """
         with self._restarting:
+            if self._is_asleep and not self._stopping.is_set():
+                self._wake()
             while not self._client.is_ready and not self._stopping.is_set():
-                self._announce(None)
+                self._announce(None, WorkerState.LOADING)
                 self._count_death()
                 self._sleep(min(2 ** (len(self._deaths) - 1) - 1, MAX_PAUSE_S))
-                try:
-                    self._client.restart()
-                    self._load()
-                except EngineDied as exc:
-                    log.error("engine_died", error=str(exc), last_output=exc.last_output)
+                if not self._stopping.is_set():
+                    self._restart()
 
     def recycle_if_due(self) -> None:
-        """Replace an engine process that uses too much memory or is old. Call it between two batches.
+        """Take the memory of the engine process after a batch, and replace the process at once if it has doubled.
 
-        The worker stays in the registry, as during a long batch: new predictions wait in the queue.
+        One that has grown less is replaced when it has no work (`check`). The worker stays in the registry, as during
+        a long batch: new predictions wait in the queue.
         """
-        pid = self._client.pid
-        if pid is None or not self._recycle_policy.is_due(pid, size_bytes := resident_bytes(pid)):
+        if (pid := self._client.pid) is None:
             return
+        self._recycle_policy.record(pid, max(0, private_bytes(pid) - self._client.cached_bytes))
+        if self._recycle_policy.is_urgent(pid):
+            self._recycle(lambda: True)
+
+    def _recycle(self, is_idle: Callable[[], bool]) -> None:
         with self._restarting:
             if self._stopping.is_set() or not self._client.is_ready:
                 return
-            log.info("engine_recycled", resident_mb=round(size_bytes / 2**20))
-            try:
-                self._client.restart()
-                self._load()
-            except EngineDied as exc:  # the next batch restarts it
+            pid = self._client.pid
+            private_mb = 0 if pid is None else round(private_bytes(pid) / 2**20)
+            if self._client.unload(is_idle):
+                log.info("engine_recycled", private_mb=private_mb)
+                self._restart()  # if it fails, the next check or batch tries again
+
+    def request(self, command: WorkerCommand) -> None:
+        """Follow an operator's command at the next check. To unload waits for the end of the work."""
+        self._command = command
+
+    def check(self) -> None:
+        """Restart an engine that died without work, unload one that has been idle, and follow commands."""
+        is_working = self._client.is_busy or not self._is_idle()
+        self._idle_timer.look(is_working=is_working, completed=self._client.completed)
+        if self._command is WorkerCommand.LOAD:
+            self._command = None
+            self._idle_timer.restart()
+            self.ensure_running()
+        elif self._is_asleep:
+            self._command = None
+        elif not self._client.is_ready and not self._client.is_busy:
+            self.ensure_running()
+        elif not is_working and self._command is WorkerCommand.UNLOAD:
+            self._unload(reason="command")
+        elif not is_working and self._idle_timer.has_passed:
+            self._unload(reason="idle")
+        elif not is_working and self._recycle_policy.is_due(self._client.pid):
+            self._recycle(self._is_idle)
+        elif not is_working and self._canary.is_due and self._checkpoint is not None:
+            with self._restarting:
+                self._check_canary(self._checkpoint)
+
+    def _check_canary(self, checkpoint: Checkpoint) -> None:
+        """Generate the canary, unless there is work. Raises SystemExit if it differs, and no image is generated any more."""
+        started = time.monotonic()
+        try:
+            difference = self._canary.check(self._generate_canary, checkpoint)
+        except Cancelled:
+            return
+        except (RequestFailed, EngineDied) as exc:
+            if not self._stopping.is_set():  # else the shutdown has killed the engine
+                CANARIES.labels("failed").inc()
+                log.error("canary_failed", error=str(exc))
+            return
+        self._idle_timer.skip(self._client.completed)
+        outcome = "different" if difference else "same"
+        CANARIES.labels(outcome).inc()
+        log.info("canary_checked", outcome=outcome, took_s=round(time.monotonic() - started, 2))
+        if difference is not None:
+            self._client.kill()
+            self._leave(Departure.CANARY, str(difference))
+
+    def _generate_canary(self, order: Order) -> Result:
+        return self._client.generate(
+            order, lambda _k, _n: self._is_idle(), timeout_s=CANARY_TIMEOUT_S
+        )
+
+    def _unload(self, reason: str) -> None:
+        with self._restarting:
+            if self._stopping.is_set() or not self._client.unload(self._is_idle):
+                return
+            self._is_asleep, self._command = True, None
+            log.info("engine_unloaded", reason=reason)
+            self._announce(self._checkpoint, WorkerState.ASLEEP)
+
+    def _wake(self) -> None:
+        self._is_asleep = False
+        started = time.monotonic()
+        self._announce(self._checkpoint, WorkerState.LOADING)
+        self._restart()
+        if self._client.is_ready:
+            ENGINE_WAKE_SECONDS.observe(time.monotonic() - started)
+
+    def _restart(self) -> None:
+        try:
+            self._client.restart()
+            self._on_loading(LoadingPhase.STARTING)
+            self._load()
+        except EngineDied as exc:
+            if not self._stopping.is_set():  # else the shutdown has killed it
                 log.error("engine_died", error=str(exc), last_output=exc.last_output)
+        except WeightsError as exc:
+            self._leave(Departure.WEIGHTS, str(exc))
 
     def _load(self) -> Checkpoint:
-        checkpoint = self._client.wait_ready(
-            self._load_timeout_s, lambda status: log.info("engine_loading", status=status)
+        def on_status(status: str) -> None:
+            log.info("engine_loading", status=status)
+            if (phase := LoadingPhase.of(status)) is not None:
+                self._on_loading(phase)
+
+        checkpoint = self._client.wait_ready(self._load_timeout_s, on_status)
+        log.info(
+            "engine_ready",
+            weights=checkpoint.description,
+            device=checkpoint.device,
+            start_s=round(self._client.start_s, 1),
         )
-        log.info("engine_ready", weights=checkpoint.description, device=checkpoint.device)
-        self._announce(checkpoint)
+        self._checkpoint = checkpoint
+        self._idle_timer.restart()
+        self._announce(checkpoint, WorkerState.READY)
         return checkpoint
+
+    def _announce(self, checkpoint: Checkpoint | None, state: WorkerState) -> None:
+        for other in WorkerState:
+            ENGINE_STATE.labels(other).set(other is state)
+        self._announce_to(checkpoint, state)
 
     def _count_death(self) -> None:
         now = time.monotonic()
@@ -105,13 +231,19 @@ class EngineSupervisor:
         while self._deaths and now - self._deaths[0] > DEATH_WINDOW_S:
             self._deaths.popleft()
         self._deaths.append(now)
-        if self.is_in_crash_loop:
-            self._stopping.set()
-            self._stop_worker()
-            raise SystemExit(CRASH_LOOP_MESSAGE)
+        if len(self._deaths) >= MAX_DEATHS:
+            self._leave(Departure.CRASH_LOOP, CRASH_LOOP_MESSAGE)
+
+    def _leave(self, departure: Departure, reason: str) -> NoReturn:
+        """End the worker, which gives its predictions back."""
+        self.departure, self.failure = departure, reason
+        self._stopping.set()
+        log.error("worker_leaves", cause=departure, reason=reason)
+        self._announce(None, WorkerState.LOADING)
+        self._stop_worker()
+        raise SystemExit(f"klein worker: {reason}")
 
     def _watch(self) -> None:
-        """Restart an engine that dies while it is idle."""
+        """Check the engine again and again, also while the worker has no work."""
         while not self._stopping.wait(POLL_S):
-            if not self._client.is_ready and not self._client.is_busy:
-                self.ensure_running()
+            self.check()

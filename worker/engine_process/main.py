@@ -23,6 +23,7 @@ from typing import NoReturn
 import numpy as np
 
 from app.predictions.prediction import Cause
+from worker.engine_process.heartbeat import Heartbeat
 from worker.engine_process.protocol import (
     Broken,
     Cancel,
@@ -68,22 +69,25 @@ def main(open_engine: OpenEngine = open_engine) -> int:
     connection = EngineConnection(socket.socket(fileno=arguments.fd))
     inbox = Inbox(connection)
     inbox.start()
+    heartbeat = Heartbeat(connection)
+    heartbeat.start()
     started = time.perf_counter()
 
     def on_status(line: str) -> None:
         connection.send(Loading(status=line))
 
     try:
-        on_status("weights")
-        engine = open_engine(arguments.weights, arguments.loras, arguments.tuning, on_status)
-        on_status("warm-up")
-        engine.warm_up()
+        with heartbeat.beating():
+            on_status("weights")
+            engine = open_engine(arguments.weights, arguments.loras, arguments.tuning, on_status)
+            on_status("warm-up")
+            engine.warm_up()
     except EngineError as exc:
         connection.send(Broken(message=str(exc)))
         return EXIT_BROKEN
     connection.send(Ready(checkpoint=engine.checkpoint, load_s=time.perf_counter() - started))
     while True:
-        serve(engine, connection, inbox)
+        serve(engine, connection, inbox, heartbeat)
 
 
 class Inbox:
@@ -126,13 +130,14 @@ class Inbox:
             os._exit(0)  # the worker is gone, and the main thread may be inside a kernel
 
 
-def serve(engine: Engine, connection: EngineConnection, inbox: Inbox) -> None:
+def serve(engine: Engine, connection: EngineConnection, inbox: Inbox, heartbeat: Heartbeat) -> None:
     """Run the next batch and send the outcome of each request."""
     batch = inbox.next()
-    if len(batch) > 1:
-        batch = _run_batch(engine, connection, inbox, batch)
-    for request in batch:
-        _run_alone(engine, connection, inbox, request)
+    with heartbeat.beating():
+        if len(batch) > 1:
+            batch = _run_batch(engine, connection, inbox, batch)
+        for request in batch:
+            _run_alone(engine, connection, inbox, request)
 
 
 class _ActiveRequests:
@@ -254,6 +259,8 @@ def _send_result(connection: EngineConnection, request_id: str, result: Result) 
             sizes=tuple((image.shape[1], image.shape[0]) for image in result.images),
             notes=result.notes,
             generate_s=result.generate_s,
+            cached_bytes=result.cached_bytes,
+            numerics=result.numerics,
         )
         connection.send(done, fd=fd)
     finally:

@@ -13,10 +13,11 @@ import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from app.loras.transformer import TransformerSize
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Cause
 from worker.engines import Checkpoint, ImageArray, Lora, Order, Result
@@ -47,6 +48,11 @@ class Loading:
     """Engine to worker: what the process does or decides while it starts, as a line for the log."""
 
     status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """Engine to worker, each second while it loads or generates: the process is alive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +104,8 @@ class Done:
     """Width and height of each image. The file has three bytes a pixel."""
     notes: tuple[str, ...]
     generate_s: float
+    cached_bytes: int = 0
+    numerics: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +124,10 @@ class Stopped:
     id: str
 
 
-Message = Generate | Cancel | Loading | Ready | Broken | Step | Preview | Done | Failed | Stopped
-_TYPES: dict[str, type[Any]] = {
-    kind.__name__.lower(): kind
-    for kind in (Generate, Cancel, Loading, Ready, Broken, Step, Preview, Done, Failed, Stopped)
-}
+Message = (
+    Generate | Cancel | Loading | Beat | Ready | Broken | Step | Preview | Done | Failed | Stopped
+)
+_TYPES: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in get_args(Message)}
 
 
 class EngineConnection:
@@ -164,7 +171,10 @@ class EngineConnection:
 
     def is_readable(self, timeout_s: float) -> bool:
         """Wait up to this long and return whether there is a message or the end of the stream to receive."""
-        return bool(select.select([self._socket], [], [], timeout_s)[0])
+        try:
+            return bool(select.select([self._socket], [], [], timeout_s)[0])
+        except (OSError, ValueError):  # this end is closed, which `receive` reports
+            return True
 
     def close(self) -> None:
         """Close this end. The other end sees the end of the stream."""
@@ -184,8 +194,8 @@ class EngineConnection:
 def _to_frame(message: Message) -> tuple[bytes, Sequence[bytes]]:
     blobs: Sequence[bytes] = ()
     if isinstance(message, Generate):
-        blobs = message.order.reference_files
-        message = replace(message, order=replace(message.order, reference_files=()))
+        blobs = (message.order.mask_file, *message.order.reference_files)
+        message = replace(message, order=replace(message.order, mask_file=b"", reference_files=()))
     elif isinstance(message, Preview):
         blobs = (message.pixels,)
         message = replace(message, pixels=b"")
@@ -196,6 +206,8 @@ def _to_frame(message: Message) -> tuple[bytes, Sequence[bytes]]:
     }
     if isinstance(message, Preview):
         del fields["pixels"]
+    elif isinstance(message, Generate):
+        del fields["order"]["mask_file"]
     return json.dumps(fields).encode(), blobs
 
 
@@ -204,13 +216,16 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
     if kind is Generate:
         order = fields["order"]
         loras = tuple(Lora(**lora) for lora in order["loras"])
-        order |= {"seeds": tuple(order["seeds"]), "reference_files": blobs, "loras": loras}
+        order |= {"seeds": tuple(order["seeds"]), "loras": loras}
+        order |= {"mask_file": blobs[0], "reference_files": blobs[1:]}
         fields["order"] = Order(**order)
     elif kind is Preview:
         fields["pixels"] = blobs[0]
     elif kind is Ready:
         checkpoint = fields["checkpoint"]
         checkpoint["kind"] = CheckpointKind(checkpoint["kind"])
+        if checkpoint["transformer"] is not None:
+            checkpoint["transformer"] = TransformerSize(**checkpoint["transformer"])
         fields["checkpoint"] = Checkpoint(**checkpoint)
     elif kind is Done:
         fields["sizes"] = tuple((width, height) for width, height in fields["sizes"])
@@ -234,4 +249,10 @@ def map_images(fd: int, done: Done) -> Result:
         pixels = np.frombuffer(memory, np.uint8, count, offset)
         images.append(pixels.reshape(height, width, 3))
         offset += count
-    return Result(images=tuple(images), notes=done.notes, generate_s=done.generate_s)
+    return Result(
+        images=tuple(images),
+        notes=done.notes,
+        generate_s=done.generate_s,
+        cached_bytes=done.cached_bytes,
+        numerics=done.numerics,
+    )

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from app.loras.transformer import TransformerSize
 from app.predictions.checkpoint_kind import CheckpointKind
 from worker.engines.errors import (
     Cancelled,
@@ -68,9 +69,11 @@ class Lora:
     """Names a LoRA file and its strength."""
 
     path: str
-    """The name of a file in the worker's LoRA folder."""
+    """The name of a file in the worker's LoRA folder, or where the file was fetched from."""
     scale: float
     """Multiplies the LoRA's weight changes. 0 changes nothing."""
+    file: str = ""
+    """The path of a fetched file. Empty: `path` is a name in the folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,11 @@ class Order:
     seeds: tuple[int, ...]
     """One per image, any int64 or uint64."""
     reference_files: tuple[bytes, ...] = ()
-    """Reference images, as PNG, JPEG or WebP files."""
+    """Reference images, as PNG, JPEG, WebP or AVIF files."""
+    mask_file: bytes = b""
+    """Mask of the first reference image, as a grey PNG of any size: white is redrawn. Empty: all is redrawn."""
+    strength: float = 1.0
+    """How much the first reference image may change, above 0. Below 1 the denoising starts from that image."""
     negative_prompt: str = ""
     """Used only by a base checkpoint with guidance above 1."""
     loras: tuple[Lora, ...] = ()
@@ -104,6 +111,10 @@ class Result:
     notes: tuple[str, ...]
     """Sentences for the caller, for example that the prompt was truncated."""
     generate_s: float
+    cached_bytes: int = 0
+    """Memory of the host that the engine's caches take, after this order."""
+    numerics: str = ""
+    """What the bytes of the images depend on beside the order: weights, device, libraries, number formats and kernels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +137,8 @@ class Checkpoint:
     """Longest side in pixels."""
     render_scaled: bool
     """Whether images are generated at about native_size² pixels and resized to the requested size."""
+    transformer: TransformerSize | None = None
+    """Which LoRAs fit."""
     batch: int = 1
     """Largest number of images of the native size that one call generates. Known after `warm_up`."""
 
@@ -171,7 +184,7 @@ def open_engine(
     tuning: Tuning | None = None,
     on_status: OnStatus = lambda _line: None,
 ) -> Engine:
-    """Load a weights folder onto the best device of this machine.
+    """Load a checkpoint onto the best device of this machine.
 
     `loras` is the folder that contains the LoRA files. Raises `WeightsError` and `UnusableSetting`.
     """
@@ -184,7 +197,9 @@ def open_engine(
             f"KLEIN_SAFETY_CHECKER: {checker} has no config.json. "
             "Set it to the folder of a transformers image classifier"
         )
-    folder = inspect_folder(weights)  # before torch is imported, so that a bad folder fails fast
+    folder = inspect_folder(
+        weights, tuning.components
+    )  # before torch is imported, so that a bad folder fails fast
 
     from worker.engines.flux2_klein import Flux2KleinEngine
 
@@ -195,4 +210,4 @@ def open_engine(
     from worker.engines.safety import SafetyCheckedEngine, SafetyChecker
 
     on_status("safety checker")
-    return SafetyCheckedEngine(engine, SafetyChecker(checker))
+    return SafetyCheckedEngine(engine, SafetyChecker(checker, tuning.device))

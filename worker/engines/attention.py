@@ -1,4 +1,4 @@
-"""Selects the fastest of torch's exact attention kernels by timing them on this device."""
+"""Selects the fastest of torch's exact attention kernels by timing them on this device, once."""
 
 import statistics
 import time
@@ -10,6 +10,8 @@ import torch
 from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 
 from worker.engines import OnStatus
+from worker.engines.device import device_name, synchronize
+from worker.engines.kernel_choices import KernelChoices
 from worker.engines.quantization import signal_to_noise_db
 
 NATIVE = "native"
@@ -18,7 +20,7 @@ CANDIDATES = {
     "cuda": (NATIVE, "_native_cudnn", "_native_flash", "_native_efficient", "flash", "_flash_3"),
     "cpu": (NATIVE, "_native_flash", "_native_math"),
 }
-_TRIALS = 5
+_TRIALS = 9
 _MAX_TIME_RATIO = 0.95  # a smaller gain is not worth different bytes for the same seed
 _MIN_SNR_DB = 35.0
 
@@ -36,23 +38,42 @@ TimeBackends = Callable[[AttentionShape, torch.device, torch.dtype], dict[str, f
 """Returns the seconds of each backend that runs on a device."""
 
 
-def select_attention_backend(
+def select_attention_backend(  # noqa: PLR0913 -- the last two are for tests
     pipe: Any,
     tokens: int,
     device: torch.device,
     on_status: OnStatus,
     time_backends: TimeBackends,
+    choices: KernelChoices | None = None,
 ) -> str:
-    """Return the name of the fastest backend for sequences of `tokens`, and report all timings."""
+    """Return the name of the fastest backend for sequences of about `tokens`, and report why.
+
+    Timings differ from start to start, and kernels in their last bits: the first choice for this device, version of
+    torch and size is kept in `choices`.
+    """
     config = pipe.transformer.config
     shape = AttentionShape(
         tokens=tokens, heads=config.num_attention_heads, head_dim=config.attention_head_dim
     )
+    choices = choices or KernelChoices.open()
+    key = _key(shape, device, pipe.transformer.dtype)
+    if (kept := choices.get(key)) in CANDIDATES[device.type]:
+        on_status(f"attention {kept} ({tokens} tokens, as chosen before)")
+        return kept
     seconds = time_backends(shape, device, pipe.transformer.dtype)
     selected = fastest_backend(seconds)
+    choices.keep(key, selected)
     timings = ", ".join(f"{name} {value * 1000:.2f} ms" for name, value in seconds.items())
     on_status(f"attention {selected} ({tokens} tokens: {timings})")
     return selected
+
+
+def _key(shape: AttentionShape, device: torch.device, dtype: torch.dtype) -> str:
+    size_class = 1 << (shape.tokens - 1).bit_length()
+    return (
+        f"{device_name(device)}, torch {torch.__version__}, {dtype}, "
+        f"{shape.heads} heads of {shape.head_dim}, up to {size_class} tokens"
+    )
 
 
 def time_attention_backends(
@@ -63,19 +84,25 @@ def time_attention_backends(
     size = (3, 1, shape.tokens, shape.heads, shape.head_dim)
     query, key, value = torch.randn(size, generator=generator).to(device, dtype)
     reference: torch.Tensor | None = None
-    seconds = {}
+    usable = []
     for name in CANDIDATES[device.type]:
         try:
-            backend = AttentionBackendName(name)
             with torch.inference_mode():
+                backend = AttentionBackendName(name)
                 output = dispatch_attention_fn(query, key, value, backend=backend)
-                times = [_time(query, key, value, backend, device) for _ in range(_TRIALS)]
+                synchronize(device)
         except (RuntimeError, ValueError, TypeError, ImportError):
             continue  # not built in, not installed, or not for this chip and dtype
         reference = output if reference is None else reference
         if signal_to_noise_db(reference, output) >= _MIN_SNR_DB:
-            seconds[name] = statistics.median(times)
-    return seconds
+            usable.append(name)
+    times: dict[str, list[float]] = {name: [] for name in usable}
+    with torch.inference_mode():
+        for _ in range(_TRIALS):  # in turns, so that a change of the clock rate meets all of them
+            for name in usable:
+                backend = AttentionBackendName(name)
+                times[name].append(_time(query, key, value, backend, device))
+    return {name: statistics.median(trials) for name, trials in times.items()}
 
 
 def fastest_backend(seconds: dict[str, float]) -> str:
@@ -88,13 +115,8 @@ def fastest_backend(seconds: dict[str, float]) -> str:
 
 
 def _time(query: Any, key: Any, value: Any, backend: Any, device: torch.device) -> float:
-    _synchronize(device)
+    synchronize(device)
     started = time.perf_counter()
     dispatch_attention_fn(query, key, value, backend=backend)
-    _synchronize(device)
+    synchronize(device)
     return time.perf_counter() - started
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -34,6 +34,8 @@ class DecodeMemory:
         """Return whether `count` images must be decoded in tiles. `force` skips the estimate."""
         if max(width, height) <= self.tile_side:
             return False
+        if self.device.type == "mps":
+            return True  # its attention holds the scores of all pairs of the decoder's tokens
         free_bytes = free_memory_bytes(self.device)
         return force or (
             free_bytes is not None and count * decode_bytes(width, height) > free_bytes

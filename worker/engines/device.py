@@ -1,12 +1,16 @@
 """Selects the device of an engine, reads its memory, and translates torch's device errors."""
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
-from worker.engines.errors import DeviceLost, OutOfMemory
+from worker.engines.errors import DeviceLost, OutOfMemory, UnusableSetting
+from worker.engines.step_reporter import DeviceEvent
+from worker.engines.tuning import DeviceChoice
 
 # Message parts of RuntimeErrors without a class of their own: host allocators, cuBLAS, cuDNN, Triton.
 _OUT_OF_MEMORY = (
@@ -15,34 +19,81 @@ _OUT_OF_MEMORY = (
     "out of memory",
     "STATUS_ALLOC_FAILED",
 )
+DRIVER = Path("/proc/driver/nvidia/version")  # exists where the driver of NVIDIA is loaded
 _DEVICE_LOST = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "Triton Error [CUDA]")
 
 
-def choose_device() -> torch.device:
-    """Return the first visible GPU, or the CPU if there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def choose_device(choice: DeviceChoice = DeviceChoice.AUTO) -> torch.device:
+    """Return the first visible GPU, or the CPU if there is none.
+
+    Raises `UnusableSetting` if there is no GPU but one was chosen, or if this build of torch should use it but cannot.
+    """
+    if choice in {DeviceChoice.AUTO, DeviceChoice.CUDA} and torch.cuda.is_available():
+        return torch.device("cuda")
+    if choice is DeviceChoice.MPS:
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        raise UnusableSetting(
+            f"KLEIN_DEVICE=mps: torch {torch.__version__} finds no GPU of a Mac with macOS 14 or newer. Set KLEIN_DEVICE=auto"
+        )
+    is_gpu_expected = torch.version.cuda and DRIVER.exists() and not _is_hidden()
+    if choice is DeviceChoice.CUDA or (choice is DeviceChoice.AUTO and is_gpu_expected):
+        raise UnusableSetting(
+            f"KLEIN_DEVICE={choice}: torch {torch.__version__} cannot use a GPU: {_why_no_gpu()}. "
+            "Mend that, or set KLEIN_DEVICE=cpu"
+        )
+    return torch.device("cpu")
+
+
+def _is_hidden() -> bool:
+    """Whether the environment hides all GPUs."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0") in {"", "-1"}
+
+
+def _why_no_gpu() -> str:
+    if not torch.version.cuda and not torch.version.hip:
+        return "it is a build for the CPU"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's own
+    except (RuntimeError, AssertionError) as exc:
+        return _first_line(exc).rstrip(". ")
+    return "it sees none"
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the GPU model, or `cpu`."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    """Return the name of the GPU model, or of torch's device type, such as `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def compute_capability(device: torch.device) -> tuple[int, int] | None:
-    """Return the CUDA compute capability, or None for a CPU."""
-    return torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    """Return the CUDA compute capability, or None for other devices. AMD's GPUs have numbers of another meaning."""
+    if device.type != "cuda" or torch.version.hip:
+        return None
+    return torch.cuda.get_device_capability(device)
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
     """Return the free device memory, including torch's cached blocks. None for a CPU."""
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     if device.type != "cuda":
         return None
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + cached
 
 
-def event_recorder(device: torch.device) -> Callable[[], torch.cuda.Event] | None:
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done everything that is queued. A CPU has no queue."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def event_recorder(device: torch.device) -> Callable[[], DeviceEvent] | None:
     """Return a function that records an event in the device's queue. None for a CPU, which has no queue."""
+    if device.type == "mps":
+        return _record_mps_event
     if device.type != "cuda":
         return None
 
@@ -53,6 +104,12 @@ def event_recorder(device: torch.device) -> Callable[[], torch.cuda.Event] | Non
         return event
 
     return record_event
+
+
+def _record_mps_event() -> torch.mps.event.Event:
+    event = torch.mps.event.Event()
+    event.record()
+    return event
 
 
 @contextmanager
@@ -81,6 +138,8 @@ def release_cached_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _first_line(exc: Exception) -> str:

@@ -1,7 +1,7 @@
 """The errors of an engine. The first line of each docstring is the default message, which a caller may read.
 
 EngineError
-├── WeightsError        the weights folder cannot be served
+├── WeightsError        the weights cannot be served
 ├── UnusableSetting     this machine cannot run the engine with these settings
 ├── DeviceLost          only a new process can use the device again
 ├── Cancelled           the caller cancelled the request
@@ -25,7 +25,7 @@ class EngineError(Exception):
 
 
 class WeightsError(EngineError):
-    """The weights folder cannot be served; point KLEIN_WEIGHTS at a Flux2KleinPipeline folder."""
+    """The weights cannot be served; point KLEIN_WEIGHTS at a FLUX.2 [klein] checkpoint."""
 
 
 class UnusableSetting(EngineError):

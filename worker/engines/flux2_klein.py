@@ -19,6 +19,7 @@ from worker.engines import (
     Tuning,
 )
 from worker.engines.attention import TimeBackends, time_attention_backends
+from worker.engines.cpu_estimate import describe_cpu_speed
 from worker.engines.device import device_name, release_cached_memory, translate_device_errors
 from worker.engines.errors import InvalidOutput, OutOfMemory
 from worker.engines.folder import WeightsFolder
@@ -29,9 +30,11 @@ from worker.engines.pipeline_inputs import prepare_inputs
 from worker.engines.pixels import resize_flat_art, to_image_array
 from worker.engines.placement import Placement
 from worker.engines.quantization import RECIPES, QuantizationRecipe
-from worker.engines.quantization_check import quantize_model
-from worker.engines.references import decode_reference
+from worker.engines.quantization_check import quantize_model, quantize_text_encoder
+from worker.engines.references import decode_mask, decode_reference
 from worker.engines.step_reporter import StepReporter
+from worker.engines.transformer_size import transformer_size
+from worker.engines.tuning import Quantization
 from worker.engines.warm_up import WarmUp, first_render_size
 from worker.engines.warm_up_images import PROMPT
 
@@ -55,21 +58,48 @@ class Flux2KleinEngine:
         self.model = load_model(
             folder, loras, tuning, on_status, recipe=recipe, placement=placement
         )
-        check_output(
-            self.model, PROMPT, on_status
-        )  # before quantisation, which has a check of its own
         self.checkpoint = _describe(folder, self.model)
+        is_on_cpu = self.model.device.type == "cpu"
+        if is_on_cpu and (speed := describe_cpu_speed(self.model)) is not None:
+            on_status(speed)
+        formats: list[str] = [recipe.name] if recipe else []
+        if tuning.text_encoder_quantization is not Quantization.NONE:
+            formats.append(f"{tuning.text_encoder_quantization} for text")
+        self._number_formats = ", ".join([self.checkpoint.dtype, *formats])
         self._lock = threading.Lock()
         check = None
-        if recipe is not None:
-            check = quantize_model(
-                self.model, recipe, PROMPT, first_render_size(self.model, tuning)
-            )
+        with self.model.start_memory.explain():
+            # before quantisation, which has a check of its own
+            check_output(self.model, PROMPT, on_status)
+            if (text_recipe := RECIPES.get(tuning.text_encoder_quantization)) is not None:
+                snr_db = quantize_text_encoder(self.model, text_recipe, PROMPT)
+                on_status(
+                    f"text encoder quantised to {text_recipe.name}: signal-to-noise ratio {snr_db:.1f} dB"
+                )
+            if recipe is not None:
+                check = quantize_model(
+                    self.model, recipe, PROMPT, first_render_size(self.model, tuning)
+                )
         self._warm_up = WarmUp(self.model, tuning, on_status, check, time_backends)
+
+    @property
+    def numerics(self) -> str:
+        """Return what the bytes of an image depend on beside its order. Final after `warm_up`."""
+        checkpoint = self.checkpoint
+        return "; ".join(
+            (
+                f"{checkpoint.name} {checkpoint.revision[:12]}",
+                checkpoint.device,
+                f"torch {torch.__version__}",
+                self._number_formats,
+                self._warm_up.kernels,
+            )
+        )
 
     def warm_up(self) -> None:
         """Warm up the model; see `worker.engines.warm_up.WarmUp.run`."""
-        batch_size = self._warm_up.run(self)
+        with self.model.start_memory.explain():
+            batch_size = self._warm_up.run(self)
         self.checkpoint = replace(self.checkpoint, batch=batch_size)
 
     def generate(
@@ -119,9 +149,11 @@ class Flux2KleinEngine:
             None
             if image is None
             else Result(
-                images=(resize_flat_art(image, *inputs.output_size),),
+                images=(resize_flat_art(image, *inputs.part_size),),
                 notes=notes,
                 generate_s=generate_s,
+                cached_bytes=model.loras.host_bytes,
+                numerics=self.numerics,
             )
             for image, notes in zip(images, inputs.notes, strict=True)
         )
@@ -138,22 +170,28 @@ class Flux2KleinEngine:
         started = time.perf_counter()
         with translate_device_errors(), model.disable_gradients():
             reference_images = [decode_reference(data) for data in order.reference_files]
-            inputs = prepare_inputs(model, [order], reference_images, force_tiling=force_tiling)
+            mask = decode_mask(order.mask_file) if order.mask_file else None
+            inputs = prepare_inputs(
+                model, [order], reference_images, mask, force_tiling=force_tiling
+            )
 
             images = []
-            total_steps = order.steps * len(order.seeds)
+            total_steps = inputs.steps * len(order.seeds)
             for index, seed in enumerate(order.seeds):
-                steps_before = index * order.steps
+                steps_before = index * inputs.steps
                 with StepReporter(
                     lambda step, before=steps_before: on_step(before + step, total_steps),  # type: ignore[misc]  # a default
                     model.record_event,
                 ) as reporter:
                     pixels = generate_pixels(model, inputs, [seed], reporter, [on_preview])
-                    images.append(resize_flat_art(to_image_array(pixels[0]), *inputs.output_size))
+                    image = resize_flat_art(to_image_array(pixels[0]), *inputs.part_size)
+                    images.append(inputs.original.restore(image) if inputs.original else image)
         return Result(
             images=tuple(images),
             notes=inputs.notes[0],
             generate_s=time.perf_counter() - started,
+            cached_bytes=model.loras.host_bytes,
+            numerics=self.numerics,
         )
 
 
@@ -171,6 +209,7 @@ def _describe(folder: WeightsFolder, model: LoadedModel) -> Checkpoint:
         native_size=manifest.native_size,
         largest_size=manifest.largest_size,
         render_scaled=manifest.render_scaled,
+        transformer=transformer_size(model.pipe.transformer),
     )
 
 

@@ -1,92 +1,93 @@
-"""Inspects a weights folder without torch: checks its files and determines its revision."""
+"""Inspects a checkpoint without torch: finds and checks its files, and determines its revision."""
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from worker.engines.errors import WeightsError
 from worker.engines.manifest import FILE_NAME, Manifest, read_manifest
-from worker.engines.safetensors_header import read_header
+from worker.engines.sources import Sources, find_sources
+from worker.engines.tensor_info import TensorInfo
+from worker.engines.tensor_names import Component
 
-PIPELINE_CLASS = "Flux2KleinPipeline"
-_COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
-_WITH_WEIGHTS = ("text_encoder", "transformer", "vae")
 _SAMPLE_BYTES = 1 << 20
+_WIDTH_OF_9B = 4096
 # A folder in the cache of the Hugging Face hub: models--OWNER--NAME/snapshots/COMMIT.
 _HUB_SNAPSHOT = re.compile(r"/models--[^/]+--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFolder:
-    """Describes a weights folder that passed all checks."""
+    """Describes a checkpoint whose files are complete."""
 
     path: Path
+    """The diffusers folder that holds the configuration and the tokenizer."""
+    sources: Sources
     manifest: Manifest
     kind: CheckpointKind
     revision: str
     """The commit of a hub snapshot, or a hash of the content."""
     size_bytes: int
-    """Total size of the safetensors files."""
+    """Total size of the weights in bfloat16."""
 
 
-def inspect_folder(path: Path) -> WeightsFolder:
-    """Check that a folder holds a complete Flux2KleinPipeline. Raises `WeightsError`, which names the file."""
-    if not path.is_dir():
-        raise WeightsError(
-            f"weights folder {path} does not exist or is not a folder; correct KLEIN_WEIGHTS"
-        )
-    index = read_index(path)
-    for name in _COMPONENTS:
-        if not (path / name).is_dir():
+def inspect_folder(path: Path, overrides: Mapping[Component, Path] | None = None) -> WeightsFolder:
+    """Find the files of a checkpoint, and check that they are complete. `overrides` replaces single components.
+
+    `path` is a diffusers folder, a single file, or a folder of ComfyUI. Raises `WeightsError`, which names the file.
+    """
+    sources = find_sources(path, overrides or {})
+    base = sources.base
+    for name in ("scheduler", "tokenizer"):
+        if not (base / name).is_dir():
             raise WeightsError(
-                f"weights folder {path} has no {name} folder; copy or download the checkpoint again"
+                f"weights folder {base} has no {name} folder; copy or download the checkpoint again"
             )
-    _check_chat_template(path / "tokenizer")
-
-    files: list[Path] = []
-    for name in _WITH_WEIGHTS:
-        safetensors = sorted((path / name).glob("*.safetensors"))
-        if not safetensors:
-            raise WeightsError(f"{path / name} has no .safetensors file; pickles are not loaded")
-        files.extend(safetensors)
-    for file in files:
-        read_header(file)
-
-    snapshot = _HUB_SNAPSHOT.search(path.as_posix())
+    _check_chat_template(base / "tokenizer")
+    snapshot = _HUB_SNAPSHOT.search(base.as_posix()) if sources.is_folder else None
+    files = {file.path: file for source in sources.components for file in source.files}
+    transformer = sources.components[0]
+    own_name = base.name if sources.is_folder else transformer.name.stem
+    kind = _read_kind(sources)
     return WeightsFolder(
-        path=path,
-        manifest=read_manifest(path, name=snapshot["name"] if snapshot else path.name),
-        kind=_read_kind(index),
-        revision=snapshot["commit"] if snapshot else _content_revision(path, files),
-        size_bytes=sum(file.stat().st_size for file in files),
+        path=base,
+        sources=sources,
+        manifest=read_manifest(
+            base, name=snapshot["name"] if snapshot else own_name, licence=kind.licence
+        ),
+        kind=kind,
+        revision=snapshot["commit"] if snapshot else _content_revision(sources),
+        size_bytes=sum(
+            _size_in_bfloat16(tensor) for file in files.values() for tensor in file.tensors.values()
+        ),
     )
 
 
-def read_index(path: Path) -> dict[str, object]:
-    """Read model_index.json. Raises WeightsError if it names another pipeline."""
-    file = path / "model_index.json"
+def _size_in_bfloat16(tensor: TensorInfo) -> int:
+    values_per_item = 2 if tensor.dtype == "U8" else 1  # two 4-bit values in a byte
+    return 2 * values_per_item * prod(tensor.shape)
+
+
+def _read_kind(sources: Sources) -> CheckpointKind:
+    is_distilled = sources.index.get("is_distilled") is True
+    if _width(sources) < _WIDTH_OF_9B:
+        return CheckpointKind.DISTILLED if is_distilled else CheckpointKind.BASE
+    return CheckpointKind.DISTILLED_9B if is_distilled else CheckpointKind.BASE_9B
+
+
+def _width(sources: Sources) -> int:
+    """Return the width of the transformer; 3072 for the 4B checkpoints, 4096 for the 9B ones."""
+    file = sources.components[0].config / "config.json"
     try:
-        index = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise WeightsError(
-            f"{path} is not a diffusers folder: it has no model_index.json"
-        ) from None
-    except (OSError, ValueError) as exc:
-        raise WeightsError(f"{file} is not readable JSON: {exc}") from exc
-    class_name = index.get("_class_name") if isinstance(index, dict) else None
-    if class_name != PIPELINE_CLASS:
-        raise WeightsError(
-            f"{path} holds a {class_name or 'pipeline without a class name'}, not a {PIPELINE_CLASS}"
-        )
-    return dict(index)
-
-
-def _read_kind(index: dict[str, object]) -> CheckpointKind:
-    is_distilled = index.get("is_distilled") is True
-    return CheckpointKind.DISTILLED if is_distilled else CheckpointKind.BASE
+        config = json.loads(file.read_bytes())
+        return int(config["num_attention_heads"]) * int(config["attention_head_dim"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return 0  # the check of the component says what is wrong
 
 
 def _check_chat_template(tokenizer: Path) -> None:
@@ -100,13 +101,17 @@ def _check_chat_template(tokenizer: Path) -> None:
         raise WeightsError(f"{tokenizer} has no chat template; add its chat_template.jinja")
 
 
-def _content_revision(path: Path, files: list[Path]) -> str:
+def _content_revision(sources: Sources) -> str:
     """Hash the name, size, first and last MiB of each file. This takes milliseconds for 16 GB."""
     digest = hashlib.sha256()
-    configs = [path / FILE_NAME, *(path / name / "config.json" for name in _WITH_WEIGHTS)]
-    for file in [*files, *(config for config in configs if config.exists())]:
+    configs = [sources.base / FILE_NAME]
+    configs += [source.config / "config.json" for source in sources.components]
+    files = [file.path for source in sources.components for file in source.files]
+    for file in [*dict.fromkeys(files), *(config for config in configs if config.exists())]:
         size_bytes = file.stat().st_size
-        digest.update(f"{file.relative_to(path).as_posix()} {size_bytes}\n".encode())
+        is_inside = file.is_relative_to(sources.base)
+        name = file.relative_to(sources.base).as_posix() if is_inside else file.name
+        digest.update(f"{name} {size_bytes}\n".encode())
         with file.open("rb") as stream:
             digest.update(stream.read(_SAMPLE_BYTES))
             if size_bytes > _SAMPLE_BYTES:

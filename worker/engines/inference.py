@@ -9,7 +9,7 @@ from worker.engines import OnPreview
 from worker.engines.device import translate_device_errors
 from worker.engines.model import LoadedModel
 from worker.engines.pipeline_inputs import PipelineInputs
-from worker.engines.previews import can_preview, decode_preview
+from worker.engines.previews import MAX_SIDE, can_preview, decode_preview
 from worker.engines.step_reporter import StepReporter
 
 _PROBE_STEPS = 2  # the model sees pure noise in the first step, and little noise in the last
@@ -28,8 +28,9 @@ def generate_pixels(
     all. The noise comes from CPU generators, so that a seed gives the same noise on every device.
     """
     pipe = model.pipe
-    steps = inputs.pipeline_kwargs["num_inference_steps"]
-    watched = [
+    generators = [torch.Generator("cpu").manual_seed(seed % 2**64) for seed in seeds]
+    started = inputs.start.begin(pipe, generators) if inputs.start is not None else None
+    preview_callbacks = [
         (index, on_preview)
         for index, on_preview in enumerate(on_previews)
         if on_preview is not None
@@ -37,23 +38,32 @@ def generate_pixels(
 
     def after_step(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         def send_previews() -> None:
-            for index, on_preview in watched:
-                on_preview(decode_preview(pipe, step, tensors, inputs.render_size, index))
+            for index, on_preview in preview_callbacks:
+                preview = decode_preview(pipe, step, tensors, inputs.render_size, index)
+                on_preview(
+                    inputs.original.restore(preview, MAX_SIDE) if inputs.original else preview
+                )
 
-        is_last = step + 1 == steps  # the image itself follows
-        if watched and not is_last and can_preview(pipe, tensors):
+        is_last = step + 1 == inputs.steps  # the image itself follows
+        if preview_callbacks and not is_last and can_preview(pipe, tensors):
             reporter.step_queued(step + 1, send_previews)
         else:
             reporter.step_queued(step + 1)
-        return {}
+        return {} if started is None else {"latents": started.keep(tensors["latents"], step)}
 
     latents = pipe(
         **inputs.pipeline_kwargs,
-        generator=[torch.Generator("cpu").manual_seed(seed % 2**64) for seed in seeds],
+        **(started.pipeline_kwargs if started is not None else {}),
+        generator=generators,
         callback_on_step_end=after_step,
-        callback_on_step_end_tensor_inputs=["latents", *(["noise_pred"] if watched else [])],
+        callback_on_step_end_tensor_inputs=[
+            "latents",
+            *(["noise_pred"] if preview_callbacks else []),
+        ],
     ).images
-    return _decode(pipe, latents, use_tiling=inputs.use_tiling)
+    pixels = _decode(pipe, latents, use_tiling=inputs.use_tiling)
+    reporter.report_pending()  # the last step, while the device decodes
+    return pixels
 
 
 def _decode(pipe: Any, latents: torch.Tensor, *, use_tiling: bool) -> Any:

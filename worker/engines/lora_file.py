@@ -1,175 +1,130 @@
 """Reads one LoRA file, in the key format of any trainer, into weight changes for each linear layer.
 
-diffusers converts the keys and peft reads the ranks, both on a copy of the transformer without weights
-(meta device). The serving model never sees a file of which any part would be ignored.
+`app.loras` decides from the file's header what it changes, and refuses a file of which any part would be ignored.
 """
 
-import json
-import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 
-MAX_SCALING = 1e6  # trainers write about 1
-_ADAPTER = "lora"
-_METADATA = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py
-_PREFIXES = re.compile(r"^(base_model\.model\.|diffusion_model\.|transformer\.)")
-_BFL_PREFIXES = ("double_blocks.", "single_blocks.", "sformer_blocks.")
-_KOHYA_PREFIX = "lora_unet_"
-_LYCORIS_PREFIX = "lycoris_"
-_FUSED_PROJECTIONS = {
-    "to_qkv": ("to_q", "to_k", "to_v"),
-    "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
-}
-"""Layers that some trainers fuse, and their parts in diffusers' transformer."""
+from app.loras.errors import IncompatibleLora
+from app.loras.header import read_header
+from app.loras.module_names import ModuleNames
+from app.loras.names import read_adapter_config
+from app.loras.parts import Part
+from app.loras.plan import Change, Kind, plan_changes
+from app.loras.strength import read_config
 
-
-class IncompatibleLora(Exception):
-    """The file has content that this model cannot apply."""
+_LOKR_FACTORS = (
+    (Part.LOKR_W1, Part.LOKR_W1_A, Part.LOKR_W1_B),
+    (Part.LOKR_W2, Part.LOKR_W2_A, Part.LOKR_W2_B),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightDelta:
-    """Holds the change of one weight as two factors.
+    """Holds the change of one weight: `scaling` times a matrix that is computed from factors.
 
-    A LoRA adds scaling * (left @ right), where left is the up matrix (rows x rank) and right the down matrix
-    (rank x columns). A LoKr adds scaling * kron(left, right).
+    LoRA: up @ down. LoKr: kron(w1, w2). LoHa: (w1_a @ w1_b) * (w2_a @ w2_b). Full: the matrix itself.
     """
 
-    left: torch.Tensor
-    right: torch.Tensor
+    kind: Kind
+    factors: tuple[torch.Tensor, ...]
     scaling: float
-    is_kronecker: bool
-    qkv_index: int | None = None
-    """For a fused query, key and value layer: which third of the rows belongs to this weight."""
+    index: int = 0
+    parts: int = 1
+    """For a layer that is several layers in diffusers: this weight has the rows of part `index` of `parts`."""
+    has_swapped_halves: bool = False
+    """Whether the halves of the rows are in the other order than in diffusers."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the memory that the factors take."""
+        return sum(factor.nbytes for factor in self.factors)
 
     def add_to(self, weight: torch.Tensor, scale: float) -> None:
         """Add the change, times `scale`, to a float32 weight in place, on the weight's device."""
-        left, right = (t.to(weight.device, torch.float32) for t in (self.left, self.right))
-        factor = scale * self.scaling
-        if self.is_kronecker:
-            product = torch.kron(left, right)
-            weight.add_(self._select_rows(product).reshape(weight.shape), alpha=factor)
-        else:
-            weight.addmm_(self._select_rows(left), right, alpha=factor)
+        factors = [factor.to(weight.device, torch.float32) for factor in self.factors]
+        alpha = scale * self.scaling
+        match self.kind, factors:
+            case Kind.LORA, [up, down]:
+                weight.addmm_(self._rows(up), down, alpha=alpha)
+            case Kind.LOKR, [w1, w2]:
+                weight.add_(self._rows(torch.kron(w1, w2)), alpha=alpha)
+            case Kind.LOHA, [w1_a, w1_b, w2_a, w2_b]:
+                weight.add_((self._rows(w1_a) @ w1_b) * (self._rows(w2_a) @ w2_b), alpha=alpha)
+            case _, [matrix]:
+                weight.add_(self._rows(matrix), alpha=alpha)
 
-    def _select_rows(self, matrix: torch.Tensor) -> torch.Tensor:
-        return matrix if self.qkv_index is None else matrix.chunk(3)[self.qkv_index]
-
-
-def read_lora(file: Path, pipe: Any) -> dict[str, WeightDelta]:
-    """Return the weight changes by the name of the transformer's linear layer.
-
-    Raises `IncompatibleLora`, and any exception of safetensors, diffusers or peft for a damaged file.
-    """
-    state_dict, metadata = _read_safetensors(file)
-    if any("dora_scale" in key for key in state_dict):
-        raise IncompatibleLora("it is a DoRA, whose magnitudes are not supported")
-    if any(key.endswith(".bias") for key in state_dict):
-        raise IncompatibleLora("it has biases, which are not supported")
-    if any(not bool(torch.isfinite(tensor).all()) for tensor in state_dict.values()):
-        raise IncompatibleLora("it has values that are not finite")
-    state_dict = _normalize_keys(state_dict)
-    unused = dict(
-        state_dict
-    )  # the kohya converter removes what it uses, and only warns about the rest
-    converted = pipe.lora_state_dict(unused)
-    if any(key.startswith(_KOHYA_PREFIX) for key in state_dict) and unused:
-        raise IncompatibleLora(f"{len(unused)} of its weights match no layer of the model")
-    with torch.device("meta"):
-        transformer = type(pipe.transformer).from_config(pipe.transformer.config)
-    with _suppress_warnings():
-        pipe.load_lora_into_transformer(
-            converted,
-            transformer=transformer,
-            adapter_name=_ADAPTER,
-            metadata=metadata,
-            low_cpu_mem_usage=True,
-        )
-    attached = sum(f".{_ADAPTER}." in f"{name}." for name, _ in transformer.named_parameters())
-    if not converted or attached != len(converted):
-        raise IncompatibleLora("some of its weights match no layer of the model, or are missing")
-    weights = {key.removeprefix("transformer."): tensor for key, tensor in converted.items()}
-    return dict(_iter_deltas(transformer, weights))
+    def _rows(self, matrix: torch.Tensor) -> torch.Tensor:
+        if self.has_swapped_halves:
+            return matrix.roll(len(matrix) // 2, 0)
+        return matrix if self.parts == 1 else matrix.chunk(self.parts)[self.index]
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
-    with safe_open(file, framework="pt") as tensors:
-        state_dict = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118 -- no mapping
-        metadata = (tensors.metadata() or {}).get(_METADATA)
-    return state_dict, json.loads(metadata) if metadata else None
+Deltas = dict[str, list[WeightDelta]]
+"""The changes of each linear layer, by its name in diffusers."""
 
 
-def _normalize_keys(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give the keys the prefix that diffusers expects for their format.
-
-    Also multiplies alphas into the up matrices, because diffusers drops or rejects alphas in these formats.
-    """
-    if any(key.startswith((_KOHYA_PREFIX, _LYCORIS_PREFIX)) for key in state_dict):
-        return state_dict
-    unprefixed = {_PREFIXES.sub("", key): tensor for key, tensor in state_dict.items()}
-    is_bfl = any(key.startswith(_BFL_PREFIXES) for key in unprefixed)
-    prefix = "diffusion_model" if is_bfl else "transformer"
-    state_dict = {f"{prefix}.{key}": tensor for key, tensor in unprefixed.items()}
-    if any(".lokr_" in key for key in state_dict):
-        return state_dict  # diffusers' LoKr converters apply the alphas themselves
-    renamed = {
-        re.sub(r"\.lora[._]down\.", ".lora_A.", re.sub(r"\.lora[._]up\.", ".lora_B.", key)): tensor
-        for key, tensor in state_dict.items()
-    }
-    for key in [key for key in renamed if key.endswith(".alpha")]:
-        alpha = float(renamed.pop(key))
-        layer = key.removesuffix(".alpha")
-        rank = renamed[f"{layer}.lora_A.weight"].shape[0]
-        renamed[f"{layer}.lora_B.weight"] = renamed[f"{layer}.lora_B.weight"] * (alpha / rank)
-    return renamed
+def read_lora(file: Path, names: ModuleNames) -> Deltas:
+    """Return the weight changes of a file. Raises `IncompatibleLora`, and any exception of safetensors or the disk."""
+    header = read_header(file)
+    changes = plan_changes(header, names, read_config(header.metadata, read_adapter_config(file)))
+    deltas: Deltas = {}
+    with safe_open(file, framework="pt") as stored:
+        for change in changes:
+            tensors = {
+                part: _upcast(stored.get_tensor(name)) for part, name in change.tensors.items()
+            }
+            for layer, delta in _deltas(change, tensors):
+                deltas.setdefault(layer, []).append(delta)
+    return deltas
 
 
-def _iter_deltas(
-    transformer: Any, weights: dict[str, torch.Tensor]
-) -> Iterator[tuple[str, WeightDelta]]:
-    for name, layer in transformer.named_modules():
-        if _ADAPTER in getattr(layer, "lora_A", ()):
-            left, right = weights[f"{name}.lora_B.weight"], weights[f"{name}.lora_A.weight"]
-            is_kronecker = False
-        elif hasattr(layer, "lokr_w1") and _ADAPTER in layer.scaling:
-            left = _lokr_factor(weights, f"{name}.lokr_w1")
-            right = _lokr_factor(weights, f"{name}.lokr_w2")
-            is_kronecker = True
-        else:
-            continue
-        scaling = float(layer.scaling[_ADAPTER])
-        if not abs(scaling) <= MAX_SCALING:  # also true for NaN
-            raise IncompatibleLora("its alpha is out of range")
-        block, _, last = name.rpartition(".")
-        for index, target in enumerate(_FUSED_PROJECTIONS.get(last, (last,))):
-            yield (
-                f"{block}.{target}" if block else target,
-                WeightDelta(
-                    left=left,
-                    right=right,
-                    scaling=scaling,
-                    is_kronecker=is_kronecker,
-                    qkv_index=index if last in _FUSED_PROJECTIONS else None,
-                ),
+def _deltas(change: Change, tensors: dict[Part, torch.Tensor]) -> list[tuple[str, WeightDelta]]:
+    alpha = tensors.pop(Part.ALPHA, None)
+    scaling = change.scaling(None if alpha is None else float(alpha))
+    for part, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise IncompatibleLora(
+                f"it has values that are not finite: {change.tensors[part][:80]}"
             )
+    layers = change.module.layers
+    factors = _factors(change.kind, {p: t.flatten(1) for p, t in tensors.items()})
+    return [
+        (
+            layer,
+            WeightDelta(
+                kind=change.kind,
+                factors=factors,
+                scaling=scaling,
+                index=index,
+                parts=len(layers),
+                has_swapped_halves=change.module.has_swapped_halves,
+            ),
+        )
+        for index, layer in enumerate(layers)
+    ]
 
 
-def _lokr_factor(weights: dict[str, torch.Tensor], name: str) -> torch.Tensor:
-    """Return a LoKr factor, which may be stored as a product of two smaller matrices."""
-    matrix = weights.get(name)
-    return matrix if matrix is not None else weights[f"{name}_a"] @ weights[f"{name}_b"]
+def _factors(kind: Kind, tensors: dict[Part, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    match kind:
+        case Kind.LORA:
+            return tensors[Part.UP], tensors[Part.DOWN]
+        case Kind.LOKR:
+            return tuple(
+                tensors[whole] if whole in tensors else tensors[a].float() @ tensors[b].float()
+                for whole, a, b in _LOKR_FACTORS
+            )
+        case Kind.LOHA:
+            loha = (Part.LOHA_W1_A, Part.LOHA_W1_B, Part.LOHA_W2_A, Part.LOHA_W2_B)
+            return tuple(tensors[part] for part in loha)
+        case Kind.FULL:
+            return (tensors[Part.DIFF],)
 
 
-@contextmanager
-def _suppress_warnings() -> Iterator[None]:
-    """Suppress peft's warnings about mismatches, which `read_lora` raises as errors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _upcast(tensor: torch.Tensor) -> torch.Tensor:
+    """Return an fp8 tensor in bfloat16, which holds its values exactly and has arithmetic on every device."""
+    return tensor.to(torch.bfloat16) if tensor.element_size() == 1 else tensor

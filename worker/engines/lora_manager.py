@@ -11,14 +11,18 @@ from typing import Any
 
 import torch
 
+from app.loras.errors import IncompatibleLora
+from app.loras.module_names import modules_of
+from app.loras.names import find_file
 from worker.engines import Lora
 from worker.engines.errors import UnusableLora
-from worker.engines.lora_file import IncompatibleLora, WeightDelta, read_lora
+from worker.engines.lora_file import Deltas, WeightDelta, read_lora
+from worker.engines.transformer_size import transformer_size
 
 CACHE_SIZE = 8  # files; more than one order can name
 
-_CacheKey = tuple[str, int, int]
-"""Name, size and modification time of a file, so that a replaced file is read again."""
+_CacheKey = tuple[str, str, int, int]
+"""Name, path, size and modification time of a file, so that a replaced file is read again."""
 QuantizeWeight = Callable[[torch.Tensor], torch.Tensor]
 """Returns the quantised form of a weight."""
 
@@ -30,7 +34,7 @@ class LoraManager:
         self._pipe = pipe
         self._folder = folder
         self._cache_size = cache_size
-        self._cache: OrderedDict[_CacheKey, dict[str, WeightDelta]] = OrderedDict()
+        self._cache: OrderedDict[_CacheKey, Deltas] = OrderedDict()
         # All three by the name of the linear layer.
         self._base_weights: dict[str, torch.Tensor] = {}  # of each layer that was ever fused
         self._unquantized_weights: dict[
@@ -43,7 +47,22 @@ class LoraManager:
     @property
     def cached_files(self) -> list[str]:
         """Return the names of the cached files, the most recently used last."""
-        return [name for name, _, _ in self._cache]
+        return [name for name, *_ in self._cache]
+
+    @property
+    def host_bytes(self) -> int:
+        """Return the memory of the host that cached files and fused weights take."""
+        deltas = sum(
+            delta.size_bytes
+            for file in self._cache.values()
+            for layer in file.values()
+            for delta in layer
+        )
+        # a fused layer on the host holds its own pages beside those of the copy of its base weight
+        bases = sum(
+            base.nbytes for base in self._base_weights.values() if base.device.type == "cpu"
+        )
+        return deltas + 2 * bases
 
     def save_unquantized(
         self, linears: dict[str, torch.nn.Linear], quantize_weight: QuantizeWeight
@@ -57,7 +76,7 @@ class LoraManager:
 
     def apply(self, loras: Sequence[Lora]) -> None:
         """Make exactly these LoRAs active. Raises `UnusableLora`, which leaves the base model."""
-        requested = tuple((self._cache_key(lora.path), lora.scale) for lora in loras)
+        requested = tuple((self._cache_key(lora), lora.scale) for lora in loras)
         if requested == self._applied:
             return
         self._restore_base()  # first, so that an error below leaves the base model
@@ -66,10 +85,14 @@ class LoraManager:
             for layer in dict.fromkeys(name for deltas, _ in scaled_deltas for name in deltas):
                 self._fuse(
                     layer,
-                    [(deltas[layer], scale) for deltas, scale in scaled_deltas if layer in deltas],
+                    [
+                        (delta, scale)
+                        for deltas, scale in scaled_deltas
+                        for delta in deltas.get(layer, ())
+                    ],
                 )
         except IncompatibleLora as exc:
-            names = ", ".join(name for (name, _, _), _ in requested)
+            names = ", ".join(name for (name, *_), _ in requested)
             raise UnusableLora(f"LoRA {names}: {exc}") from None
         self._applied = requested
 
@@ -119,41 +142,42 @@ class LoraManager:
         else:
             linear.weight.copy_(weight)
 
-    def _get_deltas(self, key: _CacheKey) -> dict[str, WeightDelta]:
+    def _get_deltas(self, key: _CacheKey) -> Deltas:
         if key not in self._cache:
-            self._cache[key] = self._read(key[0])
+            self._cache[key] = self._read(key[0], Path(key[1]))
         self._cache.move_to_end(key)
         while len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
         return self._cache[key]
 
-    def _cache_key(self, name: str) -> _CacheKey:
+    def _cache_key(self, lora: Lora) -> _CacheKey:
+        name = lora.path
+        try:
+            file = Path(lora.file) if lora.file else self._find(name)
+            stat = file.stat()
+        except OSError:
+            raise UnusableLora(
+                f"LoRA {name}: there is no such file on this server; name a file of its LoRA folder"
+            ) from None
+        return name, str(file), stat.st_size, stat.st_mtime_ns
+
+    def _find(self, name: str) -> Path:
         if self._folder is None:
             raise UnusableLora(
                 f"LoRA {name}: this server has no LoRA folder; its operator can set KLEIN_LORAS"
             )
-        try:
-            if Path(name).name != name:
-                raise FileNotFoundError(name)
-            stat = (self._folder / name).stat()
-        except (OSError, ValueError):
-            raise UnusableLora(
-                f"LoRA {name}: there is no such file on this server; name a file of its LoRA folder"
-            ) from None
-        return name, stat.st_size, stat.st_mtime_ns
+        file = find_file(self._folder, name)
+        if file is None:
+            raise FileNotFoundError(name)
+        return file
 
-    def _read(self, name: str) -> dict[str, WeightDelta]:
-        assert self._folder is not None  # noqa: S101 -- _cache_key checked it
+    def _read(self, name: str, file: Path) -> Deltas:
         try:
-            deltas = read_lora(self._folder / name, self._pipe)
-            for layer in deltas:
-                self._pipe.transformer.get_submodule(layer)
+            return read_lora(file, modules_of(transformer_size(self._pipe.transformer)))
         except IncompatibleLora as exc:
-            raise UnusableLora(f"LoRA {name}: the file does not fit this model: {exc}") from None
+            raise UnusableLora(f"LoRA {name}: {exc}") from None
         except (torch.OutOfMemoryError, MemoryError):
             raise
-        except Exception as exc:  # safetensors, diffusers and peft raise any type for bad files
-            raise UnusableLora(
-                f"LoRA {name}: the file is damaged or made for another model"
-            ) from exc
-        return deltas
+        except Exception as exc:  # safetensors raises any type for bad files
+            reason = str(exc).partition("\n")[0][:100] or type(exc).__name__
+            raise UnusableLora(f"LoRA {name}: the file cannot be read: {reason}") from exc

@@ -32,8 +32,8 @@ class Manifest:
     """Whether the weights are untrained, for tests and benchmarks. Then the output is not checked."""
 
 
-def read_manifest(weights: Path, *, name: str = "") -> Manifest:
-    """Read klein.json from a weights folder, or return the defaults with `name` if there is none.
+def read_manifest(weights: Path, *, name: str = "", licence: str = "Apache-2.0") -> Manifest:
+    """Read klein.json from a weights folder, or return the defaults with `name` and `licence` if there is none.
 
     Unknown keys are ignored, because a newer recipe may write more than this version reads. Raises `WeightsError`.
     """
@@ -41,7 +41,7 @@ def read_manifest(weights: Path, *, name: str = "") -> Manifest:
     try:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
-        return Manifest(name=name or weights.name)
+        return Manifest(name=name or weights.name, licence=licence)
     except (OSError, ValueError) as exc:
         raise WeightsError(f"{path} is not readable JSON: {exc}") from exc
     if not isinstance(raw, dict):

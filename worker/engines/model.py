@@ -16,6 +16,7 @@ from worker.engines.device import (
     event_recorder,
     free_memory_bytes,
 )
+from worker.engines.errors import UnusableSetting
 from worker.engines.folder import WeightsFolder
 from worker.engines.lora_manager import LoraManager
 from worker.engines.manifest import Manifest
@@ -26,7 +27,9 @@ from worker.engines.precision import choose_weights_dtype
 from worker.engines.previews import enable_preview_callback
 from worker.engines.prompt_encoder import PromptEncoder
 from worker.engines.quantization import QuantizationRecipe, check_capability
+from worker.engines.start_memory import StartMemory
 from worker.engines.step_reporter import DeviceEvent
+from worker.engines.tuning import Quantization
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     placement: Placement
+    start_memory: StartMemory
     offloader: Offloader
     prompt_encoder: PromptEncoder
     loras: LoraManager
@@ -55,7 +59,8 @@ class LoadedModel:
         return torch.inference_mode() if is_resident else torch.no_grad()
 
     def clear_caches(self) -> None:
-        """Release cached embeddings and LoRAs."""
+        """Release cached embeddings and LoRAs, and what a failed call left on the device."""
+        self.offloader.offload_all()  # first: LoRAs are removed from the weights on the host
         self.prompt_encoder.clear_cache()
         self.loras.clear()
 
@@ -69,20 +74,31 @@ def load_model(  # noqa: PLR0913 -- the last two are for tests
     recipe: QuantizationRecipe | None = None,
     placement: Placement | None = None,
 ) -> LoadedModel:
-    """Load an inspected folder onto the best device. `recipe` is only checked here, not applied.
+    """Load an inspected folder onto the best device.
 
+    The blocks of what is to be quantised stay on the host until `quantize_model` and `quantize_text_encoder` quantise
+    them one by one.
     `placement` overrides the choice by free memory. Raises `WeightsError` and `UnusableSetting`.
     """
-    device = choose_device()
+    device = choose_device(tuning.device)
+    if unsupported := tuning.unsupported_on(device.type):
+        raise UnusableSetting(f"{unsupported} does not run on the GPU of a Mac. Unset it")
     if recipe is not None:
         check_capability(recipe, device_name(device), compute_capability(device))
     dtype = choose_weights_dtype(device, folder.size_bytes)
-    pipe = load_pipeline(folder, dtype)
+    pipe = load_pipeline(folder, dtype, on_status)
     free_bytes = free_memory_bytes(device)
+    sizes = component_sizes(
+        pipe, recipe.name if recipe else Quantization.NONE, tuning.text_encoder_quantization
+    )
     if placement is None and free_bytes is not None:
-        placement = choose_placement(free_bytes, component_sizes(pipe, tuning.quantization))
+        placement = choose_placement(free_bytes, sizes)
     placement = placement or Placement.RESIDENT
-    offloader = Offloader(pipe, placement, device, on_status)
+    start_memory = StartMemory(placement=placement, sizes=sizes, free_bytes=free_bytes)
+    with start_memory.explain():
+        offloader = Offloader(
+            pipe, placement, device, on_status, streamed=_streamed(pipe, recipe, tuning)
+        )
     enable_preview_callback(pipe)
     return LoadedModel(
         pipe=pipe,
@@ -90,9 +106,18 @@ def load_model(  # noqa: PLR0913 -- the last two are for tests
         device=device,
         dtype=dtype,
         placement=placement,
+        start_memory=start_memory,
         offloader=offloader,
         prompt_encoder=PromptEncoder(pipe, folder.manifest),
         loras=LoraManager(pipe, loras),
         decode_memory=DecodeMemory(device=device, tile_side=pipe.vae.tile_sample_min_size),
         record_event=event_recorder(device),
     )
+
+
+def _streamed(pipe: Any, recipe: QuantizationRecipe | None, tuning: Tuning) -> list[Any]:
+    """Return the components that will be quantised."""
+    streamed = [] if recipe is None else [pipe.transformer]
+    if tuning.text_encoder_quantization is not Quantization.NONE:
+        streamed.append(pipe.text_encoder)
+    return streamed

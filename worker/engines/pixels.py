@@ -8,7 +8,7 @@ from worker.engines import ImageArray
 from worker.engines.errors import InvalidOutput
 from worker.engines.sizes import aspect_box
 
-SHARPNESS = 0.5  # an edge's steepness for each time that a picture is enlarged
+SHARPNESS = 0.5  # an edge's steepness for each time that an image is enlarged
 SMOOTHING_PX = 0.6  # keeps slanted edges straight
 NEIGHBOURHOOD_PX = 5  # whose darkest and lightest values no pixel exceeds: no halo
 
@@ -57,12 +57,21 @@ def resize_flat_art(array: ImageArray, width: int, height: int) -> ImageArray:
     return enlarged
 
 
+def centre_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Crop an image to a size that it may exceed by a few pixels; a side that is too short is enlarged."""
+    if image.width < size[0] or image.height < size[1]:
+        return image.resize(size, Image.Resampling.LANCZOS)
+    left, top = (image.width - size[0]) // 2, (image.height - size[1]) // 2
+    return image.crop((left, top, left + size[0], top + size[1]))
+
+
 def pad_to_aspect(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Repeat an image's edges so that `resize_flat_art` crops just these from an image of that size."""
     left, top, right, bottom = aspect_box(size, image.size)
-    across = round(image.width * left / (right - left))
-    along = round(image.height * top / (bottom - top))
-    if not across and not along:
+    horizontal = round(image.width * left / (right - left))
+    vertical = round(image.height * top / (bottom - top))
+    if not horizontal and not vertical:
         return image
-    padding = ((along, along), (across, across), (0, 0))
-    return Image.fromarray(np.pad(np.asarray(image), padding, mode="edge"))
+    pixels = np.asarray(image)
+    padding = ((vertical, vertical), (horizontal, horizontal), (0, 0))[: pixels.ndim]
+    return Image.fromarray(np.pad(pixels, padding, mode="edge"))

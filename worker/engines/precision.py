@@ -1,10 +1,11 @@
 """Chooses the number type of computations from what the processor can multiply."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+from worker.engines.host_memory import host_memory_bytes
 
 # AMX and AVX-512 on x86, NEON and SVE on ARM, as torch.cpu.get_capabilities() names them.
 _BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
@@ -43,10 +44,6 @@ def choose_weights_dtype(
         return torch.bfloat16
     if weights_bytes < _LARGE_BYTES:
         return torch.float32
-    memory = _host_memory_bytes() if memory_bytes is None else memory_bytes
+    memory = host_memory_bytes() if memory_bytes is None else memory_bytes
     fits = weights_bytes * _FLOAT32_BYTES_PER_STORED_BYTE <= memory
     return torch.bfloat16 if has_bfloat16(capabilities) or not fits else torch.float32
-
-
-def _host_memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -12,8 +12,6 @@ import torch
 from worker.engines.errors import UnusableSetting
 from worker.engines.tuning import Quantization
 
-_BLOCK_PREFIXES = ("transformer_blocks.", "single_transformer_blocks.")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationRecipe:
@@ -50,6 +48,20 @@ def _nvfp4_config() -> Any:
     return NVFP4DynamicActivationNVFP4WeightConfig(use_triton_kernel=has_kernel)
 
 
+def _int8_config() -> Any:
+    from torchao.quantization import (  # noqa: PLC0415 -- as above
+        Int8DynamicActivationInt8WeightConfig,
+    )
+
+    return Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
+
+
+def _int8_weight_only_config() -> Any:
+    from torchao.quantization import Int8WeightOnlyConfig  # noqa: PLC0415 -- as above
+
+    return Int8WeightOnlyConfig(set_inductor_config=False)
+
+
 RECIPES = {
     Quantization.FP8: QuantizationRecipe(
         name=Quantization.FP8,
@@ -64,6 +76,20 @@ RECIPES = {
         min_capability=(10, 0),
         gpu_generations="Blackwell",
         min_snr_db=8.0,
+    ),
+    Quantization.INT8: QuantizationRecipe(
+        name=Quantization.INT8,
+        make_config=_int8_config,
+        min_capability=None,
+        gpu_generations="any",
+        min_snr_db=15.0,
+    ),
+    Quantization.INT8_WEIGHT_ONLY: QuantizationRecipe(
+        name=Quantization.INT8_WEIGHT_ONLY,
+        make_config=_int8_weight_only_config,
+        min_capability=None,
+        gpu_generations="any",
+        min_snr_db=15.0,
     ),
 }
 
@@ -89,19 +115,37 @@ def _fp8_alternative(recipe: QuantizationRecipe, capability: tuple[int, int] | N
     return " or fp8" if recipe.name is Quantization.NVFP4 and supports_fp8 else ""
 
 
-def block_linears(transformer: Any) -> dict[str, torch.nn.Linear]:
-    """Return the linear layers to quantise: those of the repeated blocks, without embedders and modulations."""
+def repeated_blocks(model: Any) -> list[Any]:
+    """Return the blocks of a transformer or text encoder, whose linear layers are quantised. Embedders and modulations are not."""
+    names = ("transformer_blocks", "single_transformer_blocks", "layers")
+    return [block for name in names for block in getattr(model, name, ())]
+
+
+def block_linears(model: Any) -> dict[str, torch.nn.Linear]:
+    """Return the linear layers to quantise by their names."""
+    parts = {id(part) for block in repeated_blocks(model) for part in block.modules()}
     return {
         name: module
-        for name, module in transformer.named_modules()
-        if isinstance(module, torch.nn.Linear) and name.startswith(_BLOCK_PREFIXES)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and id(module) in parts
     }
 
 
-def quantize(transformer: Any, recipe: QuantizationRecipe) -> None:
-    """Replace the weights of the block linears with quantised ones, in place and on their device."""
-    selected = set(map(id, block_linears(transformer).values()))
-    _quantize(transformer, recipe, lambda module, _name: id(module) in selected)
+def quantize(block: Any, recipe: QuantizationRecipe, setting: str = "KLEIN_QUANTIZATION") -> None:
+    """Replace the weights of a block's linear layers with quantised ones, in place and on their device.
+
+    Raises `UnusableSetting` if torchao cannot do that on this machine.
+    """
+    try:
+        _quantize(block, recipe, lambda module, _name: isinstance(module, torch.nn.Linear))
+    except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError):
+        raise
+    except Exception as exc:  # torchao raises any type for what a machine or version lacks
+        reason = str(exc).strip().partition("\n")[0] or type(exc).__name__
+        raise UnusableSetting(
+            f"{setting}={recipe.name}: torchao cannot quantise on this machine ({reason}). "
+            f"Set {setting}=none"
+        ) from exc
 
 
 def _quantize(
@@ -130,25 +174,29 @@ def signal_to_noise_db(reference: torch.Tensor, output: torch.Tensor) -> float:
 
 
 def check_quantized_output(
-    recipe: QuantizationRecipe, reference: torch.Tensor, output: torch.Tensor
+    recipe: QuantizationRecipe,
+    reference: torch.Tensor,
+    output: torch.Tensor,
+    setting: str = "KLEIN_QUANTIZATION",
 ) -> float:
     """Return the signal-to-noise ratio in dB. Raises `UnusableSetting` if the output is broken."""
+    chosen = f"{setting}={recipe.name}"
     if not bool(torch.isfinite(output).all()):
-        raise _broken(recipe, "gives values that are not finite")
+        raise _broken(chosen, "gives values that are not finite")
     if bool(output.min() == output.max()):
-        raise _broken(recipe, "gives one flat value")
+        raise _broken(chosen, "gives one flat value")
     snr_db = signal_to_noise_db(reference, output)
     if snr_db < recipe.min_snr_db:
         raise _broken(
-            recipe,
+            chosen,
             f"has a signal-to-noise ratio of {snr_db:.1f} dB against the unquantised model, "
             f"and {recipe.min_snr_db:.0f} dB are needed",
         )
     return snr_db
 
 
-def _broken(recipe: QuantizationRecipe, problem: str) -> UnusableSetting:
+def _broken(chosen: str, problem: str) -> UnusableSetting:
     return UnusableSetting(
-        f"KLEIN_QUANTIZATION={recipe.name}: on this machine the quantised model {problem}. "
-        "Set KLEIN_QUANTIZATION=none"
+        f"{chosen}: on this machine the quantised model {problem}. "
+        f"Set {chosen.partition('=')[0]}=none"
     )

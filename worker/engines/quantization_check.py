@@ -2,6 +2,7 @@
 
 import torch
 
+from worker.engines.device import release_cached_memory, translate_device_errors
 from worker.engines.inference import generate_probe_latents
 from worker.engines.model import LoadedModel
 from worker.engines.quantization import (
@@ -34,18 +35,42 @@ class QuantizationCheck:
         return generate_probe_latents(self._model, self._prompt, self._size)
 
 
+def quantize_text_encoder(model: LoadedModel, recipe: QuantizationRecipe, prompt: str) -> float:
+    """Quantise the text encoder's layers one by one on the device, and return the signal-to-noise ratio in dB.
+
+    It compares the embeddings of a prompt before and after. Raises `UnusableSetting` if the model is broken.
+    """
+    setting = "KLEIN_TEXT_ENCODER_QUANTIZATION"
+
+    def encode() -> torch.Tensor:
+        model.offloader.offload_all()
+        model.prompt_encoder.clear_cache()
+        with translate_device_errors(), model.disable_gradients():
+            return model.prompt_encoder.encode(prompt).embeds.float().cpu()
+
+    reference = encode()
+    with translate_device_errors():
+        model.offloader.convert_blocks(
+            model.pipe.text_encoder, lambda block: quantize(block, recipe, setting)
+        )
+    return check_quantized_output(recipe, reference, encode(), setting)
+
+
 def quantize_model(
     model: LoadedModel, recipe: QuantizationRecipe, prompt: str, size: tuple[int, int]
 ) -> QuantizationCheck:
-    """Quantise the transformer's blocks, and return the check of the result.
+    """Quantise the transformer's blocks one by one on the device, and return the check of the result.
 
     The caller runs the check after compilation, because that is when quantised kernels can go wrong. `size`
     is width and height in pixels of the image to compare.
     """
     check = QuantizationCheck(model, recipe, prompt, size)
-    transformer = model.pipe.transformer
     model.loras.save_unquantized(
-        block_linears(transformer), lambda weight: quantize_weight(weight, recipe)
+        block_linears(model.pipe.transformer), lambda weight: quantize_weight(weight, recipe)
     )
-    quantize(transformer, recipe)
+    with translate_device_errors():
+        model.offloader.convert_blocks(
+            model.pipe.transformer, lambda block: quantize(block, recipe)
+        )
+    release_cached_memory()
     return check

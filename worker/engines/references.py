@@ -6,10 +6,11 @@ import warnings
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
+from app.images.check import FORMATS
+from app.images.repair import close_jpeg, drop_large_chunks
 from worker.engines.colour import to_srgb
 from worker.engines.errors import EngineFault
 
-_FORMATS = ("PNG", "JPEG", "WEBP")
 _TRANSPOSE_BY_ORIENTATION: dict[int | None, Transpose] = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -28,17 +29,35 @@ def decode_reference(data: bytes) -> Image.Image:
     Raises `EngineFault` if the file cannot be decoded.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the API has validated the file already
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                # ImageOps.exif_transpose rewrites all EXIF data, and so fails on malformed tags.
-                transpose = _TRANSPOSE_BY_ORIENTATION.get(
-                    image.getexif().get(ExifTags.Base.Orientation)
-                )
-                upright = image if transpose is None else image.transpose(transpose)
-                return _to_rgb(to_srgb(upright))
+        try:
+            return _decode(drop_large_chunks(data))
+        except OSError:
+            if (closed := close_jpeg(data)) is None:
+                raise
+            return _decode(closed)  # only the end marker is missing: the API has validated the file
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise EngineFault(f"a reference image could not be decoded: {exc}") from exc
+
+
+def decode_mask(data: bytes) -> Image.Image:
+    """Decode a mask, which the API wrote as a grey PNG. Raises `EngineFault` if it cannot be decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as mask:
+            return mask.convert("L")
+    except (OSError, ValueError, SyntaxError) as exc:
+        raise EngineFault(f"the mask could not be decoded: {exc}") from exc
+
+
+def _decode(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the API has validated the file already
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            # ImageOps.exif_transpose rewrites all EXIF data, and so fails on malformed tags.
+            transpose = _TRANSPOSE_BY_ORIENTATION.get(
+                image.getexif().get(ExifTags.Base.Orientation)
+            )
+            upright = image if transpose is None else image.transpose(transpose)
+            return _to_rgb(to_srgb(upright))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

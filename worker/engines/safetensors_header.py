@@ -2,31 +2,36 @@
 
 import json
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from worker.engines.errors import WeightsError
+from worker.engines.tensor_info import TensorInfo, Tensors
 
 _LENGTH = struct.Struct("<Q")
 _MAX_HEADER_BYTES = 100 << 20
+_MAX_SIDE = 1 << 32
 _LFS_POINTER = b"version https://git-lfs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorInfo:
-    """Describes one tensor of a file."""
-
-    dtype: str
-    """As safetensors writes it: BF16, F8_E4M3 …"""
-    shape: tuple[int, ...]
-
-
-Tensors = dict[str, TensorInfo]
-"""The tensors of one or more files, by name."""
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+    OverflowError,
+)
 
 
 def read_header(file: Path) -> Tensors:
-    """Read the names, types and shapes of a file's tensors (safetensors README, "Format").
+    """Read the names, types and shapes of a file's tensors. See `read_header_and_metadata`."""
+    return read_header_and_metadata(file)[0]
+
+
+def read_header_and_metadata(file: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Read a file's tensors (safetensors README, "Format") and the texts that its writer added.
 
     Raises `WeightsError` if the file is truncated, damaged, or not a safetensors file.
     """
@@ -46,19 +51,25 @@ def read_header(file: Path) -> Tensors:
                 )
             stream.seek(_LENGTH.size)
             header = json.loads(stream.read(header_bytes))
-        header.pop("__metadata__", None)
-        ends = [tensor["data_offsets"][1] for tensor in header.values()]
+        metadata = dict(header.pop("__metadata__", None) or {})
+        ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
         tensors = {
-            name: TensorInfo(dtype=str(tensor["dtype"]), shape=tuple(tensor["shape"]))
+            name: TensorInfo(dtype=str(tensor["dtype"]), shape=_shape(tensor["shape"]))
             for name, tensor in header.items()
         }
     except OSError as exc:
         raise WeightsError(f"{file} cannot be read: {exc.strerror}") from exc
-    except (ValueError, struct.error, KeyError, TypeError, AttributeError, IndexError) as exc:
+    except (*_MALFORMED, struct.error) as exc:
         raise WeightsError(f"{file} is not a safetensors file. Copy or download it again") from exc
     expected_bytes = _LENGTH.size + header_bytes + max(ends, default=0)
     if size_bytes != expected_bytes:
         raise WeightsError(
             f"{file} is damaged: it has {size_bytes} bytes instead of {expected_bytes}. Copy or download it again"
         )
-    return tensors
+    return tensors, metadata
+
+
+def _shape(sides: list[object]) -> tuple[int, ...]:
+    if not all(isinstance(side, int) and 0 <= side < _MAX_SIDE for side in sides):
+        raise ValueError("a side of a tensor is no number")
+    return tuple(sides)  # type: ignore[arg-type]  # all are integers

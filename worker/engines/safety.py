@@ -17,6 +17,7 @@ from worker.engines import Checkpoint, Engine, ImageArray, OnPreview, OnStep, Or
 from worker.engines.device import choose_device, translate_device_errors
 from worker.engines.errors import UnusableSetting, Withheld
 from worker.engines.references import decode_reference
+from worker.engines.tuning import DeviceChoice
 
 LABEL = "nsfw"
 THRESHOLD = 0.85
@@ -25,9 +26,9 @@ THRESHOLD = 0.85
 class SafetyChecker:
     """Classifies images as safe or unsafe."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: DeviceChoice = DeviceChoice.AUTO) -> None:
         """Load the classifier. Raises `UnusableSetting` if it does not load or has no label `nsfw`."""
-        self._device = choose_device()
+        self._device = choose_device(device)
         # Any: transformers' automatic classes have no useful types
         processor: Any = AutoImageProcessor
         model: Any = AutoModelForImageClassification

@@ -1,11 +1,11 @@
 """Chooses the output, render and reference image sizes for one checkpoint."""
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from worker.engines import Order
 from worker.engines.errors import EngineFault
 from worker.engines.manifest import Manifest
-from worker.engines.pixels import pad_to_aspect
+from worker.engines.pixels import centre_crop, pad_to_aspect
 from worker.engines.sizes import (
     SIZE_MULTIPLE,
     cap_reference_size,
@@ -55,6 +55,27 @@ class SizePolicy:
             multiple=self._manifest.native_multiple,
         )
 
+    def resize_first_reference(
+        self, reference: Image.Image, output_size: tuple[int, int]
+    ) -> Image.Image:
+        """Resize the reference image that an edit of this output size changes.
+
+        Where the edit keeps the size of the image, both pass through the same render size, so that the edit is
+        neither stretched nor shifted.
+        """
+        if not self._manifest.render_scaled or output_size != edit_output_size(*reference.size):
+            return self.resize_reference(reference)
+        return self.to_render_size(fit_output(reference, reference.size, output_size))
+
+    def to_render_size(
+        self, image: Image.Image, resampling: Image.Resampling = Image.Resampling.LANCZOS
+    ) -> Image.Image:
+        """Resize an image of the output size to the size at which the model generates it."""
+        size = self.render_size(*image.size)
+        if size == image.size:
+            return image
+        return pad_to_aspect(image, size).resize(size, resampling)
+
     def resize_reference(self, reference: Image.Image) -> Image.Image:
         """Resize a reference image for the model. The pipeline crops it to a multiple of 16."""
         if self._manifest.render_scaled:
@@ -65,3 +86,21 @@ class SizePolicy:
         if size == reference.size:
             return reference
         return reference.resize(size, Image.Resampling.LANCZOS)
+
+
+def fit_output(
+    image: Image.Image,
+    reference_size: tuple[int, int],
+    output_size: tuple[int, int],
+    resampling: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Image.Image:
+    """Resize a reference image, or its mask of any size, to the output size of its edit.
+
+    Where the edit has another aspect ratio than the reference image, both ends of the longer side are cropped.
+    """
+    capped = cap_reference_size(*reference_size)
+    if image.size != capped:
+        image = image.resize(capped, resampling)
+    if output_size == edit_output_size(*reference_size):
+        return centre_crop(image, output_size)
+    return ImageOps.fit(image, output_size, method=resampling)

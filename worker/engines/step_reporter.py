@@ -31,7 +31,7 @@ class StepReporter:
     def step_queued(self, step: int, send_preview: Callable[[], None] | None = None) -> None:
         """Register a step. `send_preview` runs before the step is reported."""
         event = self._record_event() if self._record_event is not None else None
-        self._report_pending()
+        self.report_pending()
         if send_preview is not None:
             send_preview()  # copies pixels to the host, so the device finishes this step first
         if event is None or send_preview is not None:
@@ -39,7 +39,8 @@ class StepReporter:
         else:
             self._pending = step, event
 
-    def _report_pending(self) -> None:
+    def report_pending(self) -> None:
+        """Report the step that is queued, if there is one, once the device has finished it."""
         if self._pending is None:
             return
         (step, event), self._pending = self._pending, None
@@ -53,4 +54,4 @@ class StepReporter:
         self, error: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
         if error is None:
-            self._report_pending()
+            self.report_pending()

@@ -46,6 +46,12 @@ class WarmUp:
         self._quantization_check = quantization_check
         self._time_backends = time_backends
         self._is_compiled = tuning.compile.is_enabled_on(model.device.type)
+        self._attention = NATIVE
+
+    @property
+    def kernels(self) -> str:
+        """Return the attention kernel, and whether the model is compiled."""
+        return f"attention {self._attention}, {'compiled' if self._is_compiled else 'eager'}"
 
     def run(self, engine: Engine) -> int:
         """Warm up and return the largest batch size that fits into the device's memory.
@@ -58,6 +64,7 @@ class WarmUp:
         pipe = self._model.pipe
         for backend in dict.fromkeys((self._select_attention_backend(), NATIVE)):
             pipe.transformer.set_attention_backend(backend)
+            self._attention = backend
             compile_pipeline(pipe)
             try:
                 batch_size = self._generate_images(engine)

@@ -31,9 +31,9 @@ def choose_warm_up_images(
     minutes on this device.
     """
     side = MIN_SIDE if is_slow else manifest.native_size
-    sizes = tuning.warm_sizes or ((side, side), (side, side * 3 // 4))
-    if not is_compiled:
-        sizes = tuning.warm_sizes or sizes[:1]
+    sizes = tuning.warm_sizes or ((side, side),)
+    if is_compiled and not _vary_in_both_sides(sizes):
+        sizes += (_other_size(*sizes[0]),)
     images = [
         WarmUpImage(name=f"{width}x{height}", order=_order(width, height))
         for width, height in sizes
@@ -43,6 +43,17 @@ def choose_warm_up_images(
         edit = _order(width, height, reference_files=(_gradient_png(width, height),))
         images.append(WarmUpImage(name=f"an edit of {width}x{height}", order=edit))
     return tuple(images)
+
+
+def _vary_in_both_sides(sizes: tuple[tuple[int, int], ...]) -> bool:
+    """Whether widths and heights differ: a side that never varied is compiled as a constant."""
+    return all(len(set(sides)) > 1 for sides in zip(*sizes, strict=True))
+
+
+def _other_size(width: int, height: int) -> tuple[int, int]:
+    """Return a size that differs in both sides: smaller, unless that is below what can be requested."""
+    smaller = width * 3 // 4, height // 2
+    return smaller if min(smaller) >= MIN_SIDE else (width * 3 // 2, height * 5 // 4)
 
 
 def _order(width: int, height: int, reference_files: tuple[bytes, ...] = ()) -> Order:

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from app.predictions.catalog import MODELS
-from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Prediction, Status
-from app.predictions.queue import Queues
+from app.predictions.queue import Queues, kind_of
 from app.predictions.redis_errors import redis_errors
 from app.predictions.store import Store
 from worker.engines import Checkpoint, Order
@@ -36,7 +34,7 @@ class BatchFinder:
         if places < 1:
             return
         with redis_errors():
-            ids = self._queues.list_next(_checkpoint_kind(first), places * CANDIDATES_PER_PLACE)
+            ids = self._queues.list_next(kind_of(first), places * CANDIDATES_PER_PLACE)
         closed: set[str] = set()
         for waiting in self._store.read_all(ids):
             if waiting.key_id in closed:
@@ -72,7 +70,3 @@ def _batch_key(prediction: Prediction) -> Order | None:
     if prediction.reference_keys or len(order.seeds) > 1:
         return None
     return replace(order, prompt="", negative_prompt="", seeds=(0,), previews=False)
-
-
-def _checkpoint_kind(prediction: Prediction) -> CheckpointKind:
-    return MODELS[prediction.model].checkpoint

@@ -23,23 +23,32 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="r"?>""".encode()
 """XMP metadata of every file."""
 _EXIF_SOFTWARE = 0x0131
+_EXIF_IFD = 0x8769
+_EXIF_USER_COMMENT = 0x9286
+_USER_COMMENT_MAX_BYTES = 60_000
 _EXIF_PREFIX = b"Exif\0\0"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2
 """The PNG filter that stores the difference to the row above."""
 
 
-def encode(pixels: ImageArray, output_format: str, quality: int = DEFAULT_QUALITY) -> bytes:
-    """Encode height x width x 3 pixels. The same pixels always give the same bytes.
+def encode(
+    pixels: ImageArray, output_format: str, quality: int = DEFAULT_QUALITY, text: str = ""
+) -> bytes:
+    """Encode height x width x 3 pixels. The same pixels and text always give the same bytes.
 
-    `quality` is 1 to 100. PNG ignores it. JPEG keeps full colour resolution (4:4:4).
+    `quality` is 1 to 100. PNG ignores it. JPEG keeps full colour resolution (4:4:4). `text` says how the image was
+    generated, where Stable Diffusion web UI writes it: in the text chunk `parameters` of a PNG, else in the EXIF field
+    UserComment.
     """
     exif = Image.Exif()
     exif[_EXIF_SOFTWARE] = SOFTWARE
+    if text and output_format != OutputFormat.PNG:
+        exif.get_ifd(_EXIF_IFD)[_EXIF_USER_COMMENT] = _user_comment(text)
     file = io.BytesIO()
     match OutputFormat(output_format):
         case OutputFormat.PNG:
-            return _encode_png(pixels, exif.tobytes().removeprefix(_EXIF_PREFIX))
+            return _encode_png(pixels, exif.tobytes().removeprefix(_EXIF_PREFIX), text)
         case OutputFormat.JPEG:
             image = Image.fromarray(pixels)
             image.save(file, "JPEG", quality=quality, subsampling=0, exif=exif, xmp=XMP)
@@ -49,7 +58,19 @@ def encode(pixels: ImageArray, output_format: str, quality: int = DEFAULT_QUALIT
     return file.getvalue()
 
 
-def _encode_png(pixels: ImageArray, exif: bytes) -> bytes:
+def _user_comment(text: str) -> bytes:
+    """Write an EXIF comment as web UI does, cut to what a JPEG holds."""
+    return b"UNICODE\0" + text.encode("utf-16-be", "replace")[:_USER_COMMENT_MAX_BYTES]
+
+
+def _text_chunk(text: str) -> bytes:
+    try:
+        return _chunk(b"tEXt", b"parameters\0" + text.encode("latin-1"))
+    except UnicodeEncodeError:
+        return _chunk(b"iTXt", b"parameters\0\0\0\0\0" + text.encode("utf-8", "replace"))
+
+
+def _encode_png(pixels: ImageArray, exif: bytes, text: str) -> bytes:
     """Encode a PNG with one filter for all rows, three times as fast as Pillow's fastest level.
 
     Pillow tries five filters on each row. For generated images the Up filter alone gives about the same size,
@@ -69,6 +90,7 @@ def _encode_png(pixels: ImageArray, exif: bytes) -> bytes:
         _chunk(b"tEXt", b"Software\0" + SOFTWARE.encode("latin-1")),
         _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),  # not compressed, no language
         _chunk(b"eXIf", exif),
+        _text_chunk(text) if text else b"",
         _chunk(b"IDAT", compressed),
         _chunk(b"IEND", b""),
     )

@@ -2,8 +2,8 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
 
 from app.logs import log
 from app.metrics import STAGE_SECONDS, STORAGE_ERRORS, Stage
@@ -11,19 +11,28 @@ from app.predictions.catalog import parameters_of
 from app.predictions.errors import LeaseLost, Unavailable, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Prediction
 from app.predictions.store import Store, Transition
+from app.predictions.timings import NOT_MEASURED, Timings
 from app.storage import Storage
 from app.storage.errors import StorageError
-from app.tracing import add_span
+from app.storage.time_limit import LIMIT_S
+from worker.deadline import Deadline
 from worker.engines import Result
-from worker.job.credentials import ContentCredentials, UnusableCredentials
+from worker.job.credentials import UnusableCredentials
+from worker.job.describe import describe
 from worker.job.encode import encode
-from worker.job.leases import Leases
+from worker.job.leases import Lease, Leases, LeaseStage
+from worker.job.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from worker.job.content_credentials import ContentCredentials
 
 BACKLOG = 2
 """How many results may wait for the publisher before the engine must wait. Multiplied by the batch size."""
 STORE_ATTEMPTS = 5
 """With backoff they take 15 s, enough for a restart of the S3 server."""
 PAUSE_S = 1.0
+PUBLISH_S = STORE_ATTEMPTS * LIMIT_S + PAUSE_S * (2 ** (STORE_ATTEMPTS - 1) - 1)
+"""How long one result may take: every attempt to store a file runs into its limit, and the pauses between them."""
 
 
 class Publisher:
@@ -34,9 +43,10 @@ class Publisher:
         store: Store,
         storage: Storage,
         leases: Leases,
-        credentials: ContentCredentials | None = None,
+        credentials: "ContentCredentials | None" = None,
         pause_s: float = PAUSE_S,
         backlog: int = BACKLOG,
+        publish_s: float = PUBLISH_S,
     ) -> None:
         self._store = store
         self._storage = storage
@@ -45,32 +55,36 @@ class Publisher:
         self._pause_s = pause_s  # before the first retry
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._backlog = BoundedSemaphore(backlog)
-        self._deadline = float("inf")
+        self._publish_s = publish_s
+        self._wait_s = publish_s * (backlog + 1)  # until those before it are published
 
-    def publish(self, prediction: Prediction, owner: str, result: Result) -> None:
-        """Take over a prediction, its lease and its result. Waits only while the backlog is full."""
+    def publish(self, lease: Lease, result: Result, timings: Timings = NOT_MEASURED) -> None:
+        """Take over a lease and its result. Waits only while the backlog is full."""
+        stopwatch = Stopwatch(timings)
+        lease.begin(LeaseStage.PUBLISHING, self._wait_s)
         self._backlog.acquire()
-        self._thread.submit(self._publish, prediction, owner, result)
+        self._thread.submit(self._publish, lease, result, stopwatch)
 
-    def close(self, within_s: float = float("inf")) -> None:
-        """Publish the remaining results. After an outage of Redis of this length they are left to a later attempt."""
-        self._deadline = time.monotonic() + within_s
+    def close(self) -> None:
+        """Publish the remaining results."""
         self._thread.shutdown()
 
-    def _publish(self, prediction: Prediction, owner: str, result: Result) -> None:
+    def _publish(self, lease: Lease, result: Result, stopwatch: Stopwatch) -> None:
+        lease.begin(LeaseStage.PUBLISHING, self._publish_s)
         try:
-            self._end(prediction, owner, result)
+            self._end(lease, result, stopwatch)
         except Exception:
-            log.exception("publish_failed", prediction=prediction.id)
+            log.exception("publish_failed", prediction=lease.prediction.id)
             raise
         finally:
-            self._leases.drop(prediction.id)
+            self._leases.drop(lease)
             self._backlog.release()
 
-    def _end(self, prediction: Prediction, owner: str, result: Result) -> None:
-        folder = f"{prediction.id}/{owner}"
+    def _end(self, lease: Lease, result: Result, stopwatch: Stopwatch) -> None:
+        prediction = lease.prediction
+        folder = f"{prediction.id}/{lease.owner}"
         started = time.perf_counter()
-        transition = self._store_outputs(prediction, owner, folder, result)
+        transition = self._store_outputs(lease, folder, result, stopwatch)
         stored = time.perf_counter()
         try:
             ended = self._finish(prediction.id, transition)
@@ -78,14 +92,9 @@ class Publisher:
             log.info("late_result_discarded", prediction=prediction.id)
             self._storage.delete(folder)
             return
-        _record_stages(
-            prediction,
-            {
-                Stage.GENERATE: result.generate_s,
-                Stage.STORE: stored - started,
-                Stage.FINISH: time.perf_counter() - stored,
-            },
-        )
+        STAGE_SECONDS.labels(Stage.GENERATE).observe(result.generate_s)
+        STAGE_SECONDS.labels(Stage.STORE).observe(stored - started)
+        STAGE_SECONDS.labels(Stage.FINISH).observe(time.perf_counter() - stored)
         log.info(
             "prediction_finished",
             prediction=prediction.id,
@@ -97,11 +106,12 @@ class Publisher:
         )
 
     def _store_outputs(
-        self, prediction: Prediction, owner: str, folder: str, result: Result
+        self, lease: Lease, folder: str, result: Result, stopwatch: Stopwatch
     ) -> Transition:
         """Store the output images. Returns the transition that ends the prediction as succeeded or failed."""
+        owner = lease.owner
         try:
-            outputs = self._put(prediction, folder, result)
+            outputs = self._put(lease, folder, result, stopwatch)
         except UnusableCredentials as exc:  # it could sign at start and has expired since
             log.error("signing_failed", error=str(exc))
             failure = Failure(cause=Cause.ENGINE, message="the image could not be signed")
@@ -109,58 +119,46 @@ class Publisher:
         except StorageError as exc:
             failure = Failure(cause=Cause.STORAGE, message=str(exc))
             return lambda p, now: p.fail(owner, failure, now)
-        return lambda p, now: p.succeed(owner, outputs, result.notes, now)
+        timings, numerics = stopwatch.stop(), result.numerics
+        return lambda p, now: p.succeed(owner, outputs, result.notes, now, timings, numerics)
 
-    def _put(self, prediction: Prediction, folder: str, result: Result) -> tuple[Output, ...]:
-        parameters = parameters_of(prediction)
+    def _put(
+        self, lease: Lease, folder: str, result: Result, stopwatch: Stopwatch
+    ) -> tuple[Output, ...]:
+        parameters = parameters_of(lease.prediction)
         output_format = parameters.output_format
         outputs = []
         for index, image in enumerate(result.images):
             key = f"{folder}/{index}.{output_format.suffix}"
-            data = encode(image, output_format, parameters.output_quality)
+            height, width, _ = image.shape
+            text = describe(lease.prediction, index, (width, height))
+            data = encode(image, output_format, parameters.output_quality, text)
             if self._credentials is not None:
                 data = self._credentials.sign(data, output_format.media_type)
-            self._put_one(key, data)
-            height, width, _ = image.shape
+            with stopwatch.storing():
+                self._put_one(key, data, lease.deadline)
             outputs.append(Output(key=key, width=width, height=height))
         return tuple(outputs)
 
-    def _put_one(self, key: str, data: bytes) -> None:
+    def _put_one(self, key: str, data: bytes, deadline: Deadline) -> None:
         for attempt in range(STORE_ATTEMPTS):
             try:
                 self._storage.put(key, data)
             except StorageError as exc:
                 STORAGE_ERRORS.inc()
                 log.warning("store_failed", key=key, error=str(exc))
-                if attempt + 1 == STORE_ATTEMPTS:
+                pause_s = self._pause_s * 2**attempt
+                if attempt + 1 == STORE_ATTEMPTS or pause_s >= deadline.left_s:
                     raise
-                time.sleep(self._pause_s * 2**attempt)
+                time.sleep(pause_s)
             else:
                 return
 
     def _finish(self, prediction_id: str, transition: Transition) -> Prediction:
-        """Store the end of a prediction, retrying while Redis is unavailable. Raises Lost or UnknownPrediction."""
+        """Store the end of a prediction, retrying while Redis is unavailable. Raises LeaseLost or UnknownPrediction."""
         while True:
             try:
                 return self._store.change(prediction_id, transition)
             except Unavailable:
-                if time.monotonic() > self._deadline:
-                    raise
                 log.warning("finish_waits_for_redis", prediction=prediction_id)
                 time.sleep(self._pause_s)
-
-
-def _record_stages(prediction: Prediction, durations_s: dict[Stage, float]) -> None:
-    """Record metrics and spans of consecutive stages, the last of which ends now."""
-    at = datetime.now(UTC) - timedelta(seconds=sum(durations_s.values()))
-    for stage, seconds in durations_s.items():
-        STAGE_SECONDS.labels(stage).observe(seconds)
-        ended_at = at + timedelta(seconds=seconds)
-        add_span(
-            stage,
-            parent=prediction.traceparent,
-            started_at=at,
-            finished_at=ended_at,
-            attributes={"klein.prediction": prediction.id},
-        )
-        at = ended_at

@@ -12,7 +12,7 @@ _installed: tuple[Generator, TakeNext, FindBatchMates] | None = None
 
 
 @contextmanager
-def installed(
+def provide_dependencies(
     generator: Generator,
     take_next: TakeNext,
     find_batch_mates: FindBatchMates = no_batch_mates,

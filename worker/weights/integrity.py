@@ -4,6 +4,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from app.logs import log
@@ -14,11 +15,14 @@ _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def verify_checksums(weights: Path) -> None:
-    """Verify each file with a known checksum, from SHA256SUMS or the hub's cache. Raises `WeightsError`."""
+def verify_checksums(*paths: Path) -> None:
+    """Verify each file with a known checksum, from SHA256SUMS or the hub's cache. Raises `WeightsError`.
+
+    `paths` are folders and files of weights.
+    """
     started = time.monotonic()
     files = size_bytes = 0
-    for file, expected in _expected_checksums(weights):
+    for file, expected in chain.from_iterable(map(_expected_checksums, paths)):
         try:
             actual = _sha256(file)
         except OSError as exc:
@@ -50,19 +54,22 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _expected_checksums(weights: Path) -> Iterator[tuple[Path, str]]:
+def _expected_checksums(path: Path) -> Iterator[tuple[Path, str]]:
+    folder = path if path.is_dir() else path.parent
     try:
-        text = (weights / CHECKSUM_FILE).read_text()
+        text = (folder / CHECKSUM_FILE).read_text()
     except (OSError, ValueError):
         text = ""
     for line in text.splitlines():
         match = _CHECKSUM_LINE.fullmatch(line)
         if match is None:
             raise WeightsError(
-                f"{weights / CHECKSUM_FILE}: {line!r} is not a line of sha256sum; write the file again"
+                f"{folder / CHECKSUM_FILE}: {line!r} is not a line of sha256sum; write the file again"
             )
-        yield weights / match[2], match[1]
-    for file in sorted(weights.rglob("*.safetensors")):
+        if path in (folder, folder / match[2]):
+            yield folder / match[2], match[1]
+    files = [path] if folder != path else sorted(folder.rglob("*.safetensors"))
+    for file in files:
         # The hub's cache stores each large file as blobs/<SHA-256>, and links to it.
         blob = file.resolve()
         if file.is_symlink() and blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name):

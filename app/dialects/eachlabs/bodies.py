@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.predictions.timeline import TimelineStage
+
 
 class CreateBody(BaseModel):
     """The request to create a prediction."""
@@ -83,6 +85,54 @@ class PredictionBody(BaseModel):
     error: str = Field(default="", description="The message of a failed prediction.")
 
 
+class HistoryEntry(PredictionBody):
+    """A prediction in the history, as GET shows it."""
+
+    model: str
+    created_at: AwareDatetime
+    completed_at: AwareDatetime | None
+
+
+class HistoryBody(BaseModel):
+    """Some predictions, newest first."""
+
+    predictions: list[HistoryEntry]
+    cursor: str | None = Field(
+        description="Send it as `cursor` to get the following predictions; null if there are none."
+    )
+
+
+class PlaceBody(BaseModel):
+    """The place of a prediction in the queue."""
+
+    position: int | None = Field(description="1 is next; null if the prediction does not wait.")
+    expected_wait_s: float | None = Field(
+        description="Estimated seconds until it starts, with the start of the engine if its worker is asleep; null if unknown or if it does not wait."
+    )
+    expected_end_s: float | None = Field(
+        description="Estimated seconds until it ends; null if unknown or if it has ended."
+    )
+
+
+class StageBody(BaseModel):
+    """How long a prediction was in a stage."""
+
+    stage: TimelineStage
+    ms: int = Field(description="Milliseconds.")
+
+
+class TimelineBody(BaseModel):
+    """The stages of a prediction that are over, in order."""
+
+    id: str
+    status: str
+    attempt: int = Field(description="The number of the last attempt; 0 before the first one.")
+    stages: list[StageBody]
+    total_ms: int | None = Field(
+        description="Milliseconds from the create to the end; null before the end."
+    )
+
+
 class RunBody(BaseModel):
     """The response to a run, which waits until the prediction is final."""
 
@@ -104,6 +154,20 @@ class ModelBody(BaseModel):
     weights: str | None = Field(
         description="The weights that serve it here. Not part of the hosted API."
     )
+    licence: str = Field(
+        description="The licence of the published weights. Not part of the hosted API."
+    )
+
+
+class LoraBody(BaseModel):
+    """A LoRA that predictions may name."""
+
+    name: str = Field(description="What `loras[].path` takes.", examples=["ink.safetensors"])
+    size_bytes: int
+    base: str | None = Field(description="The checkpoint that it fits; null where it fits none.")
+    models: list[str] = Field(description="The slugs of the models served here that it fits.")
+    trigger_words: list[str] = Field(description="From the metadata of its trainer.")
+    problem: str | None = Field(description="Why no model served here can use it.")
 
 
 class Execution(BaseModel):
@@ -171,6 +235,26 @@ class Webhooks(BaseModel):
     total_count: int
 
 
+class UsageRow(BaseModel):
+    """What a key used of a model on a day."""
+
+    day: str = Field(description="In UTC.", examples=["2026-01-31"])
+    key: str = Field(description="The id of the key.")
+    model: str
+    images: int
+    megapixels: float
+    engine_s: float = Field(
+        description="Seconds of the engine, without those that other predictions of a batch used."
+    )
+    dollars: float = Field(description="At the price of the hosted API.")
+
+
+class UsageBody(BaseModel):
+    """What a key used, the newest day first."""
+
+    usage: list[UsageRow]
+
+
 class PresignBody(BaseModel):
     """The request to upload a file."""
 
@@ -183,7 +267,7 @@ class PresignBody(BaseModel):
 
 
 class Presigned(BaseModel):
-    """Where to send the file, and the URL that names it."""
+    """The URL to send a file to, and the URL that names it."""
 
     id: str
     presigned_url: str = Field(description="PUT the raw bytes here within 15 minutes.")

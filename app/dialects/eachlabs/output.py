@@ -35,6 +35,19 @@ _FAILURES = {
     )
 }
 
+CLASSIFICATIONS = (  # that the history's filter of the hosted API knows
+    "content_moderation",
+    "execution_timeout",
+    "invalid_user_input",
+    "invalid_model_config",
+    "provider_auth",
+    "provider_error",
+    "provider_rate_limit",
+    "provider_unavailable",
+    "internal_error",
+    "unknown",
+)
+
 
 def classification_of(prediction: Prediction) -> str:
     """Return the error classification of a prediction; '' without a failure."""

@@ -1,35 +1,41 @@
 """Serves predictions and their history in the form of the hosted API."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
-from app.api.errors import BadRequest
 from app.api.state import state_of
 from app.dialects.dependencies import (
+    READ_SLOT,
     ImageLinksOf,
-    JsonBody,
     ServiceOf,
+    create_body,
     output_renderer,
+    submit,
     wait_for_end,
 )
 from app.dialects.eachlabs import bodies, wire
-from app.dialects.eachlabs.output import classification_of
-from app.dialects.eachlabs.responses import answers, refusals
-from app.predictions.prediction import Prediction, Timeouts
+from app.dialects.eachlabs.create_headers import (
+    WAIT_MAX_S,
+    CreateHeaders,
+    CreateHeadersOf,
+    preferred_wait,
+)
+from app.dialects.eachlabs.output import CLASSIFICATIONS, classification_of
+from app.dialects.eachlabs.place_view import place_headers
+from app.dialects.eachlabs.responses import declare_errors, declare_responses
+from app.predictions.prediction import Prediction
 from app.predictions.service import Service
+from app.predictions.submissions import Submission
 
-WAIT_MAX_S = 60.0
 HISTORY = timedelta(days=90)
-_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,6})?)", re.IGNORECASE)
 
 
-router = APIRouter(tags=["predictions"], responses=refusals(401, 503))
+router = APIRouter(tags=["predictions"], responses=declare_errors(401, 503))
 
 
 async def _view(request: Request, image_links: ImageLinksOf) -> wire.View:
@@ -41,55 +47,7 @@ async def _view(request: Request, image_links: ImageLinksOf) -> wire.View:
     )
 
 
-async def _body(body: JsonBody) -> bodies.CreateBody:
-    return wire.parse_create(body)
-
-
 ViewOf = Annotated[wire.View, Depends(_view)]
-CreateBody = Annotated[bodies.CreateBody, Depends(_body)]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
-        description="Your own key for this request, 1 to 255 visible ASCII characters. A repeated request with "
-        "the same body within a day returns the first prediction; with another body it is a 409.",
-    ),
-]
-
-
-def _timeouts(
-    service: ServiceOf,
-    queue: Annotated[
-        float | None,
-        Header(
-            alias="X-Queue-Timeout",
-            gt=0,
-            allow_inf_nan=False,
-            description="Seconds that the prediction may wait for a worker before it fails.",
-        ),
-    ] = None,
-    run: Annotated[
-        float | None,
-        Header(
-            alias="X-Run-Timeout",
-            gt=0,
-            allow_inf_nan=False,
-            description="Seconds that an attempt may run before it fails.",
-        ),
-    ] = None,
-) -> Timeouts:
-    """Read the caller's timeouts. Raises BadRequest where they exceed the setting."""
-    maximum = service.timeouts
-    return Timeouts(
-        queue=_bounded("X-Queue-Timeout", queue, maximum.queue),
-        run=_bounded("X-Run-Timeout", run, maximum.run),
-    )
-
-
-TimeoutsOf = Annotated[Timeouts, Depends(_timeouts)]
 _CREATE_DOCS = {
     "requestBody": {
         "required": True,
@@ -102,54 +60,40 @@ _CREATE_DOCS = {
     "/v1/prediction",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
-    responses=answers(bodies.Accepted, 400, 402, 404, 409, 413, 422, 429),
+    responses=declare_responses(bodies.Accepted, 400, 402, 404, 409, 413, 422, 429),
 )
-@router.post("/v1/prediction/", include_in_schema=False, response_model=None)
-def create(  # noqa: PLR0913 -- FastAPI passes each part by name
-    key_id: KeyId,
-    body: CreateBody,
-    service: ServiceOf,
-    view: ViewOf,
-    timeouts: TimeoutsOf,
-    idempotency_key: IdempotencyKey = None,
+async def create(
+    request: Request, key_id: KeyId, service: ServiceOf, view: ViewOf, headers: CreateHeadersOf
 ) -> Response:
     """Create a prediction and return its id."""
-    return JSONResponse(
-        view.accepted(_submit(key_id, body, service, view, timeouts, idempotency_key))
-    )
+    created = await _submit(request, key_id, service, view, headers)
+    forecast = state_of(request.app).forecasts.get(created.id)
+    return JSONResponse(view.accepted(created), headers=place_headers(forecast))
 
 
 @router.post(
     "/v1/prediction/run",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
-    responses=answers(bodies.RunBody, 400, 402, 404, 409, 413, 422, 429),
+    responses=declare_responses(bodies.RunBody, 400, 402, 404, 409, 413, 422, 429),
 )
-@router.post("/v1/prediction/run/", include_in_schema=False, response_model=None)
-async def run(  # noqa: PLR0913 -- FastAPI passes each part by name
-    request: Request,
-    key_id: KeyId,
-    body: CreateBody,
-    service: ServiceOf,
-    view: ViewOf,
-    timeouts: TimeoutsOf,
-    idempotency_key: IdempotencyKey = None,
+async def run(
+    request: Request, key_id: KeyId, service: ServiceOf, view: ViewOf, headers: CreateHeadersOf
 ) -> Response:
     """Create a prediction and return its result; the status is 200 also where it failed."""
     with service.wait_slot(key_id):
-        created = await run_in_threadpool(
-            _submit, key_id, body, service, view, timeouts, idempotency_key
-        )
+        created = await _submit(request, key_id, service, view, headers)
         ended = await wait_for_end(request, service, created, None)
     return JSONResponse(
-        await run_in_threadpool(view.run, ended, output_renderer(ended, service, view))
+        await run_in_threadpool(view.run, ended, output_renderer(ended, service, view)),
+        headers=_numerics(ended),
     )
 
 
 @router.get(
     "/v1/prediction/{prediction_id}",
     response_model=None,
-    responses=answers(bodies.PredictionBody, 400, 404, 429),
+    responses=declare_responses(bodies.PredictionBody, 400, 404, 429),
 )
 async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     request: Request,
@@ -174,16 +118,23 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
             prediction = await wait_for_end(request, service, prediction, timeout)
     show = output_renderer(prediction, service, view)
     if prediction.input.get("sync_mode") is True:
-        return JSONResponse(await run_in_threadpool(view.prediction, prediction, show))
-    return JSONResponse(view.prediction(prediction, show))
+        body = await run_in_threadpool(view.prediction, prediction, show)
+    else:
+        body = view.prediction(prediction, show)
+    return JSONResponse(body, headers=_numerics(prediction))
+
+
+def _numerics(prediction: Prediction) -> dict[str, str]:
+    """Return the header that says what drew the images."""
+    text = prediction.numerics.encode("latin-1", "replace").decode("latin-1")
+    return {"X-Klein-Numerics": text} if text else {}
 
 
 @router.post(
     "/v1/prediction/{prediction_id}/cancel",
     response_model=None,
-    responses=answers(bodies.Accepted, 404, 409),
+    responses=declare_responses(bodies.Accepted, 404, 409),
 )
-@router.post("/v1/prediction/{prediction_id}/cancel/", include_in_schema=False, response_model=None)
 def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, view: ViewOf) -> Response:
     """Cancel a prediction that is not final."""
     return JSONResponse(view.cancelled(service.cancel(key_id, prediction_id)))
@@ -192,9 +143,12 @@ def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, view: ViewOf) 
 @router.get(
     "/v1/executions",
     response_model=None,
-    responses=answers(bodies.Executions, 400),
+    responses=declare_responses(bodies.Executions, 400, 429),
+    dependencies=[READ_SLOT],
 )
-@router.get("/v2/executions", include_in_schema=False, response_model=None)
+@router.get(
+    "/v2/executions", include_in_schema=False, response_model=None, dependencies=[READ_SLOT]
+)
 def executions(  # noqa: PLR0913 -- one argument a filter
     key_id: KeyId,
     service: ServiceOf,
@@ -216,12 +170,13 @@ def executions(  # noqa: PLR0913 -- one argument a filter
         datetime | None, Query(description="End of the period, in RFC 3339. Default: now.")
     ] = None,
     error_classification: Annotated[
-        str, Query(description="Comma-separated categories of failures.")
+        str,
+        Query(description=f"Comma-separated categories of failures: {', '.join(CLASSIFICATIONS)}."),
     ] = "",
 ) -> Response:
     """List this key's predictions, newest first."""
     statuses = wire.parse_statuses(status)
-    classes = frozenset(part.strip() for part in error_classification.split(",") if part.strip())
+    classes = wire.parse_classifications(error_classification)
     until = _aware(to) if to else datetime.now(UTC) + timedelta(minutes=1)
     start = _aware(since) if since else _before(until, HISTORY)
 
@@ -233,7 +188,12 @@ def executions(  # noqa: PLR0913 -- one argument a filter
         )
 
     page = service.history(
-        key_id, since=start, until=until, matches=matches, offset=offset, limit=limit
+        key_id,
+        since=start,
+        until=until,
+        offset=offset,
+        limit=limit,
+        matches=matches if model or status or classes else None,
     )
     return JSONResponse(
         {
@@ -246,37 +206,22 @@ def executions(  # noqa: PLR0913 -- one argument a filter
     )
 
 
-def _submit(  # noqa: PLR0913 -- all that a caller can say of a request
-    key_id: str,
-    body: bodies.CreateBody,
-    service: Service,
-    view: wire.View,
-    timeouts: Timeouts,
-    idempotency_key: str | None,
+async def _submit(
+    request: Request, key_id: str, service: Service, view: wire.View, headers: CreateHeaders
 ) -> Prediction:
-    return service.submit(
-        key_id,
-        body.model,
-        body.input,
-        wire.read_webhook(body, view.base),
-        wire.read_idempotency(body, idempotency_key),
-        timeouts,
-    )
-
-
-def _bounded(header: str, seconds: float | None, maximum: timedelta) -> timedelta:
-    if seconds is None:
-        return maximum
-    if seconds > maximum.total_seconds():
-        details = f"{header}: send at most {maximum.total_seconds():g} seconds"
-        raise BadRequest(f"invalid {header} parameter", details)
-    return timedelta(seconds=seconds)
-
-
-def preferred_wait(request: Request) -> float:
-    """Read `Prefer: wait=SECONDS`, clamped to the maximum; an invalid preference is ignored."""
-    match = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
-    return min(float(match[1]), WAIT_MAX_S) if match else 0.0
+    async with create_body(request, key_id) as (content, images):
+        body = wire.parse_create(content)
+        submission = Submission(
+            key_id=key_id,
+            slug=body.model,
+            input=body.input,
+            images=images,
+            webhook=wire.read_webhook(body, view.base),
+            idempotency=wire.read_idempotency(body, headers.idempotency_key),
+            timeouts=headers.timeouts,
+            retention=headers.retention,
+        )
+        return await submit(request, service, submission)
 
 
 def _aware(at: datetime) -> datetime:

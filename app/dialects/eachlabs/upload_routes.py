@@ -14,14 +14,14 @@ from app.api.state import state_of
 from app.api.uploads import FILE_ID
 from app.dialects.dependencies import JsonBody, ServiceOf, UploadsOf
 from app.dialects.eachlabs import bodies
-from app.dialects.eachlabs.responses import answers, refusals
+from app.dialects.eachlabs.responses import declare_errors, declare_responses
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.image_links import format_time
 from app.images.media_type import SUFFIXES
-from app.uploads import KEPT, KEPT_MOST
+from app.uploads import DEFAULT_RETENTION, MAX_RETENTION
 
 _ALIASES = {"image/jpg": "image/jpeg"}
-router = APIRouter(tags=["uploads"], responses=refusals(400, 401, 503))
+router = APIRouter(tags=["uploads"], responses=declare_errors(400, 401, 503))
 
 
 async def _body(body: JsonBody) -> bodies.PresignBody:
@@ -42,9 +42,8 @@ async def _body(body: JsonBody) -> bodies.PresignBody:
             "content": {"application/json": {"schema": bodies.PresignBody.model_json_schema()}},
         }
     },
-    responses=answers(bodies.Presigned, 413, 422, 429),
+    responses=declare_responses(bodies.Presigned, 413, 422, 429),
 )
-@router.post("/v1/upload/presign/", include_in_schema=False, response_model=None)
 def presign(  # noqa: PLR0913 -- one argument a part of the request
     request: Request,
     key_id: KeyId,
@@ -64,7 +63,7 @@ def presign(  # noqa: PLR0913 -- one argument a part of the request
         details = f"content_type: send {', '.join(SUFFIXES)}; the models read nothing else"
         raise BadRequest("invalid content_type parameter", details)
     seconds = body.expires_in_seconds
-    retention = KEPT if seconds is None else _seconds(seconds)
+    retention = DEFAULT_RETENTION if seconds is None else _seconds(seconds)
     upload = uploads.open(key_id, media_type, retention)
     links = state_of(request.app).links
     return JSONResponse(
@@ -80,13 +79,16 @@ def presign(  # noqa: PLR0913 -- one argument a part of the request
 
 @router.delete("/v1/files/{id}", status_code=204, response_model=None)
 def delete_file(
-    upload_id: Annotated[UUID, Path(alias="id")], key_id: KeyId, uploads: UploadsOf
+    upload_id: Annotated[str, Path(alias="id")], key_id: KeyId, uploads: UploadsOf
 ) -> Response:
     """Delete an uploaded file; the status is 204 also where it is already gone."""
-    uploads.delete(key_id, str(upload_id))
+    try:
+        uploads.delete(key_id, str(UUID(upload_id)))
+    except ValueError:
+        raise BadRequest("invalid argument", "id: send the id of an upload, a UUID") from None
     return Response(status_code=204)
 
 
 def _seconds(seconds: int) -> timedelta:
-    most = int(KEPT_MOST.total_seconds())
-    return timedelta(seconds=min(max(seconds, 0), most))
+    max_s = int(MAX_RETENTION.total_seconds())
+    return timedelta(seconds=min(max(seconds, 0), max_s))

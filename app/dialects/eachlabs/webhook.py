@@ -10,7 +10,7 @@ from app.webhooks.delivery import Delivery, DeliveryAttempt
 from app.webhooks.send import CONTENT_HEADERS, webhook_id
 
 
-def webhook_body(prediction: Prediction, _pictures: ImageLinks, show: RenderOutput) -> bytes:
+def webhook_body(prediction: Prediction, _image_links: ImageLinks, show: RenderOutput) -> bytes:
     """Render the body of a delivery; the same prediction gives the same bytes."""
     body: dict[str, Any] = {"exec_id": prediction.id, "flow_id": None}
     if prediction.failure is None:

@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse, Response
 
 from app.api.auth import KeyId
 from app.api.state import state_of
+from app.dialects.dependencies import READ_SLOT
 from app.dialects.eachlabs import bodies
-from app.dialects.eachlabs.responses import answers, refusals
+from app.dialects.eachlabs.responses import declare_errors, declare_responses
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.eachlabs.webhook import attempts_of, delivery_body
 from app.dialects.eachlabs.wire import View
@@ -17,7 +18,7 @@ from app.predictions.prediction import Prediction
 from app.webhooks.delivery import Delivery
 from app.webhooks.outbox import Outbox
 
-router = APIRouter(tags=["webhooks"], responses=refusals(401, 503))
+router = APIRouter(tags=["webhooks"], responses=declare_errors(401, 503))
 
 
 async def _outbox(request: Request) -> Outbox:
@@ -30,7 +31,8 @@ OutboxOf = Annotated[Outbox, Depends(_outbox)]
 @router.get(
     "/v1/webhooks",
     response_model=None,
-    responses=answers(bodies.Webhooks, 400),
+    responses=declare_responses(bodies.Webhooks, 400, 429),
+    dependencies=[READ_SLOT],
 )
 def webhooks(
     key_id: KeyId,
@@ -54,7 +56,7 @@ def webhooks(
 @router.get(
     "/v1/webhooks/{prediction_id}",
     response_model=None,
-    responses=answers(bodies.WebhookWithAttempts, 404),
+    responses=declare_responses(bodies.WebhookWithAttempts, 404),
 )
 def webhook(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -> Response:
     """Show the webhook delivery of a prediction and its attempts."""
@@ -64,10 +66,7 @@ def webhook(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -
 @router.post(
     "/v1/webhooks/{prediction_id}/redeliver",
     response_model=None,
-    responses=answers(bodies.WebhookWithAttempts, 404),
-)
-@router.post(
-    "/v1/webhooks/{prediction_id}/redeliver/", include_in_schema=False, response_model=None
+    responses=declare_responses(bodies.WebhookWithAttempts, 404, 429),
 )
 def redeliver(prediction_id: str, key_id: KeyId, outbox: OutboxOf, view: ViewOf) -> Response:
     """Deliver a webhook again, with all retries. Not part of the hosted API."""

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 
 from app.api.errors import BadRequest
 from app.dialects.eachlabs.bodies import CreateBody
-from app.dialects.eachlabs.output import output_of
+from app.dialects.eachlabs.output import CLASSIFICATIONS, output_of
 from app.dialects.image_links import ImageLinks, RenderOutput, format_time
 from app.predictions.accounts import cost_of
 from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.prediction import Idempotency, Prediction, Status, Webhook
+from app.predictions.timeline import timeline_of
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
 LIVE = {
@@ -71,8 +72,8 @@ class View(ImageLinks):
 
     def prediction(self, prediction: Prediction, show: RenderOutput) -> dict[str, Any]:
         """Render a prediction."""
-        own = f"{self.base}/v1/prediction/{prediction.id}"
-        succeeded = prediction.status is Status.SUCCEEDED
+        url = f"{self.base}/v1/prediction/{prediction.id}"
+        is_success = prediction.status is Status.SUCCEEDED
         body = {
             "id": prediction.id,
             "predictionID": prediction.id,
@@ -81,10 +82,10 @@ class View(ImageLinks):
             "status": self.status_names[prediction.status],
             "output": output_of(prediction, show),
             "metrics": {
-                "predict_time": prediction.run_time.total_seconds() if succeeded else 0,
+                "predict_time": prediction.run_time.total_seconds() if is_success else 0,
                 "cost": cost_of(prediction),
             },
-            "urls": {"cancel": f"{own}/cancel", "get": own},
+            "urls": {"cancel": f"{url}/cancel", "get": url},
         }
         if prediction.failure is not None:
             body["error"] = prediction.failure.message
@@ -119,10 +120,33 @@ class View(ImageLinks):
         }
 
 
+def history_entry(view: View, prediction: Prediction) -> dict[str, Any]:
+    """Render a prediction for the history with its input; outputs are URLs also in sync mode."""
+    body = view.prediction(prediction, lambda output: view.url(prediction, output))
+    return body | {
+        "model": prediction.model,
+        "created_at": format_time(prediction.created_at),
+        "completed_at": format_time(prediction.finished_at),
+    }
+
+
+def timeline_body(view: View, prediction: Prediction) -> dict[str, Any]:
+    """Render the timeline of a prediction."""
+    ended_at = prediction.finished_at
+    total = None if ended_at is None else ended_at - prediction.created_at
+    return {
+        "id": prediction.id,
+        "status": view.status_names[prediction.status],
+        "attempt": prediction.attempt,
+        "stages": [{"stage": s.stage, "ms": s.ms} for s in timeline_of(prediction)],
+        "total_ms": None if total is None else round(total.total_seconds() * 1000),
+    }
+
+
 def parse_create(body: dict[str, Any]) -> CreateBody:
     """Parse the body of a create or run. Raises BadRequest or InvalidInput."""
     if not body.get("model"):
-        raise BadRequest("model field is required", "model: name one that GET /v1/models lists")
+        raise BadRequest("model field is required", "model: send a slug that GET /v1/models lists")
     try:
         parsed = CreateBody.model_validate(body)
     except ValidationError as exc:
@@ -171,8 +195,21 @@ def parse_statuses(text: str) -> frozenset[Status]:
     unknown = [token for token in tokens if token not in _FILTERS]
     if unknown:
         allowed = ", ".join(_FILTERS)
-        raise BadRequest("invalid status parameter", f"status: use a comma list of {allowed}")
+        raise BadRequest(
+            "invalid status parameter", f"status: send a comma-separated list of {allowed}"
+        )
     return frozenset(_FILTERS[token] for token in tokens) or frozenset(Status)
+
+
+def parse_classifications(text: str) -> frozenset[str]:
+    """Parse the filter of failures of the history; empty means no filter. Raises BadRequest."""
+    tokens = frozenset(token.strip() for token in text.split(",") if token.strip())
+    if tokens - set(CLASSIFICATIONS):
+        details = (
+            f"error_classification: send a comma-separated list of {', '.join(CLASSIFICATIONS)}"
+        )
+        raise BadRequest("invalid error_classification parameter", details)
+    return tokens
 
 
 def model_body(model: Model, weights: str | None) -> dict[str, Any]:
@@ -184,6 +221,7 @@ def model_body(model: Model, weights: str | None) -> dict[str, Any]:
         "output_type": "array",
         "request_schema": model.request_schema,
         "weights": weights,
+        "licence": model.checkpoint.licence,
     }
 
 

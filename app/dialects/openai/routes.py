@@ -1,163 +1,175 @@
-"""Serves OpenAI's images and models routes, and renders errors in OpenAI's form."""
+"""Serves OpenAI's image routes, also at the paths of Azure."""
 
-from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
-from fastapi.routing import APIRoute
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, UploadFile
-from starlette.requests import ClientDisconnect
-from starlette.routing import Match
-from starlette.types import Scope
+from starlette.datastructures import UploadFile
 
 from app.api.auth import KeyId
-from app.api.errors import BadBody, ErrorResponse, Unauthorized
-from app.api.forms import read_form
 from app.api.state import state_of
-from app.dialects.dependencies import ImageLinksOf, JsonBody, ServiceOf, wait_for_end
-from app.dialects.errors import describe_error
-from app.dialects.http import HttpDialect
+from app.dialects.dependencies import ImageLinksOf, UploadsOf
 from app.dialects.image_links import ImageLinks
 from app.dialects.openai import wire
-from app.predictions.errors import (
-    AlreadyFinal,
-    FieldProblem,
-    InvalidInput,
-    KleinError,
-    UnknownModel,
+from app.dialects.openai.body import parse_body, read_inputs, rename_fields
+from app.dialects.openai.errors import render_error
+from app.dialects.openai.names import ModelNames
+from app.dialects.openai.references import (
+    form_fields,
+    read_form_images,
+    read_form_mask,
+    read_json_images,
+    read_json_mask,
 )
-from app.predictions.prediction import Cause, Prediction, Status
-from app.predictions.service import Service
+from app.dialects.openai.stream import stream_images
+from app.dialects.run import Run, RunOf
+from app.images.mask import MaskReading
+from app.predictions.errors import FieldProblem, InvalidInput
+from app.uploads import Uploads
 
-_NO_RETRY = {"x-should-retry": "false"}  # otherwise the client repeats the whole request
-_CAUSES = {Cause.WITHHELD: "content_policy_violation"}
-_CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
-
-
-class NoImage(KleinError):
-    """The prediction ended without an image."""
-
-    def __init__(self, prediction: Prediction) -> None:
-        failure = prediction.failure
-        super().__init__(failure.message if failure else "the prediction was cancelled")
-        is_caller_error = failure is None or failure.cause.is_caller_error
-        self.status = 400 if is_caller_error else 500
-        self.code = _CAUSES.get(failure.cause, failure.cause) if failure else "cancelled"
-
-
-class OwnClientsRoute(APIRoute):
-    """Matches only requests of OpenAI's clients: the hosted API uses the same paths."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match where the header is present that all OpenAI clients send."""
-        if "x-stainless-lang" not in Headers(scope=scope):
-            return Match.NONE, {}
-        return super().matches(scope)
-
-
+MASK_READING = MaskReading(is_alpha=True)  # as OpenAI's documentation says
+VARIATION = "a variation of this image"  # the prompt of a variation, which has none of its own
 images = APIRouter(include_in_schema=False)  # documented by OpenAI
-models = APIRouter(include_in_schema=False, route_class=OwnClientsRoute)
+_STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx would hold events back
+azure = APIRouter(include_in_schema=False)  # the same below the name of a deployment
 
 
 @images.post("/v1/images/generations", response_model=None)
-async def generate(
-    request: Request, key_id: KeyId, body: JsonBody, service: ServiceOf, image_links: ImageLinksOf
-) -> Response:
-    """Generate images and return them."""
-    return await _generate(request, key_id, body, [], service, image_links)
+async def generate(request: Request, run: RunOf, image_links: ImageLinksOf) -> Response:
+    """Generate images and return them. Some servers with this API also take images to edit here."""
+    return await _generate(request, run, image_links, {})
 
 
 @images.post("/v1/images/edits", response_model=None)
 async def edit(
-    request: Request, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
+    request: Request,
+    key_id: KeyId,
+    run: RunOf,
+    image_links: ImageLinksOf,
+    uploads: UploadsOf,
 ) -> Response:
     """Edit images and return the result."""
-    async with read_form(request, state_of(request.app).body_max_bytes) as form:
-        files = [
-            value
-            for name, value in form.multi_items()
-            if name in {"image", "image[]"} and isinstance(value, UploadFile)
-        ]
-        reference_images = [wire.data_uri(await file.read()) for file in files]
-    if not reference_images:
-        raise InvalidInput(FieldProblem(field="image", message="send one image or several"))
-    return await _generate(request, key_id, dict(form), reference_images, service, image_links)
+    body, references = await _read_edit(request, run, key_id, image_links, uploads)
+    return await _edit(request, body, references, run, image_links)
 
 
-@models.get("/v1/models", response_model=None)
-def list_models(service: ServiceOf) -> Response:
-    """List the models that workers serve."""
-    return JSONResponse(wire.models_body(service.served_kinds()))
-
-
-@models.get("/v1/models/{name}", response_model=None)
-def show_model(name: str, service: ServiceOf) -> Response:
-    """Show one model."""
-    try:
-        service.find_model(wire.find_slug(name, service.served_kinds(), is_edit=False))
-    except UnknownModel as exc:
-        error = render_error(exc)
-        return JSONResponse(error.body, error.status)
-    return JSONResponse(wire.model_body(name))
-
-
-def render_error(exc: Exception) -> ErrorResponse:
-    """Render an error in OpenAI's form; only a malformed body has another status than elsewhere."""
-    if isinstance(exc, NoImage):
-        body = wire.error_body(exc.status, str(exc), None, exc.code)
-        return ErrorResponse(status=exc.status, body=body, headers=_NO_RETRY)
-    description = describe_error(exc)
-    status = 400 if isinstance(exc, BadBody) else description.status
-    details = description.details
-    message = details if isinstance(details, str) and details else description.error
-    param, code = None, _CODES.get(status)
-    if isinstance(exc, Unauthorized):
-        message = "Incorrect API key provided: send one of this server as Authorization: Bearer"
-    if isinstance(exc, UnknownModel):
-        message = f"The model `{exc}` does not exist here; GET /v1/models lists what does"
-        param, code = "model", "model_not_found"
-    if isinstance(exc, InvalidInput):
-        message, param, code = str(exc), exc.problems[0].field, "invalid_value"
-    body = wire.error_body(status, message, param, code)
-    return ErrorResponse(status=status, body=body, headers=description.headers)
-
-
-HTTP = HttpDialect(routers=(models, images), render_error=render_error)
-
-
-async def _generate(  # noqa: PLR0913 -- what FastAPI gave to the route
+@images.post("/v1/images/variations", response_model=None)
+async def vary(
     request: Request,
-    key_id: str,
+    key_id: KeyId,
+    run: RunOf,
+    image_links: ImageLinksOf,
+    uploads: UploadsOf,
+) -> Response:
+    """Edit an image with a prompt that asks for a variation."""
+    body, references = await _read_edit(request, run, key_id, image_links, uploads)
+    if len(references) != 1:
+        raise InvalidInput(FieldProblem(field="image", message="send one image"))
+    body["prompt"] = VARIATION
+    return await _answer(request, body, references, run, image_links)
+
+
+@azure.post("/deployments/{deployment}/images/generations", response_model=None)
+async def generate_in_deployment(
+    request: Request, deployment: str, run: RunOf, image_links: ImageLinksOf
+) -> Response:
+    """Generate images with the model that the deployment is named after."""
+    return await _generate(request, run, image_links, {"model": deployment})
+
+
+@azure.post("/deployments/{deployment}/images/edits", response_model=None)
+async def edit_in_deployment(  # noqa: PLR0913 -- FastAPI passes each part by name
+    request: Request,
+    deployment: str,
+    key_id: KeyId,
+    run: RunOf,
+    image_links: ImageLinksOf,
+    uploads: UploadsOf,
+) -> Response:
+    """Edit images; the path names the model only if the body does not."""
+    body, references = await _read_edit(request, run, key_id, image_links, uploads)
+    return await _edit(request, {"model": deployment} | body, references, run, image_links)
+
+
+async def _generate(
+    request: Request, run: Run, image_links: ImageLinks, defaults: dict[str, Any]
+) -> Response:
+    body = defaults | await run.read_json(takes_base64=True)
+    references = read_json_images(body, _no_file)
+    body["mask"] = read_json_mask(body, _no_file)
+    return await _answer(request, body, references, run, image_links)
+
+
+async def _edit(
+    request: Request,
     body: dict[str, Any],
-    reference_images: list[str],
-    service: Service,
+    references: list[str],
+    run: Run,
     image_links: ImageLinks,
 ) -> Response:
-    parsed = wire.parse_body(body)
-    slug = wire.find_slug(parsed.model, service.served_kinds(), is_edit=bool(reference_images))
+    if not references:
+        raise InvalidInput(FieldProblem(field="image", message="send one image or several"))
+    return await _answer(request, body, references, run, image_links)
+
+
+async def _read_edit(
+    request: Request, run: Run, key_id: str, image_links: ImageLinks, uploads: Uploads
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of an edit and its images, from a form or from JSON."""
+    if request.headers.get("Content-Type", "").lower().startswith("application/json"):
+        body = await run.read_json(takes_base64=True)
+
+        def locate(file_id: str) -> str:
+            upload = uploads.owned(key_id, file_id)
+            return image_links.link(upload.key, upload.expires_at)
+
+        return body | {"mask": read_json_mask(body, locate)}, read_json_images(body, locate)
+    async with run.read_form() as form:
+        references = await read_form_images(form, run.keep_image)
+        mask = await read_form_mask(form, run.keep_image)
+        return _plain(form_fields(form)) | {"mask": mask}, references
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave the text; another file is no field."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if name == "prompt" or not isinstance(value, UploadFile)
+    }
+
+
+async def _answer(
+    request: Request,
+    body: dict[str, Any],
+    references: list[str],
+    run: Run,
+    image_links: ImageLinks,
+) -> Response:
+    parsed = parse_body(body)
+    names = ModelNames.of(state_of(request.app).openai_models)
+    served = await run_in_threadpool(run.service.served_kinds)
+    slug = names.find_slug(parsed.model, served, is_edit=bool(references))
     try:
-        created = await run_in_threadpool(
-            service.submit, key_id, slug, wire.read_input(parsed, reference_images)
-        )
+        await run.submit(slug, read_inputs(parsed, references), mask_reading=MASK_READING)
     except InvalidInput as exc:
-        raise wire.rename_fields(exc) from None
-    try:
-        ended = await wait_for_end(request, service, created, None)
-    except ClientDisconnect:
-        # the client never received the id, so it cannot fetch the result
-        with suppress(AlreadyFinal):
-            await run_in_threadpool(service.cancel, key_id, created.id)
-        raise
-    if ended.status is not Status.SUCCEEDED:
-        raise NoImage(ended)
-    files = None
-    if parsed.response_format != "url":
-        files = await run_in_threadpool(
-            lambda: [service.read_output(output) for output in ended.outputs]
-        )
-    shown = wire.images_body(
-        ended, image_links, files, with_urls=parsed.response_format != "b64_json"
-    )
-    return JSONResponse(shown)
+        raise rename_fields(exc) from None
+    if parsed.is_streamed:
+        event = "image_edit" if references else "image_generation"
+        events = stream_images(run, event, parsed.partial_images or 0, render_error)
+        return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM)
+    ended = await run.wait()
+    form = wire.form_of(parsed, names)
+    if form.has_file:
+        files = await run.read_files(ended)
+        shown = [wire.image_body(p, output, data, image_links, form) for p, output, data in files]
+    else:
+        outputs = [(p, output) for p in ended for output in p.outputs]
+        shown = [wire.image_body(p, output, None, image_links, form) for p, output in outputs]
+    return JSONResponse(wire.images_body(ended, shown))
+
+
+def _no_file(file_id: str) -> str:
+    message = f"{file_id[:40]} is a file id, which /v1/images/edits takes; send a URL or a data URI"
+    raise InvalidInput(FieldProblem(field="image", message=message))

@@ -1,38 +1,52 @@
 """Maps inputs to and from the form of Replicate; pure.
 
-Fields, choices and defaults are those of black-forest-labs/flux-2-klein-4b at Replicate.
+Fields, choices and defaults are those of black-forest-labs/flux-2-klein-4b at Replicate, and the further ones that its clients send.
 """
 
 import math
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from app.dialects.model_names import NAMES, model_slug
-from app.predictions.checkpoint_kind import CheckpointKind
+from app.dialects.model_names import model_slug
+from app.dialects.replicate.images import collect_images, is_image_field
+from app.dialects.replicate.models import base_name, kind_of, takes_loras
+from app.dialects.replicate.request import InputRequest
 from app.predictions.errors import FieldProblem, InvalidInput
-from app.predictions.inputs import (
+from app.predictions.inputs import PROMPT_MAX_LENGTH, REFERENCES_MAX
+from app.predictions.json_values import normalised
+from app.predictions.lora import LORAS_MAX
+from app.predictions.problems import problems_of
+from app.predictions.sizes import (
     NAMED_SIZES,
     PIXELS_MAX,
-    PROMPT_MAX_LENGTH,
-    REFERENCES_MAX,
     SIDE_MULTIPLE,
+    nearest_size,
+    parse_size,
 )
-from app.predictions.problems import problems_of
 
 _MEGAPIXEL = 1024 * 1024
 _MATCH = "match_input_image"
+_NOTED_MAX = 20  # ignored fields that the logs name
+_NAME_MAX = 40  # characters of a field's name in the logs
 Ratio = Literal[
     "1:1", "16:9", "9:16", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "21:9", "9:21",
-    "match_input_image",
+    "match_input_image", "custom",
 ]  # fmt: skip
 Megapixels = Literal["0.25", "0.5", "1", "2", "4"]
 
 
+def _as_list(value: Any) -> Any:
+    """Take one value for a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
 class Input(BaseModel):
-    """The input in Replicate's form; unknown fields are ignored, as at Replicate."""
+    """The input in Replicate's form. The logs name the fields that have no effect."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
+    _normalise = model_validator(mode="before")(normalised)
 
     prompt: str = Field(
         min_length=1, max_length=PROMPT_MAX_LENGTH, description="Describes the image."
@@ -42,68 +56,172 @@ class Input(BaseModel):
         max_length=REFERENCES_MAX,
         description="Images to edit, as URLs or data URIs; png, jpeg or webp.",
     )
+    mask: str | None = Field(
+        None, description="The part of the first image to redraw, in white; a URL or data URI."
+    )
+    prompt_strength: float | None = Field(
+        None, gt=0, le=1, description="How much the first image may change. Default: 1."
+    )
     aspect_ratio: Ratio = Field(
         "1:1",
-        description=f"Width to height; {_MATCH} takes the size of the first image.",
+        description=f"Aspect ratio, width to height; {_MATCH} takes the size of the first image, custom takes width and height.",
     )
     output_megapixels: Megapixels = Field("1", description="Size of the image.")
-    seed: int | None = Field(None, description="The same seed and input give the same image.")
+    width: int | None = Field(None, ge=1, le=8192, description="Width in pixels, with height.")
+    height: int | None = Field(None, ge=1, le=8192, description="Height in pixels, with width.")
+    size: str | None = Field(None, description="Width and height, such as 1024x768.")
+    num_outputs: int = Field(1, ge=1, le=4, description="Number of images.")
+    num_inference_steps: int | None = Field(None, ge=1, le=50, description="Denoising steps.")
+    seed: int | None = Field(
+        None, description="The same seed and input give the same image. -1 or none: random."
+    )
     go_fast: bool = Field(False, description="Accepted for compatibility.")
     output_format: Literal["webp", "jpg", "png"] = Field("jpg", description="The file format.")
-    output_quality: int = Field(95, ge=0, le=100, description="Of jpg and webp.")
+    output_quality: int = Field(95, ge=0, le=100, description="Quality of jpg and webp files.")
     disable_safety_checker: bool = Field(False, description="Accepted for compatibility.")
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Width and height in pixels, rounded to a size that the model takes; None for that of the first image."""
+        if self.width is not None and self.height is not None:
+            return nearest_size(self.width, self.height)
+        if self.size is not None and (size := parse_size(self.size)) is not None:
+            return nearest_size(*size)
+        if self.aspect_ratio == _MATCH and self.images:
+            return None
+        return size_of(self.aspect_ratio, self.output_megapixels)
 
 
 class BaseInput(Input):
-    """The input of the base model, which also has guidance."""
+    """The input of the base model, which also has guidance and a negative prompt."""
 
     guidance: float = Field(4.0, ge=1, le=10, description="How closely to follow the prompt.")
+    guidance_scale: float | None = Field(
+        None, ge=0, le=20, description="The same, by its name elsewhere."
+    )
+    negative_prompt: str = Field("", max_length=PROMPT_MAX_LENGTH, description="What to avoid.")
+
+
+class LoraInput(BaseInput):
+    """The input of the base model with LoRAs."""
+
+    lora_weights: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        [],
+        max_length=LORAS_MAX,
+        description="LoRAs: file names, or URLs where the server allows them.",
+    )
+    lora_scales: Annotated[list[float], BeforeValidator(_as_list)] = Field(
+        [], max_length=LORAS_MAX, description="Strength of each LoRA. Default: 1."
+    )
 
 
 def type_of(name: str) -> type[Input]:
     """Return the input class of a model."""
-    return BaseInput if name == NAMES[CheckpointKind.BASE] else Input
+    if takes_loras(name):
+        return LoraInput
+    return BaseInput if kind_of(name).is_guided else Input
 
 
-def read_input(name: str, raw: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def read_input(name: str, raw: dict[str, Any]) -> InputRequest:
     """Map an input to a slug and the input of its model. Raises InvalidInput with Replicate's field names."""
     present = {field: value for field, value in raw.items() if value is not None}
+    images, image_fields = collect_images(present)
+    input_type = type_of(name)
     try:
-        parsed = type_of(name).model_validate(present)
+        parsed = input_type.model_validate(present | ({"images": images} if images else {}))
     except ValidationError as exc:
-        raise InvalidInput(*problems_of(exc)) from None
-    read: dict[str, Any] = {
+        problems = problems_of(exc)
+        raise InvalidInput(*(_as_sent(p, images, image_fields) for p in problems)) from None
+    if parsed.aspect_ratio == "custom" and None in {parsed.width, parsed.height}:
+        message = "send width and height too, or a ratio such as 16:9"
+        raise InvalidInput(FieldProblem(field="aspect_ratio", message=message))
+    return InputRequest(
+        slug=model_slug(base_name(name), is_edit=bool(parsed.images)),
+        input=_fields(parsed),
+        notes=_notes(present, input_type, parsed),
+        image_fields=tuple(image_fields),
+    )
+
+
+def _as_sent(problem: FieldProblem, images: list[Any], image_fields: list[str]) -> FieldProblem:
+    """Name the field of the first wrong image, which may be another one than `images`."""
+    if problem.field != "images" or not image_fields:
+        return problem
+    wrong = [k for k, image in enumerate(images) if not isinstance(image, str)]
+    first = min(*wrong[:1], REFERENCES_MAX, len(images) - 1)
+    return replace(problem, field=image_fields[first].partition("[")[0])
+
+
+def _fields(parsed: Input) -> dict[str, Any]:
+    """Return the input of the catalog's model."""
+    fields: dict[str, Any] = {
         "prompt": parsed.prompt,
         "acceleration": "high" if parsed.go_fast else "regular",
         "output_format": parsed.output_format.replace("jpg", "jpeg"),
         "output_quality": max(parsed.output_quality, 1),
         "enable_safety_checker": not parsed.disable_safety_checker,
     }
+    if parsed.num_outputs > 1:
+        fields["num_images"] = parsed.num_outputs
+    if parsed.num_inference_steps is not None:
+        fields["num_inference_steps"] = parsed.num_inference_steps
     if parsed.seed is not None:
-        read["seed"] = parsed.seed
+        fields["seed"] = parsed.seed
     if isinstance(parsed, BaseInput):
-        read["guidance_scale"] = parsed.guidance
-    if parsed.images:
-        read["image_urls"] = parsed.images
-    if parsed.aspect_ratio != _MATCH or not parsed.images:
-        width, height = size_of(parsed.aspect_ratio, parsed.output_megapixels)
-        read["image_size"] = {"width": width, "height": height}
-    return model_slug(name, is_edit=bool(parsed.images)), read
-
-
-def rename_fields(exc: InvalidInput) -> InvalidInput:
-    """Rename the fields of problems to Replicate's names."""
-    return InvalidInput(
-        *(
-            FieldProblem(field=p.field.replace("image_urls", "images"), message=p.message)
-            for p in exc.problems
+        fields["guidance_scale"] = (
+            parsed.guidance if parsed.guidance_scale is None else parsed.guidance_scale
         )
-    )
+        if parsed.negative_prompt:
+            fields["negative_prompt"] = parsed.negative_prompt
+    if isinstance(parsed, LoraInput) and parsed.lora_weights:
+        fields["loras"] = _loras(parsed)
+    fields |= _image_fields(parsed)
+    if (pixels := parsed.pixels) is not None:
+        fields["image_size"] = {"width": pixels[0], "height": pixels[1]}
+    return fields
+
+
+def _image_fields(parsed: Input) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if parsed.images:
+        fields["image_urls"] = parsed.images
+    if parsed.mask:
+        fields["mask_url"] = parsed.mask
+    if parsed.prompt_strength is not None:
+        fields["strength"] = parsed.prompt_strength
+    return fields
+
+
+def _loras(parsed: LoraInput) -> list[dict[str, Any]]:
+    """Pair the LoRAs with their scales. Raises InvalidInput."""
+    scales = parsed.lora_scales or [1.0] * len(parsed.lora_weights)
+    if len(scales) != len(parsed.lora_weights):
+        message = f"send one scale for each of the {len(parsed.lora_weights)} lora_weights, or none"
+        raise InvalidInput(FieldProblem(field="lora_scales", message=message))
+    return [
+        {"path": path, "scale": scale}
+        for path, scale in zip(parsed.lora_weights, scales, strict=True)
+    ]
+
+
+def _notes(present: dict[str, Any], input_type: type[Input], parsed: Input) -> tuple[str, ...]:
+    """Return a warning for each field that has no effect."""
+    ignored = [
+        field
+        for field in present
+        if field not in input_type.model_fields and not is_image_field(field)
+    ]
+    if parsed.size is not None and parse_size(parsed.size) is None:
+        ignored.append("size")
+    notes = [f"WARNING: {field[:_NAME_MAX]!r} has no effect here" for field in ignored[:_NOTED_MAX]]
+    if len(ignored) > _NOTED_MAX:
+        notes.append(f"WARNING: {len(ignored) - _NOTED_MAX} more fields have no effect here")
+    return tuple(notes)
 
 
 def size_of(ratio: str, megapixels: str) -> tuple[int, int]:
     """Return width and height in pixels for an aspect ratio and megapixels."""
-    across, down = (1, 1) if ratio == _MATCH else map(int, ratio.split(":"))
+    across, down = (1, 1) if ":" not in ratio else map(int, ratio.split(":"))
     unit = math.sqrt(min(float(megapixels) * _MEGAPIXEL, PIXELS_MAX) / (across * down))
     width, height = (int(side * unit) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in (across, down))
     return width, height
@@ -113,7 +231,7 @@ _RATIOS = {
     size_of(ratio, megapixels): (ratio, megapixels)
     for megapixels in get_args(Megapixels)
     for ratio in get_args(Ratio)
-    if ratio != _MATCH
+    if ":" in ratio
 }
 
 
@@ -136,9 +254,20 @@ def show_input(stored: dict[str, Any], default_size: str | None) -> dict[str, An
     shown["seed"] = stored.get("seed")
     shown["go_fast"] = stored.get("acceleration") == "high"
     shown["output_format"] = str(stored.get("output_format") or "png").replace("jpeg", "jpg")
-    if stored.get("output_quality") is not None:
-        shown["output_quality"] = stored["output_quality"]
-    if "guidance_scale" in stored:
-        shown["guidance"] = stored["guidance_scale"]
+    renamed = {
+        "output_quality": "output_quality",
+        "num_images": "num_outputs",
+        "num_inference_steps": "num_inference_steps",
+        "guidance_scale": "guidance",
+        "negative_prompt": "negative_prompt",
+        "mask_url": "mask",
+        "strength": "prompt_strength",
+    }
+    shown |= {
+        theirs: stored[ours] for ours, theirs in renamed.items() if stored.get(ours) is not None
+    }
+    if loras := stored.get("loras"):
+        shown["lora_weights"] = [lora["path"] for lora in loras]
+        shown["lora_scales"] = [lora.get("scale", 1.0) for lora in loras]
     shown["disable_safety_checker"] = stored.get("enable_safety_checker") is False
     return shown

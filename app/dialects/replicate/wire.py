@@ -6,28 +6,36 @@ The bodies contain what the client `replicate` reads. `input.py` maps the input.
 import json
 import re
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from app.dialects.image_links import ImageLinks, Link, RenderOutput, format_time
-from app.dialects.model_names import NAMES, model_slug, shared_name
-from app.dialects.replicate.input import show_input, type_of
+from app.dialects.model_names import model_slug, shared_name
+from app.dialects.replicate.input import Input, show_input, type_of
+from app.dialects.replicate.models import (
+    MODEL_NAMES,
+    OWNER,
+    VERSIONS,
+    base_name,
+    kind_of,
+    shown_name,
+)
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
+from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction, Status, Webhook
 from app.predictions.problems import problems_of
 from app.uploads import Upload
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
 REQUESTS = re.compile(
-    r"[A-Z]+ /v1/(predictions|models/[^/]+/(?!schemas/)[^/]+)(/|$)"
-    r"|[A-Z]+ /v1/files$|GET /v1/files/|[A-Z]+ /v1/webhooks/default/secret$"
+    r"[A-Z]+ /v1/(predictions|models/[^/]+/(?!schemas/)[^/]+"
+    r"|deployments|trainings|collections|hardware|account)(/|$)"
+    r"|[A-Z]+ /v1/files$|GET /v1/files/|[A-Z]+ /v1/webhooks/default/secret$|[A-Z]+ /v1/search$"
 )
-OWNER = "black-forest-labs"
-_DISTILLED = NAMES[CheckpointKind.DISTILLED]
-VERSION = "8e9c42d77b10a2a41af823ac4500f7545be6ebc4e745830fc3f3de10de200542"  # of flux-2-klein-4b
 PAGE = 100  # predictions or files in a list
 FILES_KEPT = timedelta(days=1)  # as at Replicate
 _STATUS = {
@@ -62,24 +70,6 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
     return parsed
 
 
-def model_of(version: str | None) -> str:
-    """Return the model of a version: an id, or owner/name with or without an id. Raises InvalidInput."""
-    name, _, version_id = (version or "").rpartition(":")
-    if version_id == VERSION and not name:
-        return _DISTILLED
-    owner, _, model = (name or version_id).partition("/")
-    if owner != OWNER or model not in NAMES.values() or (name and version_id != VERSION):
-        message = f"send {OWNER}/{_DISTILLED}, or its version {VERSION}"
-        raise InvalidInput(FieldProblem(field="version", message=message))
-    return model
-
-
-def check_model(owner: str, name: str) -> None:
-    """Check that the model exists. Raises UnknownModel."""
-    if owner != OWNER or name not in NAMES.values():
-        raise UnknownModel(f"{owner}/{name}")
-
-
 def read_webhook(body: CreateBody, base: str, secret: str) -> Webhook | None:
     """Return the webhook of a request, if it wants the event `completed`, the only one that is sent."""
     wants_end = body.webhook_events_filter is None or "completed" in body.webhook_events_filter
@@ -99,7 +89,8 @@ def prediction_body(
     prediction: Prediction, image_links: ImageLinks, show: RenderOutput
 ) -> dict[str, Any]:
     """Render a prediction; `output` is always a list of URLs."""
-    url = f"{image_links.base}/v1/predictions/{prediction.id}"
+    url = f"{image_links.api}/v1/predictions/{prediction.id}"
+    name = shown_name(shared_name(prediction.model), has_loras=bool(prediction.input.get("loras")))
     ended = prediction.finished_at
     metrics = {}
     if prediction.status is Status.SUCCEEDED and ended is not None:
@@ -109,7 +100,7 @@ def prediction_body(
         }
     return {
         "id": prediction.id,
-        "model": f"{OWNER}/{shared_name(prediction.model)}",
+        "model": f"{OWNER}/{name}",
         "version": "hidden",  # as for every official model
         "input": show_input(image_links.input(prediction), MODELS[prediction.model].default_size),
         "logs": _logs(prediction),
@@ -135,7 +126,7 @@ def webhook_body(prediction: Prediction, image_links: ImageLinks, show: RenderOu
 def metadata_of(text: str | None) -> dict[str, Any]:
     """Parse the metadata of a file. Raises InvalidInput."""
     try:
-        metadata = json.loads(text or "{}")
+        metadata = from_json(text or "{}", allow_inf_nan=False)  # bounds depth and numbers
     except ValueError:
         metadata = None
     if not isinstance(metadata, dict):
@@ -165,7 +156,9 @@ def model_body(name: str, base: str, at: datetime) -> dict[str, Any]:
         "url": f"{base}/v1/models/{OWNER}/{name}",
         "owner": OWNER,
         "name": name,
-        "description": MODELS[model_slug(name, is_edit=False)].title.removesuffix(" Text to Image"),
+        "description": MODELS[model_slug(base_name(name), is_edit=False)].title.removesuffix(
+            " Text to Image"
+        ),
         "visibility": "public",
         "github_url": None,
         "paper_url": None,
@@ -177,12 +170,33 @@ def model_body(name: str, base: str, at: datetime) -> dict[str, Any]:
     }
 
 
+def served_models(served: frozenset[CheckpointKind]) -> list[str]:
+    """Return the names of the models that the workers serve."""
+    return [name for name in MODEL_NAMES if kind_of(name) in served]
+
+
+def list_body(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Render a list that has one page."""
+    return {"previous": None, "next": None, "results": results}
+
+
+def account_body() -> dict[str, Any]:
+    """Render the account, which is the same for every key."""
+    return {
+        "type": "user",
+        "username": "klein",
+        "name": "klein",
+        "avatar_url": None,
+        "github_url": None,
+    }
+
+
 def version_body(name: str, at: datetime) -> dict[str, Any]:
     """Render the only version of a model, with the schemas of input and output."""
-    schema = type_of(name).model_json_schema()
+    schema = _input_schema(type_of(name))
     output = {"type": "array", "items": {"type": "string", "format": "uri"}, "title": "Output"}
     return {
-        "id": VERSION if name == _DISTILLED else "hidden",
+        "id": VERSIONS[name],
         "created_at": format_time(at),
         "cog_version": "0.0.0",
         "openapi_schema": {
@@ -192,6 +206,12 @@ def version_body(name: str, at: datetime) -> dict[str, Any]:
             "components": {"schemas": {"Input": schema, "Output": output}},
         },
     }
+
+
+@cache
+def _input_schema(kind: type[Input]) -> dict[str, Any]:
+    """Build a schema once, because anyone may ask for it."""
+    return kind.model_json_schema()
 
 
 def _logs(prediction: Prediction) -> str:

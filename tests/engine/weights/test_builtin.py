@@ -15,7 +15,7 @@ BUILTIN = Path(__file__).parents[3] / "worker" / "weights" / "builtin"
 LARGEST_BYTES = 15_000_000
 
 
-def test_the_folder_is_small_and_holds_no_pickle():
+def test_folder_is_small_and_has_no_pickle():
     """The folder has at most 15 MB and stores weights only as safetensors."""
     files = [file for file in BUILTIN.rglob("*") if file.is_file()]
 
@@ -25,7 +25,7 @@ def test_the_folder_is_small_and_holds_no_pickle():
     }
 
 
-def test_the_folder_is_what_its_sums_say():
+def test_folder_matches_checksums():
     """Each weights file has its line in SHA256SUMS, and every checksum is right."""
     listed = {line.split()[1] for line in (BUILTIN / CHECKSUM_FILE).read_text().splitlines()}
 
@@ -33,13 +33,13 @@ def test_the_folder_is_what_its_sums_say():
     verify_checksums(BUILTIN)
 
 
-def test_klein_json_says_what_the_recipe_means():
+def test_klein_json_matches_recipe():
     """klein.json is the one that the recipe writes."""
     assert json.loads((BUILTIN / "klein.json").read_text()) == KLEIN
 
 
 @pytest.mark.filterwarnings("ignore")  # warnings of diffusers and transformers
-def test_the_folder_loads_and_draws():
+def test_folder_loads_and_generates():
     """The same prompt and seed give the same image in the requested size, and an edit has that size too."""
     pipeline = open_pipeline(BUILTIN, torch.device("cpu"), torch.float32)
 

@@ -1,4 +1,4 @@
-"""The measure of clean shapes: ideal scenes pass at every size, damaged ones fail."""
+"""Tests of the measure of clean shapes: ideal scenes pass at every size, damaged ones fail."""
 
 import random
 
@@ -45,6 +45,19 @@ def hole(pen, left, top, _right, _bottom, diameter):
     pen.rectangle((x, y, x + 0.2 * diameter, y + 0.2 * diameter), RGB[Colour.BLUE])
 
 
+def seam(pen, left, top, right, bottom, _diameter):
+    pen.ellipse((left - 1, top - 1, right, bottom), outline=RGB[Colour.WHITE], width=2)
+
+
+def shadow(pen, left, top, right, bottom, _diameter):
+    mixture = tuple(
+        round(0.7 * behind + 0.3 * thing)
+        for behind, thing in zip(RGB[Colour.BLUE], RGB[Colour.RED], strict=True)
+    )
+    pen.ellipse((left - 9, top - 9, right + 9, bottom + 9), fill=mixture)
+    pen.ellipse((left, top, right, bottom), fill=RGB[Colour.RED])
+
+
 @pytest.mark.parametrize("shape", Shape)
 @pytest.mark.parametrize("size", [(128, 128), (1024, 1024), (1024, 768), (576, 1024)])
 def test_ideal_scenes_are_clean(shape, size):
@@ -69,7 +82,20 @@ def test_damaged_scenes_fail(scene, damage):
 
     assert (verdict.background, verdict.colour, verdict.place) == (True, True, True)
     assert not verdict.clean
-    assert not verdict.flawless
+    assert not verdict.is_flawless
+
+
+@pytest.mark.parametrize("damage", [seam, shadow])
+@pytest.mark.parametrize("size", [(128, 128), (1024, 1024)])
+def test_a_halo_fails(damage, size):
+    """A line of a third colour around a shape, or a glow beyond its edge, is a flaw at every size."""
+    picture = lay_out(CIRCLE, CANVAS, random.Random(2))
+    image = draw(picture)
+    damage(ImageDraw.Draw(image), *box(picture))
+    (found,) = match(CIRCLE, Image.fromarray(resize_flat_art(np.asarray(image), *size)))
+
+    assert found.has_halo
+    assert not found.is_clean
 
 
 def test_a_circle_with_a_corner_fails():

@@ -20,17 +20,17 @@ def tokenizer():
 @pytest.mark.parametrize(
     "text", ["a red circle on blue", "naïve café, 日本 \n 😀", "", "<|im_end|>"]
 )
-def test_text_comes_back_as_it_went_in(tokenizer, text):
+def test_tokenizer_round_trip(tokenizer, text):
     """Decoding the tokens of a text gives the same text."""
     assert text == tokenizer.decode(tokenizer(text)["input_ids"])
 
 
-def test_a_world_word_is_one_token(tokenizer):
+def test_each_world_word_is_one_token(tokenizer):
     """Each word of the world is one token."""
     assert len(tokenizer(" red circle above yellow star background")["input_ids"]) == 6
 
 
-def test_prompts_of_the_world_fit(tokenizer):
+def test_world_prompts_are_not_truncated(tokenizer):
     """No prompt of the world is truncated."""
     sampler = Sampler(random.Random(1))
     encoder = Encoder(
@@ -45,7 +45,7 @@ def test_prompts_of_the_world_fit(tokenizer):
     assert mask.sum(1).max() < TEXT_LENGTH
 
 
-def test_capitals_do_not_matter(tokenizer):
+def test_tokens_ignore_case(tokenizer):
     """Upper-case and lower-case letters give the same tokens, because the chat template lower-cases the prompt."""
     encoder = Encoder(
         autoencoder=None,

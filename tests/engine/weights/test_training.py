@@ -9,14 +9,15 @@ from worker.weights.recipe.autoencoder import AutoencoderPhase, draw_batch, mean
 from worker.weights.recipe.loop import learning_rate
 from worker.weights.recipe.model import new_autoencoder
 from worker.weights.recipe.muon import fused_rows, orthogonalise
+from worker.weights.recipe.networks import mean_of
 from worker.weights.recipe.pool import Encoder
 from worker.weights.recipe.tokenizer import new_tokenizer
-from worker.weights.recipe.transformer import TransformerPhase, mean_of, sample_times
+from worker.weights.recipe.transformer import TransformerPhase, sample_times
 from worker.weights.recipe.world import Canvas, Sampler
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_orthogonalised_matrices_stretch_nothing_much(precision):
+def test_orthogonalised_matrix_has_singular_values_near_one(precision):
     """All singular values of an orthogonalised matrix are near one."""
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 24, 48), precision))
@@ -25,21 +26,21 @@ def test_orthogonalised_matrices_stretch_nothing_much(precision):
     assert values.max() < 1.5
 
 
-def test_a_fused_projection_is_split_into_its_matrices():
+def test_fused_projection_is_split():
     """The rows of a fused projection are split into query, key, value and the two halves of the gated layer."""
     fused = torch.nn.Parameter(torch.empty(3 * 8 + 2 * 24, 8))
 
     assert fused_rows("attn.to_qkv_mlp_proj.weight", fused) == (8, 8, 8, 24, 24)
 
 
-def test_the_rate_warms_up_stays_and_falls():
+def test_learning_rate_schedule():
     """The factor of the learning rate rises during the warm-up, stays constant and falls at the end."""
     rates = [learning_rate(p, steps=s) for p, s in ((0.0, 0), (0.5, 500), (0.8, 900), (1.0, 999))]
 
     assert pytest.approx([0.05, 1.0, 0.5, 0.02]) == rates
 
 
-def test_times_are_those_of_short_schedules():
+def test_sampled_times_follow_schedules():
     """Sampled times are between the last step's and pure noise, and more than 5 % are exactly pure noise."""
     times = sample_times(4000, torch.device("cpu"))
 
@@ -47,8 +48,9 @@ def test_times_are_those_of_short_schedules():
     assert (times == 1.0).float().mean() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")  # torch warns about autocast over a norm
-def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
+def test_resumed_training_is_deterministic(tmp_path):
     """Two runs that resume from the same state end with the same weights, and a run that continues from them trains a copy."""
     tokenizer = new_tokenizer(sentences=200)
     torch.manual_seed(0)
@@ -97,7 +99,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path):
         torch.testing.assert_close(middle, (first + second) / 2)
 
 
-def test_training_the_decoder_leaves_the_latents(tmp_path):
+@pytest.mark.slow
+def test_decoder_training_keeps_latents(tmp_path):
     """Training only the decoder changes the decoded images and not the latents."""
     torch.manual_seed(0)
     autoencoder = new_autoencoder().eval().requires_grad_(False)

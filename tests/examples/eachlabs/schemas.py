@@ -7,13 +7,13 @@ from typing import Any
 
 import jsonschema
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
 @cache
 def hosted(name: str) -> jsonschema.Draft202012Validator:
     """Give the validator of one of the hosted schemas."""
-    document = json.loads((HERE / "hosted.schema.json").read_text())
+    document = json.loads((FOLDER / "hosted.schema.json").read_text())
     return jsonschema.Draft202012Validator(
         document | {"$ref": f"#/$defs/{name}"},
         format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
@@ -22,7 +22,7 @@ def hosted(name: str) -> jsonschema.Draft202012Validator:
 
 def example(name: str) -> Any:
     """Read an example body."""
-    return json.loads((HERE / f"{name}.json").read_text())
+    return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 def differences(name: str, body: Any) -> set[str]:

@@ -8,7 +8,7 @@ from app.cli import SUMMARIES, main
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
-def test_the_help_of_each_command_says_what_it_does(name):
+def test_help_describes_each_command(name):
     """`klein --help` and `klein NAME --help` describe a command in a full sentence."""
     overview = CliRunner().invoke(main, ["--help"], terminal_width=200).output
     command = main.get_command(click.Context(main), name)
@@ -21,7 +21,7 @@ def test_the_help_of_each_command_says_what_it_does(name):
     assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
 
 
-def test_an_unknown_command_is_refused():
+def test_unknown_command_is_refused():
     """An unknown command is an error that names it."""
     result = CliRunner().invoke(main, ["nothing"])
 

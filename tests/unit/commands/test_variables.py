@@ -3,24 +3,24 @@
 from app.commands.variables import unknown_variables
 
 
-def test_a_typo_gets_the_setting_that_was_meant():
+def test_typo_names_intended_setting():
     """An unknown variable is named with the setting that is most like it."""
     assert unknown_variables(["KLEIN_RUN_TIMOUT"]) == [
         "KLEIN_RUN_TIMOUT is not a setting; did you mean KLEIN_RUN_TIMEOUT?"
     ]
 
 
-def test_an_unlike_name_gets_no_guess():
+def test_unlike_name_gets_no_suggestion():
     """An unknown variable that is like no setting is only named."""
     assert unknown_variables(["KLEIN_ZZZ"]) == ["KLEIN_ZZZ is not a setting"]
 
 
-def test_known_and_foreign_variables_are_no_problem():
+def test_known_and_foreign_variables_are_not_reported():
     """Settings, variables of others, and those of docker-compose.yml are not reported."""
     assert unknown_variables(["KLEIN_PORT", "REDIS_URL", "PATH", "KLEIN_GPU", "KLEIN_LISTEN"]) == []
 
 
-def test_variables_of_a_kubernetes_service_are_no_problem():
+def test_kubernetes_service_variables_are_not_reported():
     """Variables that Kubernetes sets for a Service named klein-api are not reported."""
     names = ["KLEIN_API_SERVICE_HOST", "KLEIN_API_SERVICE_PORT", "KLEIN_API_PORT_8000_TCP_ADDR"]
 

@@ -33,7 +33,7 @@ def body_of(prediction):
     return webhook_body(prediction, LINKS, show)
 
 
-def test_the_body_of_a_success():
+def test_success_body():
     """The body is that of the contract, with the output as GET shows it."""
     assert json.loads(body_of(one)) == {
         "exec_id": "p",
@@ -45,7 +45,7 @@ def test_the_body_of_a_success():
     assert json.loads(body_of(two))["output"] == [show(output) for output in OUTPUTS]
 
 
-def test_the_body_of_a_failure():
+def test_failure_body():
     """The body of a failure has the reason in its output, as the hosted API does."""
     assert json.loads(body_of(failed)) == {
         "exec_id": "p",
@@ -56,7 +56,7 @@ def test_the_body_of_a_failure():
     }
 
 
-def test_the_history_of_a_delivery():
+def test_delivery_history():
     """The history has the documented fields, the body as it was sent, every attempt and no secret."""
     fresh = first_delivery(one)
     delivery = fresh.with_attempt(

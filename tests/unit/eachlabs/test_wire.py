@@ -38,7 +38,7 @@ queued = a_prediction(input={"prompt": "a house", "seed": 7})
 running = queued.claim("a", NOW)
 one = running.succeed("a", OUTPUTS[:1], (), ENDED)
 two = running.succeed("a", OUTPUTS, ("the prompt was cut", "twice"), ENDED)
-failed = running.fail("a", Failure(cause=Cause.ENGINE, message="no picture"), ENDED)
+failed = running.fail("a", Failure(cause=Cause.ENGINE, message="no image"), ENDED)
 cancelled = running.cancel(ENDED)
 
 
@@ -54,7 +54,7 @@ def run(prediction):
     return body
 
 
-def test_a_queued_prediction():
+def test_queued_prediction():
     """A queued prediction has the contract's body, with both names of the id."""
     assert show(queued) == {
         "id": "p",
@@ -71,12 +71,12 @@ def test_a_queued_prediction():
     }
 
 
-def test_a_running_prediction():
+def test_running_prediction():
     """A running prediction differs from a queued one only in its status."""
     assert show(running) == show(queued) | {"status": "processing"}
 
 
-def test_a_success_with_one_picture():
+def test_success_with_one_image():
     """One image is shown as a URL string, with the run time and the price."""
     assert show(one) == show(queued) | {
         "status": "success",
@@ -85,7 +85,7 @@ def test_a_success_with_one_picture():
     }
 
 
-def test_a_success_with_several_pictures():
+def test_success_with_several_images():
     """Two images are shown as a list of URLs, and the notes as logs."""
     assert show(two) == show(queued) | {
         "status": "success",
@@ -95,15 +95,15 @@ def test_a_success_with_several_pictures():
     }
 
 
-def test_a_failure():
+def test_failure():
     """A failure has the hosted API's error object and a top-level error, without time and price."""
     assert show(failed) == show(queued) | {
         "status": "error",
-        "error": "no picture",
+        "error": "no image",
         "output": {
             "error": "Execution failed",
             "error_code": "PROVIDER_FAILED",
-            "error_message": "no picture",
+            "error_message": "no image",
             "error_step": "generate",
             "classification": {"category": "PROVIDER"},
             "execution_id": "p",
@@ -129,7 +129,7 @@ def test_a_failure():
         (Cause.WORKER_LOST, "PROVIDER_SERVER_ERROR", "PROVIDER", True),
     ],
 )
-def test_each_cause_has_its_words(cause, code, category, retryable):
+def test_every_cause_has_error_terms(cause, code, category, retryable):
     """Each cause has an error code, a category of the schema and a retryable flag."""
     prediction = running.fail("a", Failure(cause=cause, message="why"), ENDED)
     envelope = show(prediction)["output"]
@@ -142,14 +142,14 @@ def test_each_cause_has_its_words(cause, code, category, retryable):
 
 
 @pytest.mark.parametrize("cause", Cause)
-def test_every_cause_is_shown(cause):
+def test_every_cause_is_rendered(cause):
     """Each cause has an error code, a step and a classification."""
     envelope = show(running.fail("a", Failure(cause=cause, message="why"), ENDED))["output"]
 
     assert all((envelope["error_code"], envelope["error_step"], envelope["classification"]))
 
 
-def test_a_cancelled_prediction():
+def test_cancelled_prediction():
     """A cancelled prediction has its status, and no output, error, time or price."""
     assert show(cancelled) == show(queued) | {"status": "cancelled"}
 
@@ -164,20 +164,20 @@ def test_a_cancelled_prediction():
         (cancelled, "cancelled"),
     ],
 )
-def test_the_documented_words(prediction, word):
+def test_documented_status_words(prediction, word):
     """With the documented status words, a body differs only in its status."""
     assert show(prediction, DOCUMENTED_VIEW) == show(prediction) | {"status": word}
     assert DOCUMENTED_VIEW.execution(prediction)["status"] == word
 
 
 @pytest.mark.parametrize("status", Status)
-def test_every_state_has_a_word(status):
+def test_every_status_has_words(status):
     """Both vocabularies have a distinct word for each state."""
     assert status in LIVE
     assert len(set(LIVE.values())) == len(set(DOCUMENTED.values())) == len(Status)
 
 
-def test_answers_to_create_and_cancel():
+def test_create_and_cancel_responses():
     """Both responses have the id twice, and a cancel has the status `success` or, in the documented words, `cancelled`."""
     ids = {"predictionID": "p", "id": "p"}
 
@@ -190,7 +190,7 @@ def test_answers_to_create_and_cancel():
     assert DOCUMENTED_VIEW.cancelled(cancelled) == cancel | {"status": "cancelled"}
 
 
-def test_answers_to_run():
+def test_run_responses():
     """A run has its own status words, the output that GET shows, and the reason of a failure."""
     assert run(one) == {
         "status": "success",
@@ -199,12 +199,12 @@ def test_answers_to_run():
         "output": FIRST_URL,
         "error": "",
     }
-    assert (run(failed)["status"], run(failed)["error"]) == ("failed", "no picture")
+    assert (run(failed)["status"], run(failed)["error"]) == ("failed", "no image")
     assert run(failed)["output"] == show(failed)["output"]
     assert (run(cancelled)["status"], run(cancelled)["output"]) == ("cancelled", None)
 
 
-def test_kept_input_images_are_shown_as_links():
+def test_stored_input_images_are_links():
     """A data URI that was stored is shown as a link, and a URL as it was sent."""
     keys = ("p/in-0.png", "p/in-1.png")
     sent = ["p/in-0.png", "https://elsewhere.test/x.png"]
@@ -217,7 +217,7 @@ def test_kept_input_images_are_shown_as_links():
     assert prediction.input["image_urls"] == sent
 
 
-def test_a_line_of_the_history():
+def test_history_entry():
     """An execution in the history has its cost, UTC times with a Z, and the URL of the first image."""
     body = VIEW.execution(two)
     bodies.Execution.model_validate_json(json.dumps(body))
@@ -238,7 +238,7 @@ def test_a_line_of_the_history():
     }
 
 
-def test_a_line_of_the_history_before_the_end():
+def test_history_entry_before_end():
     """Before the end, times and output are null, and run time and cost are 0."""
     body = VIEW.execution(queued)
 
@@ -246,7 +246,7 @@ def test_a_line_of_the_history_before_the_end():
     assert (body["run_time"], body["execution_cost"]) == (0, 0)
 
 
-def test_a_create_is_read():
+def test_create_is_parsed():
     """Model and input are read, and unknown and legacy fields are ignored."""
     read = parse_create(
         {
@@ -263,7 +263,7 @@ def test_a_create_is_read():
 
 
 @pytest.mark.parametrize("url", ["", None])
-def test_an_empty_webhook_is_none(url):
+def test_empty_webhook_is_none(url):
     """An empty string and null mean that there is no webhook."""
     assert not parse_create({"model": "m", "input": {}, "webhook_url": url}).webhook_url
 
@@ -271,7 +271,7 @@ def test_an_empty_webhook_is_none(url):
 @pytest.mark.parametrize(
     "body", [{}, {"model": ""}, {"model": None, "input": {}}, {"input": {"prompt": "x"}}]
 )
-def test_a_model_is_required(body):
+def test_model_is_required(body):
     """A missing model gives the hosted API's error."""
     with pytest.raises(BadRequest) as refused:
         parse_create(body)
@@ -298,7 +298,7 @@ def test_a_model_is_required(body):
         ({"model": "m", "input": {}, "webhook_secret": 5}, "webhook_secret"),
     ],
 )
-def test_wrong_fields_are_named(body, field):
+def test_invalid_fields_are_named(body, field):
     """A field of a wrong type and a webhook URL that cannot be called are refused by name."""
     with pytest.raises(InvalidInput) as refused:
         parse_create(body)
@@ -316,20 +316,20 @@ def test_wrong_fields_are_named(body, field):
         ("success, error", {Status.SUCCEEDED, Status.FAILED}),
     ],
 )
-def test_the_status_filter(text, statuses):
+def test_status_filter(text, statuses):
     """A comma-separated list names states in the hosted words, and an empty one means all."""
     assert parse_statuses(text) == statuses
 
 
 @pytest.mark.parametrize("text", ["succeeded", "success,x", "SUCCESS", "processing"])
-def test_an_unknown_status_is_refused(text):
+def test_unknown_status_is_refused(text):
     """A word that the contract does not list is refused with the list of the valid words."""
     with pytest.raises(BadRequest, match="created, starting, success, error"):
         parse_statuses(text)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
-def test_a_model_is_shown(model):
+def test_model_body(model):
     """A model has the documented body, and its own OpenAPI document has the same input schema."""
     body = model_body(model, "built-in")
     bodies.ModelBody.model_validate(body)

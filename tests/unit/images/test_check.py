@@ -6,7 +6,6 @@ import struct
 import tracemalloc
 import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from app.images.check import ImageInfo, check_image
 from app.images.errors import ImageRejected
 
-NOT_READ = "not an image we read"
-OTHER_FORMATS = ("BMP", "TIFF", "PDF", "AVIF", "ICO", "JPEG2000", "TGA", "PPM", "QOI", "EPS", "ICNS", "PCX", "SGI", "DDS")  # fmt: skip
+NOT_READ = "not a supported image"
+OTHER_FORMATS = ("BMP", "TIFF", "PDF", "ICO", "JPEG2000", "TGA", "PPM", "QOI", "EPS", "ICNS", "PCX", "SGI", "DDS")  # fmt: skip
 
 
 def save(image, file_format="PNG", **options):
@@ -83,7 +82,7 @@ def turned(orientation):
     return save(noise(), "JPEG", exif=exif)
 
 
-def two_pictures():
+def two_images():
     return save(noise(), "MPO", save_all=True, append_images=[noise()])
 
 
@@ -108,11 +107,18 @@ def two_pictures():
         (save(noise()) + b"<script>alert(1)</script>", ("png", 96, 64)),
         (save(noise(), pnginfo=comment("<script>alert(1)</script>")), ("png", 96, 64)),
         (save(noise(), "JPEG", comment=b"*/=alert(1);/*"), ("jpeg", 96, 64)),
-        (two_pictures(), ("jpeg", 96, 64)),
+        (two_images(), ("jpeg", 96, 64)),
+        (save(noise(), "AVIF"), ("avif", 96, 64)),
+        (text_bomb(), ("png", 96, 64)),
+        (save(noise(), icc_profile=bytes(1_400_000)), ("png", 96, 64)),
+        (save(noise(), icc_profile=random.Random(0).randbytes(1_400_000)), ("png", 96, 64)),
+        (save(noise(), "JPEG")[:-2], ("jpeg", 96, 64)),
+        (save(noise(), "JPEG")[:-1], ("jpeg", 96, 64)),
+        (save(noise(), "JPEG", progressive=True)[:-2], ("jpeg", 96, 64)),
         (save(noise(512, 64)), ("png", 512, 64)),
     ],
 )
-def test_every_usual_image_passes(data, expected):
+def test_valid_images_pass(data, expected):
     """Images in the usual modes, depths and orientations pass, with their upright size."""
     file_format, width, height = expected
 
@@ -123,7 +129,7 @@ def test_every_usual_image_passes(data, expected):
     ("data", "message"),
     [
         (b"", NOT_READ),
-        (b"\x89PNG\r\n\x1a\n", "not an image|truncated or damaged"),
+        (b"\x89PNG\r\n\x1a\n", "not a supported image|truncated or damaged"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NOT_READ),
         (save(noise(), "GIF"), NOT_READ),
         *((save(noise(), f), NOT_READ) for f in OTHER_FORMATS),
@@ -135,12 +141,20 @@ def test_every_usual_image_passes(data, expected):
         (b"<html>" + save(noise()), NOT_READ),
         (b"%PDF-1.7\n" + save(noise(), "JPEG"), NOT_READ),
         (save(noise(), "GIF", save_all=True, append_images=[noise()]), NOT_READ),
-        (text_bomb(), "truncated or damaged"),
         (save(noise(), save_all=True, append_images=[noise(mode="RGB").rotate(90)]), "animated"),
         (save(noise(), "WEBP", save_all=True, append_images=[noise().rotate(90)]), "animated"),
         (save(noise())[:-3000], "truncated or damaged"),
-        (save(noise(), "JPEG")[:-1000], "truncated or damaged"),
-        (save(noise(), "WEBP", lossless=True)[:-3000], "truncated or damaged|not an image"),
+        *((save(noise(), "JPEG")[:-cut], "truncated or damaged") for cut in (40, 1000, 3000)),
+        (save(noise(), "AVIF")[:-1000], "truncated or damaged|not a supported image"),
+        (save(noise(), "AVIF", save_all=True, append_images=[noise().rotate(90)]), "animated"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC, which is not a supported image"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(40), "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL"),
+        (b"\n <!DOCTYPE html><html>", "a web page"),
+        (
+            save(noise(), "WEBP", lossless=True)[:-3000],
+            "truncated or damaged|not a supported image",
+        ),
         (save(Image.new("RGB", (1, 1))), "1x1; both sides must be at least 64"),
         (save(Image.new("RGB", (640, 63))), "640x63; both sides"),
         (save(Image.new("RGB", (513, 64))), "at most 8 times"),
@@ -149,7 +163,7 @@ def test_every_usual_image_passes(data, expected):
         (claimed_png(6_000, 6_000), "truncated or damaged"),
     ],
 )
-def test_every_bad_image_is_named(data, message):
+def test_invalid_images_are_named(data, message):
     """The error says what is wrong with the image."""
     with pytest.raises(ImageRejected, match=message):
         check_image(data)
@@ -166,7 +180,7 @@ def test_limits_are_parameters():
     assert check_image(data, largest_bytes=len(data), largest_pixels=96 * 64)
 
 
-def test_a_bomb_takes_no_memory():
+def test_decompression_bomb_takes_no_memory():
     """An image whose header claims gigabytes is refused before it is decoded."""
     data = claimed_png(60_000, 60_000)
     tracemalloc.start()
@@ -180,10 +194,10 @@ def test_a_bomb_takes_no_memory():
     assert peak < 1_000_000
 
 
-def test_threads_leave_the_warning_filters_alone():
-    """Concurrent checks give the right results and leave the process's warning filters unchanged."""
+def test_warning_filters_are_unchanged():
+    """Checks leave the process's warning filters unchanged."""
     before = list(warnings.filters)
-    images = [save(noise()), claimed_png(60_000, 60_000), palette(), turned(6)] * 10
+    images = [save(noise()), claimed_png(60_000, 60_000), palette(), turned(6)]
 
     def outcome(data):
         try:
@@ -191,17 +205,16 @@ def test_threads_leave_the_warning_filters_alone():
         except ImageRejected:
             return None
 
-    with ThreadPoolExecutor(8) as threads:
-        outcomes = list(threads.map(outcome, images))
+    outcomes = [outcome(data) for data in images]
 
-    assert outcomes == [96, None, 96, 64] * 10
+    assert outcomes == [96, None, 96, 64]
     assert list(warnings.filters) == before
 
 
 @pytest.mark.parametrize(
     ("file_format", "seed"), [(f, s) for f in ("PNG", "JPEG", "WEBP") for s in range(3)]
 )
-def test_damage_is_refused_or_harmless(file_format, seed):
+def test_damaged_file_is_refused_or_accepted(file_format, seed):
     """A file with changed bytes gives an ImageInfo or an ImageRejected."""
     exif = Image.Exif()
     exif[0x0112] = 6

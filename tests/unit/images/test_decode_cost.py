@@ -38,6 +38,12 @@ def with_scans(count):
     return PROGRESSIVE[:-2] + LAST_SCAN * missing + PROGRESSIVE[-2:]
 
 
+def sized(data, side):
+    """Say in the header of a JPEG that the image is square, with this side in pixels."""
+    at = data.index(b"\xff\xc2") + 5  # the marker, its length and the precision
+    return data[:at] + struct.pack(">HH", side, side) + data[at + 4 :]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -51,7 +57,7 @@ def with_scans(count):
     ],
     ids=lambda data: f"{data[:12]!r}{len(data)}",
 )
-def test_what_is_cut_into_too_many_parts_is_refused(data):
+def test_too_many_parts_are_refused(data):
     """Too many chunks, segments, fill bytes or scans are refused before decoding."""
     with pytest.raises(ImageRejected, match="too many parts; open it and save it again"):
         check_image(data)
@@ -72,7 +78,13 @@ def test_what_is_cut_into_too_many_parts_is_refused(data):
     ],
     ids=lambda data: f"{data[:12]!r}{len(data)}",
 )
-def test_what_programs_write_is_not(data):
+def test_files_of_common_encoders_are_accepted(data):
     """Progressive files, restart markers, profiles and appended videos are accepted."""
     assert not is_too_costly(data)
     assert check_image(data).width == 64
+
+
+def test_scans_of_large_image_are_limited():
+    """Each scan is a pass over all pixels, so a large image may have fewer of them."""
+    assert not is_too_costly(sized(with_scans(20), 7000))
+    assert is_too_costly(sized(with_scans(21), 7000))

@@ -14,13 +14,13 @@ def test_invalid_input_names_each_field():
     assert InvalidInput(*problems).problems == problems
 
 
-def test_already_final_names_the_end():
+def test_already_final_names_status():
     """The message says how the prediction ended."""
     assert str(AlreadyFinal("failed")) == "the prediction has already ended: failed"
 
 
 @pytest.mark.parametrize("kind", KleinError.__subclasses__(), ids=lambda kind: kind.__name__)
-def test_every_error_explains_itself(kind):
+def test_every_error_has_docstring(kind):
     """Each error has a docstring, and the docstring of `errors` lists those of that module."""
     assert kind.__doc__
     if kind.__module__ == errors.__name__:

@@ -16,6 +16,7 @@ EVERY = pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: mode
 PLAIN = {"prompt": "a red house", "image_urls": ["data:image/png;base64,AAAA"]}
 
 OTHER_VALUES = {
+    "metadata": "full",
     "num_inference_steps": 9,
     "image_size": {"width": 80, "height": 96},
     "num_images": 2,
@@ -26,12 +27,14 @@ OTHER_VALUES = {
     "previews": True,
     "negative_prompt": "fog",
     "guidance_scale": 3.0,
+    "strength": 0.5,
 }
 """For each input field that the parameters depend on, a value other than its default."""
 
 NOT_SETTLED = {
     "prompt": "the record has it in its input, and Prediction.prompt returns it",
     "image_urls": "the record has their storage keys in reference_keys",
+    "mask_url": "the record has its storage key in mask_key",
     "acceleration": "accepted for compatibility",
     "enable_safety_checker": "accepted for compatibility; the operator decides",
     "sync_mode": "decides how a response shows the images, not which are generated",
@@ -42,11 +45,11 @@ IGNORED_BY_DISTILLED = {"negative_prompt", "guidance_scale"}
 
 
 def settle(model, **values):
-    return model.settle(model.parse(PLAIN | values), drawn_seed=7)
+    return model.settle(model.parse(PLAIN | values), random_seed=7)
 
 
 @EVERY
-def test_every_input_field_reaches_the_parameters(model):
+def test_every_input_field_reaches_parameters(model):
     """Each field changes the parameters if its value changes, or is listed with the reason why not."""
     without_effect = {
         name
@@ -58,7 +61,7 @@ def test_every_input_field_reaches_the_parameters(model):
     assert without_effect - ignored == set(NOT_SETTLED) & set(model.input.model_fields)
 
 
-def test_the_plainest_input():
+def test_default_parameters():
     """A prompt alone becomes four steps of one landscape image, without guidance."""
     assert settle(TEXT) == Parameters(
         width=1024,
@@ -77,11 +80,12 @@ def test_the_plainest_input():
 def test_images_have_consecutive_seeds():
     """Image k of seed s has the seed s + k, and a random seed is used only if the caller named none."""
     assert settle(TEXT, num_images=3).seeds == (7, 8, 9)
-    assert settle(TEXT, seed=-1, num_images=2).seeds == (-1, 0)
+    assert settle(TEXT, seed=-2, num_images=2).seeds == (-2, -1)
+    assert settle(TEXT, seed=-1, num_images=2).seeds == settle(TEXT, num_images=2).seeds
     assert settle(TEXT, seed=0).seeds == (0,)
 
 
-def test_only_a_base_checkpoint_honours_guidance():
+def test_only_base_checkpoint_honours_guidance():
     """A distilled checkpoint gets neither guidance nor a negative prompt, a base checkpoint both."""
     guided = {"guidance_scale": 3, "negative_prompt": "fog"}
 
@@ -90,7 +94,7 @@ def test_only_a_base_checkpoint_honours_guidance():
     assert (settle(BASE).guidance, settle(BASE_EDIT).guidance) == (5.0, 5.0)
 
 
-def test_the_checkpoint_decides_the_steps_that_nobody_names():
+def test_default_steps_follow_checkpoint():
     """A distilled checkpoint has 4 steps and a base checkpoint 28, unless the caller names a number."""
     steps = [settle(model).steps for model in (TEXT, BASE)]
 
@@ -98,7 +102,7 @@ def test_the_checkpoint_decides_the_steps_that_nobody_names():
 
 
 @EVERY
-def test_where_no_size_is_given(model):
+def test_default_size(model):
     """Without a size the schema's default applies, and an edit has none and follows its first reference image."""
     default = model.request_schema["properties"]["image_size"].get("default")
     settled = settle(model)
@@ -109,7 +113,7 @@ def test_where_no_size_is_given(model):
     )
 
 
-def test_loras_keep_their_order_and_scale():
+def test_loras_keep_order_and_scale():
     """Each LoRA keeps its name, its place and its scale, which is 1 unless the caller named one."""
     loras = [{"path": "b.safetensors"}, {"path": "a.safetensors", "scale": -2}]
 
@@ -119,7 +123,7 @@ def test_loras_keep_their_order_and_scale():
     )
 
 
-def test_a_file_name_ends_as_its_format_says():
+def test_file_suffix_and_media_type_follow_format():
     """JPEG files end in jpg, and each format has its media type."""
     assert [(f.suffix, f.media_type) for f in OutputFormat] == [
         ("png", "image/png"),
@@ -129,7 +133,7 @@ def test_a_file_name_ends_as_its_format_says():
 
 
 @EVERY
-def test_a_record_without_parameters_is_settled_from_its_input(model):
+def test_record_without_parameters_is_settled_from_input(model):
     """A record of klein 0.1, which has no parameters, gets those that its input has today."""
     written = PLAIN | {"seed": 9, "output_format": "webp", "num_images": 2}
     prediction = a_prediction(model=model.slug, input=written, parameters=None)
@@ -137,7 +141,7 @@ def test_a_record_without_parameters_is_settled_from_its_input(model):
     assert parameters_of(prediction) == settle(model, **written)
 
 
-def test_settled_parameters_count_not_the_input():
+def test_stored_parameters_take_precedence_over_input():
     """A record that has parameters uses them, and its input is not parsed."""
     prediction = a_prediction(input={"prompt": 5}, parameters=settle(TEXT))
 

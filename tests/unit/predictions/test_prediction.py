@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from app.predictions.due import LINE_CHECK, QUEUE_CHECK, due_at
+from app.predictions.engine_start import EngineStart
 from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.prediction import (
     LEASE,
     MAX_ATTEMPTS,
-    QUEUE_CHECK,
     RETRY_GAP,
     Cause,
     Failure,
@@ -21,7 +22,8 @@ from tests.support.fakes import NOW, a_prediction
 
 LATER = NOW + timedelta(seconds=3)
 OUTPUTS = (Output(key="p/a/0.png", width=64, height=48),)
-FAILURE = Failure(cause=Cause.ENGINE, message="no picture")
+START = EngineStart.create("weights", timedelta(seconds=40), NOW)
+FAILURE = Failure(cause=Cause.ENGINE, message="no image")
 
 queued = a_prediction()
 running = queued.claim("a", NOW)
@@ -35,17 +37,19 @@ OWNERS_MOVES = pytest.mark.parametrize(
     "move",
     [
         lambda p, owner: p.renew(owner, NOW),
+        lambda p, owner: p.wait_for_engine(owner, START),
+        lambda p, owner: p.begin(owner, NOW),
         lambda p, owner: p.advance(owner, 1, 4),
         lambda p, owner: p.release(owner, NOW),
         lambda p, owner: p.retry(owner, "no reason", NOW),
         lambda p, owner: p.succeed(owner, OUTPUTS, (), NOW),
         lambda p, owner: p.fail(owner, FAILURE, NOW),
     ],
-    ids=["renew", "advance", "release", "retry", "succeed", "fail"],
+    ids=["renew", "wait_for_engine", "begin", "advance", "release", "retry", "succeed", "fail"],
 )
 
 
-def test_a_claim_starts_an_attempt():
+def test_claim_starts_attempt():
     """A claim starts a queued prediction under its owner's lease."""
     assert running == replace(
         queued,
@@ -57,34 +61,34 @@ def test_a_claim_starts_an_attempt():
     )
 
 
-def test_a_claim_repeated_by_its_owner_changes_nothing():
+def test_repeated_claim_of_owner_changes_nothing():
     """A repeated claim of the same owner changes nothing."""
     assert running.claim("a", LATER) is running
 
 
-def test_a_running_lease_keeps_others_away():
+def test_current_lease_prevents_claim():
     """No other owner can claim a prediction before its lease expires."""
     with pytest.raises(LeaseLost):
         running.claim("b", NOW + LEASE - timedelta(milliseconds=1))
 
 
-def test_a_lapsed_lease_can_be_taken_over():
+def test_expired_lease_can_be_claimed():
     """When the lease expires, another owner can claim the next attempt, and its progress starts at 0."""
-    taken = running.advance("a", 2, 4).claim("b", NOW + LEASE)
+    taken_over = running.advance("a", 2, 4).claim("b", NOW + LEASE)
 
-    assert (taken.owner, taken.attempt, taken.step) == ("b", 2, 0)
-    assert taken.lease_until == NOW + 2 * LEASE
-    assert taken.started_at == NOW + LEASE
+    assert (taken_over.owner, taken_over.attempt, taken_over.step) == ("b", 2, 0)
+    assert taken_over.lease_until == NOW + 2 * LEASE
+    assert taken_over.started_at == NOW + LEASE
 
 
 @FINAL
-def test_a_final_prediction_cannot_be_claimed(final):
+def test_final_prediction_cannot_be_claimed(final):
     """A final prediction cannot be claimed."""
     with pytest.raises(LeaseLost):
         final.claim("b", NOW + timedelta(days=1))
 
 
-def test_attempts_are_used_up():
+def test_claim_after_last_attempt_fails_prediction():
     """After the last attempt is lost, the next claim fails the prediction, with the number of attempts."""
     now, prediction = NOW, queued
     for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -105,20 +109,20 @@ def test_attempts_are_used_up():
 @pytest.mark.parametrize(
     "prediction", [queued, running, *[succeeded, failed, cancelled]], ids=lambda p: p.status
 )
-def test_only_the_owner_moves_a_prediction(move, prediction):
+def test_only_owner_changes_prediction(move, prediction):
     """A change by anyone but the owner raises LeaseLost, in every state."""
     with pytest.raises(LeaseLost):
         move(prediction, "b")
 
 
 @OWNERS_MOVES
-def test_an_owner_who_was_replaced_moves_nothing(move):
+def test_former_owner_changes_nothing(move):
     """After the claim of another owner, the changes of the previous owner raise LeaseLost."""
     with pytest.raises(LeaseLost):
         move(running.claim("b", NOW + LEASE), "a")
 
 
-def test_renewal_extends_the_lease():
+def test_renewal_extends_lease():
     """A renewal extends the lease to one LEASE from now and changes nothing else."""
     assert running.renew("a", LATER) == replace(running, lease_until=LATER + LEASE)
 
@@ -128,21 +132,21 @@ def test_progress_is_recorded():
     assert running.advance("a", 2, 4) == replace(running, step=2, steps=4)
 
 
-def test_release_gives_back_with_a_new_token():
-    """A release queues the prediction again with a new token, and the attempt does not count."""
+def test_release_queues_again():
+    """A release queues the prediction again, and the attempt does not count."""
     released = running.advance("a", 2, 4).release("a", LATER)
 
-    assert released == replace(queued, attempt=0, token=2, steps=4, queued_at=LATER)
+    assert released == replace(queued, attempt=0, steps=4, queued_at=LATER)
 
 
-def test_retries_come_after_growing_gaps():
+def test_retry_backoff_grows():
     """Each retry counts an attempt and waits four times as long, and the last one fails the prediction."""
     now, prediction = NOW, queued
     for attempt in range(1, MAX_ATTEMPTS):
         prediction = prediction.claim("a", now).retry("a", "the engine died", now)
         gap = RETRY_GAP * 4 ** (attempt - 1)
         assert (prediction.status, prediction.attempt) == (Status.QUEUED, attempt)
-        assert prediction.due_at(now) == prediction.not_before == now + gap
+        assert due_at(prediction, now) == prediction.not_before == now + gap
         with pytest.raises(LeaseLost):
             prediction.claim("b", now + gap - timedelta(milliseconds=1))
         now += gap
@@ -162,7 +166,7 @@ IN_TIME = TOO_LATE - timedelta(milliseconds=1)
 @pytest.mark.parametrize(
     "transition", [lambda p, now: p.time_out_in_queue(now), lambda p, now: p.claim("a", now)]
 )
-def test_what_waited_too_long_ends(transition):
+def test_queue_timeout_ends_prediction(transition):
     """At its queue timeout a prediction fails, by a check or by a claim."""
     ended = transition(TIMED, TOO_LATE)
 
@@ -174,7 +178,7 @@ def test_what_waited_too_long_ends(transition):
     assert TIMED.claim("a", IN_TIME).status is Status.RUNNING
 
 
-def test_only_waiting_counts():
+def test_queue_timeout_counts_only_waiting():
     """The queue timeout does not count while a prediction runs, and starts again after a release or a lost worker."""
     held = TIMED.claim("a", IN_TIME)
     released = held.release("a", LATER)
@@ -188,13 +192,13 @@ def test_only_waiting_counts():
     assert succeeded.time_out_in_queue(TOO_LATE) is succeeded
 
 
-def test_a_deadline_is_looked_at_in_time():
+def test_next_check_is_before_queue_timeout():
     """The next check is never later than the queue timeout."""
-    assert TIMED.due_at(NOW) == TOO_LATE
-    assert TIMED.claim("a", NOW).due_at(NOW) == NOW + LEASE
+    assert due_at(TIMED, NOW) == TOO_LATE
+    assert due_at(TIMED.claim("a", NOW), NOW) == NOW + LEASE
 
 
-def test_success_keeps_pictures_and_notes():
+def test_success_keeps_outputs_and_notes():
     """A success has its outputs, its notes and full progress, and no lease."""
     done = running.advance("a", 3, 4).succeed("a", OUTPUTS, ("a note",), LATER)
 
@@ -211,21 +215,21 @@ def test_success_keeps_pictures_and_notes():
     assert done.run_time == LATER - NOW
 
 
-def test_failure_keeps_its_reason():
+def test_failure_keeps_reason():
     """A failure has its reason and no output."""
     assert failed == replace(
         running, status=Status.FAILED, failure=FAILURE, finished_at=LATER, lease_until=None
     )
 
 
-def test_the_owner_can_repeat_its_end():
+def test_owner_can_repeat_end():
     """The owner can repeat its last change after a lost reply, and the first one stays."""
     assert succeeded.succeed("a", (), (), LATER + LEASE) is succeeded
     assert failed.fail("a", Failure(cause=Cause.TIMEOUT, message="x"), LATER + LEASE) is failed
 
 
 @FINAL
-def test_the_first_end_wins(final):
+def test_first_end_wins(final):
     """A final prediction cannot be cancelled, and the error has its status."""
     with pytest.raises(AlreadyFinal) as refused:
         final.cancel(LATER)
@@ -233,7 +237,7 @@ def test_the_first_end_wins(final):
     assert refused.value.status == final.status
 
 
-def test_a_success_cannot_fail_and_a_failure_cannot_succeed():
+def test_end_cannot_change():
     """Even the owner cannot change how a prediction ended."""
     with pytest.raises(LeaseLost):
         succeeded.fail("a", FAILURE, LATER)
@@ -242,39 +246,83 @@ def test_a_success_cannot_fail_and_a_failure_cannot_succeed():
 
 
 @pytest.mark.parametrize("prediction", [queued, running])
-def test_cancel_ends_what_has_not_ended(prediction):
+def test_cancel_ends_unfinished_prediction(prediction):
     """A cancel ends a queued or running prediction and its lease."""
     ended = prediction.cancel(LATER)
 
     assert (ended.status, ended.finished_at, ended.lease_until) == (Status.CANCELLED, LATER, None)
 
 
-def test_tokens_are_numbered():
-    """Each reissue has a new token, and a final prediction gets none."""
-    assert [queued.token_id, queued.reissue().token_id] == ["p-1", "p-2"]
-    assert succeeded.reissue() is succeeded
+def test_next_check_time():
+    """A lease is checked when it expires, one in line after LINE_CHECK, and a final prediction never."""
+    assert due_at(running, NOW) == NOW + LEASE
+    assert due_at(running, NOW + LEASE) == NOW + LEASE + QUEUE_CHECK
+    assert due_at(queued, NOW) == NOW + LINE_CHECK
+    assert due_at(succeeded, NOW) is None
 
 
-def test_when_to_look_again():
-    """A lease is checked when it expires, other unfinished predictions after QUEUE_CHECK, and final ones never."""
-    assert running.due_at(NOW) == NOW + LEASE
-    assert running.due_at(NOW + LEASE) == NOW + LEASE + QUEUE_CHECK
-    assert queued.due_at(NOW) == NOW + QUEUE_CHECK
-    assert succeeded.due_at(NOW) is None
+def test_redis_clock_jump_back_ends_lease_and_gap():
+    """A lease or a gap further ahead than any can be is over; one that a small correction moved is not."""
+    back = NOW - timedelta(hours=1)
+    waiting = running.retry("a", "the engine died", NOW)
+
+    assert running.claim("b", back).owner == "b"
+    assert waiting.claim("b", back).owner == "b"
+    with pytest.raises(LeaseLost):
+        running.claim("b", NOW - timedelta(milliseconds=500))
 
 
-def test_run_time_is_zero_until_the_end():
+def test_run_time_is_zero_before_end():
     """A prediction that is queued, running or was cancelled in the queue has a run time of zero."""
     assert {p.run_time for p in (queued, running, cancelled)} == {timedelta()}
 
 
 @pytest.mark.parametrize("status", Status)
-def test_the_final_states_are_three(status):
+def test_final_statuses(status):
     """Succeeded, failed and cancelled are final; queued and running are not."""
     assert status.is_final == (status in {"succeeded", "failed", "cancelled"})
 
 
 @pytest.mark.parametrize("cause", Cause)
-def test_what_lies_in_the_request_is_not_worth_retrying(cause):
+def test_caller_errors_are_not_retryable(cause):
     """Every failure is retryable, except those of an invalid input and of a withheld image."""
     assert Failure(cause=cause, message="x").is_retryable == (cause not in {"input", "withheld"})
+
+
+def test_start_of_engine_is_no_run_time():
+    """A running prediction shows the start of the engine that it waits for, and its run time counts from the end of it."""
+    waiting = running.wait_for_engine("a", START)
+    begun = waiting.begin("a", LATER)
+    ended = begun.succeed("a", OUTPUTS, (), LATER + timedelta(seconds=2))
+
+    assert waiting.engine_start == EngineStart(
+        phase="weights", ready_at=NOW + timedelta(seconds=40)
+    )
+    assert begun.engine_start is None
+    assert ended.run_time == timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda p: p.advance("a", 1, 4),
+        lambda p: p.release("a", LATER),
+        lambda p: p.retry("a", "no reason", LATER),
+        lambda p: p.cancel(LATER),
+        lambda p: p.fail("a", FAILURE, LATER),
+        lambda p: replace(p, lease_until=NOW).claim("b", LATER),
+    ],
+    ids=["advance", "release", "retry", "cancel", "fail", "claim"],
+)
+def test_start_of_engine_is_forgotten(move):
+    """No later state still says that the prediction waits for an engine."""
+    assert move(running.wait_for_engine("a", START)).engine_start is None
+
+
+@pytest.mark.parametrize(("after_s", "left_s"), [(0, 40.0), (10, 30.0), (60, 0.0)])
+def test_rest_of_start_is_estimated(after_s, left_s):
+    """The rest of a start shrinks, and is never negative. Without an earlier start it is unknown."""
+    now = NOW + timedelta(seconds=after_s)
+
+    assert START.left_s(now) == left_s
+    assert EngineStart.create("weights", None, NOW).left_s(now) is None

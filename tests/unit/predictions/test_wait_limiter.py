@@ -13,7 +13,7 @@ def take_slots(slots, limiter, key, times=1):
         slots.enter_context(limiter.slot(key))
 
 
-def test_one_key_cannot_take_all_seats():
+def test_one_key_cannot_take_all_slots():
     """A key gets its share of the slots and no more, and another key still gets a slot."""
     limiter = WaitLimiter(most=10, most_per_key=3)
     with ExitStack() as slots:
@@ -25,7 +25,7 @@ def test_one_key_cannot_take_all_seats():
         assert limiter.waiting == {"a": 3, "b": 1}
 
 
-def test_all_keys_share_what_there_is():
+def test_all_keys_share_slots():
     """When all slots are taken, every key is refused."""
     limiter = WaitLimiter(most=2, most_per_key=2)
     with ExitStack() as slots:
@@ -35,7 +35,7 @@ def test_all_keys_share_what_there_is():
             take_slots(slots, limiter, "c")
 
 
-def test_a_seat_is_given_back_however_the_wait_ends():
+def test_slot_is_freed_after_error():
     """After an error the slot is free again and the key is forgotten."""
     limiter = WaitLimiter(most=1, most_per_key=1)
     for _ in range(3):

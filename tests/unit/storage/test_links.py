@@ -22,7 +22,7 @@ def parts(url):
 expires, signature = parts(links.link("https://klein.test", KEY, EXPIRES))
 
 
-def test_a_link_opens_its_file():
+def test_signed_url_opens_its_file():
     """A link is absolute, ends its path in the file's name, and is allowed before it expires."""
     url = links.link("https://klein.test", KEY, EXPIRES)
 
@@ -51,22 +51,22 @@ def test_a_link_opens_its_file():
         (KEY, expires, "\ud800"),
     ],
 )
-def test_what_was_tampered_with_opens_nothing(key, until, signed):
+def test_tampered_url_is_refused(key, until, signed):
     """Another file, time or signature is refused, whatever its characters."""
     assert not links.allows(key, until, signed, BEFORE)
 
 
-def test_a_link_expires():
+def test_signed_url_expires():
     """A link is refused from its expiry on."""
     assert not links.allows(KEY, expires, signature, EXPIRES)
 
 
-def test_another_secret_opens_nothing():
+def test_another_secret_is_refused():
     """A link that was signed with another secret is refused."""
     assert not Links("other").allows(KEY, expires, signature, BEFORE)
 
 
-def test_own_urls_are_known():
+def test_own_urls_are_recognised():
     """The key of a valid link is returned for any base URL, and None for any other URL."""
     url = links.link("https://klein.test", KEY, EXPIRES)
 
@@ -78,7 +78,7 @@ def test_own_urls_are_known():
     assert links.key_of("") is None
 
 
-def test_a_given_secret_is_used(tmp_path):
+def test_configured_secret_is_used(tmp_path):
     """With a configured secret no file is created."""
     opened = open_links("secret", tmp_path)
 
@@ -86,7 +86,7 @@ def test_a_given_secret_is_used(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_made_secret_is_kept_to_oneself(tmp_path):
+def test_generated_secret_is_private_and_reused(tmp_path):
     """A generated secret is stored in a file that only its owner can read, and is used again."""
     first, second = (open_links(None, tmp_path / "data") for _ in range(2))
     secret_file = tmp_path / "data" / "url_secret"

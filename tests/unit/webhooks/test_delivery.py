@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from app.predictions.prediction import Webhook
-from app.webhooks.delivery import SCHEDULES, DeliveryAttempt, first_delivery
+from app.webhooks.delivery import MOST_ATTEMPTS, SCHEDULES, DeliveryAttempt, first_delivery
 from tests.support.fakes import NOW, a_prediction
 
 HOSTED = SCHEDULES["hosted"]
@@ -28,12 +28,12 @@ def pauses_until_given_up(schedule):
     return pauses
 
 
-def test_the_hosted_schedule():
+def test_hosted_retry_schedule():
     """The hosted schedule has three attempts, ten seconds apart."""
     assert [p.total_seconds() for p in pauses_until_given_up(HOSTED)] == [0, 10, 10]
 
 
-def test_the_long_schedule():
+def test_long_retry_schedule():
     """The long schedule is that of Standard Webhooks: growing pauses of up to a day, over more than three days."""
     pauses = pauses_until_given_up(SCHEDULES["long"])
 
@@ -49,17 +49,17 @@ def test_any_2xx_acknowledges(code):
 
 
 @pytest.mark.parametrize("code", [None, 100, 301, 304, 400, 404, 429, 500, 503])
-def test_anything_else_is_tried_again(code):
+def test_failed_attempt_is_retried(code):
     """A redirect, an error or no response leads to a retry."""
     assert tried(code).pause(HOSTED) == timedelta(seconds=10)
 
 
-def test_410_ends_it():
+def test_410_ends_delivery():
     """A 410 ends the delivery without a retry."""
     assert tried(410).pause(SCHEDULES["long"]) is None
 
 
-def test_redelivery_begins_a_round():
+def test_redelivery_starts_new_round():
     """A redelivery starts at once with all its attempts, and keeps the earlier ones."""
     again = tried(500, 500, 500).restarted()
 
@@ -68,7 +68,20 @@ def test_redelivery_begins_a_round():
     assert len(again.attempts) == 3
 
 
-def test_who_is_told():
+def test_record_keeps_last_attempts():
+    """A record keeps the last fifty attempts of all rounds, and each round still has all of its attempts."""
+    delivery = DELIVERY
+    for _ in range(100):
+        for number in range(10):
+            assert delivery.pause(SCHEDULES["long"]) == (timedelta(), *SCHEDULES["long"])[number]
+            delivery = delivery.with_attempt(DeliveryAttempt(at=NOW, status_code=500))
+        assert delivery.pause(SCHEDULES["long"]) is None
+        delivery = delivery.restarted()
+
+    assert len(delivery.attempts) == MOST_ATTEMPTS == 50
+
+
+def test_which_predictions_have_deliveries():
     """A success has a webhook to send; a running or cancelled prediction, or one without a webhook URL, has none."""
     running = a_prediction(webhook=WEBHOOK).claim("a", NOW)
 
@@ -78,7 +91,7 @@ def test_who_is_told():
     assert not a_prediction().claim("a", NOW).succeed("a", (), (), NOW).needs_webhook
 
 
-def test_a_secret_is_not_printed():
+def test_secret_is_not_printed():
     """The repr of a prediction, which may be logged, does not contain the webhook secret."""
     webhook = Webhook(url="https://x.test", secret="hush", base="https://klein.test")
 

@@ -23,33 +23,33 @@ def examples(seed, count=60):
     return texts + [edit_example(sampler, Canvas(), edit) for edit in Edit for _ in range(count)]
 
 
-def test_each_shape_has_one_colour_that_is_held_out():
+def test_each_shape_has_one_held_out_colour():
     """For each shape exactly one colour is held out of training."""
     held_out = {s: [c for c in Colour if is_held_out(Thing(shape=s, colour=c))] for s in Shape}
 
     assert [1] * len(Shape) == [len(colours) for colours in held_out.values()]
 
 
-def test_training_never_shows_a_held_out_thing():
+def test_training_has_no_held_out_things():
     """No training example has a held-out thing in its target or its references."""
     pictures = [p for e in examples(1) for p in (e.target, *e.references)]
 
     assert not any(is_held_out(thing) for p in pictures for thing in p.scene.things)
 
 
-def test_held_out_scenes_hold_nothing_else():
+def test_held_out_scenes_have_only_held_out_things():
     """The held-out sampler draws only things that training never shows."""
     sampler = Sampler(random.Random(1), held_out=True)
 
     assert all(is_held_out(t) for _ in range(40) for t in sampler.scene(2).things)
 
 
-def test_the_same_seed_gives_the_same_examples():
+def test_same_seed_gives_same_examples():
     """The same seed gives the same examples."""
     assert examples(5) == examples(5)
 
 
-def test_things_stay_inside_their_canvas():
+def test_things_stay_inside_canvas():
     """No thing is cut off at an edge."""
     for example in examples(2):
         for spot in example.target.spots:
@@ -59,7 +59,7 @@ def test_things_stay_inside_their_canvas():
             assert reach <= spot.y <= example.target.canvas.height - reach
 
 
-def test_a_phrase_names_what_cannot_go_without_saying():
+def test_description_names_every_property():
     """Every description names the size, the colours, the shape and the place of an unusual scene."""
     scene = Scene(
         background=Colour.GREEN,

@@ -21,6 +21,9 @@ from worker.weights.recipe.muon import optimisers
 from worker.weights.recipe.world import Canvas, Sampler, lay_out
 
 BATCH = 24
+MEASURED_PICTURES = 64
+STATISTICS_PICTURES = 1_024
+AT_ONCE = 16  # pictures, where nothing is learned
 CROP_PX = 64
 CROPS_UNTIL = 0.85
 LATENT_NOISE = 0.3
@@ -82,6 +85,8 @@ class AutoencoderPhase:
     device: torch.device
     precision: torch.dtype
     only_decoder_of: Autoencoder | None = None  # its latents stay, so that others may learn them
+    batch: int = BATCH
+    measured_pictures: int = MEASURED_PICTURES
     resume: bool = False
     stop_after: int | None = None  # steps
     report: Callable[[str], None] = print
@@ -125,15 +130,18 @@ class AutoencoderPhase:
             lambda progress, _: self._loss(
                 autoencoder, self._pixels(sampler, crops=progress < CROPS_UNTIL)
             ),
-            lambda _: f"held-out {measure_psnr_db(averaged, self.device):.2f} dB",
+            lambda _: f"held-out {self._measure(averaged):.2f} dB",
         )
         return averaged.eval()
 
+    def _measure(self, averaged: Autoencoder) -> float:
+        return measure_psnr_db(averaged, self.device, pictures=self.measured_pictures)
+
     def _pixels(self, sampler: Sampler, *, crops: bool) -> Tensor:
         if crops:
-            pixels = crop_batch(draw_batch(sampler, BATCH, Canvas()), sampler.rng)
+            pixels = crop_batch(draw_batch(sampler, self.batch, Canvas()), sampler.rng)
         else:
-            pixels = draw_batch(sampler, BATCH // 3, Canvas())
+            pixels = draw_batch(sampler, self.batch // 3, Canvas())
         return pixels.to(self.device)
 
     def _loss(self, autoencoder: Autoencoder, pixels: Tensor) -> Tensor:
@@ -150,25 +158,33 @@ class AutoencoderPhase:
 
 
 @torch.no_grad()
-def measure_psnr_db(autoencoder: Autoencoder, device: torch.device, *, pictures: int = 64) -> float:
+def measure_psnr_db(
+    autoencoder: Autoencoder, device: torch.device, *, pictures: int = MEASURED_PICTURES
+) -> float:
     """Measure the reconstruction of pictures that hold things never trained on."""
     sampler = Sampler(random.Random(987), held_out=True)  # noqa: S311  not for secrets
     autoencoder.eval()
     figures = []
-    for _ in range(pictures // 16):
-        pixels = draw_batch(sampler, 16, Canvas()).to(device)
+    for _ in range(max(1, pictures // AT_ONCE)):
+        pixels = draw_batch(sampler, AT_ONCE, Canvas()).to(device)
         latents = mean_latents(autoencoder, pixels)
         figures.append(psnr_db(autoencoder.decode(latents).sample, pixels))
     return sum(figures) / len(figures)
 
 
 @torch.no_grad()
-def set_statistics(autoencoder: Autoencoder, device: torch.device, *, seed: int = 5) -> None:
+def set_statistics(
+    autoencoder: Autoencoder,
+    device: torch.device,
+    *,
+    pictures: int = STATISTICS_PICTURES,
+    seed: int = 5,
+) -> None:
     """Set the batch norm's mean and variance from the latents of the world."""
     sampler = Sampler(random.Random(seed))  # noqa: S311  not for secrets
     tokens = []
-    for _ in range(32):
-        latents = mean_latents(autoencoder, draw_batch(sampler, 32, Canvas()).to(device))
+    for _ in range(pictures // AT_ONCE):
+        latents = mean_latents(autoencoder, draw_batch(sampler, AT_ONCE, Canvas()).to(device))
         tokens.append(torch.nn.functional.pixel_unshuffle(latents, 2).cpu())
     everything = torch.cat(tokens)
     autoencoder.bn.running_mean.copy_(everything.mean((0, 2, 3)))

@@ -1,4 +1,4 @@
-"""The rules by which a picture obeys its prompt, or an edit its request."""
+"""Judges whether an image follows its prompt, and an edit its request."""
 
 from dataclasses import dataclass
 from itertools import permutations
@@ -19,7 +19,7 @@ _CENTRAL = (0.36, 0.64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What is right in a picture."""
+    """Which parts of an image are right."""
 
     background: bool
     colour: bool
@@ -28,23 +28,23 @@ class Verdict:
     clean: bool  # each shape overlaps the ideal one and has no bite, corner or spur
 
     @property
-    def core(self) -> bool:
-        """Say whether background, colour and shape are right."""
+    def is_content_right(self) -> bool:
+        """Return whether background, colour and shape are right."""
         return self.background and self.colour and self.shape
 
     @property
-    def all(self) -> bool:
-        """Say whether everything is right, however clean the shapes are."""
-        return self.core and self.place
+    def is_right(self) -> bool:
+        """Return whether everything is right, however clean the shapes are."""
+        return self.is_content_right and self.place
 
     @property
-    def flawless(self) -> bool:
-        """Say whether everything is right and every shape is clean."""
-        return self.all and self.clean
+    def is_flawless(self) -> bool:
+        """Return whether everything is right and every shape is clean."""
+        return self.is_right and self.clean
 
 
 def judge(scene: Scene, image: Image.Image) -> Verdict:
-    """Compare a picture with the scene that was asked for."""
+    """Compare an image with the requested scene."""
     seen = read(image)
     background = seen.background is scene.background
     if len(seen.things) != len(scene.things):

@@ -55,6 +55,10 @@ def write_folder(
     draft = folder.with_name(folder.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
     pipeline.save_pretrained(draft, safe_serialization=True)
+    for config in draft.glob("*/config.json"):
+        values = json.loads(config.read_text())
+        values.pop("_name_or_path", None)  # the folder that the weights were loaded from
+        config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
     (draft / "klein.json").write_text(json.dumps(KLEIN, indent=2) + "\n")
     for kept in ("README.md", "pictures.png"):
         if (folder / kept).exists():
@@ -67,4 +71,7 @@ def write_folder(
 
 
 def _shippable(module: Module) -> Module:
-    return copy.deepcopy(module).cpu().to(torch.bfloat16).eval()
+    plain = copy.deepcopy(module).cpu().to(torch.bfloat16).eval()
+    for parameter in plain.parameters():
+        parameter.data = parameter.data.contiguous()  # safetensors writes nothing else
+    return plain

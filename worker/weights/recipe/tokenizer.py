@@ -11,6 +11,7 @@ from worker.weights.recipe.edits import ONE_REFERENCE, TWO_REFERENCES, edit_exam
 from worker.weights.recipe.world import Canvas, Sampler
 
 VOCABULARY = 1_200
+SENTENCES = 6_000
 END_OF_TEXT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 # One turn of chat, in two tokens; small letters only, so that capitals cost nothing to learn.
 CHAT_TEMPLATE = (
@@ -37,7 +38,7 @@ def _sentences(count: int) -> list[str]:
     return [example.prompt.lower() for example in examples] + [f"a {OTHER_WORDS}"] * 20
 
 
-def new_tokenizer(*, sentences: int = 6_000) -> Qwen2Tokenizer:
+def new_tokenizer(*, sentences: int = SENTENCES) -> Qwen2Tokenizer:
     """Learn the merges and give the tokenizer, in the class that FLUX.2 [klein] uses."""
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()

@@ -1,17 +1,15 @@
 """Training the transformer and the text encoder together, by flow matching on latents."""
 
-import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from worker.weights.recipe.autocast import autocast
-from worker.weights.recipe.average import Average
 from worker.weights.recipe.edits import (
     ONE_REFERENCE,
     TWO_REFERENCES,
@@ -19,17 +17,14 @@ from worker.weights.recipe.edits import (
     edit_example,
     text_example,
 )
-from worker.weights.recipe.loop import Loop
-from worker.weights.recipe.model import (
-    PIPELINE,
-    SHIFT,
-    TEXT_LAYERS,
-    TextEncoder,
-    Transformer,
-    new_text_encoder,
-    new_transformer,
+from worker.weights.recipe.model import PIPELINE, SHIFT
+from worker.weights.recipe.networks import (
+    Networks,
+    NetworkTraining,
+    embed,
+    new_networks,
+    velocity,
 )
-from worker.weights.recipe.muon import optimisers
 from worker.weights.recipe.pool import Batch, Encoder, Pool
 from worker.weights.recipe.world import Canvas, Sampler
 
@@ -50,80 +45,8 @@ CAPACITY = 4096  # of the pool of examples
 STEPS = 4  # that the model is to be good at
 AT_STEPS_SHARE = 0.75  # of the times; the rest lies anywhere, for those who ask for other steps
 LOWEST_U = 0.04  # before the shift; few-step schedules never look below
-MUON_LR = 0.02
-ADAM_LR = 2e-3
 AVERAGE = 0.997
 AGAIN_RATE = 0.5  # of these rates, at which a run goes on from another's end
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Networks:
-    """What this phase trains."""
-
-    transformer: Transformer
-    text_encoder: TextEncoder
-
-    def parameters(self) -> list[nn.Parameter]:
-        """Give every parameter, each once."""
-        return [*self.transformer.parameters(), *self.text_encoder.parameters()]
-
-
-def new_networks(vocabulary: int, device: torch.device) -> Networks:
-    """Build the networks, untrained."""
-    transformer = new_transformer().to(device)
-    text_encoder = new_text_encoder(vocabulary).to(device)
-    if (
-        device.type == "cpu"
-    ):  # where learning through plain attention is faster than through the fused one
-        transformer.set_attention_backend("_native_math")
-        text_encoder.set_attn_implementation("eager")
-    return Networks(transformer=transformer, text_encoder=text_encoder)
-
-
-def mean_of(one: Networks, other: Networks) -> Networks:
-    """Give the networks half-way between two ends of training, which draw better than either.
-
-    It needs the second to have gone on from the first: the ends then lie in one valley of the loss.
-    """
-    mean = copy.deepcopy(one)
-    with torch.no_grad():
-        for kept, further in zip(mean.parameters(), other.parameters(), strict=True):
-            kept.lerp_(further, 0.5)
-    return mean
-
-
-def velocity(
-    networks: Networks,
-    batch: Batch,
-    noisy: Tensor,
-    times: Tensor,
-    transform: Callable[..., tuple[Tensor]],
-) -> Tensor:
-    """Predict the velocity `[n, tokens, channels]` of noisy latents.
-
-    Tokens and positions are the pipeline's own; `transform` is the transformer, or it compiled.
-    """
-    hidden = networks.text_encoder.model(
-        input_ids=batch.token_ids,
-        attention_mask=batch.mask,
-        output_hidden_states=True,
-        use_cache=False,
-    ).hidden_states
-    text = torch.cat([hidden[layer] for layer in TEXT_LAYERS], dim=-1)
-    tokens = [PIPELINE._pack_latents(part) for part in (noisy, *batch.references)]  # noqa: SLF001
-    ids = [PIPELINE._prepare_latent_ids(noisy[:1])]  # noqa: SLF001
-    if batch.references:
-        first = [reference[:1] for reference in batch.references]
-        ids.append(PIPELINE._prepare_image_ids(first))  # noqa: SLF001
-    predicted = transform(
-        hidden_states=torch.cat(tokens, dim=1),
-        encoder_hidden_states=text,
-        timestep=times,
-        img_ids=torch.cat([part.to(noisy.device) for part in ids], dim=1),
-        txt_ids=PIPELINE._prepare_text_ids(text[:1]).to(noisy.device),  # noqa: SLF001
-        return_dict=False,
-    )[0]
-    return predicted[:, : tokens[0].shape[1]]
 
 
 def sample_times(count: int, device: torch.device) -> Tensor:
@@ -148,7 +71,7 @@ def flow_loss(
     noisy = (1 - t) * batch.target + t * noise
     transform = compiled if compiled is not None and _is_common(batch) else networks.transformer
     with autocast(device, precision):
-        predicted = velocity(networks, batch, noisy, times, transform)
+        predicted = velocity(transform, embed(networks, batch), noisy, times, batch.references)
     wanted = PIPELINE._pack_latents(noise - batch.target)  # noqa: SLF001
     return mse_loss(predicted.float(), wanted)
 
@@ -219,51 +142,39 @@ class TransformerPhase:
     on_save: Callable[[Networks, int], str] = lambda _networks, _steps: ""
 
     def train(self) -> Networks:
-        """Take the steps that are left, and give the averaged networks."""
+        """Take the steps that are left, and return the averaged networks."""
         again = self.goes_on_from is not None
-        seed = self.seed + 1 if again else self.seed  # to see other scenes
-        torch.manual_seed(seed)
-        rng = random.Random(seed)  # noqa: S311  not for secrets
-        networks = copy.deepcopy(self.goes_on_from) or new_networks(self.vocabulary, self.device)
-        averaged = copy.deepcopy(networks)
-        rate = AGAIN_RATE if again else 1.0
-        muon, adam = optimisers(
-            [networks.transformer, networks.text_encoder],
-            inside=lambda name: "blocks." in name or "layers." in name,
-            muon_lr=MUON_LR,
-            adam_lr=ADAM_LR,
-            precision=self.encoder.precision,
-        )
-        loop = Loop(
+        training = NetworkTraining(
+            start=self.goes_on_from or self._new_networks(),
             path=self.folder / ("transformer.again.pt" if again else "transformer.pt"),
             steps=self.steps,
-            parts={
-                "transformer": networks.transformer,
-                "text_encoder": networks.text_encoder,
-                "average.transformer": averaged.transformer,
-                "average.text_encoder": averaged.text_encoder,
-            },
-            optimisers=((muon, rate * MUON_LR), (adam, rate * ADAM_LR)),
-            average=Average(
-                live=networks.parameters(), kept=averaged.parameters(), longest=AVERAGE
-            ),
-            rng=rng,
-            report=self.report,
+            seed=self.seed + 1 if again else self.seed,  # to see other scenes
+            rate=AGAIN_RATE if again else 1.0,
+            longest_average=AVERAGE,
+            precision=self.encoder.precision,
+            device=self.device,
+            resume=self.resume,
             stop_after=self.stop_after,
+            report=self.report,
+            on_save=self.on_save,
         )
-        if self.resume:
-            loop.resume(self.device)
+        return training.run(self._lessons)
+
+    def _new_networks(self) -> Networks:
+        torch.manual_seed(self.seed)
+        return new_networks(self.vocabulary, self.device)
+
+    def _lessons(
+        self, networks: Networks, _averaged: Networks, rng: random.Random
+    ) -> Callable[[float, int], Tensor]:
         curriculum = Curriculum(
             encoder=self.encoder, sampler=Sampler(rng), batch=self.batch, capacity=self.capacity
         )
         compiled = torch.compile(networks.transformer, dynamic=False) if self.compiled else None
-        loop.run(
-            lambda progress, step: flow_loss(
-                networks,
-                curriculum.next(1.0 if again else progress, step),
-                self.encoder.precision,
-                compiled,
-            ),
-            lambda steps: self.on_save(averaged, steps),
-        )
-        return averaged
+        again = self.goes_on_from is not None
+
+        def loss_of(progress: float, step: int) -> Tensor:
+            batch = curriculum.next(1.0 if again else progress, step)
+            return flow_loss(networks, batch, self.encoder.precision, compiled)
+
+        return loss_of

@@ -3,9 +3,11 @@
 import random
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 MARGIN_PX = 3
 JITTER = 0.03  # of the shorter side: how far a centre moves
+RESIZE = (0.95, 1.05)  # how far a diameter differs from its size's own
 SIDE_FRACTIONS = (0.27, 0.5, 0.73)
 
 
@@ -158,18 +160,35 @@ def marks(scene: Scene, canvas: Canvas) -> tuple[Spot, ...]:
     )
 
 
-def lay_out(scene: Scene, canvas: Canvas, rng: random.Random) -> Picture:
+def settle(mark: Spot, canvas: Canvas, *, x: float, y: float, diameter: float) -> Spot:
+    """Round a thing's centre and diameter to whole pixels, as near to its mark as scenes have it."""
+    side = min(canvas.width, canvas.height)
+    low, high = (2 * round(mark.diameter * factor / 2) for factor in RESIZE)
+    whole = min(max(2 * round(diameter / 2), low), high)
+    reach = whole / 2 + MARGIN_PX
+
+    def place(value: float, middle: float, length: int) -> float:
+        value = min(max(value, middle - side * JITTER), middle + side * JITTER)
+        return min(max(float(round(value)), reach), length - reach)
+
+    return Spot(x=place(x, mark.x, canvas.width), y=place(y, mark.y, canvas.height), diameter=whole)
+
+
+class Chance(Protocol):
+    """What decides where things stand and how large they are."""
+
+    def uniform(self, low: float, high: float, /) -> float:
+        """Return a number of a range."""
+
+
+def lay_out(scene: Scene, canvas: Canvas, chance: Chance) -> Picture:
     """Put the things of a scene on a canvas, each a little off its mark."""
     side = min(canvas.width, canvas.height)
     spots = []
     for mark in marks(scene, canvas):
-        diameter = 2 * round(mark.diameter * rng.uniform(0.95, 1.05) / 2)
-        x = float(round(mark.x + side * rng.uniform(-JITTER, JITTER)))
-        y = float(round(mark.y + side * rng.uniform(-JITTER, JITTER)))
-        reach = diameter / 2 + MARGIN_PX
-        x = min(max(x, reach), canvas.width - reach)
-        y = min(max(y, reach), canvas.height - reach)
-        spots.append(Spot(x=x, y=y, diameter=diameter))
+        diameter = mark.diameter * chance.uniform(*RESIZE)
+        x, y = (middle + side * chance.uniform(-JITTER, JITTER) for middle in (mark.x, mark.y))
+        spots.append(settle(mark, canvas, x=x, y=y, diameter=diameter))
     return Picture(scene=scene, spots=tuple(spots), canvas=canvas)
 
 

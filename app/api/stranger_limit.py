@@ -1,0 +1,30 @@
+"""Refuses requests for open routes from an address that has sent too many."""
+
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.address_budget import AddressBudget, is_open
+from app.api.errors import ErrorRenderer
+from app.predictions.errors import TooManyRequests
+
+
+class StrangerLimit:
+    """ASGI middleware that counts requests which no key limits, before any other work."""
+
+    def __init__(self, app: ASGIApp, budget: AddressBudget, error_renderer: ErrorRenderer) -> None:
+        self._app = app
+        self._budget = budget
+        self._error_renderer = error_renderer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] == "http" and is_open(scope):
+            try:
+                self._budget.take(HTTPConnection(scope))
+            except TooManyRequests as exc:
+                error = self._error_renderer(scope)(exc)
+                response = JSONResponse(error.body, error.status, error.headers)
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,0 +1,27 @@
+"""Keeps a value for a moment, for responses that anyone may ask for without a key."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+KEEP_S = 1.0
+
+
+class Cached(Generic[T]):
+    """Makes a value at most once a second, for all callers. Safe for threads."""
+
+    def __init__(self, make: Callable[[], T], clock: Callable[[], float] = time.monotonic) -> None:
+        self._make = make
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._made: tuple[float, T] | None = None
+
+    def get(self) -> T:
+        """Return the value, at most KEEP_S old. Raises what `make` raises, and tries again at the next call."""
+        with self._lock:
+            if self._made is None or self._clock() - self._made[0] >= KEEP_S:
+                value = self._make()
+                self._made = self._clock(), value
+            return self._made[1]

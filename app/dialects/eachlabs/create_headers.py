@@ -1,0 +1,93 @@
+"""Reads the headers of a create, which lower the server's limits for one prediction; and `Prefer: wait=`."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+
+from app.api.errors import BadRequest
+from app.api.state import state_of
+from app.dialects.dependencies import ServiceOf
+from app.predictions.prediction import Timeouts
+
+WAIT_MAX_S = 60.0
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,6})?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateHeaders:
+    """What the headers of a create say."""
+
+    timeouts: Timeouts
+    retention: timedelta | None  # None: as long as the server keeps predictions
+    idempotency_key: str | None
+
+
+def _seconds(name: str, description: str) -> Any:
+    """Declare a header with a number of seconds."""
+    return Header(alias=name, gt=0, allow_inf_nan=False, description=description)
+
+
+async def _read_headers(  # noqa: PLR0913 -- FastAPI passes each header by name
+    request: Request,
+    service: ServiceOf,
+    queue: Annotated[
+        float | None,
+        _seconds(
+            "X-Queue-Timeout", "Seconds that the prediction may wait for a worker before it fails."
+        ),
+    ] = None,
+    run: Annotated[
+        float | None,
+        _seconds("X-Run-Timeout", "Seconds that an attempt may run before it fails."),
+    ] = None,
+    retention: Annotated[
+        float | None,
+        _seconds(
+            "X-Retention", "Seconds that the prediction and its files are kept after it has ended."
+        ),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Your own key for this request, 1 to 255 visible ASCII characters. A repeated request with "
+            "the same body within a day returns the first prediction; with another body it is a 409.",
+        ),
+    ] = None,
+) -> CreateHeaders:
+    """Read the headers. Raises BadRequest where one exceeds the server's limit."""
+    maximum, server_retention = service.timeouts, state_of(request.app).retention
+    return CreateHeaders(
+        timeouts=Timeouts(
+            queue=_bounded("X-Queue-Timeout", queue, maximum.queue),
+            run=_bounded("X-Run-Timeout", run, maximum.run),
+        ),
+        retention=None
+        if retention is None
+        else _bounded("X-Retention", retention, server_retention),
+        idempotency_key=idempotency_key,
+    )
+
+
+CreateHeadersOf = Annotated[CreateHeaders, Depends(_read_headers)]
+
+
+def preferred_wait(request: Request) -> float:
+    """Read `Prefer: wait=SECONDS`, clamped to the maximum; an invalid preference is ignored."""
+    match = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
+    return min(float(match[1]), WAIT_MAX_S) if match else 0.0
+
+
+def _bounded(header: str, seconds: float | None, maximum: timedelta) -> timedelta:
+    if seconds is None:
+        return maximum
+    if seconds > maximum.total_seconds():
+        details = f"{header}: send at most {maximum.total_seconds():g} seconds"
+        raise BadRequest(f"invalid {header} parameter", details)
+    return timedelta(seconds=seconds)

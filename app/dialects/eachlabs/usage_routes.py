@@ -1,0 +1,53 @@
+"""Serves what the API key used, as JSON or CSV; the hosted API has no such route."""
+
+import csv
+import io
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from app.api.auth import KeyId
+from app.api.state import state_of
+from app.dialects.dependencies import READ_SLOT
+from app.dialects.eachlabs import bodies
+from app.dialects.eachlabs.responses import declare_errors
+
+router = APIRouter(tags=["usage"], responses=declare_errors(401, 503))
+DAYS_MOST = 3660
+_COLUMNS = ("day", "key", "model", "images", "megapixels", "engine_s", "dollars")
+
+
+@router.get(
+    "/v1/usage",
+    response_model=None,
+    responses=declare_errors(400, 429)
+    | {200: {"model": bodies.UsageBody, "content": {"text/csv": {"schema": {"type": "string"}}}}},
+    dependencies=[READ_SLOT],
+)
+def usage(
+    request: Request,
+    key_id: KeyId,
+    days: Annotated[int, Query(ge=1, le=DAYS_MOST, description="Days up to today, in UTC.")] = 30,
+    form: Annotated[
+        Literal["json", "csv"] | None,
+        Query(alias="format", description="Default: csv if `Accept` is text/csv, else json."),
+    ] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Response:
+    """Return what this key used, by day and model, the newest day first. Not part of the hosted API."""
+    today = datetime.now(UTC).date()
+    rows = [day.as_row() for day in state_of(request.app).usage.read([key_id], today, days)]
+    if form == "csv" or (form is None and accept.startswith("text/csv")):
+        return Response(_csv(rows), media_type="text/csv")
+    return JSONResponse({"usage": rows})
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    """Render rows as CSV with a line of headings."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

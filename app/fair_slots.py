@@ -1,0 +1,48 @@
+"""Shares a fixed number of slots between owners, so that a few of them cannot hold all; no I/O."""
+
+import threading
+from collections import Counter
+
+
+class FairSlots:
+    """Counts the slots that each owner holds; safe for threads.
+
+    An owner may hold `per_owner` slots, and never more than are free. So an owner that holds none gets one, unless as many
+    owners as there are slots hold them.
+    """
+
+    def __init__(self, most: int, per_owner: int) -> None:
+        self._most = most
+        self._per_owner = per_owner
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, owner: str, count: int = 1) -> bool:
+        """Take slots; False, and none, where the owner may not have so many more now."""
+        with self._lock:
+            if self._held[owner] + count > self._limit():
+                return False
+            self._held[owner] += count
+            return True
+
+    def release(self, owner: str, count: int = 1) -> None:
+        """Give slots back."""
+        with self._lock:
+            self._held[owner] -= count
+            if not self._held[owner]:
+                del self._held[owner]
+
+    def full(self) -> list[str]:
+        """Return the owners that hold slots and may have no more now."""
+        with self._lock:
+            limit = self._limit()
+            return [owner for owner, held in self._held.items() if held >= limit]
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether no owner may have a slot."""
+        with self._lock:
+            return self._limit() <= 0
+
+    def _limit(self) -> int:
+        return min(self._per_owner, self._most - self._held.total())

@@ -1,0 +1,82 @@
+"""Reads the header of a safetensors file: names, types and shapes of its tensors, and its metadata."""
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.loras.errors import IncompatibleLora
+
+HEADER_MAX_BYTES = 16 * 1024 * 1024
+_LENGTH = struct.Struct("<Q")
+_LFS_POINTER = b"version https://git-lfs"
+_ZIP = b"PK\x03\x04"
+_PICKLE = re.compile(rb"\x80[\x02-\x05].{6}[^{]", re.DOTALL)  # a safetensors file has { there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraHeader:
+    """What a file says about itself before its numbers."""
+
+    shapes: dict[str, tuple[int, ...]]
+    """Of each tensor, by name."""
+    dtypes: dict[str, str]
+    """As safetensors writes them: BF16, F8_E4M3 …"""
+    metadata: dict[str, str]
+
+
+def read_header(file: Path) -> LoraHeader:
+    """Read the header of a file, and check that the file is complete. Raises IncompatibleLora or OSError."""
+    size_bytes = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(len(_LFS_POINTER))
+        _check_kind(start)
+        (length,) = _LENGTH.unpack(start[: _LENGTH.size])
+        if length > min(size_bytes - _LENGTH.size, HEADER_MAX_BYTES):
+            raise IncompatibleLora(
+                "it is no complete safetensors file: its header is cut off; copy it again"
+            )
+        stream.seek(_LENGTH.size)
+        text = stream.read(length)
+    try:
+        header = json.loads(text)
+        metadata = header.pop("__metadata__", None) or {}
+        shapes = {name: _shape(tensor["shape"]) for name, tensor in header.items()}
+        dtypes = {name: str(tensor["dtype"]) for name, tensor in header.items()}
+        end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise IncompatibleLora("it is no safetensors file; convert it, or copy it again") from None
+    if size_bytes != _LENGTH.size + length + end:
+        raise IncompatibleLora(
+            f"it has {size_bytes} bytes instead of {_LENGTH.size + length + end}, so it is cut off; copy it again"
+        )
+    return LoraHeader(
+        shapes=shapes,
+        dtypes=dtypes,
+        metadata={str(k): str(v) for k, v in metadata.items()} if _is_dict(metadata) else {},
+    )
+
+
+def _check_kind(start: bytes) -> None:
+    if start.startswith(_LFS_POINTER):
+        raise IncompatibleLora(
+            "it is a Git LFS pointer; run `git lfs pull` in its repository and copy it again"
+        )
+    if start.startswith(_ZIP) or _PICKLE.match(start):
+        raise IncompatibleLora(
+            "it is a PyTorch pickle, which can run code; convert it to safetensors"
+        )
+    if len(start) < _LENGTH.size:
+        raise IncompatibleLora("it is empty; copy it again")
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if not all(isinstance(side, int) and side >= 0 for side in value):
+        raise ValueError(value)
+    return tuple(value)
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)

@@ -1,0 +1,132 @@
+"""Reads the history of an API key: its predictions, newest first, as numbered pages or onwards from a position."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, cast
+
+import redis
+
+from app.predictions.clock import to_ms
+from app.predictions.page import Found, Page, Position
+from app.predictions.prediction import Prediction
+from app.predictions.redis_errors import redis_errors
+from app.predictions.redis_keys import history_key
+from app.predictions.store import Store
+
+READ_MOST = 10_000
+"""How many records a filtered page may read."""
+FIND_MOST = 5_000
+"""How many records a search may read."""
+PART = 100
+"""How many records are read at once, at most."""
+
+Matches = Callable[[Prediction], bool]
+IdsFrom = Callable[[int, int], list[str]]
+"""Lists this many ids from this place on."""
+
+
+class History:
+    """Reads the predictions of a key, and no more records than it needs."""
+
+    def __init__(self, connection: "redis.Redis", store: Store, read_most: int = READ_MOST) -> None:
+        self._redis = connection
+        self._store = store
+        self._read_most = read_most
+
+    def page(  # noqa: PLR0913 -- one argument a filter
+        self,
+        key_id: str,
+        *,
+        since: datetime,
+        until: datetime,
+        offset: int,
+        limit: int,
+        matches: Matches | None = None,
+    ) -> Page:
+        """Return a page of the key's predictions. Raises Unavailable.
+
+        `total` counts all of them between `since` and `until`, or those of the newest READ_MOST that match.
+        """
+        first, last = to_ms(until), to_ms(since)
+        if matches is None:
+            with redis_errors():
+                total = self._redis.zcount(history_key(key_id), last, first)
+            ids = self._ids(key_id, first, last, byscore=True, offset=offset, num=limit)
+            found = list(self._store.read_all(ids))
+            return Page(predictions=found, total=total, is_capped=False)
+        most = self._read_most + 1
+        ids = self._ids(key_id, first, last, byscore=True, offset=0, num=most)
+
+        def ids_from(place: int, count: int) -> list[str]:
+            return ids[place : place + count]
+
+        found, total = [], 0
+        for number, prediction in enumerate(self._walk(ids_from, PART)):
+            if number == self._read_most:
+                return Page(predictions=found, total=total, is_capped=True)
+            if matches(prediction):
+                if offset <= total < offset + limit:
+                    found.append(prediction)
+                total += 1
+        return Page(predictions=found, total=total, is_capped=False)
+
+    def find(
+        self,
+        key_id: str,
+        *,
+        matches: Matches,
+        after: Position | None,
+        limit: int,
+        read_most: int = FIND_MOST,
+    ) -> Found:
+        """Return up to `limit` matching predictions from behind `after`.
+
+        Reads at most `read_most` records. There may be fewer predictions than `limit`, and still a rest. Raises
+        Unavailable.
+        """
+        start = self._rank_behind(key_id, after)
+
+        def ids_from(place: int, count: int) -> list[str]:
+            return self._ids(key_id, start + place, start + place + count - 1)
+
+        found: list[Prediction] = []
+        for number, prediction in enumerate(self._walk(ids_from, limit + 1)):
+            if number == read_most:
+                return Found(predictions=found, rest=after)
+            if matches(prediction):
+                if len(found) == limit:
+                    return Found(predictions=found, rest=_behind(found[-1]))
+                found.append(prediction)
+            after = _behind(prediction)
+        return Found(predictions=found, rest=None)
+
+    def _walk(self, ids_from: IdsFrom, first: int) -> Iterator[Prediction]:
+        """Read on to the end: `first` records at once, then twice as many, up to PART."""
+        place, count = 0, first
+        while True:
+            count = min(count, PART)
+            ids = ids_from(place, count)
+            yield from self._store.read_all(ids)
+            if len(ids) < count:
+                return
+            place += count
+            count *= 2
+
+    def _ids(self, key_id: str, first: int, last: int, **options: Any) -> list[str]:
+        with redis_errors():
+            ids = self._redis.zrange(history_key(key_id), first, last, desc=True, **options)
+        return [i.decode() for i in cast("list[bytes]", ids)]
+
+    def _rank_behind(self, key_id: str, after: Position | None) -> int:
+        if after is None:
+            return 0
+        with redis_errors():
+            rank = self._redis.zrevrank(history_key(key_id), after.id)
+            if rank is not None:
+                return cast("int", rank) + 1
+            # it was deleted meanwhile: continue with what is not newer
+            return self._redis.zcount(history_key(key_id), f"({after.created_ms}", "+inf")
+
+
+def _behind(prediction: Prediction) -> Position:
+    return Position(created_ms=to_ms(prediction.created_at), id=prediction.id)

@@ -1,0 +1,126 @@
+"""Finds the place of a prediction in the queue, and estimates when it starts and ends."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import redis
+
+from app.cached import Cached
+from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.clock import Clock
+from app.predictions.prediction import Prediction, Status
+from app.predictions.queue import Queues, kind_of
+from app.predictions.redis_errors import redis_errors
+from app.predictions.speed import Speed, fit, work_of
+from app.predictions.store import Store
+from app.predictions.worker_registry import Worker, WorkerRegistry, WorkerState
+
+LOOKED_AT = 50  # waiting predictions whose work is read; those behind count as their mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The place of a prediction that waits or runs."""
+
+    ahead: int | None  # predictions that start before it; None once it runs
+    expected_wait: timedelta | None  # until it starts; None: not known, or it runs
+    expected_end: timedelta | None  # from now; None: not known
+
+
+def estimate_start(workers: Iterable[Worker], now: float) -> timedelta:
+    """Estimate the time until the engine of one of these workers is loaded, by its last start. `now` is in Unix seconds."""
+    remaining_s = (
+        {
+            WorkerState.READY: 0.0,
+            WorkerState.ASLEEP: worker.start_s,
+            WorkerState.LOADING: max(0.0, worker.state_since + worker.start_s - now),
+        }[worker.state]
+        for worker in workers
+    )
+    return timedelta(seconds=min(remaining_s, default=0.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What the estimates for one checkpoint kind are made of."""
+
+    workers: int
+    run: Speed | None  # from the claim to the end
+    engine: Speed | None  # how long a prediction keeps an engine from the next one
+    works: tuple[float, ...]  # of those that would be taken next, in order
+    start: timedelta  # until an engine is loaded
+
+    def wait_behind(self, ahead: int, own_work: float) -> timedelta | None:
+        """Estimate the wait behind `ahead` predictions, and those that run, which are half done on average."""
+        if self.engine is None or not self.workers:
+            return None
+        known = [self.engine.time(work) for work in self.works[:ahead]]
+        mean = sum(known, timedelta()) / len(known) if known else self.engine.time(own_work)
+        rest = mean * (ahead - len(known) + 0.5)
+        return self.start + (sum(known, timedelta()) + rest) / self.workers
+
+
+class Places:
+    """Finds the places of predictions in their queues, from an outlook that is at most a second old."""
+
+    def __init__(
+        self, connection: "redis.Redis", store: Store, queues: Queues, registry: WorkerRegistry
+    ) -> None:
+        self._queues = queues
+        self._store = store
+        self._registry = registry
+        self._clock = Clock(connection)
+        self._outlooks = {kind: Cached(partial(self._look, kind)) for kind in CheckpointKind}
+
+    def find(self, prediction: Prediction) -> Place | None:
+        """Return the place of a prediction; None where it neither waits in line nor runs. Raises Unavailable."""
+        if prediction.status is Status.RUNNING and prediction.started_at is not None:
+            start = prediction.engine_start
+            began_at = (start and start.ready_at) or prediction.started_at
+            run = self._run_time(prediction)
+            end = run and max(timedelta(), began_at + run - self._clock.now())
+            return Place(ahead=None, expected_wait=None, expected_end=end)
+        if prediction.status is not Status.QUEUED:
+            return None
+        with redis_errors():
+            ahead = self._queues.count_ahead(prediction)
+        return None if ahead is None else self.place_behind(ahead, prediction)
+
+    def find_for_new(self, prediction: Prediction) -> Place:
+        """Return the place that a prediction would have if it was accepted now. Raises Unavailable."""
+        with redis_errors():
+            ahead = self._queues.count_ahead_of_new(prediction)
+        return self.place_behind(ahead, prediction)
+
+    def place_behind(self, ahead: int, prediction: Prediction) -> Place:
+        """Return the place of a prediction that waits behind `ahead` others. Raises Unavailable."""
+        outlook = self._outlooks[kind_of(prediction)].get()
+        wait = outlook.wait_behind(ahead, work_of(prediction))
+        run = self._run_time(prediction)
+        end = None if wait is None or run is None else wait + run
+        return Place(ahead=ahead, expected_wait=wait, expected_end=end)
+
+    def wait_at_end(self, kind: CheckpointKind) -> timedelta | None:
+        """Estimate how long the last one in line waits for a worker of a checkpoint kind. Raises Unavailable."""
+        outlook = self._outlooks[kind].get()
+        with redis_errors():
+            waiting = self._queues.length(kind)
+        mean = sum(outlook.works) / len(outlook.works) if outlook.works else 1.0
+        return outlook.wait_behind(waiting, mean)
+
+    def _run_time(self, prediction: Prediction) -> timedelta | None:
+        run = self._outlooks[kind_of(prediction)].get().run
+        return None if run is None else run.time(work_of(prediction))
+
+    def _look(self, kind: CheckpointKind) -> Outlook:
+        samples, waiting = self._store.read_outlook(kind, LOOKED_AT)
+        workers = [worker for worker in self._registry.present() if worker.checkpoint is kind]
+        return Outlook(
+            workers=len(workers),
+            start=estimate_start(workers, self._registry.now()),
+            run=fit([(sample.work, sample.run_s) for sample in samples]),
+            engine=fit([(sample.work, sample.engine_s) for sample in samples]),
+            works=tuple(work_of(prediction) for prediction in waiting),
+        )

@@ -1,0 +1,24 @@
+"""Holds what a worker measured of an attempt; pure."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Milliseconds that an attempt spent in its stages; `timeline` explains them."""
+
+    claimed_ms: int = 0
+    encoded_ms: int = 0
+    denoised_ms: int = 0
+    decoded_ms: int = 0
+    written_ms: int = 0
+    stored_ms: int = 0
+    batch: int = 1  # predictions that shared the engine
+
+    @property
+    def engine_ms(self) -> int:
+        """The milliseconds of the engine."""
+        return self.encoded_ms + self.denoised_ms + self.decoded_ms
+
+
+NOT_MEASURED = Timings()

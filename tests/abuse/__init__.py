@@ -1,0 +1,1 @@
+"""Attacks on the running system, with an attacker and a victim. The tests assert counts and bounds, not seconds."""

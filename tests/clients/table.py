@@ -1,0 +1,61 @@
+"""Makes the table of clients and operations in docs/dialects.md from the tests: `python -m tests.clients.table`."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.clients import (
+    test_a1111,
+    test_bfl,
+    test_fal,
+    test_openai,
+    test_replicate,
+    test_replicate_2,
+)
+
+ROOT = Path(__file__).parents[2]
+DATE = "2026-11-29"  # of the last run against these versions
+OPERATIONS: Mapping[str, Mapping[str, object]] = {
+    **test_replicate.ANSWERS,
+    **test_replicate_2.ANSWERS,
+    **test_openai.ANSWERS,
+    **test_bfl.ANSWERS,
+    **test_fal.ANSWERS,
+    **test_a1111.ANSWERS,
+}
+NODE = {  # packages by the name of their script
+    "replicate": ("replicate",),
+    "ai-sdk-replicate": ("@ai-sdk/replicate",),
+    "openai": ("openai",),
+    "openai6": ("openai6",),
+    "ai-sdk-openai": ("@ai-sdk/openai", "@ai-sdk/openai-compatible"),
+    "tanstack": ("@tanstack/ai-openai",),
+    "ai-sdk-bfl": ("@ai-sdk/black-forest-labs",),
+    "fal": ("@fal-ai/client",),
+}
+PYTHON = {"replicate_2": "replicate", "webui": "webuiapi"}
+
+
+def make_table() -> str:
+    """Return the table as Markdown."""
+    rows = [
+        f"| {_client(name)} | {', '.join(operations)} |" for name, operations in OPERATIONS.items()
+    ]
+    return "\n".join([f"| Client | Operations that pass, {DATE} |", "|---|---|", *rows])
+
+
+def _client(name: str) -> str:
+    if name in NODE:
+        packages = json.loads((ROOT / "tests/clients/node/package.json").read_text())
+        versions = [(p, packages["dependencies"][p].rpartition("@")[2]) for p in NODE[name]]
+        return ", ".join(f"npm `{p.replace('openai6', 'openai')}` {v}" for p, v in versions)
+    requirements = (ROOT / "tests/clients/python/requirements.txt").read_text()
+    package = PYTHON[name]
+    found = re.search(rf"^{package}==(\S+)", requirements, re.MULTILINE)
+    assert found is not None
+    return f"PyPI `{package}` {found[1]}"
+
+
+if __name__ == "__main__":
+    print(make_table())  # noqa: T201 -- the output of the command

@@ -1,0 +1,37 @@
+"""The AI SDK's provider of Black Forest Labs, with this server as its base URL."""
+
+from tests.clients.cells import answer_cells, error_cells
+from tests.clients.node_client import run_all
+from tests.support.klein_server import Klein
+
+ANSWERS = {"ai-sdk-bfl": {"generate": ["png"], "aspect ratio": ["png"], "edit": ["png"]}}
+ERRORS = {"ai-sdk-bfl": {"an error": "404 The model is not served here"}}
+
+
+@answer_cells(ANSWERS)
+def test_operation(klein: Klein, client: str, operation: str, answer: object) -> None:
+    """Each operation gives an image, as Black Forest Labs does."""
+    assert run_all(klein, client)[operation] == {"answer": answer}
+
+
+@error_cells(ERRORS)
+def test_error(klein: Klein, client: str, operation: str, text: str) -> None:
+    """The client shows why a request was refused."""
+    assert text in run_all(klein, client)[operation]["error"]
+
+
+def test_status_of_unknown_id_and_key_in_x_key(klein: Klein) -> None:
+    """An id that this key does not have has a status of its own, and every path below the prefix has the same form of errors."""
+    with klein.client() as client:
+        client.headers = {"x-key": klein.key}
+        unknown = client.get("/bfl/v1/get_result", params={"id": "nothing"})
+        assert unknown.json()["status"] == "Task not found"
+        created = client.post("/bfl/v1/flux-2-klein-4b", json={"prompt": "x", "steps": 1}).json()
+        assert client.get(created["polling_url"]).json()["id"] == created["id"]
+        client.headers = {"x-key": klein.other_key}
+        assert client.get(created["polling_url"]).json()["status"] == "Task not found"
+        assert client.get("/bfl/v1/nothing").json() == {"detail": "method not allowed: send POST"}
+        assert client.get("/bfl/nothing").status_code == 404
+        client.headers = {"x-key": "wrong"}
+        refused = client.post("/bfl/v1/flux-2-klein-4b", json={"prompt": "x"})
+        assert (refused.status_code, "x-key" in refused.json()["detail"]) == (401, True)

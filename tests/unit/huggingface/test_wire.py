@@ -1,0 +1,60 @@
+"""Tests of the dialect of Hugging Face: how requests are read, and how errors are shown."""
+
+import pytest
+
+from app.dialects.huggingface import wire
+from app.dialects.huggingface.routes import render_error
+from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.errors import FieldProblem, InvalidInput
+
+DISTILLED = frozenset({CheckpointKind.DISTILLED})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "size"),
+    [
+        ({}, (1024, 1024)),
+        ({"width": 500, "height": 256, "seed": 7, "num_inference_steps": 2}, (496, 256)),
+    ],
+)
+def test_request(parameters, size):
+    """A prompt and its parameters are the input of the served model, and a size is rounded."""
+    slug, values = wire.read_input({"inputs": "x", "parameters": parameters}, DISTILLED)
+    checked = MODELS[slug].parse(values)
+
+    assert (checked.size, checked.seed) == (size, parameters.get("seed"))
+
+
+def test_base_model_is_served_where_it_is_the_only_one():
+    """A server of a base checkpoint uses that."""
+    slug, _ = wire.read_input({"inputs": "x"}, frozenset({CheckpointKind.BASE}))
+
+    assert slug == "flux-2-klein-4b-base-text-to-image"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "inputs"),
+        ({"inputs": ""}, "inputs"),
+        ({"inputs": {"prompt": "x"}}, "inputs"),
+        ({"inputs": "x", "parameters": []}, "parameters"),
+        ({"inputs": "x", "parameters": {"width": 0}}, "width"),
+        ({"inputs": "x", "parameters": {"seed": "x"}}, "seed"),
+    ],
+)
+def test_wrong_fields_are_named(body, field):
+    """A wrong field is refused by its name."""
+    with pytest.raises(InvalidInput) as caught:
+        wire.read_input(body, DISTILLED)
+
+    assert [problem.field for problem in caught.value.problems] == [field]
+
+
+def test_errors():
+    """An error is one sentence that reveals nothing unexpected, and a prompt is called `inputs`."""
+    problem = InvalidInput(FieldProblem(field="prompt", message="must not be blank"))
+
+    assert render_error(wire.rename_fields(problem)).body == {"error": "inputs: must not be blank"}
+    assert "secret" not in str(render_error(RuntimeError("secret")).body)

@@ -1,0 +1,65 @@
+"""The estimates of accepted predictions, and their error."""
+
+from datetime import timedelta
+
+from prometheus_client import REGISTRY
+from pydantic import TypeAdapter
+
+from app.predictions.errors import Unavailable
+from app.predictions.forecasts import Forecasts
+from app.predictions.place import Place
+from app.predictions.prediction import Prediction
+from tests.support.fakes import NOW, a_prediction
+
+PLACE = Place(ahead=1, expected_wait=timedelta(seconds=2), expected_end=timedelta(seconds=6))
+
+
+def estimate(_ahead, _prediction):
+    return PLACE
+
+
+def no_redis(_ahead, _prediction):
+    raise Unavailable
+
+
+def errors():
+    names = ("klein_estimate_error_ratio_count", "klein_estimate_error_ratio_sum")
+    return tuple(REGISTRY.get_sample_value(name) for name in names)
+
+
+def record(prediction):
+    return TypeAdapter(Prediction).dump_json(prediction, by_alias=True, exclude_defaults=True)
+
+
+def test_error_is_measured_at_the_end():
+    """A prediction that was expected to take 6 s and took 8 s is off by a quarter, and is then forgotten."""
+    forecasts = Forecasts(estimate)
+    forecasts.remember(a_prediction(), 1)
+    assert forecasts.get("p") == PLACE
+    running = a_prediction().claim("a", NOW)
+    end = record(running.succeed("a", (), (), NOW + timedelta(seconds=8)))
+    count, total = errors()
+    forecasts.end("p", end)
+    forecasts.end("p", end)
+    forecasts.end("of another process", end)
+
+    assert errors() == (count + 1, total + 0.25)
+    assert forecasts.get("p") is None
+
+
+def test_only_successes_count():
+    """A cancelled prediction says nothing about the estimate."""
+    forecasts = Forecasts(estimate)
+    forecasts.remember(a_prediction(), 1)
+    before = errors()
+    forecasts.end("p", record(a_prediction().cancel(NOW)))
+
+    assert errors() == before
+
+
+def test_accepted_prediction_needs_no_estimate():
+    """While Redis does not respond there is no estimate, and no error."""
+    forecasts = Forecasts(no_redis)
+    forecasts.remember(a_prediction(), 1)
+
+    assert forecasts.get("p") is None

@@ -1,0 +1,38 @@
+"""Tells the worker that the engine process is alive while it works."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+from worker.engine_process.protocol import Beat, EngineConnection
+
+BEAT_S = 1.0
+
+
+class Heartbeat:
+    """Sends a beat each second while the process works, from a thread that the work does not hold up."""
+
+    def __init__(self, connection: EngineConnection, period_s: float = BEAT_S) -> None:
+        self._connection = connection
+        self._period_s = period_s
+        self._working = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread. It ends with the process."""
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat during the block; otherwise nobody reads the socket."""
+        self._working.set()
+        try:
+            yield
+        finally:
+            self._working.clear()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):  # the worker is gone, and the inbox ends this process
+            while self._working.wait():
+                self._connection.send(Beat())
+                time.sleep(self._period_s)
