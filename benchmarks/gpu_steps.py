@@ -278,7 +278,7 @@ def _measure_parts(engine: Flux2KleinEngine, bench: Bench, fresh: Iterator[str])
         model.pipe.vae.decode(latents, return_dict=False)
         synchronize(bench.device)
 
-    with model.disable_gradients():
+    with model.inference():
         yield "encode_prompt", median_ms(encode, bench.scale.times)
         yield f"decode_{side}", median_ms(decode, bench.scale.times)
 

@@ -63,6 +63,8 @@ class Flux2KleinEngine:
         if is_on_cpu and (speed := describe_cpu_speed(self.model)) is not None:
             on_status(speed)
         formats: list[str] = [recipe.name] if recipe else []
+        if self.model.float32_products:
+            formats.append("float32 products")
         if tuning.text_encoder_quantization is not Quantization.NONE:
             formats.append(f"{tuning.text_encoder_quantization} for text")
         self._number_formats = ", ".join([self.checkpoint.dtype, *formats])
@@ -137,7 +139,7 @@ class Flux2KleinEngine:
         model = self.model
         steps = orders[0].steps
         started = time.perf_counter()
-        with self._lock, translate_device_errors(), model.disable_gradients():
+        with self._lock, translate_device_errors(), model.inference():
             inputs = prepare_inputs(model, orders)
             reporter = StepReporter(lambda step: on_step(step, steps), model.record_event)
             with reporter:
@@ -168,7 +170,7 @@ class Flux2KleinEngine:
     ) -> Result:
         model = self.model
         started = time.perf_counter()
-        with translate_device_errors(), model.disable_gradients():
+        with translate_device_errors(), model.inference():
             reference_images = [decode_reference(data) for data in order.reference_files]
             mask = decode_mask(order.mask_file) if order.mask_file else None
             inputs = prepare_inputs(

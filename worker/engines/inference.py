@@ -82,7 +82,7 @@ def generate_probe_latents(model: LoadedModel, prompt: str, size: tuple[int, int
     They serve to compare two versions of a model, and to tell images from noise. `size` is width and height in pixels.
     """
     width, height = size
-    with translate_device_errors(), model.disable_gradients():
+    with translate_device_errors(), model.inference():
         latents: torch.Tensor = model.pipe(
             prompt_embeds=model.prompt_encoder.encode(prompt).embeds,
             width=width,

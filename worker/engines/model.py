@@ -1,6 +1,7 @@
 """Loads a model onto a device: pipeline, precision, placement, prompt encoder and LoRAs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ from worker.engines.manifest import Manifest
 from worker.engines.offloading import Offloader
 from worker.engines.pipeline import load_pipeline
 from worker.engines.placement import Placement, choose_placement, component_sizes
-from worker.engines.precision import choose_weights_dtype
+from worker.engines.precision import (
+    Float32Products,
+    choose_weights_dtype,
+    needs_float32_products,
+)
 from worker.engines.previews import enable_preview_callback
 from worker.engines.prompt_encoder import PromptEncoder
 from worker.engines.quantization import QuantizationRecipe, check_capability
@@ -41,6 +46,8 @@ class LoadedModel:
     manifest: Manifest
     device: torch.device
     dtype: torch.dtype
+    float32_products: bool
+    """Whether bfloat16 tensors are multiplied in float32; see `worker.engines.precision`."""
     placement: Placement
     start_memory: StartMemory
     offloader: Offloader
@@ -50,13 +57,19 @@ class LoadedModel:
     record_event: Callable[[], DeviceEvent] | None
     """Records an event in the device's queue. None for a CPU, whose calls return when they are done."""
 
-    def disable_gradients(self) -> torch.inference_mode | torch.no_grad:
-        """Return a context without gradients: inference mode, unless weights move.
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Enter the context that every call of the pipeline needs: no gradients, and products that the CPU is fast at.
 
-        Weights that move in inference mode become inference tensors, which cannot move again.
+        Without gradients means inference mode, unless weights move: those would become inference tensors, which
+        cannot move again.
         """
         is_resident = self.placement is Placement.RESIDENT
-        return torch.inference_mode() if is_resident else torch.no_grad()
+        with ExitStack() as contexts:
+            contexts.enter_context(torch.inference_mode() if is_resident else torch.no_grad())
+            if self.float32_products:
+                contexts.enter_context(Float32Products())
+            yield
 
     def clear_caches(self) -> None:
         """Release cached embeddings and LoRAs, and what a failed call left on the device."""
@@ -105,6 +118,7 @@ def load_model(  # noqa: PLR0913 -- the last two are for tests
         manifest=folder.manifest,
         device=device,
         dtype=dtype,
+        float32_products=needs_float32_products(device, dtype),
         placement=placement,
         start_memory=start_memory,
         offloader=offloader,

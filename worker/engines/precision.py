@@ -1,16 +1,26 @@
 """Chooses the number type of computations from what the processor can multiply."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-
-from worker.engines.host_memory import host_memory_bytes
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 # AMX and AVX-512 on x86, NEON and SVE on ARM, as torch.cpu.get_capabilities() names them.
 _BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
-_FLOAT32_BYTES_PER_STORED_BYTE = 2  # large checkpoints are stored in bfloat16
 _LARGE_BYTES = 2 << 30
+# attention is as fast in emulated bfloat16
+_PRODUCTS = frozenset(
+    {
+        functional.linear,
+        functional.conv2d,
+        torch.matmul,
+        torch.Tensor.matmul,
+        torch.bmm,
+        torch.Tensor.bmm,
+    }
+)
 
 
 def has_bfloat16(capabilities: Mapping[str, Any] | None = None) -> bool:
@@ -28,22 +38,47 @@ def choose_compute_dtype(
     return torch.float32
 
 
-def choose_weights_dtype(
-    device: torch.device,
-    weights_bytes: int,
-    *,
-    capabilities: Mapping[str, Any] | None = None,
-    memory_bytes: int | None = None,
-) -> torch.dtype:
-    """Return the number type for a checkpoint of this size on disk.
-
-    On a CPU, small checkpoints run in float32. Large ones run in bfloat16 where the CPU has the instructions,
-    or where the host's memory cannot hold them in float32.
-    """
-    if device.type != "cpu":
-        return torch.bfloat16
-    if weights_bytes < _LARGE_BYTES:
+def choose_weights_dtype(device: torch.device, weights_bytes: int) -> torch.dtype:
+    """Return the number type for a checkpoint of this size on disk: float32 for a small one on a CPU, else bfloat16."""
+    if device.type == "cpu" and weights_bytes < _LARGE_BYTES:
         return torch.float32
-    memory = host_memory_bytes() if memory_bytes is None else memory_bytes
-    fits = weights_bytes * _FLOAT32_BYTES_PER_STORED_BYTE <= memory
-    return torch.bfloat16 if has_bfloat16(capabilities) or not fits else torch.float32
+    return torch.bfloat16
+
+
+def needs_float32_products(
+    device: torch.device, dtype: torch.dtype, capabilities: Mapping[str, Any] | None = None
+) -> bool:
+    """Return whether the device would emulate the products of this number type."""
+    return device.type == "cpu" and dtype == torch.bfloat16 and not has_bfloat16(capabilities)
+
+
+class Float32Products(TorchFunctionMode):
+    """A context that multiplies matrices and convolves in float32, and returns the number type that went in.
+
+    A weight is converted for the time of its product, so the memory is that of bfloat16, and files stay mapped.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # whatever torch's function returns
+        """Call the function, with tensors in float32 if it is a product of bfloat16 tensors."""
+        kwargs = kwargs or {}
+        is_product = func in _PRODUCTS and any(_is_bfloat16(value) for value in args)
+        if not is_product:
+            return func(*args, **kwargs)
+        product = func(
+            *map(_to_float32, args), **{name: _to_float32(value) for name, value in kwargs.items()}
+        )
+        return product.to(torch.bfloat16)
+
+
+def _is_bfloat16(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16
+
+
+def _to_float32(value: Any) -> Any:
+    return value.float() if _is_bfloat16(value) else value

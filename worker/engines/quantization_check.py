@@ -45,7 +45,7 @@ def quantize_text_encoder(model: LoadedModel, recipe: QuantizationRecipe, prompt
     def encode() -> torch.Tensor:
         model.offloader.offload_all()
         model.prompt_encoder.clear_cache()
-        with translate_device_errors(), model.disable_gradients():
+        with translate_device_errors(), model.inference():
             return model.prompt_encoder.encode(prompt).embeds.float().cpu()
 
     reference = encode()
