@@ -1,6 +1,6 @@
 -- Deletes a final prediction. Its idempotency key may name a younger prediction by now, and then stays.
 -- With `late_ms` its id is due for deletion once more at that time.
-local record, history, expiry, delivery, webhooks_due, deliveries, preview, ledger, idempotency = unpack(KEYS)
+local record, history, expiry, delivery, webhooks_due, starts, deliveries, preview, ledger, idempotency = unpack(KEYS)
 local id, late_ms = unpack(ARGV)
 
 redis.call('DEL', record, delivery, preview)
@@ -12,6 +12,7 @@ else
   redis.call('ZADD', expiry, late_ms, id)
 end
 redis.call('ZREM', webhooks_due, id)
+redis.call('SREM', starts, id)
 redis.call('ZREM', deliveries, id)
 redis.call('SREM', deliveries .. ':open', id)
 if idempotency and redis.call('GET', idempotency) == id then redis.call('DEL', idempotency) end

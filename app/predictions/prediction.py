@@ -16,6 +16,7 @@ from app.predictions.engine_start import EngineStart
 from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.parameters import Parameters
 from app.predictions.timings import Timings
+from app.predictions.webhook_event import WebhookEvent
 
 MAX_ATTEMPTS = 3
 LEASE = timedelta(seconds=10)
@@ -81,7 +82,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """Where to send the result."""
+    """Where to send the result, and progress where it is wanted."""
 
     url: str
     secret: str | None = field(default=None, repr=False)
@@ -89,6 +90,7 @@ class Webhook:
     base: str  # base of the URLs in its body, without a trailing slash
     dialect: str = "eachlabs"  # whose form the body has
     on_cancel: bool = False
+    events: tuple[WebhookEvent, ...] = (WebhookEvent.COMPLETED,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,9 +281,16 @@ class Prediction:
 
     @property
     def needs_webhook(self) -> bool:
-        """Return whether the end must be delivered; a cancel only where the webhook wants it."""
+        """Return whether the end must be delivered; a cancel only where the webhook wants it.
+
+        It also is the last of the logs, and brings the images.
+        """
         if self.webhook is None or not self.status.is_final:
             return False
+        events = self.webhook.events
+        if WebhookEvent.COMPLETED not in events:
+            is_told = WebhookEvent.OUTPUT in events or WebhookEvent.LOGS in events
+            return is_told and self.status is Status.SUCCEEDED
         return self.status is not Status.CANCELLED or self.webhook.on_cancel
 
     @property

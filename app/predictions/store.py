@@ -51,6 +51,7 @@ from app.predictions.redis_keys import (
     FINAL_CHANNEL,
     LEDGER,
     OPEN,
+    WEBHOOK_STARTS,
     WEBHOOKS_DUE,
     deliveries_key,
     delivery_key,
@@ -62,6 +63,7 @@ from app.predictions.redis_keys import (
 )
 from app.predictions.speed import SAMPLES, Sample, decode_sample, sample_of
 from app.predictions.telemetry import record_transition
+from app.predictions.webhook_due import owes_start, webhook_due
 from app.records import Records
 
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
@@ -245,6 +247,7 @@ class Store(DueIds):
                 open=OPEN,
                 expiry=EXPIRY,
                 webhooks_due=WEBHOOKS_DUE,
+                starts=WEBHOOK_STARTS,
                 deliveries=deliveries_key(after.key_id),
                 held=held_key(after.key_id),
                 reserved=reserved_key(after.key_id),
@@ -260,7 +263,8 @@ class Store(DueIds):
                 expires_ms=to_ms(now + (after.retention or self._retention)),
                 channel=FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
                 ended_channel=ENDED_CHANNEL,
-                webhook_due_ms=to_ms(now) if after.needs_webhook else None,
+                webhook_due_ms=_ms(webhook_due(was, after, now)),
+                owes_start=int(owes_start(was, after)),
                 month=month_of(now),
                 cost=nanodollars(cost_of(after)),
                 recent=recent_key(kind_of(after)),
@@ -326,6 +330,7 @@ class Store(DueIds):
                 expiry=EXPIRY,
                 delivery=delivery_key(prediction.id),
                 webhooks_due=WEBHOOKS_DUE,
+                starts=WEBHOOK_STARTS,
                 deliveries=deliveries_key(key_id),
                 preview=preview_key(prediction.id),
                 ledger=LEDGER,

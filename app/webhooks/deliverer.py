@@ -17,17 +17,19 @@ from app.metrics import WEBHOOK_ATTEMPTS
 from app.predictions.errors import Unavailable, UnknownPrediction
 from app.predictions.prediction import Prediction
 from app.predictions.store import Store
+from app.safe_http import Resolution
 from app.storage.errors import StorageError
 from app.tracing import span
 from app.webhooks.delivery import DeliveryAttempt
 from app.webhooks.lines import TakenDelivery
+from app.webhooks.messages import Message
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
 from app.webhooks.slots import CONCURRENT, Slots
 
 POLL_S = 0.25
 LINED_UP = 1000  # deliveries at most, at each poll
-BUSY_S = 1.0  # before the next delivery to a receiver without a free slot is tried
+BUSY_S = 1.0  # before a delivery is tried again for which there was no slot, or whose last message is in progress
 RETRY_S = 1.0  # while Redis does not respond
 
 
@@ -68,7 +70,9 @@ class Deliverer:
             taken = await asyncio.to_thread(self._outbox.take, self._slots.busy(time.monotonic()))
             if taken is None:
                 return
-            if taken.id not in self._running and self._slots.start(taken):
+            if taken.id in self._running:
+                await asyncio.to_thread(self._outbox.postpone, taken.id, timedelta(seconds=BUSY_S))
+            elif self._slots.start(taken):
                 self._start(taken)
 
     def _start(self, taken: TakenDelivery) -> None:
@@ -115,28 +119,36 @@ class Deliverer:
             await self._wait(taken)
             return
         try:
-            body = await asyncio.to_thread(self._render, prediction)
-            with span(
-                "webhook",
-                parent=prediction.traceparent,
-                kind=SpanKind.CLIENT,
-                attributes={"klein.prediction": prediction.id, "server.address": taken.host},
-            ):
-                attempt = await self._sender.post(prediction.id, webhook, body, receiver)
+            messages = await asyncio.to_thread(self._outbox.take_messages, prediction)
+            attempts = [await self._post(m, taken.host, receiver) for m in messages]
         finally:
             self._slots.unreserve(taken, receiver.addresses)
-        await self._record(prediction, attempt)
+        for message, attempt in zip(messages, attempts, strict=True):
+            await self._record(message, attempt)
+
+    async def _post(self, message: Message, host: str, receiver: Resolution) -> DeliveryAttempt:
+        prediction = message.prediction
+        assert prediction.webhook is not None  # noqa: S101 -- see `_deliver_one`
+        body = await asyncio.to_thread(self._render, prediction)
+        with span(
+            "webhook",
+            parent=prediction.traceparent,
+            kind=SpanKind.CLIENT,
+            attributes={"klein.prediction": prediction.id, "server.address": host},
+        ):
+            return await self._sender.post(message, prediction.webhook, body, receiver)
 
     async def _wait(self, taken: TakenDelivery) -> None:
         """Return a delivery that has no slot, and try no other of its line for a while."""
         self._slots.block(taken, time.monotonic() + BUSY_S)
         await asyncio.to_thread(self._outbox.postpone, taken.id, timedelta(seconds=BUSY_S))
 
-    async def _record(self, prediction: Prediction, attempt: DeliveryAttempt) -> None:
+    async def _record(self, message: Message, attempt: DeliveryAttempt) -> None:
         """Record an attempt, and wait for Redis if necessary: an unrecorded attempt is sent again."""
+        prediction = message.prediction
         while True:
             try:
-                await asyncio.to_thread(self._outbox.record, prediction, attempt)
+                await asyncio.to_thread(self._outbox.record_message, message, attempt)
             except Unavailable as exc:
                 log.warning("webhook_not_recorded", prediction=prediction.id, error=str(exc))
                 await asyncio.sleep(RETRY_S)
@@ -146,6 +158,7 @@ class Deliverer:
                 log.info(
                     "webhook_sent",
                     prediction=prediction.id,
+                    about=message.event.value,
                     status=attempt.status_code,
                     acknowledged=attempt.is_acknowledged,
                 )

@@ -1,7 +1,8 @@
 """Stores deliveries in Redis: their attempts, and when the next one is due.
 
 The script that makes a prediction final puts its id into `klein:webhooks:due`. Once it is due it waits in a line (see
-`lines`). A delivery without a record has had no attempt. Records change by compare-and-set, like predictions.
+`lines`). A delivery without a record has had no attempt. The script that starts or advances a prediction does the same
+where the receiver wants progress. What is due before the end leaves the outbox before it is sent: it is sent once. Records change by compare-and-set, like predictions.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,11 +17,20 @@ from app.predictions.errors import KleinError, UnknownPrediction, UnreadableReco
 from app.predictions.prediction import Prediction
 from app.predictions.rates import Rates
 from app.predictions.redis_errors import redis_errors
-from app.predictions.redis_keys import WEBHOOKS_DUE, deliveries_key, delivery_key, record_key
+from app.predictions.redis_keys import (
+    OPEN,
+    WEBHOOK_STARTS,
+    WEBHOOKS_DUE,
+    deliveries_key,
+    delivery_key,
+    record_key,
+)
 from app.predictions.store import Store
+from app.predictions.webhook_event import WebhookEvent
 from app.records import Records
 from app.webhooks.delivery import Delivery, DeliveryAttempt, first_delivery
 from app.webhooks.lines import LEASE, DeliveryLines, TakenDelivery
+from app.webhooks.messages import Message, messages_about
 
 PART = 100  # records read at once
 REDELIVERIES_PER_MINUTE = 60  # of one key
@@ -28,6 +38,7 @@ _RECORDS = Records(Delivery)
 _CLAIM_DUE = load_script("claim_due")
 _POSTPONE = load_script("postpone_delivery")
 _CHANGE = load_script("change_delivery")
+_TAKE_PROGRESS = load_script("take_progress")
 
 
 class UnknownWebhook(KleinError):
@@ -69,15 +80,38 @@ class Outbox:
         """Take the next delivery out of the lines for LEASE, but none of the keys and lines that are `busy`."""
         return self._lines.take(busy)
 
+    def take_messages(self, prediction: Prediction) -> list[Message]:
+        """Return what the receiver is to be told now; only the end stays due until it is recorded. Raises UnknownPrediction."""
+        if not prediction.status.is_final:
+            with redis_errors():
+                _TAKE_PROGRESS(self._redis, open=OPEN, due=WEBHOOKS_DUE, id=prediction.id)
+            prediction = self._store.get(prediction.id)  # what it has become until here is told now
+        elif not prediction.needs_webhook:
+            self.drop(prediction.id)
+        webhook = prediction.webhook
+        owes_start = False
+        if webhook is not None and WebhookEvent.START in webhook.events:
+            with redis_errors():
+                owes_start = bool(self._redis.sismember(WEBHOOK_STARTS, prediction.id))
+        return messages_about(prediction, owes_start=owes_start)
+
     def postpone(self, prediction_id: str, pause: timedelta) -> None:
         """Return a claimed delivery; it is due again after a pause."""
         with redis_errors():
             _POSTPONE(self._redis, due=WEBHOOKS_DUE, id=prediction_id, pause_ms=_ms(pause))
 
     def drop(self, prediction_id: str) -> None:
-        """Remove the id of a deleted prediction."""
+        """Remove the id of a deleted prediction, or of an end that nobody is told."""
         with redis_errors():
             self._redis.zrem(WEBHOOKS_DUE, prediction_id)
+
+    def record_message(self, message: Message, attempt: DeliveryAttempt) -> None:
+        """Record an attempt: that of the end in its delivery, that of the start so that it is not repeated."""
+        if message.is_end:
+            self.record(message.prediction, attempt)
+        elif message.event is WebhookEvent.START:
+            with redis_errors():
+                self._redis.srem(WEBHOOK_STARTS, message.prediction.id)
 
     def record(self, prediction: Prediction, attempt: DeliveryAttempt) -> Delivery:
         """Record an attempt and schedule the next."""

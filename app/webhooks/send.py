@@ -6,17 +6,14 @@ from datetime import datetime
 from app.predictions.prediction import Webhook
 from app.safe_http import Resolution, SafeHttp, Unreachable
 from app.webhooks.delivery import DeliveryAttempt
+from app.webhooks.messages import Message
 from app.webhooks.sign import headers
 
 ACKNOWLEDGE_S = 30.0
+PROGRESS_S = 10.0  # for a message before the end, which the end waits for
 KEPT_BYTES = 1024  # of the response
 CONTENT_HEADERS = {"Content-Type": "application/json", "User-Agent": "klein-webhooks/1"}
 UNREACHABLE = "the receiver could not be reached, or did not answer in time"
-
-
-def webhook_id(prediction_id: str) -> str:
-    """Return the id of a delivery, the same in each attempt, by which receivers detect repeats."""
-    return f"msg_{prediction_id}"
 
 
 class Sender:
@@ -34,12 +31,12 @@ class Sender:
         return await self._http.resolve(webhook.url, key_id)
 
     async def post(
-        self, prediction_id: str, webhook: Webhook, body: bytes, receiver: Resolution
+        self, message: Message, webhook: Webhook, body: bytes, receiver: Resolution
     ) -> DeliveryAttempt:
         """Post a body once; the attempt contains any error."""
         at = self._clock()
         signature_headers = headers(
-            webhook_id(prediction_id),
+            message.id,
             webhook.secret,
             body,
             int(at.timestamp()),
@@ -52,7 +49,7 @@ class Sender:
                 headers=CONTENT_HEADERS | signature_headers,
                 content=body,
                 max_bytes=KEPT_BYTES,
-                within_s=self._within_s,
+                within_s=self._within_s if message.is_end else min(self._within_s, PROGRESS_S),
                 resolution=receiver,
             )
         except Unreachable:

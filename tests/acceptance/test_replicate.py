@@ -278,21 +278,32 @@ def test_webhook_secret_is_per_key(klein: Klein, vendor_client) -> None:
 
 
 def test_webhook(varied_klein: Klein) -> None:
-    """The webhook has Replicate's form, is signed, and its image can be fetched. The base model works too."""
+    """Start and end come in this order, in Replicate's form and signed, and the image can be fetched. The base model works too."""
     with running_receiver() as receiver, pointed_at(varied_klein) as own:
         prediction = own.predictions.create(
-            model=f"{MODEL}-base", input=SMALL | {"guidance": 3.0}, webhook=receiver.url
+            model=f"{MODEL}-base",
+            input=SMALL | {"guidance": 3.0},
+            webhook=receiver.url,
+            webhook_events_filter=["start", "completed"],
         )
-        until(lambda: receiver.calls)
+        until(lambda: len(receiver.calls) == 2)
         prediction.reload()
         secret = own.webhooks.default.secret()
 
-    call = receiver.calls[0]
-    Webhooks.validate(headers=call.headers, body=call.body.decode(), secret=secret, tolerance=60)
+    started, call = receiver.calls
+    for signed in (started, call):
+        body = signed.body.decode()
+        Webhooks.validate(headers=signed.headers, body=body, secret=secret, tolerance=60)
     with pytest.raises(InvalidSignatureError):
         Webhooks.validate(headers=call.headers, body="{}", secret=secret)
     assert secret.key not in str(call.headers)
-    payload = json.loads(receiver.calls[0].body)
+    payload = json.loads(started.body)
+    assert (payload["id"], payload["status"], payload["output"]) == (
+        prediction.id,
+        "processing",
+        None,
+    )
+    payload = json.loads(call.body)
     assert (payload["id"], payload["status"]) == (prediction.id, "succeeded")
     assert payload["output"] == prediction.output
     assert payload["input"]["guidance"] == 3.0

@@ -154,6 +154,7 @@ def change(connection):
     """Change a record from `old` to `new`, not to its end."""
     script = load_script("change_prediction")
     keys = {"record": "record", "expiry": "expiry", "webhooks_due": "due", "deliveries": "of"}
+    keys |= {"starts": "starts"}
     fixed: Values = {
         "preview": "preview",
         "ledger": "ledger",
@@ -178,6 +179,7 @@ def change(connection):
         "ends_by_ms": 8,
         "expires_ms": 9,
         "webhook_due_ms": None,
+        "owes_start": 0,
         "month": "m",
         "cost": 0,
     }
@@ -205,6 +207,27 @@ def test_change_prediction(connection, change):
     assert (connection.zscore("open", "p"), connection.zscore("ledger", "p")) == (5, 8)
     assert connection.exists("preview", "held") == 2
     assert connection.exists("expiry", "due") == 0
+
+
+def test_change_prediction_plans_progress(connection, change):
+    """A change that the receiver is told of is due once, at the first time, and is no delivery of the history."""
+    for due_ms, owes_start in ((3, 1), (4, 0)):
+        connection.set("record", "old")
+        assert change(webhook_due_ms=due_ms, owes_start=owes_start) == 1
+
+    assert connection.zscore("due", "p") == 3
+    assert connection.smembers("starts") == {b"p"}
+    assert connection.exists("of", "of:open") == 0
+
+
+def test_take_progress(connection):
+    """What is due leaves the outbox while the prediction is open, and stays once it has ended."""
+    take = load_script("take_progress")
+    connection.zadd("open", {"p": 1})
+    connection.zadd("due", {"p": 1, "ended": 1})
+
+    assert [take(connection, open="open", due="due", id=i) for i in ("p", "ended")] == [1, 0]
+    assert connection.zrange("due", 0, -1) == [b"ended"]
 
 
 def test_change_prediction_at_its_end(connection, change):
@@ -411,9 +434,12 @@ def test_delete_prediction(connection):
     def deleted(prediction_id, late_ms=None):
         for name in sets:
             connection.zadd(name, {prediction_id: 1})
-        connection.sadd("deliveries:open", prediction_id)
+        for name in ("deliveries:open", "starts"):
+            connection.sadd(name, prediction_id)
         connection.mset({"record": "x", "delivery": "x", "preview": "x"})
-        names = {name: name for name in (*sets, "record", "delivery", "preview", "idempotency")}
+        names = {
+            name: name for name in (*sets, "record", "delivery", "preview", "starts", "idempotency")
+        }
         delete(connection, **names, id=prediction_id, late_ms=late_ms)
         return sorted(connection.keys())
 

@@ -7,7 +7,8 @@ from app.dialects.eachlabs.output import output_of
 from app.dialects.image_links import ImageLinks, RenderOutput, format_time
 from app.predictions.prediction import Prediction
 from app.webhooks.delivery import Delivery, DeliveryAttempt
-from app.webhooks.send import CONTENT_HEADERS, webhook_id
+from app.webhooks.messages import webhook_id
+from app.webhooks.send import CONTENT_HEADERS
 
 
 def webhook_body(prediction: Prediction, _image_links: ImageLinks, show: RenderOutput) -> bytes:

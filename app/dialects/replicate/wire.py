@@ -28,6 +28,7 @@ from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction, Status, Webhook
 from app.predictions.problems import problems_of
+from app.predictions.webhook_event import WebhookEvent
 from app.uploads import Upload
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
@@ -45,6 +46,7 @@ _STATUS = {
     Status.FAILED: "failed",
     Status.CANCELLED: "canceled",
 }
+_DEFAULT_EVENTS = (WebhookEvent.OUTPUT, WebhookEvent.COMPLETED)
 _BAR = 20  # characters of the progress bar in the logs
 
 
@@ -71,9 +73,10 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
 
 
 def read_webhook(body: CreateBody, base: str, secret: str) -> Webhook | None:
-    """Return the webhook of a request, if it wants the event `completed`, the only one that is sent."""
-    wants_end = body.webhook_events_filter is None or "completed" in body.webhook_events_filter
-    if not body.webhook or not wants_end:
+    """Return the webhook of a request, if it wants any event; output and completed where it names none."""
+    names = body.webhook_events_filter
+    events = _DEFAULT_EVENTS if names is None else tuple(e for e in WebhookEvent if e in names)
+    if not body.webhook or not events:
         return None
     return Webhook(
         url=body.webhook,
@@ -82,6 +85,7 @@ def read_webhook(body: CreateBody, base: str, secret: str) -> Webhook | None:
         base=base,
         dialect="replicate",
         on_cancel=True,
+        events=events,
     )
 
 
