@@ -54,7 +54,7 @@ from app.predictions.watch import Watch
 from app.predictions.worker_registry import WorkerRegistry
 from app.redis_requirements import RedisCheck
 from app.safe_http import SafeHttp
-from app.settings import FileUrls, Settings, StatusWords
+from app.settings import FileUrls, Settings, StatusWords, UnreachableImages
 from app.storage import open_storage
 from app.storage.links import open_links
 from app.upload_quota import UploadQuota, UploadSlots
@@ -162,6 +162,7 @@ def create_app(settings: Settings) -> FastAPI:
             admission=admission,
             loras=loras,
             strict_inputs=settings.strict_inputs,
+            accepts_unreachable_images=settings.unreachable_images is UnreachableImages.ACCEPT,
             keeps_prompts=settings.keep_prompts,
             metadata=settings.metadata,
             find_place=places.find_for_new if settings.refuse_late else None,

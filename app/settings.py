@@ -32,6 +32,13 @@ class WebhookRetries(StrEnum):
     LONG = "long"
 
 
+class UnreachableImages(StrEnum):
+    """What a create gets whose input image cannot be fetched."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
 class FileUrls(StrEnum):
     """How clients download files from S3."""
 
@@ -77,6 +84,12 @@ class Settings(BaseSettings):
         False,
         alias="KLEIN_STRICT_INPUTS",
         description="Whether to reject input fields that the model does not have, with a 400.",
+    )
+    unreachable_images: UnreachableImages = Field(
+        UnreachableImages.REFUSE,
+        alias="KLEIN_UNREACHABLE_IMAGES",
+        description="What a create gets whose input image cannot be fetched. `refuse`: a 400, and nothing is queued. `accept`: an id, and the "
+        "prediction fails with `INPUT_DOWNLOAD_ERROR`, as on the hosted service.",
     )
     openai_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

@@ -1,5 +1,9 @@
-"""Defines the error of an invalid input image; its message is for the caller."""
+"""Defines the errors of input images; their messages are for the caller."""
 
 
 class ImageRejected(ValueError):
     """The image cannot be used; send a still PNG, JPEG, WebP or AVIF."""
+
+
+class ImageUnreachable(ImageRejected):
+    """There is no image at its URL."""

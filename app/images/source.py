@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from app.images.check import LARGEST_BYTES, ImageInfo
 from app.images.data_uri import content_path, is_data_uri
 from app.images.decoders import Decoders
-from app.images.errors import ImageRejected
+from app.images.errors import ImageRejected, ImageUnreachable
 from app.images.mask import MaskReading, mask_path
 from app.images.scratch import ScratchFolder, SentImage
 from app.safe_http import SafeHttp, Unreachable
@@ -132,7 +132,7 @@ class ImageSource:
         try:
             return folder.write(self._storage.get(key, LARGEST_BYTES + 1))
         except FileMissing:
-            raise ImageRejected(NOT_HERE) from None
+            raise ImageUnreachable(NOT_HERE) from None
 
     async def _fetch(self, url: str, folder: ScratchFolder, key_id: str, deadline_s: float) -> Path:
         within_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
@@ -150,9 +150,9 @@ class ImageSource:
                     slots=partial(self._addresses.slots, key_id),
                 )
             except Unreachable:
-                raise ImageRejected(NOT_FETCHED) from None
+                raise ImageUnreachable(NOT_FETCHED) from None
             if file.tell() > LARGEST_BYTES:
                 raise ImageRejected("the image is too large; send a smaller file")
         if reply.status != HTTPStatus.OK or reply.is_encoded or not reply.is_whole:
-            raise ImageRejected(NOT_FETCHED)
+            raise ImageUnreachable(NOT_FETCHED)
         return file.path

@@ -44,6 +44,7 @@ class Cause(StrEnum):
     """Why a prediction failed."""
 
     INPUT = "input"
+    INPUT_UNREACHABLE = "input_unreachable"
     ENGINE = "engine"
     OUT_OF_MEMORY = "out_of_memory"
     QUEUE_TIMEOUT = "queue_timeout"
@@ -55,7 +56,7 @@ class Cause(StrEnum):
     @property
     def is_caller_error(self) -> bool:
         """Return whether the request itself must change before it can succeed."""
-        return self in {Cause.INPUT, Cause.WITHHELD}
+        return self in {Cause.INPUT, Cause.INPUT_UNREACHABLE, Cause.WITHHELD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,7 @@ class Prediction:
     reference_keys: Annotated[tuple[str, ...], Field(alias="references")] = ()
     """Storage keys of the reference images; records keep the name of klein 0.1."""
     mask_key: str = ""  # of the mask of the first one, a grey PNG; empty: no mask
+    known_failure: Failure | None = None  # found when it was accepted; see `fail_early`
     parameters: Parameters | None = None  # None in records of klein 0.1; see `parameters_of`
     status: Status = Status.QUEUED
     attempt: int = 0
@@ -147,7 +149,7 @@ class Prediction:
     idempotency: Idempotency | None = None
 
     def claim(self, owner: str, now: datetime) -> "Prediction":
-        """Begin an attempt, or fail where no attempt or no queue time is left.
+        """Begin an attempt, or fail where no attempt or no queue time is left, or its failure is known.
 
         Raises LeaseLost where it is final, another lease is valid, or the gap after a failure is not over.
         """
@@ -155,8 +157,8 @@ class Prediction:
             return self
         if self.status.is_final or self.is_leased(now):
             raise LeaseLost(self.status)
-        if (timed_out := self.time_out_in_queue(now)) is not self:
-            return timed_out
+        if (failed := self.fail_early(now)) is not self:
+            return failed
         if self.is_in_gap(now):
             raise LeaseLost(self.status)
         if self.attempt >= MAX_ATTEMPTS:
@@ -172,6 +174,12 @@ class Prediction:
             engine_start=None,
             step=0,
         )
+
+    def fail_early(self, now: datetime) -> "Prediction":
+        """Fail a prediction that no attempt can help: its failure is known, or its queue time is over. Return any other unchanged."""
+        if self.known_failure is not None and not self.status.is_final:
+            return self._end(Status.FAILED, now, failure=self.known_failure)
+        return self.time_out_in_queue(now)
 
     def time_out_in_queue(self, now: datetime) -> "Prediction":
         """Fail a prediction past its queue timeout; return any other unchanged."""

@@ -2,12 +2,12 @@
 
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
 from app.dns import LookupsBusy
 from app.generation_text import Metadata
@@ -29,18 +29,24 @@ from app.predictions.errors import (
     TooManyRequests,
     Unavailable,
 )
-from app.predictions.input_images import all_valid, image_requests, stored_input
+from app.predictions.input_images import (
+    InputImages,
+    image_requests,
+    stored_input,
+    usable_images,
+)
 from app.predictions.inputs import PROMPT_MAX_LENGTH, ModelInput
 from app.predictions.lora_catalog import LoraCatalog
 from app.predictions.parameters import Parameters
 from app.predictions.place import Place
 from app.predictions.prediction import Idempotency, Prediction, Timeouts, Webhook
+from app.predictions.slow_threads import SlowThreads
 from app.predictions.store import Store
 from app.predictions.worker_registry import WorkerRegistry
 from app.storage import Storage
 from app.storage.errors import StorageError
 from app.tracing import traceparent
-from app.turns import NoTurn, Turns
+from app.turns import NoTurn
 
 T = TypeVar("T")
 Guard = Callable[[Coroutine[Any, Any, list[CheckedImage | ImageRejected]]], Awaitable[Any]]
@@ -50,9 +56,6 @@ FindPlace = Callable[[Prediction], Place]
 OnAccepted = Callable[[Prediction, int], None]
 """Called with an accepted prediction and how many come before it."""
 RETRY_AFTER_S = 10  # where a key has no slot for a look-up, an image or a LoRA
-SLOW_THREADS = 4  # for storing images, and as many for LoRAs; cheap requests use others
-SLOW_THREADS_PER_KEY = 2
-WAIT_S = 60.0  # for one of them
 
 
 async def unguarded(reading: Coroutine[Any, Any, T]) -> T:
@@ -88,19 +91,6 @@ class _Draft:
     created_at: datetime
 
 
-class _SlowThreads:
-    """Runs what may take long in a few threads, which the keys use in turn."""
-
-    def __init__(self) -> None:
-        self._turns = Turns(SLOW_THREADS, SLOW_THREADS_PER_KEY, WAIT_S)
-        self._threads = CapacityLimiter(SLOW_THREADS)
-
-    async def run(self, key_id: str, work: Callable[..., T], *arguments: Any) -> T:
-        """Run a function. Raises NoTurn, and what it raises."""
-        async with self._turns.turn(key_id):
-            return await to_thread.run_sync(work, *arguments, limiter=self._threads)
-
-
 class Submissions:
     """Accepts requests of all dialects."""
 
@@ -117,6 +107,7 @@ class Submissions:
         admission: Admission,
         loras: LoraCatalog,
         strict_inputs: bool,
+        accepts_unreachable_images: bool = False,
         keeps_prompts: bool = True,
         metadata: Metadata = Metadata.NONE,
         find_place: FindPlace | None = None,
@@ -132,12 +123,13 @@ class Submissions:
         self._admission = admission
         self._loras = loras
         self._strict_inputs = strict_inputs
+        self._accepts_unreachable_images = accepts_unreachable_images
         self._keeps_prompts = keeps_prompts
         self._metadata = metadata  # where the caller does not choose
         self._find_place = find_place  # None: a late start is no reason to refuse
         self._on_accepted = on_accepted
-        self._storing = _SlowThreads()
-        self._fetching_loras = _SlowThreads()
+        self._storing = SlowThreads()
+        self._fetching_loras = SlowThreads()
 
     async def submit(self, submission: Submission, guard: Guard) -> Prediction:
         """Check a request, store its input images, and queue it; a repeated request gets the first one's.
@@ -152,7 +144,9 @@ class Submissions:
             draft = await self._resolve_loras(submission.key_id, drafted)
             requests = image_requests(draft.checked, submission.mask_reading)
             if not requests:
-                return await to_thread.run_sync(self._accept, submission, draft, (), traceparent())
+                return await to_thread.run_sync(
+                    self._accept, submission, draft, InputImages(), traceparent()
+                )
             with self._scratch.folder(submission.key_id) as folder:
                 outcomes = await guard(
                     self._images.read_all(requests, submission.images, folder, submission.key_id)
@@ -162,7 +156,9 @@ class Submissions:
                     self._accept,
                     submission,
                     draft,
-                    all_valid(requests, outcomes),
+                    usable_images(
+                        requests, outcomes, accepts_unreachable=self._accepts_unreachable_images
+                    ),
                     traceparent(),
                 )
         except (LookupsBusy, NoTurn, ScratchFull) as exc:
@@ -213,12 +209,12 @@ class Submissions:
         self,
         submission: Submission,
         draft: _Draft,
-        images: Sequence[CheckedImage],
+        inputs: InputImages,
         traced: str | None,
     ) -> Prediction:
-        """Store the images and queue the prediction."""
+        """Store the images and queue the prediction, or end it where an image is unreachable."""
         prediction_id = str(uuid.uuid4())
-        keys = [f"{prediction_id}/in-{k}.{image.info.format}" for k, image in enumerate(images)]
+        keys = inputs.storage_keys(prediction_id)
         has_mask = draft.checked.mask is not None
         reference_keys, mask_key = (keys[:-1], keys[-1]) if has_mask else (keys, "")
         prediction = Prediction(
@@ -238,6 +234,7 @@ class Submissions:
             forgets_prompt=not self._keeps_prompts,
             reference_keys=tuple(reference_keys),
             mask_key=mask_key,
+            known_failure=inputs.failure,
             parameters=draft.parameters,
             notes=submission.notes,
             webhook=submission.webhook,
@@ -245,12 +242,12 @@ class Submissions:
             idempotency=submission.idempotency,
         )
         self._refuse_late(prediction)
-        for key, image in zip(keys, images, strict=True):
-            with image.path.open("rb") as file:
-                self._storage.put(key, file)
+        for key, image in zip(keys, inputs.images, strict=True):
+            if image is not None:
+                with image.path.open("rb") as file:
+                    self._storage.put(key, file)
         try:
-            first_size = (images[0].info.width, images[0].info.height) if images else None
-            cost = max_cost(draft.parameters, first_size)
+            cost = max_cost(draft.parameters, inputs.first_size)
             terms = self._admission.terms(prediction.key_id, cost)
             accepted = self._store.accept(prediction, terms)
         except (IdempotencyKeyReused, InvalidInput, Refused):
@@ -260,6 +257,8 @@ class Submissions:
             self._delete_references(prediction)
         if accepted.ahead is not None:
             self._on_accepted(prediction, accepted.ahead)
+        if inputs.failure is not None:
+            return self._store.change(accepted.prediction.id, Prediction.fail_early)
         return accepted.prediction
 
     def _refuse_late(self, prediction: Prediction) -> None:

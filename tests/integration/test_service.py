@@ -16,6 +16,7 @@ from app.loras.fetch import LoraFetcher
 from app.loras.library import Library
 from app.predictions.accounts import Limits
 from app.predictions.admission import Admission
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock
 from app.predictions.errors import (
     AlreadyFinal,
@@ -28,7 +29,7 @@ from app.predictions.history import History
 from app.predictions.lora_cache import LoraCache
 from app.predictions.lora_catalog import LoraCatalog
 from app.predictions.open_deliveries import OpenDeliveries
-from app.predictions.prediction import Idempotency, Status, Timeouts
+from app.predictions.prediction import Cause, Idempotency, Status, Timeouts
 from app.predictions.queue import Queues
 from app.predictions.rates import Rates
 from app.predictions.service import Service
@@ -67,7 +68,7 @@ async def submit(service, key_id, slug, raw_input, **more):
 class Counter:
     """A service and the parts behind it."""
 
-    def __init__(self, connection, readers, folder, strict_inputs=False):
+    def __init__(self, connection, readers, folder, strict_inputs=False, accepts_unreachable=False):
         self.connection = connection
         self.limits = Limits()
         self.folder = folder
@@ -75,6 +76,7 @@ class Counter:
         self.store = a_store(connection)
         self.readers = readers
         self.strict_inputs = strict_inputs
+        self.accepts_unreachable = accepts_unreachable
         self.decoders = Decoders()
         self.scratch = Scratch()
         self.service = self.service_over(self.store)
@@ -111,6 +113,7 @@ class Counter:
                 admission=admission,
                 loras=loras,
                 strict_inputs=self.strict_inputs,
+                accepts_unreachable_images=self.accepts_unreachable,
             ),
             timeouts=TIMEOUTS,
             admission=admission,
@@ -196,6 +199,26 @@ async def test_every_invalid_image_is_named(counter):
     assert refused_fields(refused) == ["image_urls[0]", "image_urls[2]", "image_urls[3]"]
     assert counter.is_untouched()
     assert counter.storage.puts == 0
+
+
+async def test_unreachable_image_may_be_accepted(connection, redis_server, tmp_path):
+    """Where the setting says so, the prediction fails at once, names the image and leaves no place in line. A damaged one is refused."""
+    async with redis.asyncio.Redis.from_url(redis_server.url) as readers:
+        counter = Counter(connection, readers, tmp_path, accepts_unreachable=True)
+        urls = [DATA_URI, "http://10.0.0.1/x.png"]
+        edit = {"prompt": "x", "image_urls": urls}
+        failed = await submit(counter.service, "key", EDIT, edit)
+        damaged = {"prompt": "x", "image_urls": ["data:image/png;base64,AAAA", urls[1]]}
+        with pytest.raises(InvalidInput):
+            await submit(counter.service, "key", EDIT, damaged)
+
+    assert failed.status is Status.FAILED
+    assert failed.failure is not None
+    assert failed.failure.cause is Cause.INPUT_UNREACHABLE
+    assert failed.failure.message.startswith("image_urls[1]: the image could not be fetched")
+    assert failed.input["image_urls"] == [f"{failed.id}/in-0.png", urls[1]]
+    assert counter.store.take_next(CheckpointKind.DISTILLED) is None
+    assert counter.store.count_open() == 0
 
 
 async def test_full_storage_queues_nothing(counter):

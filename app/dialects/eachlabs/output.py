@@ -19,6 +19,13 @@ _FAILURES = {
     cause: _FailureTerms(*terms)
     for cause, *terms in (
         (Cause.INPUT, "INPUT_VALIDATION_ERROR", "VALIDATION", "input", "invalid_user_input"),
+        (
+            Cause.INPUT_UNREACHABLE,
+            "INPUT_DOWNLOAD_ERROR",
+            "VALIDATION",
+            "input",
+            "invalid_user_input",
+        ),
         (Cause.ENGINE, "PROVIDER_FAILED", "PROVIDER", "generate", "provider_error"),
         (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", "generate", "provider_error"),
         (Cause.QUEUE_TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", "queue", "execution_timeout"),

@@ -120,6 +120,7 @@ def test_failure():
     ("cause", "code", "category", "retryable"),
     [
         (Cause.INPUT, "INPUT_VALIDATION_ERROR", "VALIDATION", False),
+        (Cause.INPUT_UNREACHABLE, "INPUT_DOWNLOAD_ERROR", "VALIDATION", False),
         (Cause.ENGINE, "PROVIDER_FAILED", "PROVIDER", True),
         (Cause.OUT_OF_MEMORY, "PROVIDER_SERVER_ERROR", "PROVIDER", True),
         (Cause.TIMEOUT, "EXECUTION_TIMEOUT", "TIMEOUT", True),

@@ -178,6 +178,15 @@ def test_queue_timeout_ends_prediction(transition):
     assert TIMED.claim("a", IN_TIME).status is Status.RUNNING
 
 
+def test_known_failure_ends_prediction():
+    """A failure that was known when the prediction was accepted ends it, at the latest when a worker claims it, and once."""
+    failure = Failure(cause=Cause.INPUT_UNREACHABLE, message="no image")
+    doomed = replace(queued, known_failure=failure)
+    for ended in (doomed.fail_early(NOW), doomed.claim("a", NOW)):
+        assert (ended.status, ended.failure, ended.attempt) == (Status.FAILED, failure, 0)
+        assert ended.fail_early(LATER) is ended
+
+
 def test_queue_timeout_counts_only_waiting():
     """The queue timeout does not count while a prediction runs, and starts again after a release or a lost worker."""
     held = TIMED.claim("a", IN_TIME)
@@ -285,8 +294,9 @@ def test_final_statuses(status):
 
 @pytest.mark.parametrize("cause", Cause)
 def test_caller_errors_are_not_retryable(cause):
-    """Every failure is retryable, except those of an invalid input and of a withheld image."""
-    assert Failure(cause=cause, message="x").is_retryable == (cause not in {"input", "withheld"})
+    """Every failure is retryable, except those of an input and of a withheld image."""
+    by_caller = {"input", "input_unreachable", "withheld"}
+    assert Failure(cause=cause, message="x").is_retryable == (cause not in by_caller)
 
 
 def test_start_of_engine_is_no_run_time():
