@@ -2,6 +2,9 @@
 
 The hashes of configured keys (KLEIN_API_KEYS, or the one that the first `klein up` creates) are held by each process. All
 other keys are records in the Redis hash `klein:keys`, by id. A record may also revoke or limit a configured key.
+
+Keys of one owner are one account: they share history, limits and budgets. The account of a key without an owner is the key.
+An owner has a record too, `@` and its name, with the limits of all its keys. Everywhere else "key id" is that of the account.
 """
 
 import hashlib
@@ -42,15 +45,21 @@ _GENERATED = re.compile(rf"{PREFIX}([0-9a-f]{{{_ID_LENGTH}}})_[0-9A-Za-z]{{{_SEC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """The record of one key, without the key itself."""
+    """The record of one key, without the key itself, or of an owner."""
 
     id: str
     name: str = ""
+    owner: str = ""
     hash: str = field(default="", repr=False)  # '' for a configured key
     created_at: datetime | None  # None for a configured key
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     limits: Limits = UNLIMITED.limits
+
+    @property
+    def account_id(self) -> str:
+        """Return what its predictions, limits and spending are kept under."""
+        return owner_id(self.owner) if self.owner else self.id
 
     def is_valid(self, now: datetime) -> bool:
         """Return whether the key is neither revoked nor expired."""
@@ -59,6 +68,15 @@ class Key:
 
 class UnknownKey(Exception):
     """There is no such key; `klein keys list` shows all keys."""
+
+
+class OwnerRevoked(Exception):
+    """The owner was revoked; choose another name."""
+
+
+def owner_id(owner: str) -> str:
+    """Return the id of the record of an owner, which no key can have."""
+    return f"@{owner}"
 
 
 _RECORD = TypeAdapter(Key)
@@ -91,26 +109,32 @@ class Keys:
         key_hash = hash_key(key)
         matches = [hmac.compare_digest(key_hash, accepted) for accepted in self._configured]
         if any(matches):
-            record = await self._record(key_hash[:_ID_LENGTH], is_configured=True)
-            if record is not None and not record.is_valid(datetime.now(UTC)):
-                return None
-            return key_hash[:_ID_LENGTH]
+            key_id = key_hash[:_ID_LENGTH]
+            return key_id if await self.is_valid(key_id) else None
         match = _GENERATED.fullmatch(key)
         if match is None:
             return None
         record = await self._record(match[1])
         if record is None or not hmac.compare_digest(key_hash, record.hash):
             return None
-        return record.id if record.is_valid(datetime.now(UTC)) else None
+        return record.id if await self.is_valid(record.id) else None
 
     async def is_valid(self, key_id: str) -> bool:
-        """Return whether a key that was authenticated before is neither revoked nor expired. Raises Unavailable."""
+        """Return whether neither a key that was found before nor its owner is revoked or expired. Raises Unavailable."""
         record = await self._record(key_id, is_configured=True)
-        return record is None or record.is_valid(datetime.now(UTC))
+        if record is None:
+            return True
+        is_valid = record.is_valid(datetime.now(UTC))
+        return is_valid and (not record.owner or await self.is_valid(record.account_id))
 
-    def limits_of(self, key_id: str) -> Limits:
-        """Return the limits of a key that this object authenticated."""
+    def account_of(self, key_id: str) -> str:
+        """Return the account of a key that this object authenticated."""
         _, record = self._cache.get(key_id, (0.0, None))
+        return key_id if record is None else record.account_id
+
+    def limits_of(self, account_id: str) -> Limits:
+        """Return the limits of an account of which this object authenticated a key."""
+        _, record = self._cache.get(account_id, (0.0, None))
         return record.limits.with_defaults(self._default) if record is not None else self._default
 
     async def _record(self, key_id: str, *, is_configured: bool = False) -> Key | None:
@@ -137,8 +161,16 @@ class KeyRing:
         self._redis = connection
         self._configured = {accepted[:_ID_LENGTH] for accepted in configured}
 
-    def create(self, name: str, expires_at: datetime | None, limits: Limits) -> tuple[Key, str]:
-        """Create a key. Return its record, and the key itself, which is shown once."""
+    def create(
+        self, name: str, expires_at: datetime | None, limits: Limits, owner: str = ""
+    ) -> tuple[Key, str]:
+        """Create a key. Return its record, and the key itself, which is shown once.
+
+        The limits are those of all keys of the owner, if there is one. They replace its earlier ones. Raises OwnerRevoked.
+        """
+        if owner:
+            self._store_owner(owner, limits)
+            limits = UNLIMITED.limits
         key_id = secrets.token_hex(_ID_LENGTH // 2)
         characters = string.ascii_letters + string.digits
         secret = "".join(secrets.choice(characters) for _ in range(_SECRET_LENGTH))
@@ -146,6 +178,7 @@ class KeyRing:
         record = Key(
             id=key_id,
             name=name,
+            owner=owner,
             hash=hash_key(key),
             created_at=datetime.now(UTC),
             expires_at=expires_at,
@@ -155,7 +188,7 @@ class KeyRing:
         return record, key
 
     def list(self) -> list[Key]:
-        """List all keys by age, configured keys first."""
+        """List all keys and owners by age, configured keys first."""
         with redis_errors():
             stored = cast("dict[bytes, bytes]", self._redis.hgetall(KEYS))
         records = {r.id: r for r in map(_RECORD.validate_json, stored.values())}
@@ -163,27 +196,38 @@ class KeyRing:
         return configured + sorted(records.values(), key=lambda r: str(r.created_at))
 
     def revoke(self, key_id: str) -> Key:
-        """Revoke a key. Processes reject it within CACHE_S. Raises UnknownKey."""
-        key = next((key for key in self.list() if key.id == key_id), None)
+        """Revoke a key, or an owner with all its keys. Processes reject them within CACHE_S. Raises UnknownKey."""
+        key = self._find(key_id)
         if key is None:
             raise UnknownKey(key_id)
         revoked = replace(key, revoked_at=key.revoked_at or datetime.now(UTC))
         self._store(revoked)
         return revoked
 
-    def account(self, key_id: str, now: datetime) -> Account:
-        """Read how many unfinished predictions and uploads a key has, and what it spent this month."""
+    def account(self, account_id: str, now: datetime) -> Account:
+        """Read how many unfinished predictions and uploads an account has, and what it spent this month."""
         with redis_errors():
-            in_flight = self._redis.hlen(held_key(key_id))
-            spent = cast("bytes | None", self._redis.hget(spent_key(key_id), month_of(now)))
-            uploads = self._redis.hlen(upload_quota.held_key(key_id))
-            upload_bytes = cast("bytes | None", self._redis.get(upload_quota.bytes_key(key_id)))
+            in_flight = self._redis.hlen(held_key(account_id))
+            spent = cast("bytes | None", self._redis.hget(spent_key(account_id), month_of(now)))
+            uploads = self._redis.hlen(upload_quota.held_key(account_id))
+            upload_bytes = cast("bytes | None", self._redis.get(upload_quota.bytes_key(account_id)))
         return Account(
             in_flight=in_flight,
             spent_dollars=int(spent or 0) / NANODOLLARS,
             uploads=uploads,
             upload_bytes=int(upload_bytes or 0),
         )
+
+    def _find(self, key_id: str) -> Key | None:
+        return next((key for key in self.list() if key.id == key_id), None)
+
+    def _store_owner(self, owner: str, limits: Limits) -> None:
+        record = self._find(owner_id(owner))
+        if record is None:
+            record = Key(id=owner_id(owner), created_at=datetime.now(UTC))
+        if record.revoked_at is not None:
+            raise OwnerRevoked(owner)
+        self._store(replace(record, limits=limits.with_defaults(record.limits)))
 
     def _store(self, record: Key) -> None:
         with redis_errors():

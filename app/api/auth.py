@@ -24,13 +24,13 @@ class CallersKey(APIKeyHeader):
         super().__init__(name="X-API-Key", description="Or `Authorization: Bearer KEY`.")
 
     async def __call__(self, request: HTTPConnection) -> str:
-        """Return the id of the caller's key. Raises Unauthorized, or TooManyRequests where an address has no budget left."""
+        """Return the account of the caller's key. Raises Unauthorized, or TooManyRequests where an address has no budget left."""
         keys = state_of(request.app).keys
         for key in _presented(request):
             key_id = await keys.authenticate(key) if key else None
             if key_id is not None:
                 request.state.key_id = key_id
-                return key_id
+                return keys.account_of(key_id)
         state_of(request.app).address_budget.take(request)
         raise Unauthorized
 

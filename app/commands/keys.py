@@ -1,5 +1,6 @@
 """`klein keys`: creates, lists and revokes the API keys in Redis."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from app.commands.redis_errors import report_redis_errors
 from app.commands.settings import read_settings
 from app.commands.table import echo_table
 from app.connections import open_redis
-from app.keys import CACHE_S, Key, KeyRing, UnknownKey, configured_keys
+from app.keys import CACHE_S, Key, KeyRing, OwnerRevoked, UnknownKey, configured_keys
 from app.predictions.accounts import Account, Limits
 from app.predictions.errors import Unavailable
 from app.predictions.queue import Queues
@@ -31,10 +32,24 @@ def keys() -> None:
     """
 
 
+def _owner(_ctx: click.Context, _option: click.Parameter, name: str) -> str:
+    """Check the name of an owner, which Redis keys contain."""
+    if name and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+        raise click.BadParameter("use up to 64 letters, digits, dots, hyphens and underscores")
+    return name
+
+
 @keys.command()
 @click.argument("name")
 @click.option(
     "--days", type=click.IntRange(1, 36500), help="Days until the key expires. Default: never."
+)
+@click.option(
+    "--owner",
+    metavar="NAME",
+    default="",
+    callback=_owner,
+    help="Owner with whose other keys it shares history, limits and budget.",
 )
 @click.option("--in-flight", type=click.IntRange(1), help="Limit of unfinished predictions.")
 @click.option(
@@ -50,6 +65,7 @@ def keys() -> None:
 def create(  # noqa: PLR0913 -- one argument an option
     name: str,
     days: int | None,
+    owner: str,
     in_flight: int | None,
     per_minute: int | None,
     dollars: float | None,
@@ -59,6 +75,7 @@ def create(  # noqa: PLR0913 -- one argument an option
     """Create a key and print it.
 
     NAME is a label of your choice. The key is shown only now.
+    With --owner the limits are those of all keys of this owner together.
     """
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     limits = Limits(
@@ -69,7 +86,12 @@ def create(  # noqa: PLR0913 -- one argument an option
         upload_bytes=upload_bytes,
     )
     with _ring() as ring:
-        record, key = ring.create(name, expires_at, limits)
+        try:
+            record, key = ring.create(name, expires_at, limits, owner)
+        except OwnerRevoked:
+            raise click.ClickException(
+                f"the owner {owner} is revoked; choose another name"
+            ) from None
     click.echo(f"id   {record.id}\nkey  {key}   (shown only now; Redis holds its hash)")
 
 
@@ -78,6 +100,7 @@ def list_keys() -> None:
     """List all keys.
 
     A row has the state, the unfinished predictions, the spending of this month, the uploads, and the limits.
+    The row of an owner, @NAME, has those of all its keys.
     """
     with _ring() as ring:
         now = datetime.now(UTC)
@@ -92,15 +115,19 @@ def revoke(key_id: str, *, deletes: bool) -> None:
     """Revoke the key with this ID, and cancel its unfinished predictions.
 
     It stops working within seconds and cannot be restored.
+    The predictions of a key with an owner stay. @NAME revokes the owner with all its keys and predictions.
     """
     settings = read_settings()
     with _connection(settings) as connection:
         try:
-            _open_ring(connection, settings).revoke(key_id)
+            key = _open_ring(connection, settings).revoke(key_id)
         except UnknownKey:
             raise click.ClickException(
                 f"there is no key {key_id}; `klein keys list` shows all keys"
             ) from None
+        if key.owner:
+            _report_owned(key, deletes=deletes)
+            return
         store = Store(connection, Queues(connection), settings.retention)
         cancelled = cancel_all(connection, store, key_id)
         time.sleep(CACHE_S)  # a process may have accepted the key until now
@@ -112,6 +139,15 @@ def revoke(key_id: str, *, deletes: bool) -> None:
             except StorageError as exc:
                 raise click.ClickException(f"{exc}; run the command again") from None
             click.echo(f"deleted {deleted} predictions")
+
+
+def _report_owned(key: Key, *, deletes: bool) -> None:
+    message = f"revoked {key.id}; its predictions belong to {key.account_id} and stay"
+    if deletes:
+        raise click.ClickException(
+            f"{message}: `klein keys revoke {key.account_id} --delete` revokes the owner and deletes them"
+        )
+    click.echo(message)
 
 
 def has_keys(settings: Settings) -> bool:
@@ -156,7 +192,7 @@ def _row(key: Key, account: Account, now: datetime) -> tuple[str, ...]:
         str(account.in_flight),
         f"${account.spent_dollars:.6f}",
         f"{account.uploads}, {account.upload_bytes / 1e6:.1f} MB",
-        _limits(key.limits),
+        f"those of {key.account_id}" if key.owner else _limits(key.limits),
         key.name,
     )
 

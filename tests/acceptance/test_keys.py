@@ -55,6 +55,28 @@ def test_created_key_works_until_revoked(klein: Klein) -> None:
     assert re.search(rf"{key_id} +revoked .* for a while", keys(klein, "list"))
 
 
+def test_keys_of_owner_share_history_and_limits(klein: Klein) -> None:
+    """Two keys of one owner see each other's predictions and have one rate. Revoking the owner ends both."""
+    first_id, first = create_key(klein, "one", "--owner", "acme", "--per-minute", "2")
+    _, second = create_key(klein, "two", "--owner", "acme")
+    with klein.client(first) as client, klein.client(second) as other:
+        run(client)
+        run(other)
+        histories = [c.get("/v1/executions").json() for c in (client, other)]
+        assert [history["total_count"] for history in histories] == [2, 2]
+        assert histories[0]["executions"] == histories[1]["executions"]
+        assert other.post("/v1/prediction", json=order()).status_code == 429
+        assert "belong to @acme and stay" in keys(klein, "revoke", first_id, "--delete")
+        assert other.get("/v1/executions").json()["total_count"] == 2
+        listed = keys(klein, "list")
+        assert "deleted 2 predictions" in keys(klein, "revoke", "@acme", "--delete")
+        assert other.get("/v1/executions").status_code == 401
+
+    assert re.search(r"@acme +valid +0 +\$0\.000008 +0, 0\.0 MB +2 a minute", listed)
+    assert "the owner acme is revoked" in keys(klein, "create", "three", "--owner", "acme")
+    assert "letters, digits" in keys(klein, "create", "three", "--owner", "a:b")
+
+
 def test_key_is_stored_as_hash(klein: Klein) -> None:
     """Neither Redis nor the list contains the key."""
     _, key = create_key(klein, "secret")

@@ -129,6 +129,42 @@ async def test_limits_of_key_precede_defaults():
     assert keys.limits_of(configured) == default
 
 
+OWNER = Key(id="@acme", created_at=datetime.now(UTC), limits=Limits(in_flight=3))
+SECOND_KEY = f"klein_{'1' * 16}_{'a' * 43}"
+OWNED = [
+    replace(RECORD, owner="acme", limits=Limits(in_flight=9)),
+    Key(id="1" * 16, owner="acme", hash=hash_key(SECOND_KEY), created_at=datetime.now(UTC)),
+]
+
+
+async def test_keys_of_owner_are_one_account():
+    """Keys with one owner have its account and its limits. One of them may be revoked without the other."""
+    store = KeyRecords(OWNER, *OWNED)
+    keys = store.keys(default=Limits(per_minute=60))
+    ids = [await keys.authenticate(key) for key in (GENERATED_KEY, SECOND_KEY)]
+    store.records[RECORD.id] = replace(OWNED[0], revoked_at=datetime.now(UTC))
+    store.now = CACHE_S
+
+    assert ids == [RECORD.id, "1" * 16]
+    assert [keys.account_of(key_id) for key_id in ids] == ["@acme", "@acme"]
+    assert keys.limits_of("@acme") == Limits(in_flight=3, per_minute=60)
+    assert await keys.authenticate(GENERATED_KEY) is None
+    assert await keys.authenticate(SECOND_KEY)
+
+
+async def test_revoked_owner_has_no_key():
+    """Where the owner is revoked, so are all its keys, also while a body of theirs arrives."""
+    store = KeyRecords(OWNER, *OWNED)
+    keys = store.keys()
+    key_id = await keys.authenticate(GENERATED_KEY)
+    assert await keys.is_valid(key_id)
+    store.records["@acme"] = replace(OWNER, revoked_at=datetime.now(UTC))
+    store.now = CACHE_S
+
+    assert [await keys.authenticate(key) for key in (GENERATED_KEY, SECOND_KEY)] == [None, None]
+    assert not await keys.is_valid(key_id)
+
+
 async def test_without_keys_none_is_accepted(tmp_path):
     """Without any keys no key is accepted, and the key set is false."""
     none = Keys(configured_keys((), tmp_path / "missing"), KeyRecords().read)
