@@ -57,7 +57,10 @@ ESTIMATE_ERROR = Histogram(
 )
 ENGINE_READY = Gauge("klein_engine_ready", "1 while the worker takes predictions, asleep or not")
 ENGINE_STATE = Gauge(
-    "klein_engine_state", "1 for the state of the worker's engine, 0 for the others", ("state",)
+    "klein_engine_state", "Engines of the worker in this state: one for each checkpoint", ("state",)
+)
+ENGINE_SWAPS = Counter(
+    "klein_engine_swaps", "Engines that were unloaded because another one needed their memory"
 )
 ENGINE_WAKE_SECONDS = Histogram(
     "klein_engine_wake_seconds",

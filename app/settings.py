@@ -176,11 +176,25 @@ class Settings(BaseSettings):
     )
 
     # Model
-    weights: str | None = Field(
-        None,
+    weights: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
         alias="KLEIN_WEIGHTS",
         description="Checkpoint folder or file, or a Hugging Face hub id such as `black-forest-labs/FLUX.2-klein-4B`, which is "
-        "downloaded once. See [checkpoints.md](checkpoints.md). Unset: the built-in model.",
+        "downloaded once. See [checkpoints.md](checkpoints.md). Several of different kinds, comma-separated: one worker "
+        "[serves them all](operating.md#several-models-in-one-worker). Unset: the built-in model.",
+    )
+    model_turn: timedelta = Field(
+        timedelta(minutes=1),
+        ge=timedelta(0),
+        alias="KLEIN_MODEL_TURN",
+        description="How long the loaded model of a worker with several keeps it while predictions of another one wait, if memory does not "
+        "hold both.",
+    )
+    model_memory_bytes: int | None = Field(
+        None,
+        ge=1,
+        alias="KLEIN_MODEL_MEMORY_BYTES",
+        description="Most device memory that the models of one worker take together; one is always loaded. Unset: all that is free.",
     )
     transformer: str | None = Field(
         None,
@@ -420,6 +434,7 @@ class Settings(BaseSettings):
         "openai_models",
         "warm_sizes",
         "lora_sources",
+        "weights",
         mode="before",
     )
     @classmethod
@@ -434,6 +449,7 @@ class Settings(BaseSettings):
         "run_timeout",
         "grace",
         "idle_unload",
+        "model_turn",
         "canary_interval",
         mode="before",
     )
@@ -455,6 +471,20 @@ class Settings(BaseSettings):
         if self.metadata is Metadata.FULL and not self.keep_prompts:
             raise ValueError(
                 "KLEIN_METADATA=full writes prompts into image files, which KLEIN_KEEP_PROMPTS=false forbids; change one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replaces_components_of_one_checkpoint(self) -> Self:
+        components = {
+            "KLEIN_TRANSFORMER": self.transformer,
+            "KLEIN_TEXT_ENCODER": self.text_encoder,
+            "KLEIN_VAE": self.vae,
+        }
+        replaced = [name for name, value in components.items() if value is not None]
+        if replaced and len(self.weights) > 1:
+            raise ValueError(
+                f"{replaced[0]} replaces a part of one checkpoint, and KLEIN_WEIGHTS names {len(self.weights)}; unset one of them"
             )
         return self
 

@@ -107,9 +107,8 @@ class Bench:
 
     def run_all(self) -> None:
         """Let a worker take every token."""
-        take = lambda: self.store.take_next(KIND)  # noqa: E731 -- by name
-        with provide_dependencies(cast("Any", self), take):
-            open_worker(self.redis, f"bench-{next(self.numbers)}", KIND).work(
+        with provide_dependencies(cast("Any", self), self.store.take_next):
+            open_worker(self.redis, f"bench-{next(self.numbers)}", [KIND]).work(
                 burst=True, logging_level="CRITICAL"
             )
 

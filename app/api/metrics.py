@@ -50,7 +50,11 @@ class SystemCollector(Collector):
             "Accepted predictions without an end, although their limits are over",
             stats.overdue,
         )
-        yield _gauge("klein_workers_ready", "Workers that are ready", len(stats.workers))
+        yield _gauge(
+            "klein_workers_ready",
+            "Workers that are ready",
+            len({worker.process_name for worker in stats.workers}),
+        )
         yield _gauge("klein_webhooks_due", "Webhooks not yet delivered", stats.webhooks)
         depth = GaugeMetricFamily(
             "klein_queue_depth", "Predictions that wait for a worker", labels=("checkpoint",)

@@ -21,9 +21,12 @@ class QueueLine(BaseModel):
 
 
 class WorkerLine(BaseModel):
-    """A worker that takes predictions."""
+    """A worker that takes predictions. One with several checkpoints has an entry for each."""
 
     name: str
+    process: str = Field(
+        description="The same for all entries of one worker, whose models take turns."
+    )
     state: WorkerState = Field(
         description="`ready`; `asleep`: the next prediction loads the model; or `loading`: that goes on."
     )
@@ -68,6 +71,7 @@ def status_body(stats: SystemStats) -> SystemStatus:
         workers=[
             WorkerLine(
                 name=worker.name,
+                process=worker.process_name,
                 state=worker.state,
                 checkpoint=worker.checkpoint,
                 weights=worker.weights,

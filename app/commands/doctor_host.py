@@ -139,7 +139,7 @@ def _memory() -> Iterator[Finding]:
 
 def _download_disk(settings: Settings) -> Iterator[Finding]:
     """Check the disk to which the weights of a hub id are downloaded."""
-    if not settings.weights or Path(settings.weights).exists():
+    if all(Path(weights).exists() for weights in settings.weights):
         return
     cache = Path(os.environ.get("HF_HOME", Path.home() / ".cache/huggingface"))
     free = free_bytes(cache)

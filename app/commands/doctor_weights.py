@@ -22,17 +22,24 @@ def check_weights(settings: Settings) -> Iterator[Finding]:
             "weights", "the package `worker` is not installed", "install it on hosts of workers"
         )
         return
-    name = settings.weights or "the built-in model"
     if find_spec("torch") is None:
+        names = ", ".join(settings.weights) or "the built-in model"
         yield warning(
             "weights",
-            f"{name}: cannot be checked without torch",
+            f"{names}: cannot be checked without torch",
             "run pip install '.[worker]' on hosts of workers",
         )
         return
+    for weights in settings.weights or (None,):
+        yield from _check(settings, weights)
+
+
+def _check(settings: Settings, weights: str | None) -> Iterator[Finding]:
+    """Check one checkpoint. None: the built-in model."""
+    name = weights or "the built-in model"
     try:
         completed = subprocess.run(  # noqa: S603 -- our own module
-            [sys.executable, "-P", "-m", "worker.weights.check", *_arguments(settings)],
+            [sys.executable, "-P", "-m", "worker.weights.check", *_arguments(settings, weights)],
             capture_output=True,
             text=True,
             timeout=CHECK_S,
@@ -57,9 +64,9 @@ def check_weights(settings: Settings) -> Iterator[Finding]:
         yield problem("weights", f"{name}: cannot be checked: {reason}", "install klein again")
 
 
-def _arguments(settings: Settings) -> list[str]:
+def _arguments(settings: Settings, weights: str | None) -> list[str]:
     options = {
-        "weights": settings.weights,
+        "weights": weights,
         "transformer": settings.transformer,
         "text-encoder": settings.text_encoder,
         "vae": settings.vae,

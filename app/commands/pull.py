@@ -18,13 +18,13 @@ def pull(model: str | None) -> None:
     A download that was interrupted continues. HF_HOME names the folder.
     """
     settings = read_settings()
-    options = {
-        "weights": model or settings.weights,
-        "transformer": settings.transformer,
-        "text-encoder": settings.text_encoder,
-        "vae": settings.vae,
-    }
-    arguments = [f"--{name}={value}" for name, value in options.items() if value]
+    options = [
+        *(("weights", weights) for weights in ((model,) if model else settings.weights)),
+        ("transformer", settings.transformer),
+        ("text-encoder", settings.text_encoder),
+        ("vae", settings.vae),
+    ]
+    arguments = [f"--{name}={value}" for name, value in options if value]
     if not arguments:
         raise click.UsageError(
             "name a model, such as black-forest-labs/FLUX.2-klein-4B, or set KLEIN_WEIGHTS"

@@ -64,7 +64,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     lines += [
         f"running   {status['running']}",
         f"webhooks  {status['webhooks']}   to deliver",
-        f"workers   {len(workers)}",
+        f"workers   {len({worker.get('process', worker['name']) for worker in workers})}",
     ]
     for worker in workers:
         state = worker.get("state", "ready")  # a server of klein 0.1 does not say

@@ -24,7 +24,10 @@ def command_workers(command: WorkerCommand, state: WorkerState, name: str | None
     settings = read_settings()
     with report_redis_errors(settings), open_redis(settings.redis, retry=None) as connection:
         registry = WorkerRegistry(connection)
-        names = [worker.name for worker in _select(registry.present(), name)]
+        selected = _select(registry.present(), name)
+        if command is WorkerCommand.LOAD and name is None:
+            selected = _first_of_each(selected)
+        names = [worker.name for worker in selected]
         for worker in names:
             registry.send(worker, command)
         waiting, gone = _wait(registry, names, state, LIMITS_S[command])
@@ -43,6 +46,15 @@ def _select(workers: list[Worker], name: str | None) -> list[Worker]:
     if not selected:
         raise click.ClickException(f"there is no worker {name}; the workers are {names}")
     return selected
+
+
+def _first_of_each(workers: list[Worker]) -> list[Worker]:
+    """Select one model of each worker: one that is loaded, if there is one, as memory may not hold all."""
+    by_state = sorted(workers, key=lambda worker: worker.state is not WorkerState.READY)
+    first: dict[str, Worker] = {}
+    for worker in by_state:
+        first.setdefault(worker.process_name, worker)
+    return list(first.values())
 
 
 def _wait(

@@ -32,10 +32,11 @@ export class Status {
     const waiting = queues.reduce((sum, line) => sum + line.waiting, 0);
     at("waiting").textContent = waiting;
     at("running").textContent = running;
-    at("workers").textContent = workers.length;
-    at("pulse").dataset.state = workers.length ? "good" : "bad";
-    at("pulse").textContent = workers.length
-      ? `${workers.length} ${workers.length === 1 ? "worker" : "workers"} ready${waiting ? `, ${waiting} waiting` : ""}`
+    const count = new Set(workers.map((worker) => worker.process)).size;
+    at("workers").textContent = count;
+    at("pulse").dataset.state = count ? "good" : "bad";
+    at("pulse").textContent = count
+      ? `${count} ${count === 1 ? "worker" : "workers"} ready${waiting ? `, ${waiting} waiting` : ""}`
       : "No worker is ready";
     at("worker-list").replaceChildren(
       ...workers.map((worker) => {

@@ -1,6 +1,6 @@
 """Finds the place of a prediction in the queue, and estimates when it starts and ends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from app.predictions.queue import Queues, kind_of
 from app.predictions.redis_errors import redis_errors
 from app.predictions.speed import Speed, fit, work_of
 from app.predictions.store import Store
+from app.predictions.turn_delay import Neighbour, turn_delay
 from app.predictions.worker_registry import Worker, WorkerRegistry, WorkerState
 
 LOOKED_AT = 50  # waiting predictions whose work is read; those behind count as their mean
@@ -51,6 +52,13 @@ class Outlook:
     engine: Speed | None  # how long a prediction keeps an engine from the next one
     works: tuple[float, ...]  # of those that would be taken next, in order
     start: timedelta  # until an engine is loaded
+
+    @property
+    def queued(self) -> timedelta:
+        """How long those that would be taken next keep each worker."""
+        if self.engine is None or not self.workers:
+            return timedelta()
+        return sum(map(self.engine.time, self.works), timedelta()) / self.workers
 
     def wait_behind(self, ahead: int, own_work: float) -> timedelta | None:
         """Estimate the wait behind `ahead` predictions, and those that run, which are half done on average."""
@@ -96,8 +104,7 @@ class Places:
 
     def place_behind(self, ahead: int, prediction: Prediction) -> Place:
         """Return the place of a prediction that waits behind `ahead` others. Raises Unavailable."""
-        outlook = self._outlooks[kind_of(prediction)].get()
-        wait = outlook.wait_behind(ahead, work_of(prediction))
+        wait = self._wait(kind_of(prediction), ahead, work_of(prediction))
         run = self._run_time(prediction)
         end = None if wait is None or run is None else wait + run
         return Place(ahead=ahead, expected_wait=wait, expected_end=end)
@@ -108,7 +115,27 @@ class Places:
         with redis_errors():
             waiting = self._queues.length(kind)
         mean = sum(outlook.works) / len(outlook.works) if outlook.works else 1.0
-        return outlook.wait_behind(waiting, mean)
+        return self._wait(kind, waiting, mean)
+
+    def _wait(self, kind: CheckpointKind, ahead: int, own_work: float) -> timedelta | None:
+        """Estimate the wait behind `ahead` predictions of a kind, and behind the other models of its workers."""
+        wait = self._outlooks[kind].get().wait_behind(ahead, own_work)
+        if wait is None:
+            return None
+        entries = self._registry.present()
+        delays = [
+            turn_delay(entry, self._neighbours(entry, entries), ahead, wait)
+            for entry in entries
+            if entry.checkpoint is kind
+        ]
+        return wait + min(delays, default=timedelta())
+
+    def _neighbours(self, entry: Worker, entries: Sequence[Worker]) -> list[Neighbour]:
+        return [
+            Neighbour(entry=other, queued=self._outlooks[other.checkpoint].get().queued)
+            for other in entries
+            if other.process_name == entry.process_name and other.checkpoint is not entry.checkpoint
+        ]
 
     def _run_time(self, prediction: Prediction) -> timedelta | None:
         run = self._outlooks[kind_of(prediction)].get().run

@@ -49,9 +49,12 @@ class Departure(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """The announcement of a worker that takes predictions, whether its engine is loaded or asleep."""
+    """The announcement of a worker that takes predictions, whether its engine is loaded or asleep.
 
-    name: str
+    A worker with several checkpoints has one for each.
+    """
+
+    name: str  # of the entry
     checkpoint: CheckpointKind
     weights: str  # the name of the weights
     revision: str
@@ -63,6 +66,13 @@ class Worker:
     start_s: float = 0.0  # how long the last start of its engine took
     image_at: float | None = None  # unix seconds, by Redis's clock: its last image, a canary too
     departure: Departure | None = None  # set after it ended by itself
+    process: str = ""  # what the entries of one worker share, which has several checkpoints
+    turn_s: float = 0.0  # how long loaded checkpoints keep that worker while others have work
+
+    @property
+    def process_name(self) -> str:
+        """Return the same name for all entries of one worker."""
+        return self.process or self.name
 
     def image_age_s(self, now: float) -> float | None:
         """Return the seconds since its last image. None if there was none. `now` is in Unix seconds."""

@@ -20,6 +20,7 @@ from app.storage.local import LocalStorage
 from tests.support.fake_engine_process import FakeEngine
 from tests.support.fakes import ScriptedEngine, a_store, eventually, make_due
 from tests.support.redis_server import running_redis
+from tests.support.worker_harness import an_engine
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator
 from worker.job.leases import Leases
@@ -70,12 +71,14 @@ def test_acl_users_can_run_klein(server, worker_connection, tmp_path):
     )
     WorkerRegistry(worker_connection).send("w", WorkerCommand.UNLOAD)
     registry.take_command("w")
-    leases = Leases(store, registry)
+    leases = Leases(store)
     publisher = Publisher(store, storage, leases)
-    generator = Generator(store, storage, ScriptedEngine(), leases, publisher, lambda: None)  # type: ignore[arg-type]  # a fake engine
+    generator = Generator(
+        store, storage, lambda _kind: an_engine(ScriptedEngine()), leases, publisher
+    )
     queues = Queues(worker_connection)
-    batches = BatchFinder(store, queues, replace(FakeEngine.checkpoint, batch=2))
-    worker = open_worker(worker_connection, "w", CheckpointKind.DISTILLED)
+    batches = BatchFinder(store, queues, [replace(FakeEngine.checkpoint, batch=2)])
+    worker = open_worker(worker_connection, "w", [CheckpointKind.DISTILLED])
     with TestClient(create_app(settings), headers={"X-API-Key": key}) as client:
         first, second, third = (
             client.post("/v1/prediction", json=ORDER).json()["id"] for _ in range(3)
@@ -83,9 +86,7 @@ def test_acl_users_can_run_klein(server, worker_connection, tmp_path):
         make_due(worker_connection, first)
         Maintenance(store, queues, storage).reconcile()
         client.post(f"/v1/prediction/{second}/cancel")
-        with provide_dependencies(
-            generator, lambda: queues.take(CheckpointKind.DISTILLED), batches.find_batch_mates
-        ):
+        with provide_dependencies(generator, queues.take, batches.find_batch_mates):
             worker.work(burst=True, logging_level="CRITICAL")
         eventually(lambda: store.get(first).status.is_final)
         eventually(lambda: store.get(third).status.is_final)  # in the first one's batch

@@ -36,7 +36,9 @@ FOUR = ("a", "b", "c", "d")
 
 def batches_of(connection, most, **checkpoint):
     served = replace(FakeEngine.checkpoint, batch=most, **checkpoint)
-    return BatchFinder(a_store(connection), Queues(connection), served)
+    return BatchFinder(
+        a_store(connection), Queues(connection), [served, replace(served, kind=CheckpointKind.BASE)]
+    )
 
 
 def add(connection, prediction_id, key="key", model="flux-2-klein-4b-text-to-image", **inputs):

@@ -97,8 +97,8 @@ def system(redis_server, connection, tmp_path):
 
         def make() -> None:
             created = client.post("/v1/prediction", json=ORDER).json()
-            worker = open_worker(connection, "w", KIND)
-            with provide_dependencies(rig.generator, lambda: rig.store.take_next(KIND)):
+            worker = open_worker(connection, "w", [KIND])
+            with provide_dependencies(rig.generator, rig.store.take_next):
                 worker.work(burst=True, max_jobs=1, logging_level="CRITICAL")
             rig.generator.wait()
             ended = client.get(f"/v1/prediction/{created['id']}?wait=60").json()

@@ -9,11 +9,12 @@ from app.predictions.worker_registry import Departure, WorkerCommand, WorkerStat
 from tests.support.fakes import eventually
 from worker.engine_client.canary import Canary
 from worker.engine_client.client import EngineClient
+from worker.engine_client.deaths import MAX_DEATHS, MAX_PAUSE_S
 from worker.engine_client.idleness import IdleTimer
 from worker.engine_client.loading import LoadingPhase
 from worker.engine_client.process import EngineDied, EngineGone
 from worker.engine_client.recycling import RecyclePolicy
-from worker.engine_client.supervisor import MAX_DEATHS, MAX_PAUSE_S, EngineSupervisor
+from worker.engine_client.supervisor import EngineSupervisor
 from worker.engines import Order
 
 IDLE_S = 900.0

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from app.predictions.prediction import Cause, Status
-from app.predictions.worker_registry import WorkerRegistry
 from app.storage.errors import StorageError
 from app.storage.local import LocalStorage
 from tests.support import processes
@@ -69,7 +68,7 @@ def test_full_disk_leaves_no_partial_file(small_disk: Path) -> None:
 def test_full_disk_fails_prediction_with_reason(small_disk: Path, connection) -> None:
     """An image that does not fit is retried, then its prediction fails as retryable. The next one succeeds."""
     store = a_store(connection)
-    leases = Leases(store, WorkerRegistry(connection))
+    leases = Leases(store)
     publisher = Publisher(store, LocalStorage(small_disk), leases, pause_s=0.001)
     store.add(a_prediction("p"))
     claimed = store.change("p", lambda p, now: p.claim("a", now))

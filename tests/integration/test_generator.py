@@ -588,7 +588,7 @@ def work_by_rq(rig):
     """A real RQ worker that works until no token is left. The test chooses the next prediction."""
 
     def work(take):
-        worker = open_worker(rig.connection, "w", CheckpointKind.DISTILLED)
+        worker = open_worker(rig.connection, "w", [CheckpointKind.DISTILLED])
         with token.provide_dependencies(rig.generator, take):
             return worker.work(burst=True, logging_level="WARNING")
 
@@ -600,7 +600,7 @@ def test_rq_runs_prediction(rig, work_by_rq):
     rig.add("bad", "fault")
     rig.add("good")
 
-    assert work_by_rq(lambda: Queues(rig.connection).take(CheckpointKind.DISTILLED))
+    assert work_by_rq(Queues(rig.connection).take)
     assert rig.ended("bad").failure.cause is Cause.ENGINE
     assert rig.ended("good").status is Status.SUCCEEDED
     assert rig.connection.keys("rq:job:*") == []
@@ -609,7 +609,7 @@ def test_rq_runs_prediction(rig, work_by_rq):
 def test_cancel_while_rq_holds_token_is_no_failure(rig, work_by_rq, caplog):
     """The cancel deletes the token. RQ finds it gone, does not report a failure, and does not recreate it."""
 
-    def take():
+    def take(_kind):
         rig.store.change("p", lambda p, now: p.cancel(now))
         return Queues(rig.connection).take(CheckpointKind.DISTILLED)
 

@@ -1,6 +1,7 @@
 """The heartbeat: held leases are renewed, lost ones are dropped, and the registry knows which workers are ready."""
 
 from dataclasses import replace
+from threading import Semaphore
 
 import pytest
 import redis
@@ -13,6 +14,7 @@ from app.predictions.prediction import LEASE, Status
 from app.predictions.worker_registry import Worker, WorkerCommand, WorkerRegistry, WorkerState
 from tests.support.fakes import a_prediction, a_store, eventually, expire_lease
 from worker.job.leases import BEAT_S, Lease, Leases, LeaseStage
+from worker.job.registration import Registrations
 
 WORKER = Worker(
     name="w", checkpoint=CheckpointKind.DISTILLED, weights="built-in", revision="1", seen_at=0
@@ -26,9 +28,14 @@ def store(connection):
 
 @pytest.fixture
 def leases(connection, store):
-    leases = Leases(store, WorkerRegistry(connection), beat_s=0.01)
+    leases = Leases(store, beat_s=0.01)
     yield leases
     leases.close()
+
+
+@pytest.fixture
+def registrations(connection):
+    return Registrations(WorkerRegistry(connection))
 
 
 def claim(store, owner="a"):
@@ -51,23 +58,20 @@ def test_held_lease_is_renewed(store, leases):
     assert store.get("p").lease_until <= claimed.lease_until + LEASE
 
 
-def test_dropped_lease_is_not_renewed(connection, store, leases):
+def test_dropped_lease_is_not_renewed(store):
     """After a drop the lease expires although the heartbeat continues."""
+    beats = Semaphore(0)
+    leases = Leases(store, beat_s=0.01, on_beat=beats.release)
     store.add(a_prediction())
     lease = claim(store)
     leases.hold(lease)
     leases.drop(lease)
     leases.drop(lease)  # dropping twice is not an error
-    leases.start()
-    leases.announce(WORKER)
     expire_lease(store, "p")
     before = store.get("p")
-
-    def seen_at():
-        return WorkerRegistry(connection).present()[0].seen_at  # a new one reads anew
-
-    seen = seen_at()
-    eventually(lambda: seen_at() > seen)
+    leases.start()
+    assert beats.acquire(timeout=30)
+    leases.close()
 
     assert store.get("p") == before
 
@@ -122,16 +126,16 @@ def test_lease_outlives_missed_heartbeats():
     assert LEASE.total_seconds() > BEAT_S + COMMAND_S
 
 
-def test_release_is_repeated_after_outage(connection, tmp_path, store):
+def test_release_is_repeated_after_outage(tmp_path, store):
     """A lease that cannot be released while Redis is unavailable stays held, and the next release returns the prediction to the queue."""
     store.add(a_prediction())
     nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
     lease = claim(store)
-    leases = Leases(a_store(nowhere), WorkerRegistry(nowhere))
+    leases = Leases(a_store(nowhere))
     leases.hold(lease)
     leases.release_all()
     held = leases.held
-    working = Leases(store, WorkerRegistry(connection))
+    working = Leases(store)
     working.hold(lease)
     working.release_all()
 
@@ -143,10 +147,11 @@ def test_release_is_repeated_after_outage(connection, tmp_path, store):
 def test_heartbeat_survives_redis_outage(tmp_path):
     """An outage neither ends the heartbeat nor drops a lease."""
     nowhere = redis.Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
-    leases = Leases(a_store(nowhere), WorkerRegistry(nowhere), beat_s=0.001)
+    registrations = Registrations(WorkerRegistry(nowhere))
+    leases = Leases(a_store(nowhere), beat_s=0.001, on_beat=registrations.beat)
     lease = Lease(prediction=a_prediction(), owner="a")
     leases.hold(lease)
-    leases.announce(WORKER)
+    registrations.add().announce(WORKER)
     leases.start()
     leases.renew(lease)
 
@@ -155,45 +160,48 @@ def test_heartbeat_survives_redis_outage(tmp_path):
     leases.close()
 
 
-def test_worker_is_registered_until_it_leaves(connection, leases):
-    """An announced worker is listed as ready. One that is not ready, or closed, is not."""
-    leases.announce(WORKER)
+def test_worker_is_registered_until_it_leaves(connection, registrations):
+    """An announced worker is listed as ready. One that is not ready, or has left, is not."""
+    registration = registrations.add()
+    registration.announce(WORKER)
     assert [w.name for w in WorkerRegistry(connection).present()] == ["w"]
-    leases.announce(None)
+    registration.announce(None)
     assert WorkerRegistry(connection).present() == []
-    leases.announce(WORKER)
-    leases.start()
-    leases.close()
+    registration.announce(WORKER)
+    registrations.leave()
 
     assert WorkerRegistry(connection).present() == []
 
 
-def test_leases_can_be_closed_before_start(connection, store):
+def test_leases_can_be_closed_before_start(store):
     """Closing leases before the first heartbeat, as after failed loading, raises nothing."""
-    Leases(store, WorkerRegistry(connection)).close()
+    Leases(store).close()
 
 
-def test_heartbeat_keeps_announced_state(connection, leases):
+def test_heartbeat_keeps_announced_state(connection, registrations):
     """The heartbeat repeats the state that was announced last, with the time of its beginning."""
 
     def entry():
         return WorkerRegistry(connection).present()[0]
 
-    leases.announce(WORKER)
-    leases.start()
-    leases.announce(replace(WORKER, state=WorkerState.ASLEEP))
+    registration = registrations.add()
+    registration.announce(WORKER)
+    registration.announce(replace(WORKER, state=WorkerState.ASLEEP))
     first = entry()
-    eventually(lambda: entry().seen_at > first.seen_at)
+    registrations.beat()
+    assert entry().seen_at > first.seen_at
 
     assert (entry().state, entry().state_since) == (WorkerState.ASLEEP, first.state_since)
     assert first.state_since > 0
 
 
-def test_heartbeat_takes_commands(connection, leases):
-    """A command of an operator reaches the worker with its next heartbeat."""
+def test_heartbeat_takes_commands(connection, registrations):
+    """A command of an operator reaches the worker with its next heartbeat, and only the model that it names."""
     received: list[WorkerCommand] = []
-    leases.announce(WORKER)
-    leases.start(received.append)
+    others: list[WorkerCommand] = []
+    registrations.add(received.append).announce(WORKER)
+    registrations.add(others.append).announce(replace(WORKER, name="other"))
     WorkerRegistry(connection).send("w", WorkerCommand.UNLOAD)
+    registrations.beat()
 
-    eventually(lambda: received == [WorkerCommand.UNLOAD])
+    assert (received, others) == ([WorkerCommand.UNLOAD], [])

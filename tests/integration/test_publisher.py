@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from app.predictions.prediction import Cause, Status
-from app.predictions.worker_registry import WorkerRegistry
 from app.storage.local import LocalStorage
 from app.storage.time_limit import TimeLimitedStorage
 from tests.support.fakes import (
@@ -27,7 +26,7 @@ class Desk:
         self.store = a_store(connection)
         self.local = LocalStorage(folder)
         self.storage = FailingStorage(self.local, failures=0)
-        self.leases = Leases(self.store, WorkerRegistry(connection), beat_s)
+        self.leases = Leases(self.store, beat_s)
         self.publisher = Publisher(self.store, self.storage, self.leases, pause_s=0.001)
 
     def claim(self, prediction_id="p", owner="a", **values):
@@ -181,7 +180,7 @@ def test_full_backlog_blocks_engine(connection, tmp_path):
     """A limited number of results waits for a slow storage. One more blocks until there is room, and all are published."""
     storage = SlowStorage(tmp_path)
     store = a_store(connection)
-    publisher = Publisher(store, storage, Leases(store, WorkerRegistry(connection)))
+    publisher = Publisher(store, storage, Leases(store))
     claimed = []
     for number in range(BACKLOG + 1):
         store.add(a_prediction(str(number)))

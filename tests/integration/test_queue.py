@@ -3,7 +3,6 @@
 import json
 import socket
 import zlib
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from app.lua.script import execute
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import TOKEN, Queues, kind_of, queue_name
 from tests.support.fakes import NOW, a_prediction
+from worker.job.model_turns import ModelTurns
 from worker.job.queue_worker import TokenQueue, open_worker
 from worker.job.token import provide_dependencies
 
@@ -38,8 +38,7 @@ class Recorder:
 @pytest.fixture
 def recorder(connection):
     recorder = Recorder()
-    take = partial(Queues(connection).take, CheckpointKind.DISTILLED)
-    with provide_dependencies(recorder, take):  # type: ignore[arg-type]  # it works without an engine
+    with provide_dependencies(recorder, Queues(connection).take):  # type: ignore[arg-type]  # it works without an engine
         yield recorder
 
 
@@ -51,7 +50,7 @@ def push(connection, prediction):
 
 def burst(connection):
     """Let a real worker, wired as in worker/main.py, take all tokens. Return whether it took any."""
-    worker = open_worker(connection, "w", CheckpointKind.DISTILLED)
+    worker = open_worker(connection, "w", [CheckpointKind.DISTILLED])
     return worker.work(burst=True, logging_level="CRITICAL")
 
 
@@ -263,7 +262,7 @@ class AsleepQueue(TokenQueue):
     """The queue of a worker that is asleep. `looks` counts how often it looks for a token."""
 
     looks = 0
-    patience_s = 0.01
+    kind = CheckpointKind.DISTILLED
     on_look = staticmethod(lambda: None)
 
     @property
@@ -276,7 +275,7 @@ class AsleepQueue(TokenQueue):
 @pytest.fixture
 def asleep(connection):
     queue = AsleepQueue(queue_name(CheckpointKind.DISTILLED), connection=connection)
-    queue.is_asleep = lambda: True
+    queue.turns = ModelTurns(lambda _kind: None, patience_s=0.01)
     return queue
 
 
@@ -309,7 +308,7 @@ def test_asleep_worker_leaves_token_to_loaded_worker(connection, asleep):
 
 def test_loaded_worker_does_not_look(connection, asleep):
     """A worker whose engine is loaded waits for a token and takes it at once."""
-    asleep.is_asleep = lambda: False
+    asleep.turns = ModelTurns(lambda _kind: 0.0)
     connection.rpush(QUEUE, TOKEN)
 
     assert take(asleep, connection)

@@ -9,7 +9,6 @@ import pytest
 
 from app.api.assets import open_page
 from app.predictions.prediction import Cause, Status
-from app.predictions.worker_registry import WorkerRegistry
 from app.storage import open_storage
 from app.storage.errors import FileMissing, StorageError
 from app.storage.s3 import S3Storage
@@ -133,7 +132,7 @@ def test_full_s3_is_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_worker_survives_s3_outage(stopped_s3: S3Server, connection) -> None:
     """An image that cannot be stored fails its prediction, retryable, with the reason and no output. The next one succeeds."""
     store = a_store(connection)
-    leases = Leases(store, WorkerRegistry(connection))
+    leases = Leases(store)
     storage = open_storage(URL)
     ended = {}
     for prediction_id in ("p", "q"):

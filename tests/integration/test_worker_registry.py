@@ -19,8 +19,7 @@ from app.predictions.worker_registry import (
     WorkerRegistry,
     WorkerState,
 )
-from tests.support.fakes import a_store
-from worker.job.leases import Leases
+from worker.job.registration import Registrations
 
 DISTILLED = frozenset({CheckpointKind.DISTILLED})
 BASE = frozenset({CheckpointKind.BASE})
@@ -105,15 +104,15 @@ def test_redis_outage_raises_unavailable(tmp_path):
 def test_clock_of_worker_does_not_matter(connection, monkeypatch, wrong_by_s):
     """A worker whose clock is an hour off is present while it announces itself, and gone when it leaves."""
     real = time.time
-    leases = Leases(a_store(connection), WorkerRegistry(connection))
+    registration = Registrations(WorkerRegistry(connection)).add()
     with monkeypatch.context() as wrong:
         wrong.setattr(time, "time", lambda: real() + wrong_by_s)
-        leases.announce(worker())
+        registration.announce(worker())
     registry = WorkerRegistry(connection)
     assert [w.name for w in registry.present()] == ["w"]
     with monkeypatch.context() as wrong:
         wrong.setattr(time, "time", lambda: real() + wrong_by_s)
-        leases.announce(None)
+        registration.announce(None)
 
     assert WorkerRegistry(connection).present() == []
 

@@ -130,7 +130,7 @@ class Klein:
 
 
 @contextmanager
-def running_klein(weights: Path, **settings: str) -> Iterator[Klein]:
+def running_klein(weights: Path | str, **settings: str) -> Iterator[Klein]:
     with (
         tempfile.TemporaryDirectory(prefix="klein-") as folder,
         Klein(Path(folder), KLEIN_WEIGHTS=str(weights), **settings) as klein,

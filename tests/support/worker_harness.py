@@ -10,11 +10,11 @@ from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.maintenance import Maintenance
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import OPEN
-from app.predictions.worker_registry import WorkerRegistry
 from app.storage.local import LocalStorage
 from tests.support.fake_engine_process import FakeEngine
 from tests.support.fakes import a_prediction, a_store, end_gap, eventually, make_due
 from worker.engine_client.client import EngineClient
+from worker.engine_client.pool import PooledEngine
 from worker.engine_client.request import EngineRequest, Outcome
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator
@@ -48,6 +48,22 @@ class ObservedClient:
         return request.on_step(step, steps)
 
 
+class Supervisor:
+    """Restarts the engine as the test says."""
+
+    def __init__(self, ensure_running: Callable[[], None]) -> None:
+        self.ensure_running = ensure_running
+
+    def recycle_if_due(self) -> None:
+        """Do nothing."""
+
+
+def an_engine(client: Any, ensure_running: Callable[[], None] = lambda: None) -> PooledEngine:
+    """Return an engine with a client that the test chooses."""
+    supervisor: Any = Supervisor(ensure_running)
+    return PooledEngine(client=client, supervisor=supervisor)
+
+
 class WorkerHarness:
     """The parts of a worker, wired as in worker/main.py, around an engine.
 
@@ -62,20 +78,23 @@ class WorkerHarness:
         self.storage = LocalStorage(folder / "outputs")
         self.folder = folder / "outputs"
         self.engine = engine
-        self.leases = Leases(self.store, WorkerRegistry(connection))
+        self.leases = Leases(self.store)
         self.publisher = Publisher(self.store, self.storage, self.leases, pause_s=0.01)
         checkpoint = replace(FakeEngine.checkpoint, batch=batch)
-        self.batches = BatchFinder(self.store, Queues(connection), checkpoint)
+        self.batches = BatchFinder(self.store, Queues(connection), [checkpoint])
         self.revived = 0
         self.before_step = lambda _index, _step, _steps: None
         self.ensure_running = self.revive
+        pooled = an_engine(
+            ObservedClient(engine, lambda *step: self.before_step(*step)),  # noqa: PLW0108 -- looked up at each call
+            lambda: self.ensure_running(),  # noqa: PLW0108 -- as above
+        )
         self.generator = Generator(
             self.store,
             self.storage,
-            ObservedClient(engine, lambda *step: self.before_step(*step)),  # type: ignore[arg-type]  # noqa: PLW0108 -- a stand-in; looked up at each call
+            lambda _kind: pooled,
             self.leases,
             self.publisher,
-            lambda: self.ensure_running(),  # noqa: PLW0108 -- looked up at each call
             clock=clock,
         )
 

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Cause, Failure
 from app.storage.errors import FileMissing, StorageError
@@ -86,7 +87,7 @@ def test_loras_are_passed_by_name():
 def test_process_without_engine_refuses_tokens():
     """Without an engine the job raises RuntimeError."""
     with pytest.raises(RuntimeError, match="not a klein worker"):
-        run_next()
+        run_next(CheckpointKind.DISTILLED)
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,23 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
 from app.logs import log
-from app.metrics import CANARIES, ENGINE_STATE, ENGINE_WAKE_SECONDS
+from app.metrics import CANARIES, ENGINE_STATE, ENGINE_SWAPS, ENGINE_WAKE_SECONDS
 from app.predictions.worker_registry import Departure, WorkerCommand, WorkerState
 from worker.engine_client.canary import Canary
 from worker.engine_client.client import EngineClient
+from worker.engine_client.deaths import Deaths
 from worker.engine_client.idleness import IdleTimer
 from worker.engine_client.loading import LoadingPhase
+from worker.engine_client.neighbours import Neighbours, NoNeighbours
 from worker.engine_client.process import EngineDied
 from worker.engine_client.recycling import RecyclePolicy, private_bytes
 from worker.engines import Cancelled, Checkpoint, Order, Result, WeightsError
 from worker.engines.errors import RequestFailed
 
-MAX_DEATHS = 5
-"""So many deaths within DEATH_WINDOW_S, without a generated image between them, are a crash loop."""
-DEATH_WINDOW_S = 300.0
-MAX_PAUSE_S = 30.0
 CANARY_TIMEOUT_S = 300.0
 POLL_S = 1.0
 CRASH_LOOP_MESSAGE = "the engine dies again and again; see the log above"
@@ -37,6 +34,8 @@ class EngineSupervisor:
         stop_worker: Callable[[], None],
         *,
         is_idle: Callable[[], bool] = lambda: True,
+        is_worker_idle: Callable[[], bool] | None = None,
+        neighbours: Neighbours | None = None,
         on_loading: Callable[[LoadingPhase], None] = lambda _phase: None,
         idle_timer: IdleTimer | None = None,
         canary: Canary | None = None,
@@ -47,7 +46,9 @@ class EngineSupervisor:
         self._client = client
         self._announce_to = announce  # called with no checkpoint when the worker takes no work
         self._stop_worker = stop_worker
-        self._is_idle = is_idle  # whether no claimed prediction waits for the engine or runs
+        self._is_idle = is_idle  # whether no claimed prediction waits for this engine or runs
+        self._is_worker_idle = is_worker_idle or is_idle  # the same for all engines of the worker
+        self._neighbours = neighbours or NoNeighbours()
         self._on_loading = on_loading  # called with each phase of a start but the first
         self._idle_timer = idle_timer or IdleTimer()
         self._canary = canary or Canary(None)
@@ -55,10 +56,11 @@ class EngineSupervisor:
         self._recycle_policy = recycle_policy or RecyclePolicy()
         self._checkpoint: Checkpoint | None = None
         self._is_asleep = False
+        self._loaded_since: float | None = None
+        self._state: WorkerState | None = None
         self._command: WorkerCommand | None = None
-        self._deaths: deque[float] = deque()
-        self._completed = 0
-        self._restarting = threading.Lock()
+        self._deaths = Deaths()
+        self._restarting = self._neighbours.lock
         self._stopping = threading.Event()
         self._sleep = sleep or self._stopping.wait  # which `stop` ends
         self._thread = threading.Thread(target=self._watch, name="engine-supervisor", daemon=True)
@@ -72,14 +74,33 @@ class EngineSupervisor:
         """Whether the engine was unloaded, and nothing has started it since."""
         return self._is_asleep
 
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint that was loaded last. None before the first time."""
+        return self._checkpoint
+
+    @property
+    def loaded_since(self) -> float | None:
+        """When the engine was loaded, on the monotonic clock. None: it was not, or was unloaded. It may have died since."""
+        return self._loaded_since
+
     def start(self) -> Checkpoint:
-        """Wait until the engine is ready, and supervise it from then on. Raises WeightsError or EngineDied."""
-        ENGINE_STATE.labels(WorkerState.LOADING).set(1)
-        checkpoint = self._load()
-        if self._canary.is_due:
-            self._check_canary(checkpoint)
+        """Start the engine and wait until it is ready, and supervise it from then on. Raises WeightsError or EngineDied."""
+        with self._restarting:
+            self._set_state(WorkerState.LOADING)
+            self._neighbours.make_room(self, lambda: True)
+            self._client.start()
+            checkpoint = self._load_beside_others()
+            if self._canary.is_due:
+                self._check_canary(checkpoint)
         self._thread.start()
         return checkpoint
+
+    def announce(self) -> None:
+        """Announce the checkpoint and the state of the engine again."""
+        with self._restarting:
+            if self._state is not None:
+                self._announce(self._checkpoint, self._state)
 
     def stop(self) -> None:
         """Stop restarting the engine, and end the pause before a restart."""
@@ -88,15 +109,22 @@ class EngineSupervisor:
     def ensure_running(self) -> None:
         """Start an engine that is asleep, or restart a dead one with exponential backoff.
 
-        Raises SystemExit in a crash loop, and if the weights can no longer be served.
+        Raises SystemExit in a crash loop, and if the weights can no longer be served. Call it where no engine of the
+        worker generates: others are unloaded if memory does not hold them too.
         """
         with self._restarting:
             if self._is_asleep and not self._stopping.is_set():
-                self._wake()
-            while not self._client.is_ready and not self._stopping.is_set():
+                self._wake(lambda: True)
+            self._revive()
+
+    def _revive(self) -> None:
+        with self._restarting:
+            while not self._is_asleep and not self._client.is_ready and not self._stopping.is_set():
                 self._announce(None, WorkerState.LOADING)
-                self._count_death()
-                self._sleep(min(2 ** (len(self._deaths) - 1) - 1, MAX_PAUSE_S))
+                self._deaths.count(self._client.completed)
+                if self._deaths.are_a_crash_loop:
+                    self._leave(Departure.CRASH_LOOP, CRASH_LOOP_MESSAGE)
+                self._sleep(self._deaths.pause_s)
                 if not self._stopping.is_set():
                     self._restart()
 
@@ -131,22 +159,21 @@ class EngineSupervisor:
         is_working = self._client.is_busy or not self._is_idle()
         self._idle_timer.look(is_working=is_working, completed=self._client.completed)
         if self._command is WorkerCommand.LOAD:
-            self._command = None
-            self._idle_timer.restart()
-            self.ensure_running()
+            self._follow_load()
         elif self._is_asleep:
             self._command = None
         elif not self._client.is_ready and not self._client.is_busy:
-            self.ensure_running()
+            self._revive()
         elif not is_working and self._command is WorkerCommand.UNLOAD:
             self._unload(reason="command")
         elif not is_working and self._idle_timer.has_passed:
             self._unload(reason="idle")
         elif not is_working and self._recycle_policy.is_due(self._client.pid):
             self._recycle(self._is_idle)
-        elif not is_working and self._canary.is_due and self._checkpoint is not None:
+        elif self._canary.is_due and self._is_worker_idle() and self._checkpoint is not None:
             with self._restarting:
-                self._check_canary(self._checkpoint)
+                if not self._is_asleep:
+                    self._check_canary(self._checkpoint)
 
     def _check_canary(self, checkpoint: Checkpoint) -> None:
         """Generate the canary, unless there is work. Raises SystemExit if it differs, and no image is generated any more."""
@@ -170,35 +197,65 @@ class EngineSupervisor:
 
     def _generate_canary(self, order: Order) -> Result:
         return self._client.generate(
-            order, lambda _k, _n: self._is_idle(), timeout_s=CANARY_TIMEOUT_S
+            order, lambda _k, _n: self._is_worker_idle(), timeout_s=CANARY_TIMEOUT_S
         )
 
-    def _unload(self, reason: str) -> None:
+    def unload_for_another(self, is_idle: Callable[[], bool]) -> bool:
+        """End the engine because the memory is needed for another one. Returns False if `is_idle` says that there is work."""
+        has_ended = self._unload("another model", is_idle)
+        if has_ended:
+            ENGINE_SWAPS.inc()
+        return has_ended
+
+    def _unload(self, reason: str, is_idle: Callable[[], bool] | None = None) -> bool:
         with self._restarting:
-            if self._stopping.is_set() or not self._client.unload(self._is_idle):
-                return
-            self._is_asleep, self._command = True, None
+            if self._stopping.is_set() or not self._client.unload(is_idle or self._is_idle):
+                return False
+            self._is_asleep, self._command, self._loaded_since = True, None, None
             log.info("engine_unloaded", reason=reason)
             self._announce(self._checkpoint, WorkerState.ASLEEP)
+            return True
 
-    def _wake(self) -> None:
-        self._is_asleep = False
+    def _follow_load(self) -> None:
+        """Load an engine that is asleep. If others must be unloaded for it, the command waits until they have no work."""
+        with self._restarting:
+            self._idle_timer.restart()
+            if not self._is_asleep or self._wake(self._is_worker_idle):
+                self._command = None
+        self._revive()
+
+    def _wake(self, is_idle: Callable[[], bool]) -> bool:
+        """Start an engine that is asleep. Returns False if there is no room for it yet."""
         started = time.monotonic()
+        if not self._neighbours.make_room(self, is_idle):
+            return False
+        self._is_asleep = False
         self._announce(self._checkpoint, WorkerState.LOADING)
         self._restart()
         if self._client.is_ready:
             ENGINE_WAKE_SECONDS.observe(time.monotonic() - started)
+        return True
 
     def _restart(self) -> None:
         try:
             self._client.restart()
             self._on_loading(LoadingPhase.STARTING)
-            self._load()
+            self._load_beside_others()
         except EngineDied as exc:
             if not self._stopping.is_set():  # else the shutdown has killed it
                 log.error("engine_died", error=str(exc), last_output=exc.last_output)
         except WeightsError as exc:
             self._leave(Departure.WEIGHTS, str(exc))
+
+    def _load_beside_others(self) -> Checkpoint:
+        """Load the model. If memory does not hold it beside others after all, load it alone."""
+        try:
+            return self._load()
+        except WeightsError:
+            if not self._neighbours.unload_others(self):
+                raise
+        self._client.restart()
+        return self._load()
 
     def _load(self) -> Checkpoint:
         def on_status(status: str) -> None:
@@ -213,26 +270,20 @@ class EngineSupervisor:
             device=checkpoint.device,
             start_s=round(self._client.start_s, 1),
         )
-        self._checkpoint = checkpoint
+        self._checkpoint, self._loaded_since = checkpoint, time.monotonic()
+        self._neighbours.note_loaded(self)
         self._idle_timer.restart()
         self._announce(checkpoint, WorkerState.READY)
         return checkpoint
 
     def _announce(self, checkpoint: Checkpoint | None, state: WorkerState) -> None:
-        for other in WorkerState:
-            ENGINE_STATE.labels(other).set(other is state)
+        self._set_state(state)
         self._announce_to(checkpoint, state)
 
-    def _count_death(self) -> None:
-        now = time.monotonic()
-        if self._client.completed != self._completed:
-            self._deaths.clear()
-        self._completed = self._client.completed
-        while self._deaths and now - self._deaths[0] > DEATH_WINDOW_S:
-            self._deaths.popleft()
-        self._deaths.append(now)
-        if len(self._deaths) >= MAX_DEATHS:
-            self._leave(Departure.CRASH_LOOP, CRASH_LOOP_MESSAGE)
+    def _set_state(self, state: WorkerState) -> None:
+        for each in WorkerState:
+            ENGINE_STATE.labels(each).inc((each is state) - (each is self._state))
+        self._state = state
 
     def _leave(self, departure: Departure, reason: str) -> NoReturn:
         """End the worker, which gives its predictions back."""

@@ -141,6 +141,10 @@ class Checkpoint:
     """Which LoRAs fit."""
     batch: int = 1
     """Largest number of images of the native size that one call generates. Known after `warm_up`."""
+    memory_bytes: int = 0
+    """Peak memory of the engine process on its device. 0: not known."""
+    free_bytes: int = 0
+    """Memory that the device had free before the weights were loaded. 0: not known."""
 
 
 class Engine(Protocol):

@@ -212,6 +212,8 @@ def _describe(folder: WeightsFolder, model: LoadedModel) -> Checkpoint:
         largest_size=manifest.largest_size,
         render_scaled=manifest.render_scaled,
         transformer=transformer_size(model.pipe.transformer),
+        memory_bytes=model.start_memory.process_bytes,
+        free_bytes=model.found_bytes,
     )
 
 

@@ -19,6 +19,7 @@ from worker.engines.device import (
 )
 from worker.engines.errors import UnusableSetting
 from worker.engines.folder import WeightsFolder
+from worker.engines.host_memory import available_memory_bytes
 from worker.engines.lora_manager import LoraManager
 from worker.engines.manifest import Manifest
 from worker.engines.offloading import Offloader
@@ -54,6 +55,8 @@ class LoadedModel:
     prompt_encoder: PromptEncoder
     loras: LoraManager
     decode_memory: DecodeMemory
+    found_bytes: int
+    """Free memory of the device, or of the host for a CPU, before the weights were loaded. 0: not known."""
     record_event: Callable[[], DeviceEvent] | None
     """Records an event in the device's queue. None for a CPU, whose calls return when they are done."""
 
@@ -99,6 +102,7 @@ def load_model(  # noqa: PLR0913 -- the last two are for tests
     if recipe is not None:
         check_capability(recipe, device_name(device), compute_capability(device))
     dtype = choose_weights_dtype(device, folder.size_bytes)
+    host_bytes = available_memory_bytes()
     pipe = load_pipeline(folder, dtype, on_status)
     free_bytes = free_memory_bytes(device)
     sizes = component_sizes(
@@ -124,6 +128,7 @@ def load_model(  # noqa: PLR0913 -- the last two are for tests
         offloader=offloader,
         prompt_encoder=PromptEncoder(pipe, folder.manifest),
         loras=LoraManager(pipe, loras),
+        found_bytes=host_bytes if free_bytes is None else free_bytes,
         decode_memory=DecodeMemory(device=device, tile_side=pipe.vae.tile_sample_min_size),
         record_event=event_recorder(device),
     )

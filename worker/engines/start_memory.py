@@ -8,6 +8,9 @@ from worker.engines.device import translate_device_errors
 from worker.engines.errors import OutOfMemory, UnusableSetting
 from worker.engines.placement import ComponentSizes, Placement, required_bytes
 
+PROCESS_BYTES = 10**9
+"""What a process takes besides weights and activations: the context of the device, or the libraries."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartMemory:
@@ -17,6 +20,13 @@ class StartMemory:
     sizes: ComponentSizes
     free_bytes: int | None
     """None: the device is the host's own memory."""
+
+    @property
+    def process_bytes(self) -> int:
+        """Return the peak memory of the engine process. A CPU frees what a call needed; a GPU's memory stays cached."""
+        if self.free_bytes is None:
+            return self.sizes.total + PROCESS_BYTES
+        return required_bytes(self.placement, self.sizes) + PROCESS_BYTES
 
     @contextmanager
     def explain(self) -> Iterator[None]:

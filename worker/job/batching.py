@@ -1,6 +1,6 @@
 """Chooses the waiting predictions of a batch: their orders differ in prompts, seed and previews alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from app.predictions.prediction import Prediction, Status
@@ -17,10 +17,10 @@ CANDIDATES_PER_PLACE = 4
 class BatchFinder:
     """Finds batch mates for a claimed prediction."""
 
-    def __init__(self, store: Store, queues: Queues, checkpoint: Checkpoint) -> None:
+    def __init__(self, store: Store, queues: Queues, checkpoints: Iterable[Checkpoint]) -> None:
         self._store = store
         self._queues = queues
-        self._checkpoint = checkpoint
+        self._checkpoints = {checkpoint.kind: checkpoint for checkpoint in checkpoints}
 
     def find_batch_mates(self, first: Prediction) -> Iterator[str]:
         """Take predictions out of their lines that fit into one batch with `first`, and yield their ids.
@@ -30,11 +30,12 @@ class BatchFinder:
         """
         if first.attempt > 1 or (batch_key := _batch_key(first)) is None:
             return
-        places = max_batch_size(self._checkpoint, batch_key) - 1
+        kind = kind_of(first)
+        places = max_batch_size(self._checkpoints[kind], batch_key) - 1
         if places < 1:
             return
         with redis_errors():
-            ids = self._queues.list_next(kind_of(first), places * CANDIDATES_PER_PLACE)
+            ids = self._queues.list_next(kind, places * CANDIDATES_PER_PLACE)
         closed: set[str] = set()
         for waiting in self._store.read_all(ids):
             if waiting.key_id in closed:

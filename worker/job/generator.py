@@ -14,6 +14,7 @@ from threading import Event
 from app.logs import log
 from app.metrics import BATCH_SIZE, ENGINE_DEATHS
 from app.predictions.catalog import parameters_of
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.engine_start import EngineStart
 from app.predictions.errors import (
     LeaseLost,
@@ -24,11 +25,12 @@ from app.predictions.errors import (
 from app.predictions.lora_cache import FOLDER
 from app.predictions.parameters import OutputFormat
 from app.predictions.prediction import Cause, Failure, Prediction
+from app.predictions.queue import kind_of
 from app.predictions.store import Store
 from app.predictions.timings import Timings
 from app.storage import Storage
 from app.storage.errors import FileMissing, StorageError
-from worker.engine_client.client import EngineClient
+from worker.engine_client.pool import PooledEngine
 from worker.engine_client.process import EngineDied, EngineGone
 from worker.engine_client.request import EngineRequest, Outcome
 from worker.engines import Cancelled, Result
@@ -64,22 +66,18 @@ class Generator:
         self,
         store: Store,
         storage: Storage,
-        client: EngineClient,
+        find_engine: Callable[[CheckpointKind], PooledEngine],
         leases: Leases,
         publisher: Publisher,
-        ensure_running: Callable[[], None],
-        recycle_if_due: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         lora_files: LoraFiles | None = None,
     ) -> None:
         self._store = store
         self._storage = storage
-        self._client = client
+        self._find_engine = find_engine
         self._leases = leases
         self._publisher = publisher
         self._lora_files = lora_files or LoraFiles(storage, Path("loras"), 0)
-        self._ensure_running = ensure_running  # restarts a dead engine and returns once it is ready
-        self._recycle_if_due = recycle_if_due  # called between two batches
         self._clock = clock
         self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._last_batch: Future[None] | None = None
@@ -90,6 +88,10 @@ class Generator:
     def is_idle(self) -> bool:
         """Whether no claimed prediction waits for the engine or runs."""
         return not self._attempts
+
+    def has_work(self, kind: CheckpointKind) -> bool:
+        """Return whether a claimed prediction of a checkpoint kind waits for its engine or runs."""
+        return any(kind_of(attempt.prediction) is kind for attempt in list(self._attempts.values()))
 
     def show_start(self, phase: str, left: timedelta | None) -> None:
         """Record a phase of the engine's start, and its estimated rest, on each prediction that waits for the engine."""
@@ -164,9 +166,10 @@ class Generator:
         """Run a batch on the engine's thread, then drop each lease that the publisher does not need."""
         publishing: set[str] = set()
         try:
-            self._generate(batch, publishing)
+            engine = self._find_engine(kind_of(batch[0].prediction))
+            self._generate(engine, batch, publishing)
             if not self._is_stopping:
-                self._recycle_if_due()
+                engine.supervisor.recycle_if_due()
         except Exception:  # noqa: BLE001  # around a job: logged, and the reconciler retries it after the lease
             log.exception(
                 "attempt_failed", predictions=[attempt.prediction.id for attempt in batch]
@@ -178,10 +181,13 @@ class Generator:
                 self._attempts.pop(attempt.owner, None)
                 attempt.is_nearly_done.set()
 
-    def _generate(self, batch: Sequence[Attempt], publishing: set[str]) -> None:
+    def _generate(
+        self, engine: PooledEngine, batch: Sequence[Attempt], publishing: set[str]
+    ) -> None:
         """Generate the images of a batch, and add the owners whose results the publisher took to `publishing`."""
-        if not self._client.is_ready:
-            self._ensure_running()
+        client = engine.client
+        if not client.is_ready:
+            engine.supervisor.ensure_running()
         for attempt in batch:
             self._begin(attempt)
         try:
@@ -195,7 +201,7 @@ class Generator:
         for attempt in batch:
             attempt.lease.begin(LeaseStage.GENERATING, limit_s)
         began_s = time.monotonic()
-        outcomes = self._client.generate_batch(requests)
+        outcomes = client.generate_batch(requests)
         ended_s = time.monotonic()
         death = next((outcome for outcome in outcomes if isinstance(outcome, EngineDied)), None)
         if death is not None and not self._is_stopping:
@@ -214,8 +220,8 @@ class Generator:
             )
             if self._handle_outcome(attempt, outcome, replace(timings, batch=len(batch))):
                 publishing.add(attempt.owner)
-        if not self._is_stopping and (death is not None or not self._client.alive):
-            self._ensure_running()
+        if not self._is_stopping and (death is not None or not client.alive):
+            engine.supervisor.ensure_running()
 
     def _engine_request(self, attempt: Attempt) -> EngineRequest:
         prediction = attempt.prediction

@@ -1,16 +1,14 @@
-"""Sends the worker's heartbeats: renews its leases and its entry in the worker registry."""
+"""Renews the leases of the worker, with its heartbeats."""
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.logs import log
-from app.metrics import ENGINE_READY
 from app.predictions.errors import LeaseLost, Unavailable, UnknownPrediction
 from app.predictions.prediction import LEASE, Prediction
 from app.predictions.store import Store
-from app.predictions.worker_registry import SEEN_S, Departure, Worker, WorkerCommand, WorkerRegistry
 from worker.deadline import Deadline
 
 BEAT_S = LEASE.total_seconds() / 4
@@ -45,16 +43,13 @@ class Lease:
 class Leases:
     """Renews leases in a thread of its own, so that an attempt may wait for the engine or the storage."""
 
-    def __init__(self, store: Store, registry: WorkerRegistry, beat_s: float = BEAT_S) -> None:
+    def __init__(
+        self, store: Store, beat_s: float = BEAT_S, on_beat: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
-        self._registry = registry
         self._beat_s = beat_s
+        self._on_beat = on_beat  # called with each heartbeat
         self._leases: set[Lease] = set()
-        self._worker: Worker | None = None
-        self._last: Worker | None = None  # as it was announced, also while it is not ready
-        self._registering = threading.RLock()
-        self._on_command: Callable[[WorkerCommand], None] = lambda _command: None
-        self._image_age_s: Callable[[], float | None] = lambda: None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
 
@@ -68,25 +63,15 @@ class Leases:
         """Whether the heartbeats are being sent."""
         return self._thread.is_alive()
 
-    def start(
-        self,
-        on_command: Callable[[WorkerCommand], None] | None = None,
-        image_age_s: Callable[[], float | None] | None = None,
-    ) -> None:
-        """Start the heartbeats. `on_command` is called with what an operator asks of the registered worker.
-
-        `image_age_s` returns how long ago the engine generated an image, for the worker registry.
-        """
-        self._on_command = on_command or self._on_command
-        self._image_age_s = image_age_s or self._image_age_s
+    def start(self) -> None:
+        """Start the heartbeats."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the heartbeats and leave the worker registry."""
+        """Stop the heartbeats."""
         self._stopping.set()
         if self.is_beating:  # not started if the weights were refused
             self._thread.join()
-        self.announce(None)
 
     def hold(self, lease: Lease) -> None:
         """Renew this lease from now on."""
@@ -129,50 +114,8 @@ class Leases:
         except Unavailable as exc:
             log.warning("lease_not_renewed", prediction=prediction_id, error=str(exc))
 
-    def announce(self, worker: Worker | None, departure: Departure | None = None) -> None:
-        """Register the worker as ready from now on, or remove it with None. `departure` says why it ends by itself."""
-        with self._registering:
-            previous, self._worker = self._worker, worker
-            self._last = worker or previous or self._last
-            ENGINE_READY.set(worker is not None)
-            try:
-                if worker is not None:
-                    self._register(worker, previous)
-                elif self._last is not None and (previous is not None or departure is not None):
-                    seen_at = self._registry.now() - SEEN_S
-                    self._registry.announce(
-                        replace(self._last, seen_at=seen_at, departure=departure)
-                    )
-            except Unavailable as exc:
-                log.warning("registration_failed", error=str(exc))
-
-    def _register(self, worker: Worker, previous: Worker | None) -> None:
-        now, age_s = self._registry.now(), self._image_age_s()
-        is_same = previous is not None and previous.state is worker.state
-        self._worker = replace(
-            worker,
-            seen_at=now,
-            state_since=previous.state_since if previous is not None and is_same else now,
-            image_at=None if age_s is None else now - age_s,
-        )
-        self._registry.announce(self._worker)
-
     def _beat(self) -> None:
         while not self._stopping.wait(self._beat_s):
             for lease in self.held:
                 self.renew(lease)
-            with self._registering:  # a state that another thread announces meanwhile stays
-                worker = self._worker
-                if worker is not None:
-                    self.announce(worker)
-            if worker is not None:
-                self._follow_command(worker.name)
-
-    def _follow_command(self, name: str) -> None:
-        try:
-            command = self._registry.take_command(name)
-        except Unavailable:
-            return  # it is kept for a minute
-        if command is not None:
-            log.info("command_received", command=command)
-            self._on_command(command)
+            self._on_beat()

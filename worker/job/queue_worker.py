@@ -1,11 +1,12 @@
-"""Takes tokens from RQ's queue: each one runs the next prediction."""
+"""Takes tokens from RQ's queues: each one runs the next prediction of its checkpoint kind."""
 
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.client import Pipeline
@@ -18,19 +19,20 @@ from app.logs import log
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import TOKEN, queue_name
 from worker.graceful_shutdown import GracefulShutdown
+from worker.job.model_turns import ModelTurns, always_loaded
 from worker.job.token import run_next
 
 WORKER_TTL_S = 30
 HEARTBEAT = timedelta(seconds=1)
-PATIENCE_S = 1.0
-"""How long a worker that is asleep leaves a token to those whose engine is loaded."""
+MIN_LOOK_S = 0.01  # Redis takes less for no limit
 
 
 class TokenQueue(Queue):
     """A queue of tokens. A token has no data: whatever a job of its id holds is neither read nor called."""
 
-    is_asleep: Callable[[], bool] = staticmethod(lambda: False)
-    patience_s = PATIENCE_S
+    kind: CheckpointKind
+    turns: ModelTurns
+    """Of all queues of the worker."""
 
     @classmethod
     def dequeue_any(  # type: ignore[override]  # the classes of jobs are this one's business
@@ -41,32 +43,47 @@ class TokenQueue(Queue):
         **_classes: Any,
     ) -> tuple[Job, Queue] | None:
         """Take a token. RQ would move it to a second list, read its job and delete both."""
-        (queue,) = queues
-        if isinstance(queue, TokenQueue) and queue.is_asleep() and timeout is not None:
-            queue.await_leftover(timeout)
-        popped = cls.lpop([queue.key], timeout, connection=connection)
+        token_queues = {q.key: q for q in queues if isinstance(q, TokenQueue)}
+        popped = (
+            cls.lpop(list(token_queues), None, connection=connection)
+            if timeout is None
+            else cls._await_token(list(token_queues.values()), timeout, connection)
+        )
         if popped is None:
             return None
-        token = popped[1].decode(errors="replace")
+        key, token = popped[0], popped[1].decode(errors="replace")
+        queue = token_queues[key]
+        queue.turns.note_use(queue.kind)
         if token != TOKEN:  # of klein 0.1
             connection.delete(Job.key_for(token))
         return Job(TOKEN, connection=connection), queue
 
-    def await_leftover(self, timeout_s: int) -> None:
-        """Wait until no other worker takes the tokens for a while, or this one is loaded. Raises DequeueTimeout.
+    @classmethod
+    def _await_token(
+        cls, queues: "list[TokenQueue]", timeout_s: int, connection: "redis.Redis"
+    ) -> tuple[str, bytes]:
+        """Wait for a token of the kinds whose turn it is. Raises DequeueTimeout.
 
-        Redis gives a token to the worker that has waited longest, which would be one that is asleep.
+        A worker whose model is not loaded leaves a token for a while to those that have it loaded. Redis gives a token
+        to the worker that has waited longest, which would be one that is asleep.
         """
+        turns, keys = queues[0].turns, {queue.kind: queue.key for queue in queues}
         ends = time.monotonic() + timeout_s
-        was_left = False
-        while self.is_asleep():
-            is_left = bool(self.count)
-            if was_left and is_left:
-                return
-            was_left = is_left
-            if time.monotonic() > ends:
-                raise DequeueTimeout(timeout_s, [self.key])
-            time.sleep(self.patience_s)
+        while (left_s := ends - time.monotonic()) > 0:
+            tokens = {q.kind: q.count for q in queues if not turns.is_loaded(q.kind)}
+            order = turns.order(keys, tokens)
+            look_s = max(MIN_LOOK_S, min(left_s, turns.patience_s) if tokens else left_s)
+            if not order:
+                time.sleep(look_s)
+                continue
+            with suppress(DequeueTimeout):
+                key, token = cls.lpop(
+                    [keys[kind] for kind in order],
+                    look_s,  # type: ignore[arg-type]  # Redis takes fractions
+                    connection=connection,
+                )
+                return key.decode(), token
+        raise DequeueTimeout(timeout_s, list(keys.values()))
 
 
 class QueueWorker(SimpleWorker):
@@ -77,10 +94,10 @@ class QueueWorker(SimpleWorker):
     graceful_shutdown: GracefulShutdown | None = None  # None: signals are left alone
 
     def execute_job(self, job: Job, queue: Queue) -> None:  # noqa: ARG002 -- as RQ calls it
-        """Run the next prediction. A failure is logged: the record of the prediction decides what follows."""
+        """Run the next prediction of the queue. A failure is logged: the record of the prediction decides what follows."""
         self.set_state(WorkerStatus.BUSY)
         try:
-            run_next()
+            run_next(cast("TokenQueue", queue).kind)
         except redis.RedisError:
             raise  # `worker.main` starts the queue worker again
         except Exception:  # noqa: BLE001 -- around a job: logged
@@ -121,15 +138,19 @@ class QueueWorker(SimpleWorker):
 def open_worker(
     connection: "redis.Redis",
     name: str,
-    kind: CheckpointKind,
+    kinds: Sequence[CheckpointKind],
     shutdown: GracefulShutdown | None = None,
-    is_asleep: Callable[[], bool] = lambda: False,
+    turns: ModelTurns | None = None,
 ) -> QueueWorker:
-    """Open a queue worker of one checkpoint kind; without `shutdown` it leaves signals alone."""
-    queue = TokenQueue(queue_name(kind), connection=connection)
-    queue.is_asleep = is_asleep
+    """Open a queue worker of these checkpoint kinds; without `shutdown` it leaves signals alone."""
+    turns = turns or always_loaded()
+    queues = []
+    for kind in kinds:
+        queue = TokenQueue(queue_name(kind), connection=connection)
+        queue.kind, queue.turns = kind, turns
+        queues.append(queue)
     worker = QueueWorker(
-        [queue],
+        queues,
         name=name,
         connection=connection,
         worker_ttl=WORKER_TTL_S,

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from app.predictions.checkpoint_kind import CheckpointKind
 from worker.job.generator import FindBatchMates, Generator, no_batch_mates
 
-TakeNext = Callable[[], str | None]
-"""Takes the next prediction id out of its line. None if no prediction waits."""
+TakeNext = Callable[[CheckpointKind], str | None]
+"""Takes the next prediction id of a checkpoint kind out of its line. None if no prediction waits."""
 
 _installed: tuple[Generator, TakeNext, FindBatchMates] | None = None
 
@@ -17,7 +18,7 @@ def provide_dependencies(
     take_next: TakeNext,
     find_batch_mates: FindBatchMates = no_batch_mates,
 ) -> Iterator[None]:
-    """Provide the dependencies of `run_next` while the body runs. RQ calls it by name without arguments."""
+    """Provide the dependencies of `run_next` while the body runs."""
     global _installed  # noqa: PLW0603 -- RQ cannot pass dependencies to a job
     _installed = generator, take_next, find_batch_mates
     try:
@@ -26,11 +27,11 @@ def provide_dependencies(
         _installed = None
 
 
-def run_next() -> None:
-    """Run the next prediction. This is the only function that a queue token can call."""
+def run_next(kind: CheckpointKind) -> None:
+    """Run the next prediction of a checkpoint kind. This is the only function that a queue token can call."""
     if _installed is None:
         raise RuntimeError("this process is not a klein worker")
     generator, take_next, find_batch_mates = _installed
-    prediction_id = take_next()
+    prediction_id = take_next(kind)
     if prediction_id is not None:
         generator.work(prediction_id, find_batch_mates)

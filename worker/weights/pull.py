@@ -31,10 +31,8 @@ def main() -> None:
             report=report,
             report_s=report_s,
         )
-        if arguments.weights:
-            weights = locate_weights(
-                arguments.weights, replaced=components, report=report, report_s=report_s
-            )
+        for setting in arguments.weights:
+            weights = locate_weights(setting, replaced=components, report=report, report_s=report_s)
             print(weights)  # noqa: T201 -- the output of a command
     except EngineError as exc:
         raise SystemExit(f"klein pull: {exc}") from None
@@ -61,7 +59,7 @@ def _bar() -> Report:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker.weights.pull", description=main.__doc__)
-    parser.add_argument("--weights")
+    parser.add_argument("--weights", action="append", default=[])
     parser.add_argument("--log-format", default="auto")
     for component in Component:
         parser.add_argument(f"--{component.replace('_', '-')}")
