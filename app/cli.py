@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from app.garbage import collect_rarely
 from app.version import VERSION
 
 SUMMARIES = {
@@ -31,6 +32,7 @@ SUMMARIES = {
     "delete": "Delete predictions with everything that belongs to them.",
     "list": "List the predictions of your API key.",
 }
+PROCESSES = ("up", "api", "worker", "courier")  # that end their start themselves
 FUNCTIONS = {"list": "list_predictions"}  # elsewhere a function has the name of its command
 INTERRUPTED = 130  # the exit code after Ctrl-C, as in shells
 
@@ -46,6 +48,8 @@ class Commands(click.Group):
         """Import the subcommand of that name."""
         if cmd_name not in SUMMARIES:
             return None
+        if cmd_name in PROCESSES:
+            collect_rarely()
         module = import_module(f"app.commands.{cmd_name}")
         command: click.Command = getattr(module, FUNCTIONS.get(cmd_name, cmd_name))
         return command

@@ -4,9 +4,8 @@ import logging
 import os
 import sys
 
-import structlog
-
 from app.log_format import LogFormat
+from app.structlog_alone import structlog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _EVENT_WIDTH = 20  # characters

@@ -9,9 +9,10 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
+from urllib.request import ProxyHandler, build_opener
 
 import click
-import httpx
 import redis
 
 from app.connections import open_redis
@@ -24,6 +25,8 @@ from app.settings import Settings
 
 SILENT_S = 900.0  # without a line of the worker before it is ready
 KILL_AFTER_S = 15.0  # after KLEIN_GRACE
+READY_POLL_S = 0.25
+READY_S = 10.0  # for one answer
 STABLE_S = 10.0  # a process that ran for longer restarts without a pause
 RESTART_PAUSE_MAX_S = 30.0
 STARTS = 5  # before the system is ready
@@ -260,18 +263,24 @@ async def _wait_for_redis(settings: Settings, tree: ProcessTree) -> None:
 
 
 async def _wait_until_ready(settings: Settings, tree: ProcessTree) -> None:
-    async with httpx.AsyncClient(base_url=settings.address, trust_env=False) as client:
-        # a download may take hours, and the worker logs its progress
-        while tree.silent_s("worker") < SILENT_S:
-            if tree.stopping.is_set():
-                return
-            with suppress(httpx.HTTPError):
-                if (await client.get("/readyz")).status_code == httpx.codes.OK:
-                    return
-            await asyncio.sleep(0.1)
+    # a download may take hours, and the worker logs its progress
+    while tree.silent_s("worker") < SILENT_S:
+        if tree.stopping.is_set() or await asyncio.to_thread(_is_ready, settings.address):
+            return
+        await asyncio.sleep(READY_POLL_S)
     raise click.ClickException(
         f"the worker is not ready and has logged nothing for {SILENT_S:.0f} s; see the log above"
     )
+
+
+def _is_ready(address: str) -> bool:
+    """Return whether a worker is ready, as the API says."""
+    direct = build_opener(ProxyHandler({}))
+    try:
+        direct.open(f"{address}/readyz", timeout=READY_S).close()
+    except (OSError, HTTPException):  # an HTTP error is an OSError as well
+        return False
+    return True
 
 
 def _welcome(settings: Settings, key: str | None) -> str:

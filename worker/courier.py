@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from app.connections import open_redis
 from app.dialects.image_links import ImageLinks, data_uri
 from app.dialects.registry import webhook_body
+from app.garbage import collect_as_usual
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
 from app.predictions.errors import Unavailable
@@ -83,6 +84,7 @@ def run_courier(settings: Settings) -> None:
         threading.Thread(target=_run_task, args=(task, stopping), name=name)
         for name, task in tasks.items()
     ]
+    collect_as_usual()
     for thread in threads:
         thread.start()
     log.info("courier_ready")

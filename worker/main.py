@@ -14,6 +14,7 @@ import redis
 from rq.exceptions import StopRequested
 
 from app.connections import open_redis
+from app.garbage import collect_as_usual
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
 from app.predictions.checkpoint_kind import CheckpointKind
@@ -106,6 +107,7 @@ def run_worker(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop_loading)
     leases.start()
+    collect_as_usual()
     code = 0
     with models:
         try:

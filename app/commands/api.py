@@ -14,6 +14,7 @@ from app.api.server import Server
 from app.api.state import state_of
 from app.commands.keys import has_keys
 from app.commands.settings import read_settings
+from app.garbage import collect_as_usual
 from app.keys import weak_key_problem
 from app.logs import configure_logs, log
 from app.main import create_app
@@ -69,6 +70,7 @@ def api() -> None:
         ws="none",
     )
     server = Server(config, state.service, settings.grace)
+    collect_as_usual()
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

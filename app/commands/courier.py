@@ -2,7 +2,7 @@
 
 import click
 
-from app.commands.execute import execute_module
+from app.commands.execute import run_process
 
 
 @click.command()
@@ -11,4 +11,4 @@ def courier() -> None:
 
     It needs Redis (REDIS_URL). One courier is enough. Several share the work.
     """
-    execute_module("worker.courier", command="klein courier")
+    run_process("worker.courier", command="klein courier")

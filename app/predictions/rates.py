@@ -2,14 +2,16 @@
 
 import math
 import time
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import redis
-from limits import RateLimitItemPerMinute
-from limits.storage import RedisStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from app.predictions.errors import TooManyRequests
 from app.predictions.redis_errors import redis_errors
+
+if TYPE_CHECKING:
+    from limits.strategies import MovingWindowRateLimiter
 
 
 class Rates:
@@ -22,15 +24,15 @@ class Rates:
         prefix: str = "klein:rate",
     ) -> None:
         self._action = action
-        storage = RedisStorage(
-            "redis://", connection_pool=connection.connection_pool, key_prefix=prefix
-        )
-        self._window = MovingWindowRateLimiter(storage)
+        self._redis = connection
+        self._prefix = prefix
 
     def count(self, key_id: str, per_minute: int | None) -> None:
         """Count a request of a key. Raises TooManyRequests over the limit, and does not count it then."""
         if per_minute is None:
             return
+        from limits import RateLimitItemPerMinute  # noqa: PLC0415 -- as below
+
         item = RateLimitItemPerMinute(per_minute)
         with redis_errors():
             if self._window.hit(item, key_id):
@@ -40,4 +42,15 @@ class Rates:
         raise TooManyRequests(
             f"the key may {self._action.format(per_minute)} a minute; send it again later",
             retry_after_s=wait_s,
+        )
+
+    @cached_property
+    def _window(self) -> "MovingWindowRateLimiter":
+        # where there is no limit, the library is not loaded: it loads all its storages
+        from limits.storage import RedisStorage  # noqa: PLC0415
+        from limits.strategies import MovingWindowRateLimiter  # noqa: PLC0415
+
+        pool = self._redis.connection_pool
+        return MovingWindowRateLimiter(
+            RedisStorage("redis://", connection_pool=pool, key_prefix=self._prefix)
         )

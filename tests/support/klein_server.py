@@ -26,8 +26,8 @@ STARTED_S = 150  # a busy machine takes long, and only a start that fails takes 
 _TELLING = {
     "redis": "redis.sock",
     "api": "app.cli api",
-    "worker": "worker.main",
-    "courier": "worker.courier",
+    "worker": "app.cli worker",
+    "courier": "app.cli courier",
     "engine": "worker.engine_process.main",
 }
 """Text in each process's command line that identifies it."""

@@ -22,6 +22,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from app.garbage import collect_as_usual, collect_rarely
 from app.predictions.prediction import Cause
 from worker.engine_process.heartbeat import Heartbeat
 from worker.engine_process.protocol import (
@@ -37,6 +38,7 @@ from worker.engine_process.protocol import (
     Step,
     Stopped,
 )
+from worker.engine_process.unused_packages import hide, unused_packages
 from worker.engines import (
     Cancelled,
     DeviceLost,
@@ -73,6 +75,9 @@ def main(open_engine: OpenEngine = open_engine) -> int:
     heartbeat.start()
     started = time.perf_counter()
 
+    collect_rarely()
+    hide(unused_packages(arguments.weights, arguments.tuning))
+
     def on_status(line: str) -> None:
         connection.send(Loading(status=line))
 
@@ -85,6 +90,7 @@ def main(open_engine: OpenEngine = open_engine) -> int:
     except EngineError as exc:
         connection.send(Broken(message=str(exc)))
         return EXIT_BROKEN
+    collect_as_usual()
     connection.send(Ready(checkpoint=engine.checkpoint, load_s=time.perf_counter() - started))
     while True:
         serve(engine, connection, inbox, heartbeat)
