@@ -194,7 +194,7 @@ class Models:
         entry = Worker(
             name=f"{self._name}-{checkpoint.kind}" if is_one_of_several else self._name,
             checkpoint=checkpoint.kind,
-            weights=checkpoint.description or checkpoint.name,
+            weights=checkpoint.label,
             revision=checkpoint.revision,
             seen_at=0,  # set when it is announced
             transformer=checkpoint.transformer,

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.full_size import SMALL as SMALL_MODEL
 from benchmarks.full_size import Dimensions, build_pipeline
-from worker.engines import Order, model, open_engine
+from worker.engines import Order, flux2_klein, model, open_engine
 from worker.engines.cpu_estimate import describe_cpu_speed, image_flop
 from worker.engines.manifest import Manifest
 from worker.engines.precision import (
@@ -127,6 +127,17 @@ def test_processor_capability_is_detected():
     """Torch names the capabilities of the processor that runs the tests."""
     assert isinstance(has_bfloat16(), bool)
     assert "architecture" in torch.cpu.get_capabilities()
+
+
+@pytest.mark.parametrize("speed", ["this CPU will take about 9 min", None])
+def test_checkpoint_tells_whether_it_takes_minutes(tiny_weights, monkeypatch, speed):
+    """The engine says at start how long an image takes, if it is long, and its checkpoint tells."""
+    monkeypatch.setattr(flux2_klein, "describe_cpu_speed", lambda _model: speed)
+    lines: list[str] = []
+    engine = open_engine(tiny_weights, on_status=lines.append)
+
+    assert engine.checkpoint.takes_minutes is (speed is not None)
+    assert (speed in lines) is (speed is not None)
 
 
 def test_arithmetic_of_4b_image():

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 
 from app.predictions.prediction import Cause
 from tests.support import processes
-from worker.engine_client import silence
+from worker.engine_client import client, silence
 from worker.engine_client.client import EngineClient
 from worker.engine_client.environment import engine_environment, usable_cores
 from worker.engine_client.process import EngineDied, EngineHung
@@ -515,6 +515,28 @@ def test_loading_phases_are_reported(tmp_path):
         child.wait_ready(30, phases.append)
 
     assert phases == ["weights", tuning.to_json(), "warm-up"]
+
+
+def test_status_of_long_phase_is_repeated(tmp_path, monkeypatch):
+    """While a phase lasts, the client says for how long it has lasted."""
+
+    class Enough(Exception):
+        pass
+
+    def report(status):
+        if ", for " in status:
+            raise Enough(status)
+
+    monkeypatch.setattr(client, "REPEAT_STATUS_S", 1)
+    folder = tmp_path / "endless"
+    folder.mkdir()
+    with (
+        EngineClient(
+            folder, module="tests.support.fake_engine_process", on_line=ignore_line
+        ) as child,
+        pytest.raises(Enough, match=r", for \d+ s$"),
+    ):
+        child.wait_ready(30, report)
 
 
 @pytest.mark.slow

@@ -417,6 +417,16 @@ def test_same_canary_keeps_worker(rig):
     assert rig.left == 0
 
 
+def test_slow_engine_generates_no_canary(rig, tmp_path):
+    """An engine that takes minutes for an image generates no canary: a prediction that arrives would wait for it."""
+    (tmp_path / "minutes.flag").touch()
+    rig.supervisor.start()
+    rig.now_s += CANARY_S
+    rig.supervisor.check()
+
+    assert rig.child.completed == 0
+
+
 def test_work_goes_before_canary(rig, tmp_path):
     """A canary is stopped at its next step when work comes, and is generated once the work is done."""
     rig.supervisor.start()

@@ -133,7 +133,8 @@ def open_fake(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnSt
     """Open the fake. Reports the tuning it received.
 
     A folder named "broken", or with a file "broken.flag" in it, is refused. One named "endless", or with a file
-    "endless.flag" in it, never finishes loading. A file "dying.flag" ends the process while it loads.
+    "endless.flag" in it, never finishes loading. A file "dying.flag" ends the process while it loads. A file
+    "minutes.flag" makes the engine claim to take minutes for an image.
     """
     on_status(tuning.to_json())
     if weights.name == "endless" or (weights / "endless.flag").exists():
@@ -144,7 +145,11 @@ def open_fake(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnSt
         raise WeightsError(f"{weights} is broken")
     engine = FakeEngine()
     engine.folder = weights
-    engine.checkpoint = replace(engine.checkpoint, batch=tuning.batch)
+    engine.checkpoint = replace(
+        engine.checkpoint,
+        batch=tuning.batch,
+        takes_minutes=(weights / "minutes.flag").exists(),
+    )
     return engine
 
 

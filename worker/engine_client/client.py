@@ -41,6 +41,9 @@ from worker.engines import (
 )
 from worker.engines.errors import RequestFailed
 
+REPEAT_STATUS_S = 10.0
+"""How often the log repeats what an engine is busy with while it starts."""
+
 
 class EngineClient:
     """Drives one engine process. One thread generates, any thread may cancel or kill."""
@@ -131,21 +134,20 @@ class EngineClient:
         """Wait until the model is loaded and warm. `on_status` is called with each status of the start.
 
         Loading may take as long as the process sends beats; `timeout_s` limits the time without any message.
-        Every minute the status is repeated. Raises `WeightsError` if the weights cannot be served, `EngineDied`
+        Every ten seconds the status is repeated. Raises `WeightsError` if the weights cannot be served, `EngineDied`
         and `EngineHung`.
         """
-        status, since = "", time.monotonic()
-        repeats = 0
+        status, since, repeats = "", time.monotonic(), 0
         while True:
             message, _ = self._process.receive(timeout_s)
             if isinstance(message, Loading):
                 status, since, repeats = message.status, time.monotonic(), 0
                 on_status(status)
             elif isinstance(message, Beat):
-                minutes = int((time.monotonic() - since) / 60)
-                if minutes > repeats:
-                    repeats = minutes
-                    on_status(f"{status}, for {minutes} min")
+                seconds = time.monotonic() - since
+                if seconds > (repeats + 1) * REPEAT_STATUS_S:
+                    repeats += 1
+                    on_status(f"{status}, for {seconds:.0f} s")
             elif isinstance(message, Ready):
                 self.start_s = time.monotonic() - self._process.started_s
                 self._is_ready = True

@@ -176,7 +176,12 @@ class EngineSupervisor:
                     self._check_canary(self._checkpoint)
 
     def _check_canary(self, checkpoint: Checkpoint) -> None:
-        """Generate the canary, unless there is work. Raises SystemExit if it differs, and no image is generated any more."""
+        """Generate the canary, unless there is work or it takes minutes, which a caller would wait for.
+
+        Raises SystemExit if it differs, and no image is generated any more.
+        """
+        if checkpoint.takes_minutes:
+            return
         started = time.monotonic()
         try:
             difference = self._canary.check(self._generate_canary, checkpoint)
@@ -266,7 +271,7 @@ class EngineSupervisor:
         checkpoint = self._client.wait_ready(self._load_timeout_s, on_status)
         log.info(
             "engine_ready",
-            weights=checkpoint.description,
+            weights=checkpoint.label,
             device=checkpoint.device,
             start_s=round(self._client.start_s, 1),
         )

@@ -145,6 +145,13 @@ class Checkpoint:
     """Peak memory of the engine process on its device. 0: not known."""
     free_bytes: int = 0
     """Memory that the device had free before the weights were loaded. 0: not known."""
+    takes_minutes: bool = False
+    """Whether an image of the native size takes longer than a minute, as that of a large model does on a CPU."""
+
+    @property
+    def label(self) -> str:
+        """What operators see: the description, or the name where there is none."""
+        return self.description or self.name
 
 
 class Engine(Protocol):

@@ -58,10 +58,11 @@ class Flux2KleinEngine:
         self.model = load_model(
             folder, loras, tuning, on_status, recipe=recipe, placement=placement
         )
-        self.checkpoint = _describe(folder, self.model)
-        is_on_cpu = self.model.device.type == "cpu"
-        if is_on_cpu and (speed := describe_cpu_speed(self.model)) is not None:
+        speed = describe_cpu_speed(self.model) if self.model.device.type == "cpu" else None
+        if speed is not None:
             on_status(speed)
+        checkpoint = _describe(folder, self.model)
+        self.checkpoint = replace(checkpoint, takes_minutes=speed is not None)
         formats: list[str] = [recipe.name] if recipe else []
         if self.model.float32_products:
             formats.append("float32 products")

@@ -111,10 +111,11 @@ class WarmUp:
         self._check_quantization()
         images = self._images()
         for number, image in enumerate(images, 1):
+            name = f"warm-up {number} of {len(images)}: {image.name}"
+            self._on_status(name)
             started = time.perf_counter()
             engine.generate(image.order, _ignore_step)
-            seconds = time.perf_counter() - started
-            self._on_status(f"warm-up {number} of {len(images)}: {image.name} took {seconds:.1f} s")
+            self._on_status(f"{name} took {time.perf_counter() - started:.1f} s")
         return self.find_batch_size(engine)
 
     def _check_quantization(self) -> None:

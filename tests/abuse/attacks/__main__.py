@@ -1,6 +1,6 @@
 """Runs attacks in a process of their own, until it is ended: `python -m tests.abuse.attacks URL KEY PORTS KIND…`.
 
-Its priority is low: an attacker has machines of its own, and must not take the processor from the server here.
+Its priority is the lowest: an attacker has machines of its own, and must not take the processor from the server here.
 """
 
 import os
@@ -12,7 +12,7 @@ from tests.abuse.attacks.attack import Target, attack_until_stopped
 
 def main() -> None:
     url, key, ports, *kinds = sys.argv[1:]
-    os.nice(5)
+    os.nice(19)
     target = Target(
         url=url, key=key or None, silent_ports=[int(port) for port in ports.split(",") if port]
     )
