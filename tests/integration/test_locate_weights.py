@@ -9,9 +9,11 @@ import pytest
 
 from tests.support import processes
 from tests.support.hugging_face_hub import COMMIT, REPO, serving_hub
+from worker.engines import Tuning
 from worker.engines.errors import WeightsError
 from worker.engines.folder import inspect_folder
 from worker.engines.tensor_names import Component
+from worker.models import ModelOptions, locate_models
 from worker.weights.hub_files import HubFiles
 from worker.weights.locate import NotDownloaded, locate_components, locate_weights
 from worker.weights.progress import Progress
@@ -148,6 +150,26 @@ def test_unknown_checkpoint_is_reported(hub, tmp_path):
         locate_weights("owner/other", endpoint=hub.url, cache=tmp_path)
 
     assert "\n" not in str(failed.value)
+
+
+def test_two_checkpoints_of_one_kind_are_refused(tiny_weights, tmp_path):
+    """A worker that is given two checkpoints of one kind is refused before a model is loaded. The error names both."""
+    other = Path(shutil.copytree(tiny_weights, tmp_path / "other"))
+    options = ModelOptions(
+        weights=(str(tiny_weights), str(other)),
+        components={},
+        tuning=Tuning(),
+        loras=None,
+        has_lora_folder=False,
+        environ={},
+        idle_unload_s=None,
+        canary_interval_s=None,
+        turn_s=60,
+        memory_bytes=None,
+    )
+
+    with pytest.raises(WeightsError, match=f"{tiny_weights} and {other} are both distilled"):
+        locate_models(options)
 
 
 def test_folder_is_used_as_is(tiny_weights):

@@ -100,6 +100,39 @@ def test_estimate_knows_the_work_ahead(connection):
     assert new == places.place_behind(3, a_prediction("new"))
 
 
+def test_wait_includes_turn_and_start_of_swapped_models(connection):
+    """For a model that is asleep in a worker whose loaded model has work, the wait is that work and the start."""
+    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
+    base = a_prediction("base", model="flux-2-klein-4b-base-text-to-image")
+    loaded = Worker(
+        name="w-distilled",
+        checkpoint=KIND,
+        weights="x",
+        revision="1",
+        seen_at=time.time(),
+        process="w",
+        turn_s=60,
+    )
+    asleep = replace(
+        loaded,
+        name="w-base",
+        checkpoint=CheckpointKind.BASE,
+        state=WorkerState.ASLEEP,
+        start_s=30,
+    )
+    for entry in (loaded, asleep):
+        registry.announce(entry)
+    for kind, prediction in ((KIND, a_prediction()), (CheckpointKind.BASE, base)):
+        sample = Sample(work=work_of(prediction), run_s=2.0, engine_s=2.0)
+        connection.lpush(recent_key(kind), sample.encode())
+    for name in "abcd":
+        store.add(a_prediction(name))
+    place = Places(connection, store, queues, registry).find_for_new(base)
+
+    # half of its own time for what may be running, 4 times 2 s of work, and the start
+    assert place.expected_wait == seconds(1 + 8 + 30)
+
+
 def test_running_prediction_has_an_expected_end(connection):
     """One that runs has no position, and ends when it has run as long as its like."""
     store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)

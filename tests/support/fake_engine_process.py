@@ -5,6 +5,7 @@ process, "out of memory" and "fault" fail, "device lost" behaves like a broken G
 """
 
 import hashlib
+import json
 import sys
 import threading
 import time
@@ -130,7 +131,7 @@ def _image_of(order: Order, seed: int, height: int, width: int) -> ImageArray:
 
 
 def open_fake(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnStatus) -> FakeEngine:
-    """Open the fake. Reports the tuning it received.
+    """Open the fake. Reports the tuning it received. The folder of a base checkpoint makes it one.
 
     A folder named "broken", or with a file "broken.flag" in it, is refused. One named "endless", or with a file
     "endless.flag" in it, never finishes loading. A file "dying.flag" ends the process while it loads. A file
@@ -148,9 +149,16 @@ def open_fake(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnSt
     engine.checkpoint = replace(
         engine.checkpoint,
         batch=tuning.batch,
+        kind=_kind_in(weights),
         takes_minutes=(weights / "minutes.flag").exists(),
     )
     return engine
+
+
+def _kind_in(weights: Path) -> CheckpointKind:
+    index = weights / "model_index.json"
+    is_base = index.exists() and not json.loads(index.read_text()).get("is_distilled")
+    return CheckpointKind.BASE if is_base else CheckpointKind.DISTILLED
 
 
 if __name__ == "__main__":

@@ -127,6 +127,17 @@ def test_invalid_value_names_variable(variable, text, monkeypatch):
         Settings()
 
 
+def test_replaced_component_needs_single_checkpoint(monkeypatch):
+    """A list of checkpoints with a setting that replaces a component is an error that names the setting."""
+    monkeypatch.setenv("KLEIN_VAE", "vae")
+    monkeypatch.setenv("KLEIN_WEIGHTS", "one")
+    assert Settings().vae == "vae"
+    monkeypatch.setenv("KLEIN_WEIGHTS", "one,two")
+
+    with pytest.raises(ValidationError, match="KLEIN_VAE replaces a part of one checkpoint"):
+        Settings()
+
+
 def test_defaults_follow_data_folder(tmp_path):
     """Storage and Redis are in the data folder unless they are set."""
     mine = Settings(data=tmp_path)
