@@ -9,7 +9,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t16
 
 # one more than the cores of a small machine: many tests wait, and each process loads all tests and starts a klein
-PARALLEL := --numprocesses 3 --dist loadfile
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 up: .venv/.worker ## install everything and start the whole system
 	$(BIN)/klein up
