@@ -119,8 +119,6 @@ class Prediction:
     model: str
     input: dict[str, Any]
     created_at: datetime  # all times are Redis's
-    queued_at: datetime | None = None  # when it returned to the queue
-    not_before: datetime | None = None  # earliest start of the next attempt, after one failed
     timeouts: Timeouts | None = None
     retention: timedelta | None = None  # None: as long as the server keeps predictions
     forgets_prompt: bool = False  # at the end
@@ -129,24 +127,27 @@ class Prediction:
     mask_key: str = ""  # of the mask of the first one, a grey PNG; empty: no mask
     known_failure: Failure | None = None  # found when it was accepted; see `fail_early`
     parameters: Parameters | None = None  # None in records of klein 0.1; see `parameters_of`
+    webhook: Webhook | None = None
+    traceparent: str | None = None  # of the request, where requests are traced
+    idempotency: Idempotency | None = None
+    # What changes stands last in a record: Redis receives and logs a record from its first change on.
+    notes: tuple[str, ...] = ()
+    queued_at: datetime | None = None  # when it returned to the queue
+    not_before: datetime | None = None  # earliest start of the next attempt, after one failed
     status: Status = Status.QUEUED
     attempt: int = 0
     owner: str | None = None
-    lease_until: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    lease_until: datetime | None = None
     engine_start: EngineStart | None = None  # while the attempt waits for it
     step: int = 0
     steps: int = 0
     outputs: tuple[Output, ...] = ()
-    notes: tuple[str, ...] = ()
     numerics: str = ""
     """Weights, device, number formats and kernels that drew the images. Where they are equal, a seed gives equal bytes."""
     failure: Failure | None = field(default=None)
     timings: Timings | None = None  # of the attempt that succeeded
-    webhook: Webhook | None = None
-    traceparent: str | None = None  # of the request, where requests are traced
-    idempotency: Idempotency | None = None
 
     def claim(self, owner: str, now: datetime) -> "Prediction":
         """Begin an attempt, or fail where no attempt or no queue time is left, or its failure is known.

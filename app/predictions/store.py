@@ -12,17 +12,14 @@ from typing import Any, cast
 
 import redis
 
-from app.lua.script import execute
+from app.lua.script import Value, execute
 from app.metrics import ACCEPTED
 from app.predictions import scripts
 from app.predictions.accounts import (
     UNLIMITED,
     Refusal,
     Terms,
-    cost_of,
     held_key,
-    month_of,
-    nanodollars,
     refusal_error,
     reserved_key,
     spent_key,
@@ -30,6 +27,7 @@ from app.predictions.accounts import (
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock, from_ms, to_ms
+from app.predictions.consequences import change_values, end_values
 from app.predictions.due import due_at, ends_by
 from app.predictions.due_ids import DueIds
 from app.predictions.errors import (
@@ -41,14 +39,12 @@ from app.predictions.errors import (
 from app.predictions.last_records import LastRecords, ReadRecord
 from app.predictions.lost_accounts import release_lost
 from app.predictions.prediction import Idempotency, Prediction, Status
-from app.predictions.queue import Queues, kind_of, line_keys, line_prefix, recent_key
+from app.predictions.queue import Queues, line_keys, line_prefix
+from app.predictions.record_patch import patch_in_place, patch_to_end
 from app.predictions.record_size import check_record_size
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import (
-    CHANGED_CHANNEL,
-    ENDED_CHANNEL,
     EXPIRY,
-    FINAL_CHANNEL,
     LEDGER,
     OPEN,
     WEBHOOK_STARTS,
@@ -59,11 +55,9 @@ from app.predictions.redis_keys import (
     idempotency_key,
     preview_key,
     record_key,
-    usage_key,
 )
-from app.predictions.speed import SAMPLES, Sample, decode_sample, sample_of
+from app.predictions.speed import Sample, decode_sample
 from app.predictions.telemetry import record_transition
-from app.predictions.webhook_due import owes_start, webhook_due
 from app.records import Records
 
 IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
@@ -230,60 +224,41 @@ class Store(DueIds):
     def _replace(self, before: ReadRecord, after: Prediction, now: datetime) -> bool:
         """Replace a record, with everything that follows from it; False where it is no longer as it was read."""
         old, was = before
-        due = due_at(after, now)
-        is_due_moved = due != due_at(was, now)
         new = _RECORDS.write(after, over=old, before=was)
-        sample = _sample(was, after)
+        is_end = after.status.is_final
+        patch = patch_to_end(old, new) if is_end else patch_in_place(old, new)
         pipe = self._redis.pipeline()
         with redis_errors():
-            is_over_in_line = was.status is Status.QUEUED and after.status.is_final
+            is_over_in_line = was.status is Status.QUEUED and is_end
             if is_over_in_line or after.status is Status.CANCELLED:
                 self._queues.remove(was, pipe)
             elif after.must_queue(was, now):
                 self._queues.push(after, pipe)  # harmless where another change wins
-            changed = scripts.CHANGE(
+            changed = (scripts.END if is_end else scripts.CHANGE)(
                 pipe if pipe.command_stack else self._redis,
                 record=record_key(after.id),
-                open=OPEN,
-                expiry=EXPIRY,
-                webhooks_due=WEBHOOKS_DUE,
-                starts=WEBHOOK_STARTS,
-                deliveries=deliveries_key(after.key_id),
-                held=held_key(after.key_id),
-                reserved=reserved_key(after.key_id),
-                spent=spent_key(after.key_id),
-                preview=preview_key(after.id),
-                ledger=LEDGER,
                 old_sha1=hashlib.sha1(old).hexdigest(),  # noqa: S324 -- as Lua has it
-                new=new,
+                offset=patch.offset,
+                part=patch.part,
                 id=after.id,
-                is_end=int(due is None),
-                due_ms=to_ms(due) if due is not None and is_due_moved else None,
-                ends_by_ms=_ms(end) if (end := ends_by(after)) != ends_by(was) else None,
-                expires_ms=to_ms(now + (after.retention or self._retention)),
-                channel=FINAL_CHANNEL if due is None else CHANGED_CHANNEL,
-                ended_channel=ENDED_CHANNEL,
-                webhook_due_ms=_ms(webhook_due(was, after, now)),
-                owes_start=int(owes_start(was, after)),
-                month=month_of(now),
-                cost=nanodollars(cost_of(after)),
-                recent=recent_key(kind_of(after)),
-                sample=None if sample is None else sample.encode(),
-                samples=SAMPLES,
-                usage=usage_key(after.key_id, now.date()),
-                model=after.model,
-                images=0 if sample is None else len(after.outputs),
-                pixels=sum(output.width * output.height for output in after.outputs),
-                engine_ms=0 if sample is None else round(sample.engine_s * 1000),
-                usage_kept_s=round(self._usage_kept.total_seconds()),
+                **(self._end_values(was, after, now) if is_end else change_values(was, after, now)),
             )
             if pipe.command_stack:
                 changed = execute(pipe)[-1]
         if not changed:
             return False
-        self._last.keep(ReadRecord(new, after))
+        self._last.keep(ReadRecord(patch.record, after))
         record_transition(was, after)
         return True
+
+    def _end_values(self, was: Prediction, after: Prediction, now: datetime) -> dict[str, Value]:
+        """Return what the script needs beside the record to end a prediction."""
+        expires_at = now + (after.retention or self._retention)
+        usage_kept_s = round(self._usage_kept.total_seconds())
+        return end_values(was, after, now) | {
+            "expires_ms": to_ms(expires_at),
+            "usage_kept_s": usage_kept_s,
+        }
 
     def store_preview(self, prediction_id: str, preview: bytes) -> None:
         """Store a preview of an open prediction for PREVIEW_KEPT; an oversized one is dropped."""
@@ -368,11 +343,6 @@ def _repeated(first: Prediction, idempotency: Idempotency) -> Prediction:
     if first.idempotency != idempotency:
         raise IdempotencyKeyReused
     return first
-
-
-def _sample(was: Prediction, after: Prediction) -> Sample | None:
-    is_success = after.status is Status.SUCCEEDED and was.status is not Status.SUCCEEDED
-    return sample_of(after) if is_success else None
 
 
 def _ms(at: datetime | None) -> int | None:

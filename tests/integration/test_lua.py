@@ -149,53 +149,37 @@ def test_read_prediction(connection):
     assert read(connection, record="other")[1] is None
 
 
+OLD_SHA1 = hashlib.sha1(b"older text").hexdigest()
+
+
 @pytest.fixture
-def change(connection):
-    """Change a record from `old` to `new`, not to its end."""
-    script = load_script("change_prediction")
-    keys = {"record": "record", "expiry": "expiry", "webhooks_due": "due", "deliveries": "of"}
-    keys |= {"starts": "starts"}
-    fixed: Values = {
-        "preview": "preview",
-        "ledger": "ledger",
-        "recent": "recent",
-        "samples": 2,
-        "sample": None,
-        "usage": "usage",
-        "model": "m",
-        "images": 0,
-        "pixels": 0,
-        "engine_ms": 0,
-        "usage_kept_s": 60,
-        "old_sha1": hashlib.sha1(b"old").hexdigest(),
-        "new": "new",
-        "id": "p",
-        "channel": "channel",
-        "ended_channel": "ended",
-    }
-    times: Values = {
-        "is_end": 0,
-        "due_ms": 5,
-        "ends_by_ms": 8,
-        "expires_ms": 9,
-        "webhook_due_ms": None,
-        "owes_start": 0,
-        "month": "m",
-        "cost": 0,
-    }
-    connection.set("record", "old")
+def open_record(connection):
+    """The record of an open prediction, `older text`, with what belongs to it."""
+    connection.set("record", "older text")
     connection.zadd("open", {"p": 1})
+    connection.zadd("ledger", {"p": 1})
     connection.hset("held", "p", 7)
     connection.set("preview", "image")
 
+
+@pytest.fixture
+def change(connection, open_record):
+    """Change `text` in the record to `form`."""
+    script = load_script("change_prediction")
+    keys: Values = {"record": "record", "open": "open", "ledger": "ledger"}
+    keys |= {"webhooks_due": "due", "starts": "starts", "webhook_due_ms": None, "owes_start": 0}
+    fixed: Values = {"offset": 6, "part": "form", "id": "p", "due_ms": 5, "ends_by_ms": 8}
+
     def call(**values):
-        return script(connection, **ACCOUNT | keys | fixed | times | values)
+        return script(
+            connection, **keys | fixed | {"old_sha1": OLD_SHA1, "channel": "channel"} | values
+        )
 
     return call
 
 
 def test_change_prediction(connection, change):
-    """A change that is not the end moves the due time and is announced."""
+    """A change moves the time of the next check and is announced."""
     with connection.pubsub() as subscription:
         subscription.subscribe("channel")
         subscription.get_message(timeout=30)
@@ -203,16 +187,35 @@ def test_change_prediction(connection, change):
         message = subscription.get_message(timeout=30)
 
     assert message["data"] == b"p"
-    assert connection.get("record") == b"new"
+    assert connection.get("record") == b"older form"
     assert (connection.zscore("open", "p"), connection.zscore("ledger", "p")) == (5, 8)
     assert connection.exists("preview", "held") == 2
-    assert connection.exists("expiry", "due") == 0
+
+
+def test_change_prediction_without_consequences(connection, change):
+    """Times that are not given stay, and without a channel nothing is announced."""
+    with connection.pubsub() as subscription:
+        subscription.subscribe("channel")
+        subscription.get_message(timeout=30)
+        assert change(due_ms=None, ends_by_ms=None, channel=None) == 1
+        connection.publish("channel", "next")
+        message = subscription.get_message(timeout=30)
+
+    assert message["data"] == b"next"
+    assert (connection.zscore("open", "p"), connection.zscore("ledger", "p")) == (1, 1)
+
+
+def test_change_prediction_that_has_changed(connection, change):
+    """A record that is no longer as it was read is not changed."""
+    assert change(old_sha1=hashlib.sha1(b"oldest text").hexdigest()) == 0
+    assert connection.get("record") == b"older text"
+    assert connection.zscore("open", "p") == 1
 
 
 def test_change_prediction_plans_progress(connection, change):
     """A change that the receiver is told of is due once, at the first time, and is no delivery of the history."""
     for due_ms, owes_start in ((3, 1), (4, 0)):
-        connection.set("record", "old")
+        connection.set("record", "older text")
         assert change(webhook_due_ms=due_ms, owes_start=owes_start) == 1
 
     assert connection.zscore("due", "p") == 3
@@ -230,11 +233,32 @@ def test_take_progress(connection):
     assert connection.zrange("due", 0, -1) == [b"ended"]
 
 
-def test_change_prediction_at_its_end(connection, change):
-    """The end frees the held amount, charges the cost, and lists the record for deletion and delivery."""
-    connection.zadd("ledger", {"p": 1})
-    assert change(is_end=1, due_ms=None, webhook_due_ms=3, cost=4) == 1
+@pytest.fixture
+def end(connection, open_record):
+    """End the prediction; its record is then `older, longer text`."""
+    script = load_script("end_prediction")
+    keys = {"record": "record", "expiry": "expiry", "webhooks_due": "due", "deliveries": "of"}
+    more_keys = {"ledger": "ledger", "preview": "preview", "recent": "recent", "usage": "usage"}
+    record: Values = {"old_sha1": OLD_SHA1, "offset": 5, "part": ", longer text", "id": "p"}
+    channels = {"channel": "channel", "ended_channel": "ended"}
+    success: Values = {"sample": None, "samples": 2, "model": "m", "images": 0, "pixels": 0}
+    amounts: Values = {"month": "m", "cost": 0, "engine_ms": 0, "usage_kept_s": 60}
+    times: Values = {"expires_ms": 9, "webhook_due_ms": None}
 
+    def call(**values):
+        return script(
+            connection,
+            **ACCOUNT | keys | more_keys | record | channels | success | amounts | times | values,
+        )
+
+    return call
+
+
+def test_end_prediction(connection, end):
+    """The end frees the held amount, charges the cost, and lists the record for deletion and delivery."""
+    assert end(webhook_due_ms=3, cost=4) == 1
+
+    assert connection.get("record") == b"older, longer text"
     assert connection.exists("open", "preview", "held", "ledger") == 0
     assert connection.hgetall("spent") == {b"m": b"4"}
     assert connection.zscore("expiry", "p") == 9
@@ -242,24 +266,41 @@ def test_change_prediction_at_its_end(connection, change):
     assert connection.smembers("of:open") == {b"p"}
 
 
-def test_change_prediction_keeps_samples(connection, change):
+def test_end_prediction_with_shorter_record(connection, end):
+    """What stood behind the new end of a record is gone."""
+    assert end(part=".") == 1
+    assert connection.get("record") == b"older."
+
+
+def test_end_prediction_releases_reserved_cost(connection, end):
+    """The sum of the held costs falls by that of the prediction, and is forgotten where none is held any more."""
+    connection.hset("held", "q", 5)
+    connection.set("reserved", 12)
+    end()
+    assert (connection.get("reserved"), connection.hgetall("held")) == (b"5", {b"q": b"5"})
+    connection.set("record", "older text")
+    end(id="q")
+    assert connection.exists("reserved", "held") == 0
+
+
+def test_end_prediction_keeps_samples(connection, end):
     """A sample goes before the older ones, of which a number is kept. Without one nothing is added."""
-    change(is_end=1, due_ms=None)
+    end()
     assert not connection.exists("recent")
     connection.rpush("recent", "b", "c")
-    connection.set("record", "old")
-    change(is_end=1, due_ms=None, sample="a")
+    connection.set("record", "older text")
+    end(sample="a")
 
     assert connection.lrange("recent", 0, -1) == [b"a", b"b"]
 
 
-def test_change_prediction_counts_usage(connection, change):
+def test_end_prediction_counts_usage(connection, end):
     """A success adds its figures to those of its day, for a time. An end without images adds nothing."""
-    change(is_end=1, due_ms=None)
+    end()
     assert not connection.exists("usage")
     for _ in range(2):
-        connection.set("record", "old")
-        change(is_end=1, due_ms=None, images=2, pixels=50, engine_ms=7, cost=9)
+        connection.set("record", "older text")
+        end(images=2, pixels=50, engine_ms=7, cost=9)
 
     assert connection.hgetall("usage") == {
         b"m images": b"4",
@@ -270,10 +311,10 @@ def test_change_prediction_counts_usage(connection, change):
     assert 0 < connection.ttl("usage") <= 60
 
 
-def test_change_prediction_that_has_changed(connection, change):
-    """A record that no longer equals `old` is not changed."""
-    assert change(old_sha1=hashlib.sha1(b"older").hexdigest()) == 0
-    assert connection.get("record") == b"old"
+def test_end_prediction_that_has_changed(connection, end):
+    """A record that is no longer as it was read does not end."""
+    assert end(old_sha1=hashlib.sha1(b"oldest text").hexdigest()) == 0
+    assert connection.get("record") == b"older text"
     assert connection.zscore("open", "p") == 1
 
 

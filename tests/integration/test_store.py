@@ -25,7 +25,7 @@ from app.predictions.errors import (
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Output, Prediction, Status
 from app.predictions.queue import Queues
-from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
+from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, LEDGER, OPEN, record_key
 from tests.support.fakes import NOW, a_prediction, a_store, expire_lease, make_due
 from tests.support.faulty_proxy import lossy_network
 
@@ -282,7 +282,7 @@ def test_lost_reply_to_change(redis_server, connection, act):
         claim(direct)
     path = Path(redis_server.socket).with_name(f"lossy-{act.__name__}.sock")
     with lossy_network(redis_server.socket, path) as network:
-        network.lose_reply_to(EXPIRY.encode())  # a key of the script
+        network.lose_reply_to(LEDGER.encode())  # a key of the script
         with redis.Redis(unix_socket_path=str(path)) as lossy:
             if act is cancel:
                 with pytest.raises(AlreadyFinal, match="cancelled"):

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from app.predictions import scripts, store
+from app.predictions import scripts
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.maintenance import Maintenance
@@ -307,9 +307,9 @@ def test_state_machine_keeps_invariants(machine):
 MUTANTS = {
     "no fence": (Prediction, "_require", lambda _self, _owner: None),
     "no reconciler": (Maintenance, "reconcile", lambda _self: None),
-    "no compare": (scripts, "CHANGE", edited(scripts.CHANGE, "return 0", "local lost = 0")),
+    "no compare": (scripts, "END", edited(scripts.END, "return 0", "local lost = 0")),
     "an accept that overwrites": (scripts, "ADD", edited(scripts.ADD, ", 'NX')", ")")),
-    "no lease": (store, "due_at", lambda _prediction, _now: None),
+    "no lease": (Prediction, "is_leased", lambda _self, _now: False),
 }
 
 

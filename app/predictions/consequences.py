@@ -1,0 +1,96 @@
+"""Says what follows from a change of a prediction in the rest of Redis: times, limits, usage and webhooks; no I/O.
+
+The scripts that change records apply it, in the same step.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from app.lua.script import Value
+from app.predictions.accounts import (
+    cost_of,
+    held_key,
+    month_of,
+    nanodollars,
+    reserved_key,
+    spent_key,
+)
+from app.predictions.clock import to_ms
+from app.predictions.due import due_at, ends_by
+from app.predictions.prediction import Prediction, Status
+from app.predictions.queue import kind_of, recent_key
+from app.predictions.redis_keys import (
+    CHANGED_CHANNEL,
+    ENDED_CHANNEL,
+    EXPIRY,
+    FINAL_CHANNEL,
+    LEDGER,
+    OPEN,
+    WEBHOOK_STARTS,
+    WEBHOOKS_DUE,
+    deliveries_key,
+    preview_key,
+    usage_key,
+)
+from app.predictions.speed import SAMPLES, Sample, sample_of
+from app.predictions.webhook_due import owes_start, webhook_due
+
+
+def change_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, Value]:
+    """Return what follows from a change that is not the end. A renewed lease alone is announced to nobody."""
+    due, end = due_at(after, now), ends_by(after)
+    told_at = webhook_due(was, after, now)
+    is_renewal = replace(was, lease_until=after.lease_until) == after
+    return {
+        "open": OPEN,
+        "ledger": LEDGER,
+        "due_ms": None if due is None or due == due_at(was, now) else to_ms(due),
+        "ends_by_ms": None if end is None or end == ends_by(was) else to_ms(end),
+        "channel": None if is_renewal else CHANGED_CHANNEL,
+        "webhook_due_ms": None if told_at is None else to_ms(told_at),
+        "owes_start": int(owes_start(was, after)),
+        **_keys_where(after.webhook is not None, webhooks_due=WEBHOOKS_DUE, starts=WEBHOOK_STARTS),
+    }
+
+
+def end_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, Value]:
+    """Return what follows from the end."""
+    sample = _sample(was, after)
+    told_at = webhook_due(was, after, now)
+    return {
+        "open": OPEN,
+        "ledger": LEDGER,
+        "expiry": EXPIRY,
+        "preview": preview_key(after.id),
+        "held": held_key(after.key_id),
+        "reserved": reserved_key(after.key_id),
+        "spent": spent_key(after.key_id),
+        "recent": recent_key(kind_of(after)),
+        "usage": usage_key(after.key_id, now.date()),
+        "channel": FINAL_CHANNEL,
+        "ended_channel": ENDED_CHANNEL,
+        "webhook_due_ms": None if told_at is None else to_ms(told_at),
+        "month": month_of(now),
+        "cost": nanodollars(cost_of(after)),
+        "sample": None if sample is None else sample.encode(),
+        "samples": SAMPLES,
+        "model": after.model,
+        "images": 0 if sample is None else len(after.outputs),
+        "pixels": sum(output.width * output.height for output in after.outputs),
+        "engine_ms": 0 if sample is None else round(sample.engine_s * 1000),
+        **_keys_where(
+            told_at is not None,
+            webhooks_due=WEBHOOKS_DUE,
+            deliveries=deliveries_key(after.key_id),
+        ),
+    }
+
+
+def _keys_where(is_needed: bool, **keys: str) -> dict[str, str | None]:
+    """Return the last keys of a script, which are not sent where it does not need them."""
+    return {name: key if is_needed else None for name, key in keys.items()}
+
+
+def _sample(was: Prediction, after: Prediction) -> Sample | None:
+    is_success = after.status is Status.SUCCEEDED and was.status is not Status.SUCCEEDED
+    return sample_of(after) if is_success else None
