@@ -16,6 +16,12 @@ def model_slug(name: str, *, is_edit: bool) -> str:
     return name + (_EDIT if is_edit else _TEXT)
 
 
+def default_name(served: frozenset[CheckpointKind]) -> str:
+    """Return the name of what is served, for a name of another model that means it."""
+    is_default_served = CheckpointKind.DISTILLED in served or not served
+    return NAMES[CheckpointKind.DISTILLED if is_default_served else min(served)]
+
+
 def shared_name(slug: str) -> str:
     """Return the shared name of a slug; a shared name is returned unchanged."""
     return slug.removesuffix(_TEXT).removesuffix(_EDIT)

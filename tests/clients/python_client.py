@@ -1,6 +1,7 @@
 """Runs the operations of a script in tests/clients/python, with packages of its own, against a server.
 
-The packages stand in a folder of their own, because two versions of one client cannot be installed together.
+The packages stand in folders of their own, because two versions of one client cannot be installed together, and the
+frameworks are large.
 """
 
 import base64
@@ -17,33 +18,43 @@ from tests.support.klein_server import Klein
 from tests.support.node_packages import direct_environment
 
 FOLDER = Path(__file__).parent / "python"
-INSTALL_S = 120
+INSTALL_S = 300
+SMALL = (
+    "replicate_2",
+    "webui",
+)  # modules whose packages are in requirements.txt, not in frameworks.txt
 RUN_S = 120
 
 
-def _packages() -> Path:
-    """Install the pinned packages once for each list of them, without what this environment has."""
-    requirements = FOLDER / "requirements.txt"
+@cache
+def run_all(klein: Klein, module: str) -> dict[str, Any]:
+    """Run every operation of a module once, and return what each gave: `answer` or `error`."""
+    return run_operations(klein.url, klein.key, module)
+
+
+def run_operations(url: str, key: str, module: str, **environment: str) -> dict[str, Any]:
+    """Run every operation of a module against a server, with these environment variables."""
+    packages = installed("requirements.txt" if module in SMALL else "frameworks.txt")
+    image = base64.b64encode(image_file(128, 64)).decode()
+    completed = processes.run(
+        [sys.executable, str(FOLDER / "run.py"), module],
+        input=json.dumps({"url": url, "key": key, "image": image}),
+        env=direct_environment() | {"PYTHONPATH": str(packages)} | environment,
+        timeout_s=RUN_S,
+    )
+    assert completed.returncode == 0, completed.stderr
+    results: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
+    return results
+
+
+def installed(file: str) -> Path:
+    """Return the folder of the pinned packages of a list, which are installed if they are not yet."""
+    requirements = FOLDER / file
     name = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
-    packages = FOLDER.parent / "node" / "node_modules" / f".python-{name}"  # ignored by git
+    packages = Path(sys.prefix) / "clients" / name
     if not (packages / "done").exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
         command = [*pip, "--target", str(packages), "--requirement", str(requirements)]
         processes.run(command, check=True, timeout_s=INSTALL_S)
         (packages / "done").touch()
     return packages
-
-
-@cache
-def run_all(klein: Klein, module: str) -> dict[str, Any]:
-    """Run every operation of a module once, and return what each gave: `answer` or `error`."""
-    image = base64.b64encode(image_file(128, 64)).decode()
-    completed = processes.run(
-        [sys.executable, str(FOLDER / "run.py"), module],
-        input=json.dumps({"url": klein.url, "key": klein.key, "image": image}),
-        env=direct_environment() | {"PYTHONPATH": str(_packages())},
-        timeout_s=RUN_S,
-    )
-    assert completed.returncode == 0, completed.stderr
-    results: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
-    return results

@@ -1,4 +1,4 @@
-"""Makes the table of clients and operations in docs/dialects.md from the tests: `python -m tests.clients.table`."""
+"""Makes the table of clients and operations in docs/clients.md from the tests: `python -m tests.clients.table`."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from tests.clients import (
     test_a1111,
     test_bfl,
     test_fal,
+    test_frameworks,
     test_openai,
     test_replicate,
     test_replicate_2,
@@ -22,11 +23,14 @@ OPERATIONS: Mapping[str, Mapping[str, object]] = {
     **test_openai.ANSWERS,
     **test_bfl.ANSWERS,
     **test_fal.ANSWERS,
+    **test_fal.BY_TLS,
     **test_a1111.ANSWERS,
+    **test_frameworks.ANSWERS,
 }
 NODE = {  # packages by the name of their script
     "replicate": ("replicate",),
     "ai-sdk-replicate": ("@ai-sdk/replicate",),
+    "replicate-mcp": ("replicate-mcp",),
     "openai": ("openai",),
     "openai6": ("openai6",),
     "ai-sdk-openai": ("@ai-sdk/openai", "@ai-sdk/openai-compatible"),
@@ -34,7 +38,15 @@ NODE = {  # packages by the name of their script
     "ai-sdk-bfl": ("@ai-sdk/black-forest-labs",),
     "fal": ("@fal-ai/client",),
 }
-PYTHON = {"replicate_2": "replicate", "webui": "webuiapi"}
+PYTHON = {
+    "replicate_2": "replicate",
+    "webui": "webuiapi",
+    "fal_python": "fal-client",
+    "litellm_images": "litellm",
+    "haystack_images": "haystack-ai",
+    "langchain_images": "langchain-community",
+    "agno_tools": "agno",
+}
 
 
 def make_table() -> str:
@@ -50,9 +62,10 @@ def _client(name: str) -> str:
         packages = json.loads((ROOT / "tests/clients/node/package.json").read_text())
         versions = [(p, packages["dependencies"][p].rpartition("@")[2]) for p in NODE[name]]
         return ", ".join(f"npm `{p.replace('openai6', 'openai')}` {v}" for p, v in versions)
-    requirements = (ROOT / "tests/clients/python/requirements.txt").read_text()
+    files = sorted((ROOT / "tests/clients/python").glob("*.txt"))
     package = PYTHON[name]
-    found = re.search(rf"^{package}==(\S+)", requirements, re.MULTILINE)
+    pinned = "\n".join(file.read_text() for file in files)
+    found = re.search(rf"^{package}==(\S+)", pinned, re.MULTILINE)
     assert found is not None
     return f"PyPI `{package}` {found[1]}"
 

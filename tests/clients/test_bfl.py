@@ -30,7 +30,9 @@ def test_status_of_unknown_id_and_key_in_x_key(klein: Klein) -> None:
         assert client.get(created["polling_url"]).json()["id"] == created["id"]
         client.headers = {"x-key": klein.other_key}
         assert client.get(created["polling_url"]).json()["status"] == "Task not found"
-        assert client.get("/bfl/v1/nothing").json() == {"detail": "method not allowed: send POST"}
+        assert client.get("/bfl/v1/nothing").json() == {
+            "detail": "method not allowed: send OPTIONS, POST"
+        }
         assert client.get("/bfl/nothing").status_code == 404
         client.headers = {"x-key": "wrong"}
         refused = client.post("/bfl/v1/flux-2-klein-4b", json={"prompt": "x"})

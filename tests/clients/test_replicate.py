@@ -1,11 +1,11 @@
-"""Replicate's client of npm and the AI SDK's provider, with this server as their base URL."""
+"""Replicate's client of npm, its MCP server and the AI SDK's provider, with this server as their base URL."""
 
 from tests.clients.cells import answer_cells, error_cells
 from tests.clients.node_client import run_all
 from tests.support.klein_server import Klein
 
 MODEL = "flux-2-klein-4b"
-ANSWERS = {
+ANSWERS: dict[str, dict[str, object]] = {
     "replicate": {
         "run": ["png"],
         "run a version": ["png"],
@@ -21,13 +21,25 @@ ANSWERS = {
         "deployments, trainings": [[], []],
         "webhook secret": True,
     },
+    "replicate-mcp": {
+        "create_models_predictions": "succeeded",
+        "create_deployments_predictions": f"black-forest-labs/{MODEL}",
+        "get_predictions, cancel_predictions": [True, "canceled"],
+        "list_predictions": True,
+        "list_models, get_models_readme": [[MODEL], True],
+        "search_models, get_models, list_models_versions, list_collections": [True] * 4,
+        "list_deployments, list_trainings": [0, 0],
+        "list_files": True,
+        "get_account, list_hardware": ["user", []],
+        "get_default_webhooks_secret": "whsec_",
+    },
     "ai-sdk-replicate": {
         "generate": [["png", 64]],
         "two images": 2,
         "edit two images": ["png"],
     },
 }
-ERRORS = {"replicate": {"an error": "num_outputs"}}
+ERRORS = {client: {"an error": "num_outputs"} for client in ("replicate", "replicate-mcp")}
 
 
 @answer_cells(ANSWERS)

@@ -39,7 +39,7 @@ CASES = [
     *(case(body=body, names="JSON object") for body in (b"", b"{", b"[]", b"null", b"\xff")),
     *(
         case(path=path, body=written({"prompt": "x"}), status=404, names="GET /v1/models")
-        for path in ("/bfl/v1/flux-pro-1.1", "/bfl/v1/flux-2-klein-4b-edit", "/bfl/v1/%00")
+        for path in ("/bfl/v1/flux-pro-1.0-fill", "/bfl/v1/flux-2-klein-4b-edit", "/bfl/v1/%00")
     ),
     *(case(path=CREATE, key=key, status=401, names="x-key") for key in (None, "wrong")),
     case(method="GET", path="/bfl/v1/get_result", status=400, names="id"),

@@ -1,10 +1,10 @@
-"""The table of clients in docs/dialects.md."""
+"""The table of clients in docs/clients.md."""
 
 from pathlib import Path
 
 from tests.clients.table import NODE, OPERATIONS, PYTHON, make_table
 
-PAGE = Path(__file__).parents[2] / "docs" / "dialects.md"
+PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 
 
 def test_table_is_that_of_the_tests() -> None:

@@ -58,13 +58,15 @@ async def create(
     """Create a prediction and return its id and the URL to poll."""
     async with create_body(request, key_id, takes_base64=True) as (content, images):
         body = wire.parse_create(content)
-        slug, model_input = wire.read_input(name, body)
+        own_name = wire.find_name(name, await run_in_threadpool(service.served_kinds))
+        slug, model_input = wire.read_input(own_name, body)
         submission = Submission(
             key_id=key_id,
             slug=slug,
             input=model_input,
             images=images,
             webhook=wire.read_webhook(body, image_links.base),
+            notes=() if name == own_name else (f"{name} is not served here: {own_name} drew this",),
         )
         try:
             created = await submit(request, service, submission)

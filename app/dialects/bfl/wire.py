@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.dialects.image_links import ImageLinks, RenderOutput
-from app.dialects.model_names import NAMES, model_slug
+from app.dialects.model_names import NAMES, default_name, model_slug
 from app.predictions.accounts import cost_of
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.inputs import PROMPT_MAX_LENGTH, REFERENCES_MAX
 from app.predictions.json_values import normalised
@@ -22,6 +23,10 @@ _DEFAULT_SIDE = 1024  # px
 _RATIO = re.compile(r"^([1-9][0-9]{0,3}):([1-9][0-9]{0,3})$")
 _IMAGE = re.compile(r"input_image(?:_([2-9]|10))?|image_prompt")
 _REFERENCE = re.compile(r"image_urls\[(\d+)\]")
+# other models with the same input: some clients cannot send another name
+_ALIAS = re.compile(
+    r"flux-pro(-1\.1)?(-ultra)?|flux-dev|flux-kontext-(pro|max)|flux-2-(pro|max|flex|dev)"
+)
 _STATUS = {
     Status.QUEUED: "Pending",
     Status.RUNNING: "Pending",
@@ -86,10 +91,17 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
     return parsed
 
 
-def read_input(name: str, body: CreateBody) -> tuple[str, dict[str, Any]]:
-    """Map a request to a slug and the input of its model. Raises UnknownModel."""
+def find_name(name: str, served: frozenset[CheckpointKind]) -> str:
+    """Return klein's name of a model; that of another one means what is served. Raises UnknownModel."""
+    if _ALIAS.fullmatch(name):
+        return default_name(served)
     if name not in NAMES.values():
         raise UnknownModel(name)
+    return name
+
+
+def read_input(name: str, body: CreateBody) -> tuple[str, dict[str, Any]]:
+    """Map a request to a slug and the input of its model, which has this name of klein's."""
     fields: dict[str, Any] = {
         "prompt": body.prompt,
         "seed": body.seed,

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from app.dialects.model_names import NAMES, model_slug, shared_name
+from app.dialects.model_names import NAMES, default_name, model_slug, shared_name
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import UnknownModel
 
@@ -38,11 +38,7 @@ class ModelNames:
         self, name: str | None, served: frozenset[CheckpointKind], *, is_edit: bool
     ) -> str:
         """Return the slug for a model name on this route. Raises UnknownModel."""
-        if not name or self.is_alias(name):
-            is_default_served = CheckpointKind.DISTILLED in served or not served
-            short = NAMES[CheckpointKind.DISTILLED if is_default_served else min(served)]
-        else:
-            short = _own_name(name)
+        short = default_name(served) if not name or self.is_alias(name) else _own_name(name)
         if short not in NAMES.values():
             raise UnknownModel(name)
         return model_slug(short, is_edit=is_edit)

@@ -11,6 +11,6 @@ export default ({ url, key, image }) => {
     generate: () => make({ prompt: "a red circle" }),
     "aspect ratio": () => make({ prompt: "a red circle", aspectRatio: "16:9" }),
     edit: () => make({ prompt: { text: "make it red", images: [image] } }),
-    "an error": () => generateImage({ model: provider.image("flux-pro-1.1"), prompt: "x", maxRetries: 0 }),
+    "an error": () => generateImage({ model: provider.image("flux-pro-1.1-fill"), prompt: "x", maxRetries: 0 }),
   };
 };

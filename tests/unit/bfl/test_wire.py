@@ -12,6 +12,7 @@ from app.dialects.bfl.routes import render_error
 from app.dialects.image_links import ImageLinks
 from app.dialects.registry import webhook_body
 from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output
 from tests.support.fakes import NOW, a_prediction
@@ -102,10 +103,21 @@ def test_wrong_fields_are_named(sent, field):
     assert [problem.field for problem in caught.value.problems] == [field]
 
 
-def test_unknown_model():
-    """A model of Black Forest Labs that is not klein is unknown."""
+@pytest.mark.parametrize("name", ["flux-pro-1.1", "flux-pro-1.1-ultra", "flux-dev", "flux-2-max"])
+def test_other_model_is_what_is_served(name):
+    """A model of Black Forest Labs that takes the same input means what is served."""
+    served = frozenset({CheckpointKind.BASE})
+
+    assert wire.find_name(name, served) == "flux-2-klein-4b-base"
+    assert wire.find_name(name, served | {CheckpointKind.DISTILLED}) == "flux-2-klein-4b"
+    assert wire.find_name("flux-2-klein-4b", served) == "flux-2-klein-4b"
+
+
+@pytest.mark.parametrize("name", ["flux-pro-1.0-fill", "flux-pro-finetuned", "nothing"])
+def test_unknown_model(name):
+    """A model that takes another input is unknown."""
     with pytest.raises(UnknownModel):
-        wire.read_input("flux-pro-1.1", wire.parse_create({"prompt": "x"}))
+        wire.find_name(name, frozenset(CheckpointKind))
 
 
 @pytest.mark.parametrize(
