@@ -1,7 +1,7 @@
 """Defines the stages of a prediction and the time of each: what serving costs beside the denoising; pure."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from app.predictions.prediction import Prediction
@@ -19,7 +19,7 @@ class TimelineStage(StrEnum):
     DECODED = "decoded"  # and brought to the worker
     WRITTEN = "written"  # as image files, with the wait for the files before them
     STORED = "stored"
-    TOLD = "told"  # until the record had the end, which tells waiters, event streams and webhooks
+    TOLD = "told"  # until the record had the end, which tells waiters and event streams, and a webhook was acknowledged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,10 @@ class StageTime:
         return round(self.duration.total_seconds() * 1000)
 
 
-def timeline_of(prediction: Prediction) -> list[StageTime]:
-    """Return the stages that are over, in order; those of a success add up to its whole time.
+def timeline_of(prediction: Prediction, acknowledged_at: datetime | None = None) -> list[StageTime]:
+    """Return the stages that are over, in order; those of a success add up to `whole_time`.
 
+    `acknowledged_at` is when the receiver acknowledged its webhook, if that is known.
     A prediction that has not ended, or that ended without images, has only the stages that are known.
     """
     claimed_at = prediction.started_at or prediction.finished_at
@@ -57,7 +58,24 @@ def timeline_of(prediction: Prediction) -> list[StageTime]:
     ):
         stages.append(_stage(stage, timedelta(milliseconds=ms)))
     measured = sum((stage.duration for stage in stages[1:]), timedelta())
-    return [*stages, _stage(TimelineStage.TOLD, prediction.run_time - measured)]
+    until_end = max(timedelta(), prediction.run_time - measured)
+    told = until_end + _acknowledgement(prediction, acknowledged_at)
+    return [*stages, _stage(TimelineStage.TOLD, told)]
+
+
+def whole_time(prediction: Prediction, acknowledged_at: datetime | None = None) -> timedelta | None:
+    """Return the time from the create to the end, and to the acknowledgement of its webhook. None before the end."""
+    if prediction.finished_at is None:
+        return None
+    until_end = prediction.finished_at - prediction.created_at
+    return until_end + _acknowledgement(prediction, acknowledged_at)
+
+
+def _acknowledgement(prediction: Prediction, acknowledged_at: datetime | None) -> timedelta:
+    """Return the time from the end to the acknowledgement. Another clock than Redis's measured the latter."""
+    if acknowledged_at is None or prediction.finished_at is None:
+        return timedelta()
+    return max(timedelta(), acknowledged_at - prediction.finished_at)
 
 
 def _stage(stage: TimelineStage, duration: timedelta) -> StageTime:

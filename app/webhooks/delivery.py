@@ -32,6 +32,9 @@ class DeliveryAttempt:
     """One request to the receiver and its result."""
 
     at: datetime
+    took: timedelta | None = (
+        None  # until the response; None: there was none, or klein 0.1 recorded it
+    )
     status_code: int | None = None
     response: str | None = None
     error: str | None = None
@@ -53,6 +56,12 @@ class Delivery:
     round_from: int = (
         0  # the attempt at which the current round began; redelivery begins a new round
     )
+
+    @property
+    def acknowledged_at(self) -> datetime | None:
+        """Return when the receiver first acknowledged it. None: not yet."""
+        acknowledged = (attempt for attempt in self.attempts if attempt.is_acknowledged)
+        return next((a.at + (a.took or timedelta()) for a in acknowledged), None)
 
     def with_attempt(self, attempt: DeliveryAttempt) -> "Delivery":
         """Add an attempt, and forget the oldest above MOST_ATTEMPTS."""

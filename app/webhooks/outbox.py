@@ -7,7 +7,7 @@ where the receiver wants progress. What is due before the end leaves the outbox 
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 import redis
@@ -131,6 +131,12 @@ class Outbox:
         if not deliveries:
             raise UnknownWebhook(prediction_id)
         return deliveries[0]
+
+    def acknowledged_at(self, prediction: Prediction) -> datetime | None:
+        """Return when the receiver first acknowledged the end. None: not yet, or there is no webhook. Raises Unavailable."""
+        if prediction.webhook is None or not prediction.status.is_final:
+            return None
+        return next((d.acknowledged_at for _, d in self._read([prediction.id])), None)
 
     def history(self, key_id: str, *, offset: int, limit: int) -> DeliveryPage:
         """Return a page of a key's deliveries, newest first."""

@@ -1,6 +1,7 @@
 """Makes one attempt: signs the body, posts it, and returns the result."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from app.predictions.prediction import Webhook
@@ -55,13 +56,11 @@ class Sender:
         except Unreachable:
             return DeliveryAttempt(at=at, error=UNREACHABLE)
         attempt = DeliveryAttempt(
-            at=at, status_code=reply.status, response=reply.body.decode("utf-8", "replace")
+            at=at,
+            took=self._clock() - at,
+            status_code=reply.status,
+            response=reply.body.decode("utf-8", "replace"),
         )
         if attempt.is_acknowledged:
             return attempt
-        return DeliveryAttempt(
-            at=at,
-            status_code=reply.status,
-            response=attempt.response,
-            error=f"the receiver answered {reply.status}",
-        )
+        return replace(attempt, error=f"the receiver answered {reply.status}")

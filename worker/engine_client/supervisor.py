@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from app.logs import log
-from app.metrics import CANARIES, ENGINE_STATE, ENGINE_SWAPS, ENGINE_WAKE_SECONDS
+from app.metrics import CANARIES, ENGINE_SWAPS, ENGINE_WAKE_SECONDS
 from app.predictions.worker_registry import Departure, WorkerCommand, WorkerState
 from worker.engine_client.canary import Canary
 from worker.engine_client.client import EngineClient
@@ -16,6 +16,7 @@ from worker.engine_client.loading import LoadingPhase
 from worker.engine_client.neighbours import Neighbours, NoNeighbours
 from worker.engine_client.process import EngineDied
 from worker.engine_client.recycling import RecyclePolicy, private_bytes
+from worker.engine_client.state_gauge import StateGauge
 from worker.engines import Cancelled, Checkpoint, Order, Result, WeightsError
 from worker.engines.errors import RequestFailed
 
@@ -57,7 +58,7 @@ class EngineSupervisor:
         self._checkpoint: Checkpoint | None = None
         self._is_asleep = False
         self._loaded_since: float | None = None
-        self._state: WorkerState | None = None
+        self._gauge = StateGauge()
         self._command: WorkerCommand | None = None
         self._deaths = Deaths()
         self._restarting = self._neighbours.lock
@@ -87,7 +88,7 @@ class EngineSupervisor:
     def start(self) -> Checkpoint:
         """Start the engine and wait until it is ready, and supervise it from then on. Raises WeightsError or EngineDied."""
         with self._restarting:
-            self._set_state(WorkerState.LOADING)
+            self._gauge.set(WorkerState.LOADING)
             self._neighbours.make_room(self, lambda: True)
             self._client.start()
             checkpoint = self._load_beside_others()
@@ -99,8 +100,8 @@ class EngineSupervisor:
     def announce(self) -> None:
         """Announce the checkpoint and the state of the engine again."""
         with self._restarting:
-            if self._state is not None:
-                self._announce(self._checkpoint, self._state)
+            if self._gauge.state is not None:
+                self._announce(self._checkpoint, self._gauge.state)
 
     def stop(self) -> None:
         """Stop restarting the engine, and end the pause before a restart."""
@@ -282,13 +283,8 @@ class EngineSupervisor:
         return checkpoint
 
     def _announce(self, checkpoint: Checkpoint | None, state: WorkerState) -> None:
-        self._set_state(state)
+        self._gauge.set(state)
         self._announce_to(checkpoint, state)
-
-    def _set_state(self, state: WorkerState) -> None:
-        for each in WorkerState:
-            ENGINE_STATE.labels(each).inc((each is state) - (each is self._state))
-        self._state = state
 
     def _leave(self, departure: Departure, reason: str) -> NoReturn:
         """End the worker, which gives its predictions back."""

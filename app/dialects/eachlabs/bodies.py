@@ -129,7 +129,7 @@ class TimelineBody(BaseModel):
     attempt: int = Field(description="The number of the last attempt; 0 before the first one.")
     stages: list[StageBody]
     total_ms: int | None = Field(
-        description="Milliseconds from the create to the end; null before the end."
+        description="Milliseconds from the create to the end, and to the acknowledgement of the webhook once there is one; null before the end."
     )
 
 

@@ -93,10 +93,14 @@ async def place(
     response_model=None,
     responses=declare_responses(bodies.TimelineBody, 404),
 )
-async def timeline(prediction_id: str, key_id: KeyId, service: ServiceOf, view: ViewOf) -> Response:
+async def timeline(
+    request: Request, prediction_id: str, key_id: KeyId, service: ServiceOf, view: ViewOf
+) -> Response:
     """Return how long a prediction was in each stage. Not part of the hosted API."""
     prediction = await service.get(key_id, prediction_id)
-    return JSONResponse(wire.timeline_body(view, prediction))
+    outbox = state_of(request.app).outbox
+    acknowledged_at = await run_in_threadpool(outbox.acknowledged_at, prediction)
+    return JSONResponse(wire.timeline_body(view, prediction, acknowledged_at))
 
 
 @router.delete(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from app.predictions.accounts import cost_of
 from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.prediction import Idempotency, Prediction, Status, Webhook
-from app.predictions.timeline import timeline_of
+from app.predictions.timeline import timeline_of, whole_time
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
 LIVE = {
@@ -130,15 +131,18 @@ def history_entry(view: View, prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def timeline_body(view: View, prediction: Prediction) -> dict[str, Any]:
-    """Render the timeline of a prediction."""
-    ended_at = prediction.finished_at
-    total = None if ended_at is None else ended_at - prediction.created_at
+def timeline_body(
+    view: View, prediction: Prediction, acknowledged_at: datetime | None = None
+) -> dict[str, Any]:
+    """Render the timeline of a prediction, whose webhook was acknowledged then."""
+    total = whole_time(prediction, acknowledged_at)
     return {
         "id": prediction.id,
         "status": view.status_names[prediction.status],
         "attempt": prediction.attempt,
-        "stages": [{"stage": s.stage, "ms": s.ms} for s in timeline_of(prediction)],
+        "stages": [
+            {"stage": s.stage, "ms": s.ms} for s in timeline_of(prediction, acknowledged_at)
+        ],
         "total_ms": None if total is None else round(total.total_seconds() * 1000),
     }
 

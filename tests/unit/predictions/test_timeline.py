@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from app.predictions.prediction import Output
-from app.predictions.timeline import TimelineStage, timeline_of
+from app.predictions.timeline import TimelineStage, timeline_of, whole_time
 from app.predictions.timings import Timings
 from tests.support.fakes import NOW, a_prediction
 
@@ -47,3 +47,14 @@ def test_stages_that_are_not_known_are_left_out():
     assert milliseconds(running) == {TimelineStage.QUEUED: 100}
     assert milliseconds(running.cancel(after(300))) == {TimelineStage.QUEUED: 100}
     assert milliseconds(a_prediction().cancel(after(300))) == {TimelineStage.QUEUED: 300}
+
+
+def test_acknowledged_webhook_belongs_to_telling():
+    """The time until a webhook was acknowledged counts as told, and in the whole time. An earlier clock adds nothing."""
+    ended = a_prediction().claim("a", after(100)).succeed("a", OUTPUTS, (), after(1000), TIMINGS)
+
+    assert timeline_of(ended, after(1250))[-1].ms == 50 + 250
+    assert whole_time(ended, after(1250)) == timedelta(milliseconds=1250)
+    assert timeline_of(ended, after(900)) == timeline_of(ended)
+    assert whole_time(ended, after(900)) == timedelta(milliseconds=1000)
+    assert whole_time(a_prediction()) is None
