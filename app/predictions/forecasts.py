@@ -15,14 +15,14 @@ MOST = 10_000  # predictions
 class Forecasts:
     """The estimates of unfinished predictions. Any number of threads may use it."""
 
-    def __init__(self, place_behind: Callable[[int, Prediction], Place]) -> None:
+    def __init__(self, place_behind: Callable[[int, Prediction, int], Place]) -> None:
         self._place_behind = place_behind
         self._forecasts: OrderedDict[str, Place] = OrderedDict()
 
-    def remember(self, prediction: Prediction, ahead: int) -> None:
-        """Estimate when a prediction that was just accepted behind `ahead` others starts and ends."""
+    def remember(self, prediction: Prediction, ahead: int, running: int) -> None:
+        """Estimate when a prediction starts and ends that was just accepted behind `ahead` others, while some run."""
         try:
-            self._forecasts[prediction.id] = self._place_behind(ahead, prediction)
+            self._forecasts[prediction.id] = self._place_behind(ahead, prediction, running)
         except Unavailable:
             return  # it is accepted all the same
         while len(self._forecasts) > MOST:

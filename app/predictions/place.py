@@ -51,6 +51,7 @@ class Outlook:
     run: Speed | None  # from the claim to the end
     engine: Speed | None  # how long a prediction keeps an engine from the next one
     works: tuple[float, ...]  # of those that would be taken next, in order
+    typical: timedelta | None = None  # how long recent ones kept an engine, on average
     start: timedelta  # until an engine is loaded
 
     @property
@@ -60,12 +61,19 @@ class Outlook:
             return timedelta()
         return sum(map(self.engine.time, self.works), timedelta()) / self.workers
 
-    def wait_behind(self, ahead: int, own_work: float) -> timedelta | None:
-        """Estimate the wait behind `ahead` predictions, and those that run, which are half done on average."""
+    def wait_behind(
+        self, ahead: int, own_work: float, running: int | None = None
+    ) -> timedelta | None:
+        """Estimate the wait behind `ahead` predictions, and those that run, which are half done on average.
+
+        Without any ahead, and with fewer `running` than workers, one of these is free.
+        """
         if self.engine is None or not self.workers:
             return None
         known = [self.engine.time(work) for work in self.works[:ahead]]
-        mean = sum(known, timedelta()) / len(known) if known else self.engine.time(own_work)
+        if not ahead and running is not None and running < self.workers:
+            return self.start
+        mean = self.typical or self.engine.time(own_work)
         rest = mean * (ahead - len(known) + 0.5)
         return self.start + (sum(known, timedelta()) + rest) / self.workers
 
@@ -102,9 +110,9 @@ class Places:
             ahead = self._queues.count_ahead_of_new(prediction)
         return self.place_behind(ahead, prediction)
 
-    def place_behind(self, ahead: int, prediction: Prediction) -> Place:
-        """Return the place of a prediction that waits behind `ahead` others. Raises Unavailable."""
-        wait = self._wait(kind_of(prediction), ahead, work_of(prediction))
+    def place_behind(self, ahead: int, prediction: Prediction, running: int | None = None) -> Place:
+        """Return the place of a prediction that waits behind `ahead` others. `running`: how many run. Raises Unavailable."""
+        wait = self._wait(kind_of(prediction), ahead, work_of(prediction), running)
         run = self._run_time(prediction)
         end = None if wait is None or run is None else wait + run
         return Place(ahead=ahead, expected_wait=wait, expected_end=end)
@@ -117,9 +125,11 @@ class Places:
         mean = sum(outlook.works) / len(outlook.works) if outlook.works else 1.0
         return self._wait(kind, waiting, mean)
 
-    def _wait(self, kind: CheckpointKind, ahead: int, own_work: float) -> timedelta | None:
+    def _wait(
+        self, kind: CheckpointKind, ahead: int, own_work: float, running: int | None = None
+    ) -> timedelta | None:
         """Estimate the wait behind `ahead` predictions of a kind, and behind the other models of its workers."""
-        wait = self._outlooks[kind].get().wait_behind(ahead, own_work)
+        wait = self._outlooks[kind].get().wait_behind(ahead, own_work, running)
         if wait is None:
             return None
         entries = self._registry.present()
@@ -147,7 +157,12 @@ class Places:
         return Outlook(
             workers=len(workers),
             start=estimate_start(workers, self._registry.now()),
+            typical=_mean([sample.engine_s for sample in samples]),
             run=fit([(sample.work, sample.run_s) for sample in samples]),
             engine=fit([(sample.work, sample.engine_s) for sample in samples]),
             works=tuple(work_of(prediction) for prediction in waiting),
         )
+
+
+def _mean(seconds: Sequence[float]) -> timedelta | None:
+    return timedelta(seconds=sum(seconds) / len(seconds)) if seconds else None

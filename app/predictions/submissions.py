@@ -53,7 +53,7 @@ Guard = Callable[[Coroutine[Any, Any, list[CheckedImage | ImageRejected]]], Awai
 """Runs the reading of images, and cancels it when nobody waits for the result any more."""
 FindPlace = Callable[[Prediction], Place]
 """Returns the place that a prediction would have if it was accepted now."""
-OnAccepted = Callable[[Prediction, int], None]
+OnAccepted = Callable[[Prediction, int, int], None]
 """Called with an accepted prediction and how many come before it."""
 RETRY_AFTER_S = 10  # where a key has no slot for a look-up, an image or a LoRA
 
@@ -111,7 +111,7 @@ class Submissions:
         keeps_prompts: bool = True,
         metadata: Metadata = Metadata.NONE,
         find_place: FindPlace | None = None,
-        on_accepted: OnAccepted = lambda _prediction, _ahead: None,
+        on_accepted: OnAccepted = lambda _prediction, _ahead, _running: None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -256,7 +256,7 @@ class Submissions:
         if accepted.prediction.id != prediction.id:
             self._delete_references(prediction)
         if accepted.ahead is not None:
-            self._on_accepted(prediction, accepted.ahead)
+            self._on_accepted(prediction, accepted.ahead, accepted.running)
         if inputs.failure is not None:
             return self._store.change(accepted.prediction.id, Prediction.fail_early)
         return accepted.prediction

@@ -89,9 +89,10 @@ def add(connection):
 
 def test_add_prediction(connection, add):
     """The record is written once, with its due time, its place in the history, its maximum cost, its place in line and a token."""
-    assert add(cost=7) == [b"p", b"", 0]
+    connection.zadd("open", {"runs": 1})
+    assert add(cost=7) == [b"p", b"", 0, 1]
     assert add(cost=9, value="again") == [b"p", b""]
-    assert add(id="q", record="q") == [b"q", b"", 1]
+    assert add(id="q", record="q") == [b"q", b"", 1, 1]
     connection.zrem("line:k", "q")
     connection.zrem("waiting", "q")
     connection.hdel("held", "q")
@@ -106,7 +107,7 @@ def test_add_prediction(connection, add):
 
 def test_add_prediction_with_idempotency_key(connection, add):
     """The first id is kept for a time. Another record with the same idempotency key is not written."""
-    assert add(idempotency="key") == [b"p", b"", 0]
+    assert add(idempotency="key") == [b"p", b"", 0, 0]
     assert add(idempotency="key", id="q", record="other") == [b"p", b""]
 
     assert 0 < connection.pttl("key") <= 9000

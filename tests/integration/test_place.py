@@ -88,12 +88,12 @@ def test_estimate_knows_the_work_ahead(connection):
     store.add(a_prediction("last"))
     places = Places(connection, store, queues, registry)
 
-    # half a mean run for what may be running, and what comes before it
+    # half a typical run for what may be running, and what comes before it
     assert places.find(store.get("small")) == Place(
-        ahead=1, expected_wait=seconds(4 + 4 / 2), expected_end=seconds(6 + 1.5)
+        ahead=1, expected_wait=seconds(4 + 1 / 2), expected_end=seconds(4.5 + 1.5)
     )
     assert places.find(store.get("last")) == Place(
-        ahead=2, expected_wait=seconds(5 + 2.5 / 2), expected_end=seconds(6.25 + 1.5)
+        ahead=2, expected_wait=seconds(5 + 1 / 2), expected_end=seconds(5.5 + 1.5)
     )
     new = places.find_for_new(a_prediction("new"))
     assert new.ahead == 3
@@ -131,6 +131,19 @@ def test_wait_includes_turn_and_start_of_swapped_models(connection):
 
     # half of its own time for what may be running, 4 times 2 s of work, and the start
     assert place.expected_wait == seconds(1 + 8 + 30)
+
+
+def test_idle_worker_is_not_waited_for(connection):
+    """Where fewer run than there are workers, the next prediction starts at once. Otherwise it waits for half a typical run."""
+    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
+    announce(registry)
+    work = work_of(a_prediction())
+    connection.lpush(recent_key(KIND), Sample(work=work, run_s=1.5, engine_s=1.0).encode())
+    places = Places(connection, store, queues, registry)
+
+    assert places.place_behind(0, a_prediction(), 0).expected_wait == seconds(0)
+    assert places.place_behind(0, a_prediction(), 1).expected_wait == seconds(0.5)
+    assert places.place_behind(2, a_prediction(), 0).expected_wait == seconds(2.5)
 
 
 def test_running_prediction_has_an_expected_end(connection):

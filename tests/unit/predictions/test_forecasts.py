@@ -14,11 +14,11 @@ from tests.support.fakes import NOW, a_prediction
 PLACE = Place(ahead=1, expected_wait=timedelta(seconds=2), expected_end=timedelta(seconds=6))
 
 
-def estimate(_ahead, _prediction):
+def estimate(_ahead, _prediction, _running):
     return PLACE
 
 
-def no_redis(_ahead, _prediction):
+def no_redis(_ahead, _prediction, _running):
     raise Unavailable
 
 
@@ -34,7 +34,7 @@ def record(prediction):
 def test_error_is_measured_at_the_end():
     """A prediction that was expected to take 6 s and took 8 s is off by a quarter, and is then forgotten."""
     forecasts = Forecasts(estimate)
-    forecasts.remember(a_prediction(), 1)
+    forecasts.remember(a_prediction(), 1, 0)
     assert forecasts.get("p") == PLACE
     running = a_prediction().claim("a", NOW)
     end = record(running.succeed("a", (), (), NOW + timedelta(seconds=8)))
@@ -50,7 +50,7 @@ def test_error_is_measured_at_the_end():
 def test_only_successes_count():
     """A cancelled prediction says nothing about the estimate."""
     forecasts = Forecasts(estimate)
-    forecasts.remember(a_prediction(), 1)
+    forecasts.remember(a_prediction(), 1, 0)
     before = errors()
     forecasts.end("p", record(a_prediction().cancel(NOW)))
 
@@ -60,6 +60,6 @@ def test_only_successes_count():
 def test_accepted_prediction_needs_no_estimate():
     """While Redis does not respond there is no estimate, and no error."""
     forecasts = Forecasts(no_redis)
-    forecasts.remember(a_prediction(), 1)
+    forecasts.remember(a_prediction(), 1, 0)
 
     assert forecasts.get("p") is None
