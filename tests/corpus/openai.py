@@ -72,6 +72,7 @@ FORMS = [
         (form(("image", image_file(kind="GIF"), "a.png"), PROMPT), "image"),
         (form(("image", image_file(16, 16), "a.png"), PROMPT), "image"),
         (form(IMAGE, PROMPT, ("mask", PNG, "mask.png")), "mask"),
+        (form(IMAGE, PROMPT, ("markup", PNG, "markup.png")), "markup"),
         (form(IMAGE, PROMPT, ("n", b"11")), "n"),
         (form(IMAGE, PROMPT, ("n", b"\xff")), "n"),
         (form(IMAGE, PROMPT, ("size", b"huge")), "size"),

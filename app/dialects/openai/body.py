@@ -105,6 +105,9 @@ class ImageBody(BaseModel):
 
 def parse_body(body: dict[str, Any]) -> ImageBody:
     """Parse the body of a request. Raises InvalidInput."""
+    if body.get("markup"):
+        message = "drawings are not read; describe the change in the prompt, or send a mask"
+        raise InvalidInput(FieldProblem(field="markup", message=message))
     try:
         return ImageBody.model_validate(body)
     except ValidationError as exc:

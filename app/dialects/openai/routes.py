@@ -136,7 +136,7 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in fields.items()
-        if name == "prompt" or not isinstance(value, UploadFile)
+        if name in {"prompt", "markup"} or not isinstance(value, UploadFile)
     }
 
 

@@ -1,6 +1,9 @@
 """Tests of the dialect of Hugging Face: how requests are read, and how errors are shown."""
 
+from dataclasses import fields
+
 import pytest
+from huggingface_hub import TextToImageParameters
 
 from app.dialects.huggingface import wire
 from app.dialects.huggingface.routes import render_error
@@ -24,6 +27,13 @@ def test_request(parameters, size):
     checked = MODELS[slug].parse(values)
 
     assert (checked.size, checked.seed) == (size, parameters.get("seed"))
+
+
+def test_every_parameter_of_the_client_is_read():
+    """What `huggingface_hub` can send is read, except the scheduler, which this model has not."""
+    sent = {field.name for field in fields(TextToImageParameters)}
+
+    assert sent - {"scheduler"} <= set(wire.Parameters.model_fields)
 
 
 def test_base_model_is_served_where_it_is_the_only_one():
