@@ -59,6 +59,9 @@ bench-scaling: .venv/.dev ## measure the throughput of 1 to 8 workers, into docs
 bench-growth: .venv/.dev ## measure what a prediction costs Redis and how that grows, into docs/performance.md
 	$(BIN)/python -m benchmarks.growth
 
+bench-peers: .venv/.dev ## compare with other servers around the same job, into docs/serving.md
+	$(BIN)/python -m benchmarks.peers
+
 bench-gpu: .venv/.dev ## measure the engine on the GPU of this machine in 8 minutes, into docs/performance.md (ARGS=--rehearse: any machine)
 	$(BIN)/python -m benchmarks.gpu_all $(ARGS)
 
@@ -107,4 +110,4 @@ lock: .venv/.dev ## write the lock files from pyproject.toml, with the newest ve
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = c2pa,telemetry,worker,dev
 
-.PHONY: help up test test-all test-unit audit tools check fmt bench-serving bench-engine bench-scaling bench-growth bench-page bench-gpu gpu-wheels chaos abuse fuzz soak weights lock
+.PHONY: help up test test-all test-unit audit tools check fmt bench-serving bench-engine bench-scaling bench-growth bench-peers bench-page bench-gpu gpu-wheels chaos abuse fuzz soak weights lock

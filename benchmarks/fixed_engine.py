@@ -18,6 +18,8 @@ STEP_S = 0.25
 class FixedEngine:
     """Sleeps for each step and returns black images."""
 
+    step_s = STEP_S
+
     checkpoint = replace(
         FakeEngine.checkpoint,
         name="fixed",
@@ -35,7 +37,7 @@ class FixedEngine:
         started = time.perf_counter()
         steps = order.steps * len(order.seeds)
         for k in range(1, steps + 1):
-            time.sleep(max(0.0, started + k * STEP_S - time.perf_counter()))
+            time.sleep(max(0.0, started + k * self.step_s - time.perf_counter()))
             on_step(k, steps)
         image = np.zeros((order.height or 64, order.width or 64, 3), np.uint8)
         return Result(

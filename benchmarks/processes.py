@@ -23,12 +23,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(arguments: list[str], **environ: str) -> Iterator[Process]:
+def process(
+    arguments: list[str], *, python: str = sys.executable, **environ: str
+) -> Iterator[Process]:
     """Run a Python process while the body runs. Print the end of its log if the body fails."""
     with (
         tempfile.TemporaryFile() as log,
         started(
-            [sys.executable, *arguments],
+            [python, *arguments],
             env=os.environ | environ,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -25,6 +25,7 @@ from app.predictions.store import Store
 from benchmarks.bare_pipeline import SIDE
 from benchmarks.client import Connection
 from benchmarks.processes import KEY, free_port, listening, process, rss_mb, wait_for_port
+from benchmarks.report import write_head
 from tests.support import processes
 from tests.support.redis_server import running_redis
 from worker.engine_client.environment import engine_environment
@@ -243,6 +244,12 @@ def measure_create() -> list[str]:
     ]
 
 
+def machine() -> str:
+    """Describe this machine."""
+    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    return f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
 def main() -> None:
     """Measure everything and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -261,14 +268,12 @@ def main() -> None:
         print(f"measuring {name} …", flush=True)
         rows += measures[name]()
         print("\n".join(rows[-3:]), flush=True)
-    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    about = f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(
+    write_head(
+        REPORT,
         "# Serving performance\n\n"
-        f"Measured by `make bench-serving` on {datetime.now(UTC):%Y-%m-%d}: {about}. The embedded Valkey "
+        f"Measured by `make bench-serving` on {datetime.now(UTC):%Y-%m-%d}: {machine()}. The embedded Valkey "
         "synced every write to disk. Medians of one run. The load generator shared the machine.\n\n"
-        "| What | Measured | For comparison |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+        "| What | Measured | For comparison |\n|---|---|---|\n" + "\n".join(rows),
     )
     print(f"wrote {REPORT}")
 

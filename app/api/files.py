@@ -48,8 +48,13 @@ def read_file(
         if state.proxy is None:
             return RedirectResponse(place, headers=_REDIRECT)
         return proxy_response(state.proxy, request, place, _HEADERS | {"Content-Type": media_type})
-    response = _StoredFile(place, headers=_HEADERS, media_type=media_type, stat_result=place.stat())
+    stat = place.stat()
+    response = _StoredFile(place, headers=_HEADERS, media_type=media_type, stat_result=stat)
     if request.headers.get("If-None-Match") == response.headers["ETag"]:
         headers = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
         return Response(status_code=304, headers=headers)
+    is_small = stat.st_size <= _StoredFile.chunk_size
+    if is_small and request.method == "GET" and "Range" not in request.headers:
+        # in this thread: a FileResponse opens, reads and closes it in three others
+        return Response(place.read_bytes(), headers=dict(response.headers))
     return response

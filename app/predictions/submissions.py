@@ -90,6 +90,12 @@ class _Draft:
     parameters: Parameters
     created_at: datetime
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether there is nothing to fetch."""
+        checked = self.checked
+        return not (self.parameters.loras or checked.reference_urls or checked.mask)
+
 
 class Submissions:
     """Accepts requests of all dialects."""
@@ -137,7 +143,7 @@ class Submissions:
         Raises UnknownModel, InvalidInput, IdempotencyKeyReused, TooManyRequests, BudgetSpent, StorageError or Unavailable;
         nothing is queued then.
         """
-        drafted = await to_thread.run_sync(self._draft, submission)
+        drafted = await to_thread.run_sync(self._draft_or_accept, submission, traceparent())
         if isinstance(drafted, Prediction):
             return drafted
         try:
@@ -166,6 +172,13 @@ class Submissions:
         except DecoderUnavailable as exc:
             raise Unavailable(str(exc)) from exc
 
+    def _draft_or_accept(self, submission: Submission, traced: str | None) -> _Draft | Prediction:
+        """Check what can be checked without images and LoRAs. A request that has neither is accepted in the same thread."""
+        drafted = self._draft(submission)
+        if isinstance(drafted, Prediction) or not drafted.is_complete:
+            return drafted
+        return self._accept(submission, drafted, InputImages(), traced)
+
     def _draft(self, submission: Submission) -> _Draft | Prediction:
         """Check what can be checked without the images."""
         key_id, idempotency = submission.key_id, submission.idempotency
@@ -185,12 +198,11 @@ class Submissions:
             raise InvalidInput(FieldProblem(field="metadata", message=message))
         parameters = replace(model.settle(checked, choose_seed()), metadata=metadata)
         now = self._clock.now()
-        if (
-            parameters.loras or checked.reference_urls
-        ):  # else nothing is fetched before `add` checks
+        draft = _Draft(model=model, checked=checked, parameters=parameters, created_at=now)
+        if not draft.is_complete:  # else nothing is fetched before `add` checks
             terms = self._admission.terms(key_id, max_cost(parameters, None))
             self._store.check(key_id, terms, now)
-        return _Draft(model=model, checked=checked, parameters=parameters, created_at=now)
+        return draft
 
     async def _resolve_loras(self, key_id: str, draft: _Draft) -> _Draft:
         """Fetch the LoRAs that are not here, in threads of their own."""
