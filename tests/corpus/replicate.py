@@ -41,6 +41,14 @@ BODIES = [
         for b in (b"", b"{", b"[]", b"null", b'{"input": {"seed": NaN}}', b"\xff", b"[" * 4000)
     ),
     of_body({}, 422, "input"),
+    Case(
+        path=OF_MODEL,
+        headers={"Cancel-After": "soon"},
+        body=written({"input": {"prompt": "a"}}),
+        status=422,
+        names="Cancel-After",
+        dialect="replicate",
+    ),
     of_body({"input": None}, 422, "input"),
     of_body({"input": []}, 422, "input"),
     *(

@@ -23,6 +23,7 @@ from app.dialects.image_links import ImageLinks
 from app.dialects.replicate import wire
 from app.dialects.replicate.account_routes import webhook_secret_of
 from app.dialects.replicate.input import read_input
+from app.dialects.replicate.lifetime import read_cancel_after
 from app.dialects.replicate.models import check_model, model_of
 from app.dialects.replicate.pages import page_urls, parse_cursor
 from app.predictions.errors import AlreadyFinal, InvalidInput
@@ -133,6 +134,7 @@ async def _submit(
             input=asked.input,
             images=images,
             webhook=wire.read_webhook(body, image_links.base, webhook_secret_of(request, key_id)),
+            timeouts=read_cancel_after(request.headers.get("Cancel-After"), service.timeouts),
             notes=asked.notes,
         )
         try:
