@@ -546,15 +546,17 @@ def test_find_place(connection):
     [("k010", 0, 10), ("k010", 1, 1 + 10 * 2 + 109), ("k099", 0, 99), ("k099", 1, 1 + 99 * 2 + 20), ("new", None, 120)],
 )  # fmt: skip
 def test_find_place_among_many_keys(connection, key_id, rank, expected):
-    """With more keys than are read, the others count as the mean, whether their turn comes earlier or later."""
+    """With more lines than are read, the others count as the mean, whether their turn comes earlier or later."""
     find = load_script("find_place")
     for number in range(120):
         connection.zadd("turns", {f"k{number:03}": number})
         connection.zadd(f"line:k{number:03}", {f"{number}-{k}": k for k in range(3)})
     keys = {"turns": "turns", "line": f"line:{key_id}", "line_prefix": "line:"}
     prediction_id = None if rank is None else f"{int(key_id[1:])}-{rank}"
+    connection.config_resetstat()
 
     assert find(connection, **keys, key_id=key_id, id=prediction_id) == expected
+    assert connection.info("commandstats")["cmdstat_zcard"]["calls"] <= 52
 
 
 def test_read_outlook(connection, join):
