@@ -70,6 +70,9 @@ gpu-wheels: .venv/.dev ## collect the packages that a machine with CUDA's torch,
 	  --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
 	  --constraint requirements.lock --requirement benchmarks/gpu_packages.txt --dest .wheels
 
+bench-estimate: .venv/.dev ## measure the error of the expected end under a mixed load, into docs/performance.md
+	$(BIN)/python -m benchmarks.estimate
+
 bench-page: .venv/.dev ## measure the page in a browser and take its screenshots, into docs/page.md
 	$(BIN)/python -m benchmarks.page
 
@@ -110,4 +113,4 @@ lock: .venv/.dev ## write the lock files from pyproject.toml, with the newest ve
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = c2pa,telemetry,worker,dev
 
-.PHONY: help up test test-all test-unit audit tools check fmt bench-serving bench-engine bench-scaling bench-growth bench-peers bench-page bench-gpu gpu-wheels chaos abuse fuzz soak weights lock
+.PHONY: help up test test-all test-unit audit tools check fmt bench-serving bench-engine bench-scaling bench-growth bench-estimate bench-peers bench-page bench-gpu gpu-wheels chaos abuse fuzz soak weights lock

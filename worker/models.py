@@ -82,7 +82,6 @@ class Models:
         self._generator = generator
         self._stop_worker = stop_worker
         self._weights = locate_models(options)
-        self._is_announced = False
         self.pool = EnginePool(options.memory_bytes)
         self._engines = [self._open(path, size, module) for path, size in self._weights.items()]
         for engine in self._engines:
@@ -128,9 +127,7 @@ class Models:
         verify_checksums(*self._weights, *self._options.components.values())
         for engine in reversed(self._engines):
             engine.supervisor.start()
-        self._is_announced = True
-        for engine in self._engines:
-            engine.supervisor.announce()
+        self._registrations.release()
 
     def stop(self) -> None:
         """Restart and load no engine any more."""
@@ -155,8 +152,7 @@ class Models:
 
     def _supervise(self, client: EngineClient) -> EngineSupervisor:
         def announce(checkpoint: Checkpoint | None, state: WorkerState) -> None:
-            if self._is_announced:
-                self._announce(registration, client, supervisor, checkpoint, state)
+            self._announce(registration, client, supervisor, checkpoint, state)
 
         def is_idle() -> bool:
             checkpoint = supervisor.checkpoint

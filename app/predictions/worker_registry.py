@@ -95,13 +95,15 @@ class WorkerRegistry:
         """Return the time that dates announcements. Raises Unavailable."""
         return self._clock.now().timestamp()
 
-    def announce(self, worker: Worker) -> None:
-        """Announce a ready worker, and delete announcements older than a day.
+    def announce(self, *workers: Worker) -> None:
+        """Announce ready workers at once, and delete announcements older than a day.
 
         A worker that shuts down sends a `seen_at` of long ago.
         """
         with redis_errors():
-            self._redis.hset(WORKERS, worker.name, _RECORDS.write(worker))
+            pairs = [part for w in workers for part in (w.name, _RECORDS.write(w))]
+            if pairs:
+                self._redis.hset(WORKERS, items=pairs)
             for other in self._all():
                 if other.seen_at < self.now() - REMEMBERED_S:
                     self._redis.hdel(WORKERS, other.name)

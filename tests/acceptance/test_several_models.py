@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.api_client import create, get
+from tests.support.api_client import create, get, until
 from tests.support.klein_server import Klein, running_klein
 
 TEXT, BASE_TEXT = "flux-2-klein-4b-text-to-image", "flux-2-klein-4b-base-text-to-image"
@@ -42,6 +42,7 @@ def loads(klein: Klein) -> int:
 
 def test_mixed_queue_is_run_by_model(klein: Klein, client: httpx.Client) -> None:
     """Both models are listed. Of six predictions in turns, all succeed, and the models are swapped less often than that."""
+    until(lambda: len(workers(client)) > 1)
     entries = workers(client)
     slugs = {model["slug"] for model in client.get("/v1/models").json()}
 

@@ -146,3 +146,17 @@ def test_unknown_command_is_ignored(connection):
 
     assert WorkerRegistry(connection).take_command("w") is None
     assert not connection.exists("klein:worker:command:w")
+
+
+def test_models_of_worker_are_announced_at_once(connection):
+    """Entries that are held until the release appear together, whatever heartbeats come before."""
+    registrations = Registrations(WorkerRegistry(connection), is_held=True)
+    for name in ("w-a", "w-b"):
+        registrations.add().announce(replace(worker(), name=name, seen_at=0))
+    registrations.beat()
+    assert WorkerRegistry(connection).present() == []
+    connection.config_resetstat()
+    registrations.release()
+
+    assert connection.info("commandstats")["cmdstat_hset"]["calls"] == 1
+    assert {w.name for w in WorkerRegistry(connection).present()} == {"w-a", "w-b"}

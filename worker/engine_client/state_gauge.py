@@ -8,11 +8,10 @@ class StateGauge:
     """The part of one engine in the metric."""
 
     def __init__(self) -> None:
-        self.state: WorkerState | None = None
-        """The state of the engine. None before its start."""
+        self._state: WorkerState | None = None  # None: before the first start
 
     def set(self, state: WorkerState) -> None:
         """Count the engine in this state, and no longer in the one before."""
         for each in WorkerState:
-            ENGINE_STATE.labels(each).inc((each is state) - (each is self.state))
-        self.state = state
+            ENGINE_STATE.labels(each).inc((each is state) - (each is self._state))
+        self._state = state

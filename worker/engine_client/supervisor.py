@@ -97,12 +97,6 @@ class EngineSupervisor:
         self._thread.start()
         return checkpoint
 
-    def announce(self) -> None:
-        """Announce the checkpoint and the state of the engine again."""
-        with self._restarting:
-            if self._gauge.state is not None:
-                self._announce(self._checkpoint, self._gauge.state)
-
     def stop(self) -> None:
         """Stop restarting the engine, and end the pause before a restart."""
         self._stopping.set()
