@@ -85,6 +85,27 @@ def test_valkey_starts_with_the_users_of_klein(environ: dict[str, str]) -> None:
     assert modes == {0o600}
 
 
+def test_transactions_survive_a_death_of_valkey(environ: dict[str, str]) -> None:
+    """After `kill -9` and a restart the server has what a transaction wrote, although the default user is off."""
+    folder = Path(environ["TMPDIR"])
+    socket = folder / "redis.sock"
+    command = ["sh", str(DEPLOY / "redis" / "start.sh"), "--port", "0", "--dir", str(folder)]
+    options = {"env": environ, "stdout": subprocess.DEVNULL}
+    command += ["--unixsocket", str(socket)]
+    url = f"unix://klein-worker:{PASSWORDS['klein-worker']}@{socket}"
+    with redis.Redis.from_url(url, decode_responses=True) as connection:
+        with processes.started(command, **options):
+            eventually(socket.exists)
+            with connection.pipeline(transaction=True) as transaction:
+                transaction.set("klein:a", "1").set("klein:b", "2").execute()
+        socket.unlink()
+        with processes.started(command, **options):
+            eventually(socket.exists)
+            values = connection.mget("klein:a", "klein:b")
+
+    assert values == ["1", "2"]
+
+
 def test_valkey_does_not_start_without_passwords(environ: dict[str, str]) -> None:
     """Without a password the script ends with an error that names the variable."""
     del environ["REDIS_WORKER_PASSWORD"]
