@@ -8,7 +8,7 @@ APP = "fal-ai/flux-2/klein/4b"
 RUN, QUEUE = f"/fal/run/{APP}", f"/fal/queue/{APP}"
 VALUES: dict[str, list[Any]] = {
     "prompt": [None, "", "  ", 5, []],
-    "image_size": ["large", {"width": 1, "height": 64}],
+    "image_size": ["large", {"width": 0, "height": 64}, {"width": "64"}],
     "num_images": [0, 5, "2"],
     "num_inference_steps": [0, 51],
     "seed": ["7", 0.5],

@@ -19,6 +19,7 @@ from app.dialects.dependencies import (
 )
 from app.dialects.errors import describe_error
 from app.dialects.http import HttpDialect
+from app.predictions.catalog import find_model
 from app.predictions.errors import InvalidInput, UnknownPrediction
 from app.predictions.submissions import Submission
 
@@ -58,15 +59,20 @@ async def create(
     """Create a prediction and return its id and the URL to poll."""
     async with create_body(request, key_id, takes_base64=True) as (content, images):
         body = wire.parse_create(content)
-        own_name = wire.find_name(name, await run_in_threadpool(service.served_kinds))
+        served = await run_in_threadpool(service.served_kinds)
+        own_name = wire.find_name(name, served)
         slug, model_input = wire.read_input(own_name, body)
+        is_guided = find_model(slug, served).checkpoint.is_guided
+        notes = wire.read_notes(content, is_guided=is_guided)
+        if name != own_name:
+            notes = (f"{name} is not served here: {own_name} drew this", *notes)
         submission = Submission(
             key_id=key_id,
             slug=slug,
             input=model_input,
             images=images,
             webhook=wire.read_webhook(body, image_links.base),
-            notes=() if name == own_name else (f"{name} is not served here: {own_name} drew this",),
+            notes=notes,
         )
         try:
             created = await submit(request, service, submission)

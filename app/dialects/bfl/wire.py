@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.dialects.ignored_fields import ignored_notes
 from app.dialects.image_links import ImageLinks, RenderOutput
 from app.dialects.model_names import NAMES, default_name, model_slug
 from app.predictions.accounts import cost_of
@@ -38,19 +39,20 @@ _MODERATED = "Content Moderated"
 
 
 class CreateBody(BaseModel):
-    """The request to create an image. Fields without an effect here are ignored, such as `safety_tolerance`."""
+    """The request to create an image. The notes name other fields, which have no effect here."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
     _normalise = model_validator(mode="before")(normalised)
 
     prompt: str = Field(min_length=1, max_length=PROMPT_MAX_LENGTH)
-    width: int | None = Field(None, ge=1, le=8192)
-    height: int | None = Field(None, ge=1, le=8192)
+    width: int | None = Field(None, ge=0, le=8192)  # 0, their default, is none
+    height: int | None = Field(None, ge=0, le=8192)
     aspect_ratio: str | None = Field(None, pattern=_RATIO)
     seed: int | None = None
     steps: int | None = Field(None, ge=1, le=50)
     guidance: float | None = Field(None, ge=0, le=20)
     output_format: Literal["jpeg", "png", "webp"] = "jpeg"
+    mask: str | None = None
     webhook_url: str | None = None
     webhook_secret: str | None = None
     images: dict[str, str] = Field(default_factory=dict, exclude=True)
@@ -58,7 +60,7 @@ class CreateBody(BaseModel):
     @property
     def size(self) -> tuple[int, int] | None:
         """Width and height in pixels, rounded to a size that the model takes; None for that of the first image."""
-        if self.width is not None or self.height is not None:
+        if self.width or self.height:
             return nearest_size(self.width or _DEFAULT_SIDE, self.height or _DEFAULT_SIDE)
         if self.aspect_ratio and (match := _RATIO.fullmatch(self.aspect_ratio)):
             across, down = int(match[1]), int(match[2])
@@ -74,6 +76,9 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
         for name in sorted(body, key=_place)
         if _IMAGE.fullmatch(name) and body[name] is not None and body[name] != ""
     }
+    if body.get("input_image_blob_path"):
+        message = "images are not read from there; send them in input_image and input_image_2"
+        raise InvalidInput(FieldProblem(field="input_image_blob_path", message=message))
     if len(images) > REFERENCES_MAX:
         message = f"send at most {REFERENCES_MAX} images"
         raise InvalidInput(FieldProblem(field=list(images)[REFERENCES_MAX], message=message))
@@ -109,6 +114,7 @@ def read_input(name: str, body: CreateBody) -> tuple[str, dict[str, Any]]:
         "guidance_scale": body.guidance,
         "output_format": body.output_format,
         "image_urls": list(body.images.values()) or None,
+        "mask_url": _uri(body.mask) if body.mask else None,
     }
     if (size := body.size) is not None:
         fields["image_size"] = {"width": size[0], "height": size[1]}
@@ -116,9 +122,21 @@ def read_input(name: str, body: CreateBody) -> tuple[str, dict[str, Any]]:
     return slug, {field: value for field, value in fields.items() if value is not None}
 
 
+def read_notes(body: dict[str, Any], *, is_guided: bool) -> tuple[str, ...]:
+    """Return a warning for each field of a request that has no effect."""
+    taken = set(CreateBody.model_fields) - ({"images"} if is_guided else {"images", "guidance"})
+    return ignored_notes(
+        [
+            name
+            for name, value in body.items()
+            if not (name in taken or _IMAGE.fullmatch(name) or value is None or value is False)
+        ]
+    )
+
+
 def rename_fields(exc: InvalidInput, body: CreateBody) -> InvalidInput:
     """Rename the fields of problems to those that were sent."""
-    names = {"guidance_scale": "guidance", "num_inference_steps": "steps"}
+    names = {"guidance_scale": "guidance", "num_inference_steps": "steps", "mask_url": "mask"}
     sent = list(body.images)
 
     def rename(field: str) -> str:

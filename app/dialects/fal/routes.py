@@ -29,7 +29,9 @@ from app.dialects.fal import wire
 from app.dialects.http import HttpDialect
 from app.dialects.run import NoImage, RunOf, succeeded
 from app.images.media_type import SUFFIXES
+from app.predictions.catalog import Model, find_model
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
+from app.predictions.service import Service
 from app.predictions.submissions import Submission
 from app.uploads import DEFAULT_RETENTION
 
@@ -51,7 +53,10 @@ class UploadBody(BaseModel):
 @router.post("/run/{app_id:path}", response_model=None)
 async def run(run: RunOf, app_id: str, service: ServiceOf, image_links: ImageLinksOf) -> Response:
     """Generate images and return them."""
-    await run.submit(wire.find_slug(app_id), [await run.read_json()])
+    slug = wire.find_slug(app_id)
+    body = await run.read_json()
+    notes = wire.read_notes(body, await _find_model(run.service, slug))
+    await run.submit(slug, [wire.read_input(body)], notes)
     [ended] = await run.wait()
     show = output_renderer(ended, service, image_links)
     shown = await run_in_threadpool(wire.output_body, ended, show)
@@ -131,7 +136,12 @@ async def create(  # noqa: PLR0913 -- FastAPI passes each part by name
     webhook = wire.read_webhook(fal_webhook, image_links.base)
     async with create_body(request, key_id) as (body, images):
         submission = Submission(
-            key_id=key_id, slug=slug, input=body, images=images, webhook=webhook
+            key_id=key_id,
+            slug=slug,
+            input=wire.read_input(body),
+            images=images,
+            webhook=webhook,
+            notes=wire.read_notes(body, await _find_model(service, slug)),
         )
         created = await submit(request, service, submission)
     return JSONResponse(wire.status_body(created, app_id, image_links, has_logs=False))
@@ -155,6 +165,10 @@ def initiate_upload(
     upload_url = links.link(image_links.base, upload.key, upload.url_expires_at, verb="PUT")
     file_url = image_links.link(upload.key, upload.expires_at)
     return JSONResponse({"upload_url": upload_url, "file_url": file_url})
+
+
+async def _find_model(service: Service, slug: str) -> Model:
+    return find_model(slug, await run_in_threadpool(service.served_kinds))
 
 
 class Forwarded(Response):

@@ -1,4 +1,4 @@
-"""Maps requests and predictions to and from the form of fal; pure. The input is that of each::labs."""
+"""Maps requests and predictions to and from the form of fal; pure. The input is that of each::labs, with any size."""
 
 import json
 import mimetypes
@@ -6,10 +6,14 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.dialects.ignored_fields import ignored_notes
 from app.dialects.image_links import ImageLinks, RenderOutput, format_time
 from app.dialects.model_names import NAMES, model_slug
+from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
+from app.predictions.json_values import whole
 from app.predictions.prediction import Prediction, Status, Webhook
+from app.predictions.sizes import nearest_size
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
 _APP = re.compile(
@@ -23,6 +27,9 @@ _HOSTS = {  # of the URLs that fal's clients call, and where klein serves the sa
 }
 _STATUS = {Status.QUEUED: "IN_QUEUE", Status.RUNNING: "IN_PROGRESS"}
 COMPLETED = "COMPLETED"
+_SIDE_DEFAULT, _SIDE_MAX = 512, 14142  # px, as fal's schema says
+_NO_EFFECT = {"acceleration", "enable_safety_checker"}
+_GUIDED = {"guidance_scale", "negative_prompt"}  # have an effect where the checkpoint is guided
 
 
 def find_slug(app_id: str) -> str:
@@ -41,6 +48,31 @@ def find_target(url: str) -> tuple[str, str]:
         message = f"send a URL of {', '.join(_HOSTS)}"
         raise InvalidInput(FieldProblem(field="x-fal-target-url", message=message))
     return _HOSTS[parts.hostname] + parts.path, parts.query
+
+
+def read_input(body: dict[str, Any]) -> dict[str, Any]:
+    """Map an input to that of its model: a size in pixels is rounded to one that the model takes."""
+    size = body.get("image_size")
+    if not isinstance(size, dict):
+        return body
+    sides = [
+        _SIDE_DEFAULT if size.get(side) is None else whole(size[side])
+        for side in ("width", "height")
+    ]
+    if not all(type(side) is int and 1 <= side <= _SIDE_MAX for side in sides):
+        return body  # refused by the model's own check, with the name of the field
+    width, height = nearest_size(*sides)
+    return body | {"image_size": {"width": width, "height": height}}
+
+
+def read_notes(body: dict[str, Any], model: Model) -> tuple[str, ...]:
+    """Return a warning for each field of an input that has no effect."""
+    taken = set(model.input.model_fields) - _NO_EFFECT
+    if not model.checkpoint.is_guided:
+        taken -= _GUIDED
+    return ignored_notes(
+        [name for name, value in body.items() if value is not None and name not in taken]
+    )
 
 
 def read_webhook(url: str, base: str) -> Webhook | None:
@@ -84,13 +116,14 @@ def output_body(prediction: Prediction, show: RenderOutput) -> dict[str, Any]:
         }
         for output in prediction.outputs
     ]
-    return {
+    body = {
         "images": images,
         "timings": {"inference": prediction.run_time.total_seconds()},
         "seed": prediction.input.get("seed"),
         "has_nsfw_concepts": [False] * len(images),
         "prompt": prediction.prompt,
     }
+    return body | ({"klein_notes": list(prediction.notes)} if prediction.notes else {})
 
 
 def webhook_body(prediction: Prediction, _image_links: ImageLinks, show: RenderOutput) -> bytes:

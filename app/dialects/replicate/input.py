@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from app.dialects.ignored_fields import ignored_notes
 from app.dialects.model_names import model_slug
 from app.dialects.replicate.images import collect_images, is_image_field
 from app.dialects.replicate.models import base_name, kind_of, takes_loras
@@ -28,8 +29,6 @@ from app.predictions.sizes import (
 
 _MEGAPIXEL = 1024 * 1024
 _MATCH = "match_input_image"
-_NOTED_MAX = 20  # ignored fields that the logs name
-_NAME_MAX = 40  # characters of a field's name in the logs
 Ratio = Literal[
     "1:1", "16:9", "9:16", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "21:9", "9:21",
     "match_input_image", "custom",
@@ -213,10 +212,7 @@ def _notes(present: dict[str, Any], input_type: type[Input], parsed: Input) -> t
     ]
     if parsed.size is not None and parse_size(parsed.size) is None:
         ignored.append("size")
-    notes = [f"WARNING: {field[:_NAME_MAX]!r} has no effect here" for field in ignored[:_NOTED_MAX]]
-    if len(ignored) > _NOTED_MAX:
-        notes.append(f"WARNING: {len(ignored) - _NOTED_MAX} more fields have no effect here")
-    return tuple(notes)
+    return ignored_notes(ignored)
 
 
 def size_of(ratio: str, megapixels: str) -> tuple[int, int]:

@@ -87,7 +87,7 @@ def test_images_are_numbered_urls_or_base64():
     ("sent", "field"),
     [
         ({"prompt": ""}, "prompt"),
-        ({"prompt": "x", "width": 0}, "width"),
+        ({"prompt": "x", "width": -1}, "width"),
         ({"prompt": "x", "aspect_ratio": "wide"}, "aspect_ratio"),
         ({"prompt": "x", "output_format": "gif"}, "output_format"),
         ({"prompt": "x", "input_image": 5}, "input_image"),
