@@ -8,8 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t16
 
-# one more than the cores of a small machine: many tests wait, and each process loads all tests and starts a klein
-PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# twice the cores of a small machine, because many tests wait
+PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 up: .venv/.worker ## install everything and start the whole system
 	$(BIN)/klein up

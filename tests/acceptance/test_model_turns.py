@@ -13,6 +13,7 @@ from tests.support import processes
 from tests.support.api_client import TEXT, create, get, is_ready, is_running, ready_client, until
 
 BASE_TEXT = "flux-2-klein-4b-base-text-to-image"
+pytestmark = pytest.mark.slow  # a system of its own; tests/unit/test_model_turns.py has the rules
 KEY = "a-key-of-more-than-thirty-two-characters"
 
 

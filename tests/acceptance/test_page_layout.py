@@ -31,7 +31,7 @@ COVERED = """() => {
     [(1280, 800), pytest.param((1024, 640), marks=pytest.mark.slow), (360, 740)],
     ids=lambda s: f"{s[0]}",
 )
-@pytest.mark.parametrize("form", ["closed", "open"])
+@pytest.mark.parametrize("form", [pytest.param("closed", marks=pytest.mark.slow), "open"])
 def test_nothing_covers_anything(
     browser: Browser, klein: Klein, size: tuple[int, int], form: str
 ) -> None:

@@ -133,7 +133,7 @@ def test_mask_file_is_chosen_with_the_keyboard(tab: Tab, picture: Path, tmp_path
     assert (painted(tab) == np.asarray(chosen)).all()
 
 
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 360])
 def test_brush_is_accessible(tab: Tab, picture: Path, width: int) -> None:
     """axe finds no problem with the open brush, and it fits the width of a phone."""
     tab.page.set_viewport_size({"width": width, "height": 800})
