@@ -20,6 +20,7 @@ from app.predictions.visible_text import is_blank
 PROMPT_MAX_LENGTH = 10_000  # characters; the text encoder keeps its first 512 tokens
 REFERENCES_MAX = 4
 IMAGES_MAX = 4  # of one prediction
+STRENGTH_MIN = 0.01  # OpenAPI 3.0 cannot express "above 0" as JSON Schema does
 
 
 class Size(BaseModel):
@@ -197,7 +198,7 @@ class EditInput(ModelInput):
     ) = None
     strength: float = Field(
         1.0,
-        ge=0.01,  # OpenAPI 3.0 cannot express "above 0" as JSON Schema does
+        ge=STRENGTH_MIN,
         le=1,
         allow_inf_nan=False,
         description="How much the first image may change. Below 1 the result starts from it.",

@@ -13,7 +13,12 @@ from app.images.mask import MaskReading
 from app.predictions.catalog import parameters_of
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
-from app.predictions.inputs import IMAGES_MAX, PROMPT_MAX_LENGTH, REFERENCES_MAX
+from app.predictions.inputs import (
+    IMAGES_MAX,
+    PROMPT_MAX_LENGTH,
+    REFERENCES_MAX,
+    STRENGTH_MIN,
+)
 from app.predictions.json_values import normalised, whole
 from app.predictions.prediction import Prediction
 from app.predictions.problems import problems_of
@@ -23,7 +28,6 @@ IMAGES_TOTAL_MAX = 16  # of one request
 STEPS_MAX = 50
 GUIDANCE_MAX = 20.0
 MASK_BLUR_PX, MASK_BLUR_MAX_PX = 4, 256
-STRENGTH_MIN = 0.01  # for a denoising_strength of 0: one step is done in any case
 SAMPLERS = [{"name": "Euler", "aliases": ["euler"], "options": {}}]
 SCHEDULERS = [{"name": "simple", "label": "Simple", "aliases": None, "default_rho": -1.0, "need_inner_model": False}]  # fmt: skip
 _LORA = re.compile(r"<lora:([^:<>]{1,200})(?::(-?[0-9.]{1,8}))?(?::[^<>]*)?>")
@@ -124,6 +128,7 @@ def read_inputs(body: ImageBody, *, is_edit: bool) -> list[dict[str, Any]]:
     if is_edit:
         fields["image_urls"] = [_as_uri(image) for image in body.init_images]
         if body.denoising_strength is not None:
+            # for 0, one step is done
             fields["strength"] = max(body.denoising_strength, STRENGTH_MIN)
     return [
         fields

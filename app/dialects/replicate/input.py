@@ -15,7 +15,7 @@ from app.dialects.replicate.images import collect_images, is_image_field
 from app.dialects.replicate.models import base_name, kind_of, takes_loras
 from app.dialects.replicate.request import InputRequest
 from app.predictions.errors import FieldProblem, InvalidInput
-from app.predictions.inputs import PROMPT_MAX_LENGTH, REFERENCES_MAX
+from app.predictions.inputs import PROMPT_MAX_LENGTH, REFERENCES_MAX, STRENGTH_MIN
 from app.predictions.json_values import normalised
 from app.predictions.lora import LORAS_MAX
 from app.predictions.problems import problems_of
@@ -59,7 +59,10 @@ class Input(BaseModel):
         None, description="The part of the first image to redraw, in white; a URL or data URI."
     )
     prompt_strength: float | None = Field(
-        None, gt=0, le=1, description="How much the first image may change. Default: 1."
+        None, ge=0, le=1, description="How much the first image may change. Default: 1."
+    )
+    strength: float | None = Field(
+        None, ge=0, le=1, description="The same, by its name in some clients."
     )
     aspect_ratio: Ratio = Field(
         "1:1",
@@ -78,6 +81,12 @@ class Input(BaseModel):
     output_format: Literal["webp", "jpg", "png"] = Field("jpg", description="The file format.")
     output_quality: int = Field(95, ge=0, le=100, description="Quality of jpg and webp files.")
     disable_safety_checker: bool = Field(False, description="Accepted for compatibility.")
+
+    @property
+    def change(self) -> float | None:
+        """How much the first image may change; None if nothing limits it. For 0, one step is done."""
+        sent = self.strength if self.prompt_strength is None else self.prompt_strength
+        return None if sent is None else max(sent, STRENGTH_MIN)
 
     @property
     def pixels(self) -> tuple[int, int] | None:
@@ -186,8 +195,8 @@ def _image_fields(parsed: Input) -> dict[str, Any]:
         fields["image_urls"] = parsed.images
     if parsed.mask:
         fields["mask_url"] = parsed.mask
-    if parsed.prompt_strength is not None:
-        fields["strength"] = parsed.prompt_strength
+    if parsed.images and parsed.change is not None:
+        fields["strength"] = parsed.change
     return fields
 
 
@@ -212,6 +221,12 @@ def _notes(present: dict[str, Any], input_type: type[Input], parsed: Input) -> t
     ]
     if parsed.size is not None and parse_size(parsed.size) is None:
         ignored.append("size")
+    if None in {parsed.width, parsed.height}:
+        ignored += [field for field in ("width", "height") if field in present]
+    if parsed.pixels is None and "output_megapixels" in present:
+        ignored.append("output_megapixels")
+    if not parsed.images:
+        ignored += [field for field in ("prompt_strength", "strength") if field in present]
     return ignored_notes(ignored)
 
 

@@ -70,6 +70,7 @@ NOTED: list[tuple[str, Any]] = [
     ("images", [URL]),  # of other vendors
 ]
 REFUSED: list[tuple[str, Any]] = [
+    ("prompt", None),  # which some of their models take, with an image
     ("input_image_blob_path", "a/b.png"),
     ("output_format", "gif"),
     ("aspect_ratio", "wide"),

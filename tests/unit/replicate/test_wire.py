@@ -269,10 +269,10 @@ def test_mask_and_strength():
 
 def test_ignored_fields_are_named_in_the_logs():
     """Each field without an effect is named in the logs, a bounded number of them."""
-    asked = read_input("flux-2-klein-4b", {"prompt": "x", "safety_tolerance": 2, "strength": 1})
+    asked = read_input("flux-2-klein-4b", {"prompt": "x", "safety_tolerance": 2, "raw": 1})
     assert asked.notes == (
         "WARNING: 'safety_tolerance' has no effect here",
-        "WARNING: 'strength' has no effect here",
+        "WARNING: 'raw' has no effect here",
     )
 
     ended = a_prediction(notes=asked.notes).claim("a", NOW).succeed("a", (), ("resized",), NOW)
