@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.safe_http import SafeHttp, Unreachable
+from tests.support.ports import bind_to_own_port
 from tests.support.webhook_receiver import running_receiver, status
 
 LITERALS = [
@@ -27,7 +28,7 @@ class Canary:
     """A listener on both loopback addresses that counts connections."""
 
     def __init__(self) -> None:
-        self._first = socket.create_server(("127.0.0.1", 0))
+        self._first = bind_to_own_port(lambda port: socket.create_server(("127.0.0.1", port)))
         self.port = int(self._first.getsockname()[1])
         self._sockets = [self._first, *self._second()]
         self.connections = 0

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.ports import bind_to_own_port
+
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -100,7 +102,10 @@ def running_receiver(
         daemon_threads = True
         block_on_close = False
 
-    with Server((host, port), Handler) as server:
+    def listen(port: int) -> Server:
+        return Server((host, port), Handler)
+
+    with listen(port) if port else bind_to_own_port(listen) as server:
         receiver.url = f"http://{host}:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
