@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from typing import Any
 
 import httpx
@@ -222,12 +223,15 @@ def test_web_ui_mask(client: httpx.Client, is_inverted: bool) -> None:
         "width": SIZE[0],
         "height": SIZE[1],
         "steps": 4,
+        "tiling": True,
     }
     answer = client.post("/sdapi/v1/img2img", json=body)
 
     assert answer.status_code == 200, answer.text
     assert is_kept(opened(base64.b64decode(answer.json()["images"][0])))
     assert "mask" not in answer.json()["parameters"]
+    notes = json.loads(answer.json()["info"])["klein_notes"]
+    assert "WARNING: 'tiling' has no effect here" in notes
 
 
 def test_replicate_mask(client: httpx.Client) -> None:
@@ -258,7 +262,9 @@ def test_fal_mask(client: httpx.Client) -> None:
         "image_urls": [data_uri(PICTURE)],
         "mask_url": data_uri(mask()),
         "strength": 0.9,
+        "acceleration": "high",
     }
     answer = client.post("/fal/run/fal-ai/flux-2/klein/4b/edit", json=body).json()
 
     assert is_kept(pixels(answer["images"][0]["url"]))
+    assert "WARNING: 'acceleration' has no effect here" in answer["klein_notes"]

@@ -10,10 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from app.api.auth import KeyId
 from app.api.errors import ErrorResponse
 from app.dialects.a1111 import wire
+from app.dialects.a1111.ignored import ignored_fields
 from app.dialects.dependencies import READ_SLOT, JsonBody, ServiceOf
 from app.dialects.errors import describe_error
 from app.dialects.http import HttpDialect
+from app.dialects.ignored_fields import ignored_notes
 from app.dialects.run import NoImage, Run, RunOf
+from app.predictions.catalog import MODELS
 from app.predictions.errors import AlreadyFinal, InvalidInput
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
@@ -145,10 +148,11 @@ async def _answer(run: Run, sent: dict[str, Any], *, is_edit: bool) -> Response:
     body = wire.parse_body(sent, is_edit=is_edit)
     served = await run_in_threadpool(run.service.served_kinds)
     slug = wire.find_slug(body, served, is_edit=is_edit)
+    is_guided = MODELS[slug].checkpoint.is_guided
+    notes = ignored_notes(ignored_fields(sent, is_edit=is_edit, is_guided=is_guided))
+    inputs = wire.read_inputs(body, is_edit=is_edit)
     try:
-        await run.submit(
-            slug, wire.read_inputs(body, is_edit=is_edit), mask_reading=body.mask_reading
-        )
+        await run.submit(slug, inputs, notes, body.mask_reading)
     except InvalidInput as exc:
         raise wire.rename_fields(exc) from None
     ended = await run.wait()

@@ -30,6 +30,7 @@ GUIDANCE_MAX = 20.0
 MASK_BLUR_PX, MASK_BLUR_MAX_PX = 4, 256
 SAMPLERS = [{"name": "Euler", "aliases": ["euler"], "options": {}}]
 SCHEDULERS = [{"name": "simple", "label": "Simple", "aliases": None, "default_rho": -1.0, "need_inner_model": False}]  # fmt: skip
+_SAMPLES_FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 _LORA = re.compile(r"<lora:([^:<>]{1,200})(?::(-?[0-9.]{1,8}))?(?::[^<>]*)?>")
 _IMAGE = re.compile(r"image_urls\[(\d+)\]")
 _URI = ("data:", "http:", "https:")
@@ -38,7 +39,7 @@ Number = Annotated[int, BeforeValidator(whole)]
 
 
 class ImageBody(BaseModel):
-    """A request for images. Samplers, styles, scripts and other fields without an effect here are ignored."""
+    """A request for images: the fields that are read. `ignored_fields` finds the others."""
 
     model_config = ConfigDict(extra="ignore")
     _normalise = model_validator(mode="before")(normalised)
@@ -121,6 +122,8 @@ def read_inputs(body: ImageBody, *, is_edit: bool) -> list[dict[str, Any]]:
         fields["num_inference_steps"] = min(body.steps, STEPS_MAX)
     if body.cfg_scale is not None:
         fields["guidance_scale"] = min(body.cfg_scale, GUIDANCE_MAX)
+    if output_format := find_format(body.override_settings):
+        fields["output_format"] = output_format
     if loras:
         fields["loras"] = loras
     if body.mask:
@@ -136,6 +139,12 @@ def read_inputs(body: ImageBody, *, is_edit: bool) -> list[dict[str, Any]]:
         | ({"seed": body.seed + first} if body.seed >= 0 else {})
         for first in range(0, body.count, IMAGES_MAX)
     ]
+
+
+def find_format(options: dict[str, Any]) -> str | None:
+    """Return the file format that the option `samples_format` names; None for another one, or none."""
+    name = options.get("samples_format")
+    return _SAMPLES_FORMATS.get(name.lower()) if isinstance(name, str) else None
 
 
 def rename_fields(exc: InvalidInput) -> InvalidInput:

@@ -59,6 +59,7 @@ def test_example_request_and_result():
         ({"aspect_ratio": "16:9"}, (1360, 768)),
         ({"aspect_ratio": "16:9", "width": 512, "height": 512}, (512, 512)),
         ({"input_image": "https://host/a.png"}, None),
+        ({"input_image": "https://host/a.png", "width": 0, "height": 0}, None),
     ],
 )
 def test_sizes(sent, size):

@@ -77,6 +77,7 @@ def test_states_and_output():
         {"url": "https://klein.test/files/p/a/0.png", "width": 64, "height": 32, "content_type": "image/png"}
     ]  # fmt: skip
     assert (body["seed"], body["has_nsfw_concepts"]) == (7, [False])
+    assert body["klein_notes"] == ["resized"]
     sent = json.loads(webhook_body(ended, LINKS, show))
     assert (sent["status"], sent["payload"], sent["request_id"]) == ("OK", body, "p")
     failure = Failure(cause=Cause.ENGINE, message="why")
