@@ -17,6 +17,9 @@ up: .venv/.worker ## install everything and start the whole system
 test: .venv/.dev ## run the tests that need no GPU and do not take long (T=path: one folder, file or test, with long ones)
 	$(BIN)/pytest $(if $(T),$(T) -m "not gpu",$(PARALLEL))
 
+test-failed: .venv/.dev ## run the tests that failed in the last run again, one after the other
+	$(BIN)/pytest --last-failed --last-failed-no-failures none
+
 test-all: .venv/.dev ## run every test that needs no GPU, with coverage
 	$(BIN)/pytest -m "not gpu" $(PARALLEL) --cov --cov-report=term:skip-covered
 
@@ -113,4 +116,4 @@ lock: .venv/.dev ## write the lock files from pyproject.toml, with the newest ve
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = c2pa,telemetry,worker,dev
 
-.PHONY: help up test test-all test-unit audit tools check fmt bench-serving bench-engine bench-scaling bench-growth bench-estimate bench-peers bench-page bench-gpu gpu-wheels chaos abuse fuzz soak weights lock
+.PHONY: help up test test-failed test-all test-unit audit tools check fmt bench-serving bench-engine bench-scaling bench-growth bench-estimate bench-peers bench-page bench-gpu gpu-wheels chaos abuse fuzz soak weights lock

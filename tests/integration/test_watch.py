@@ -11,7 +11,7 @@ from app.connections import open_readers
 from app.predictions import scripts
 from app.predictions.errors import ShuttingDown, Unavailable, UnknownPrediction
 from app.predictions.prediction import Prediction, Status
-from app.predictions.redis_keys import FINAL_CHANNEL, OPEN, record_key
+from app.predictions.redis_keys import ENDED_CHANNEL, FINAL_CHANNEL, OPEN, record_key
 from app.predictions.watch import Watch
 from app.records import Records
 from tests.support.fakes import NOW, a_prediction, a_store, edited
@@ -29,7 +29,10 @@ def store(connection):
 class CountingWatch(Watch):
     """Counts its reads: whoever is woken reads the record."""
 
-    reads = 0
+    def __init__(self, connection, poll_s):
+        super().__init__(connection, poll_s, on_end=lambda name, _record: self.heard.add(name))
+        self.reads = 0
+        self.heard = set()
 
     async def read(self, prediction_id):
         prediction = await super().read(prediction_id)
@@ -55,10 +58,11 @@ async def until(condition):
         await asyncio.sleep(0.001)
 
 
-async def until_listening(connection, count=1):
-    await until(
-        lambda: dict(connection.pubsub_numsub(FINAL_CHANNEL))[FINAL_CHANNEL.encode()] == count
-    )
+async def until_listening(connection, watch):
+    """Wait until the watch hears announcements. Before, the replies to its subscriptions wake all waiters."""
+    await until(lambda: dict(connection.pubsub_numsub(FINAL_CHANNEL))[FINAL_CHANNEL.encode()] == 1)
+    connection.publish(ENDED_CHANNEL, "marker\n")
+    await until(lambda: "marker" in watch.heard)
 
 
 async def test_wait_for_final_prediction_returns(watch, store):
@@ -72,7 +76,7 @@ async def test_wait_for_final_prediction_returns(watch, store):
 async def test_end_wakes_waiter(watch, store, connection):
     """The announcement of the end wakes the wait. It does not depend on a poll."""
     store.add(a_prediction())
-    await until_listening(connection)
+    await until_listening(connection, watch)
     waiter = asyncio.create_task(watch.wait("p", 60))
     await until(lambda: watch.waiter_count == 1)
     ended = end(store)
@@ -104,7 +108,7 @@ async def test_one_end_wakes_two_hundred_waiters(watch, store, connection):
     """All waiters of a prediction get its end. Those of another keep waiting."""
     for prediction_id in ("p", "q"):
         store.add(a_prediction(prediction_id))
-    await until_listening(connection)
+    await until_listening(connection, watch)
     waiters = [asyncio.create_task(watch.wait("p", 60)) for _ in range(200)]
     other = asyncio.create_task(watch.wait("q", 60))
     await until(lambda: watch.waiter_count == 201)
@@ -136,7 +140,7 @@ async def test_cancelled_waiter_is_freed(watch, store):
 async def test_follower_gets_each_change(watch, store, connection):
     """A follower gets the current state, each claim and step, and the end. Then the stream ends."""
     store.add(a_prediction())
-    await until_listening(connection)
+    await until_listening(connection, watch)
     states = []
     changes = iter(
         (
@@ -164,7 +168,7 @@ async def test_follower_gets_each_change(watch, store, connection):
 async def test_steps_wake_only_followers(watch, store, connection):
     """A follower is woken by a step and not by a renewed lease. A waiter for the end is woken by neither."""
     store.add(a_prediction())
-    await until_listening(connection)
+    await until_listening(connection, watch)
     following = watch.follow("p")
     await anext(following)
     store.change("p", lambda p, now: p.claim("a", now))
@@ -260,7 +264,7 @@ async def test_lost_announcement_costs_one_poll(redis_server, store, connection,
     async with open_readers(redis_server.url, 8) as readers:
         watch = CountingWatch(readers, poll_s=0.05)
         async with watch.listening():
-            await until_listening(connection)
+            await until_listening(connection, watch)
             waiter = asyncio.create_task(watch.wait("p", 60))
             other = asyncio.create_task(watch.wait("q", 60))
             await until(lambda: watch.reads == 2)
@@ -274,7 +278,7 @@ async def test_lost_announcement_costs_one_poll(redis_server, store, connection,
 async def test_end_brings_its_record(watch, store, connection):
     """A waiter that begins with the prediction as it was read, and gets the announced end, reads nothing."""
     store.add(a_prediction())
-    await until_listening(connection)
+    await until_listening(connection, watch)
     queued = await watch.read("p")
     waiter = asyncio.create_task(watch.wait("p", 60, known=queued))
     await until(lambda: watch.waiter_count == 1)
@@ -290,7 +294,7 @@ async def test_end_brings_its_record(watch, store, connection):
 async def test_end_announced_without_record_is_read(watch, store, connection):
     """The announcement of a worker of klein 0.1 names the prediction only, and the waiter reads it."""
     store.add(a_prediction())
-    await until_listening(connection)
+    await until_listening(connection, watch)
     waiter = asyncio.create_task(watch.wait("p", 60))
     await until(lambda: watch.reads == 1)
     ended = store.get("p").cancel(NOW)
@@ -321,9 +325,9 @@ async def test_waiter_survives_redis_restart():
         store = a_store(connection)
         store.add(a_prediction())
         async with open_readers(server.url, 8) as readers:
-            watch = Watch(readers, poll_s=NEVER_S)
+            watch = CountingWatch(readers, poll_s=NEVER_S)
             async with watch.listening():
-                await until_listening(connection)
+                await until_listening(connection, watch)
                 waiter = asyncio.create_task(watch.wait("p", 60))
                 await until(lambda: watch.waiter_count == 1)
                 server.kill()
