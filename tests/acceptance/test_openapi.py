@@ -28,7 +28,7 @@ def probe(key: str, folder: Path, schema: str, *options: str) -> tuple[int, str]
     """Run schemathesis reproducibly, and return its exit code and report."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", schema, *options]
     command += ["--seed", "1", "--generation-deterministic"]
-    command += ["--header", f"X-API-Key: {key}", "--no-color", "--request-timeout", "30"]
+    command += ["--header", f"X-API-Key: {key}", "--no-color", "--request-timeout", "100"]
     result = processes.run(command, cwd=folder, timeout_s=230)
     return result.returncode, result.stdout + result.stderr
 
