@@ -6,11 +6,11 @@ from app.predictions.prediction import Prediction, Status
 from app.predictions.webhook_event import WebhookEvent
 
 LOGS_GAP = timedelta(milliseconds=500)
-"""From the first step that a receiver does not know of until it is told, so that no two such webhooks are closer."""
+"""Time from a step to the webhook that reports it. Steps within it share one webhook."""
 
 
 def webhook_due(before: Prediction, after: Prediction, now: datetime) -> datetime | None:
-    """Return when a change is due at the receiver; None where it is not told."""
+    """Return when a change is due at the receiver; None where no webhook is sent."""
     if after.status.is_final:
         return now if after.needs_webhook else None
     if owes_start(before, after):

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class WebhookEvent(StrEnum):
-    """What a receiver is told."""
+    """The events for which a webhook is sent."""
 
     START = "start"  # the first attempt began
     OUTPUT = "output"  # there are images, which is at the end

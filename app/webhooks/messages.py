@@ -1,4 +1,4 @@
-"""Defines what a receiver is told about a prediction at one time; pure, no I/O and no clock."""
+"""Chooses the webhooks that are due for a prediction; pure, no I/O and no clock."""
 
 from dataclasses import dataclass, replace
 
@@ -26,7 +26,7 @@ def webhook_id(prediction_id: str) -> str:
 
 
 def messages_about(prediction: Prediction, *, owes_start: bool) -> list[Message]:
-    """Return what a receiver is told now, in order. `owes_start`: it does not know yet that the prediction started."""
+    """Return the webhooks to send now, in order. `owes_start`: the webhook for the start has not been sent."""
     assert prediction.webhook is not None  # noqa: S101 -- only such are in the outbox
     end_id = webhook_id(prediction.id)
     messages = []

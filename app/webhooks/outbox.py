@@ -81,11 +81,13 @@ class Outbox:
         return self._lines.take(busy)
 
     def take_messages(self, prediction: Prediction) -> list[Message]:
-        """Return what the receiver is to be told now; only the end stays due until it is recorded. Raises UnknownPrediction."""
+        """Return the webhooks to send now. Only that of the end stays due until it is recorded. Raises UnknownPrediction."""
         if not prediction.status.is_final:
             with redis_errors():
                 _TAKE_PROGRESS(self._redis, open=OPEN, due=WEBHOOKS_DUE, id=prediction.id)
-            prediction = self._store.get(prediction.id)  # what it has become until here is told now
+            prediction = self._store.get(
+                prediction.id
+            )  # the webhooks include what has changed until here
         elif not prediction.needs_webhook:
             self.drop(prediction.id)
         webhook = prediction.webhook
@@ -101,7 +103,7 @@ class Outbox:
             _POSTPONE(self._redis, due=WEBHOOKS_DUE, id=prediction_id, pause_ms=_ms(pause))
 
     def drop(self, prediction_id: str) -> None:
-        """Remove the id of a deleted prediction, or of an end that nobody is told."""
+        """Remove the id of a deleted prediction, or of an end without a webhook."""
         with redis_errors():
             self._redis.zrem(WEBHOOKS_DUE, prediction_id)
 

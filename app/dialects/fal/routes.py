@@ -27,10 +27,12 @@ from app.dialects.dependencies import (
 from app.dialects.errors import describe_error
 from app.dialects.fal import wire
 from app.dialects.http import HttpDialect
+from app.dialects.image_links import ImageLinks
 from app.dialects.run import NoImage, RunOf, succeeded
 from app.images.media_type import SUFFIXES
 from app.predictions.catalog import Model, find_model
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
+from app.predictions.prediction import Prediction
 from app.predictions.service import Service
 from app.predictions.submissions import Submission
 from app.uploads import DEFAULT_RETENTION
@@ -58,9 +60,7 @@ async def run(run: RunOf, app_id: str, service: ServiceOf, image_links: ImageLin
     notes = wire.read_notes(body, await _find_model(run.service, slug))
     await run.submit(slug, [wire.read_input(body)], notes)
     [ended] = await run.wait()
-    show = output_renderer(ended, service, image_links)
-    shown = await run_in_threadpool(wire.output_body, ended, show)
-    return JSONResponse(shown, headers={_REQUEST_ID: ended.id})
+    return await _output(ended, service, image_links)
 
 
 @router.get("/queue/{app_id:path}/requests/{prediction_id}/status", response_model=None)
@@ -107,9 +107,7 @@ async def result(
     prediction = await service.get(key_id, prediction_id)
     if not prediction.status.is_final:
         raise BadRequest("not ready", NOT_READY)
-    show = output_renderer(succeeded(prediction), service, image_links)
-    shown = await run_in_threadpool(wire.output_body, prediction, show)
-    return JSONResponse(shown, headers={_REQUEST_ID: prediction.id})
+    return await _output(succeeded(prediction), service, image_links)
 
 
 @router.put("/queue/{app_id:path}/requests/{prediction_id}/cancel", response_model=None)  # noqa: FAST003 -- the id is enough
@@ -211,3 +209,10 @@ def render_error(exc: Exception) -> ErrorResponse:
 
 
 HTTP = HttpDialect(routers=(router,), render_error=render_error)
+
+
+async def _output(prediction: Prediction, service: Service, image_links: ImageLinks) -> Response:
+    """Render the output of a prediction that has succeeded."""
+    show = output_renderer(prediction, service, image_links)
+    shown = await run_in_threadpool(wire.output_body, prediction, show)
+    return JSONResponse(shown, headers={_REQUEST_ID: prediction.id})
