@@ -54,7 +54,9 @@ from app.predictions.watch import Watch
 from app.predictions.worker_registry import WorkerRegistry
 from app.redis_requirements import RedisCheck
 from app.safe_http import SafeHttp
-from app.settings import FileUrls, Settings, StatusWords, UnreachableImages
+from app.settings import Settings
+from app.settings.server import StatusWords, UnreachableImages
+from app.settings.storage import FileUrls
 from app.storage import open_storage
 from app.storage.links import open_links
 from app.upload_quota import UploadQuota, UploadSlots

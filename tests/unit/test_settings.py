@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings, StatusWords
+from app.settings import Settings
+from app.settings.server import StatusWords
 
 FIELDS = pytest.mark.parametrize("name", Settings.model_fields)
 
