@@ -1,45 +1,20 @@
-"""The engine client: loads the model and generates images in the engine process, and detects its death."""
+"""The engine client: starts and ends the engine process, and generates images in it. `running_batch` drives one call."""
 
 import itertools
-import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from app.logs import log
-from app.metrics import LAST_IMAGE, TIMEOUT_KILLS
-from worker.engine_client.process import EngineDied, EngineProcess
+from app.metrics import LAST_IMAGE
+from worker.engine_client.process import EngineProcess
 from worker.engine_client.request import EngineRequest, Outcome
+from worker.engine_client.running_batch import RunningBatch
 from worker.engine_client.silence import SilenceLimit
-from worker.engine_process.protocol import (
-    Beat,
-    Broken,
-    Cancel,
-    Done,
-    Failed,
-    Generate,
-    Loading,
-    Message,
-    Preview,
-    Ready,
-    Step,
-    Stopped,
-    map_images,
-)
-from worker.engines import (
-    Cancelled,
-    Checkpoint,
-    OnPreview,
-    Order,
-    Result,
-    TimedOut,
-    Tuning,
-    WeightsError,
-)
-from worker.engines.errors import RequestFailed
+from worker.engine_process.protocol import Beat, Broken, Loading, Ready
+from worker.engines import Checkpoint, OnPreview, Order, Result, Tuning, WeightsError
 
 REPEAT_STATUS_S = 10.0
 """How often the log repeats what an engine is busy with while it starts."""
@@ -65,10 +40,9 @@ class EngineClient:
         self._process = EngineProcess(module, arguments, environ, on_line)
         self._silence_limit = silence_limit or SilenceLimit()
         self._ids = itertools.count(1)
-        self._running_ids: tuple[str, ...] = ()
+        self._batch: RunningBatch | None = None
         self._busy = threading.Lock()
         self._is_ready = False
-        self._remaining: tuple[float, float] | None = None  # estimated at, seconds from then
         self.completed = 0
         """How many requests all its processes have completed."""
         self.cached_bytes = 0
@@ -100,10 +74,8 @@ class EngineClient:
     @property
     def remaining_s(self) -> float | None:
         """Estimated time until the running batch ends. None if none runs or it has no two steps yet."""
-        if (remaining := self._remaining) is None:
-            return None
-        estimated_at, seconds = remaining
-        return max(0.0, seconds - (time.monotonic() - estimated_at))
+        batch = self._batch
+        return None if batch is None else batch.remaining_s
 
     @property
     def image_age_s(self) -> float | None:
@@ -187,30 +159,19 @@ class EngineClient:
         with self._busy:
             for request in batch:
                 request.start(f"{self.pid}-{next(self._ids)}", len(batch))
-            self._running_ids = tuple(request.id for request in batch)
+            self._batch = RunningBatch(
+                batch, self._process, self._silence_limit, self._record_result
+            )
             try:
-                for index, request in enumerate(batch, 1):
-                    self._process.send(
-                        Generate(
-                            id=request.id, order=request.order, batch_remaining=len(batch) - index
-                        )
-                    )
-                self._receive_outcomes(batch)
-            except EngineDied as died:
-                for request in batch:
-                    request.finish(died)
-            except BaseException:
-                self.cancel()  # on_step raised, so nothing uses the results
-                raise
+                self._batch.run()
             finally:
-                self._running_ids = ()
-                self._remaining = None
+                self._batch = None
         return [request.outcome for request in batch if request.outcome is not None]
 
     def cancel(self) -> None:
         """Cancel the running batch, from any thread. `generate` then raises `Cancelled`."""
-        for request_id in self._running_ids:
-            self._process.try_send(Cancel(id=request_id))
+        if (batch := self._batch) is not None:
+            batch.cancel()
 
     def unload(self, is_idle: Callable[[], bool]) -> bool:
         """End the process to free its memory, unless there is work. Returns whether it has ended.
@@ -246,75 +207,8 @@ class EngineClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _receive_outcomes(self, batch: Sequence[EngineRequest]) -> None:
-        step_deadline = float("inf")  # of the next step
-        while unfinished := {request.id: request for request in batch if request.outcome is None}:
-            message, fd = self._receive_or_time_out(unfinished.values(), step_deadline)
-            request = unfinished.get(getattr(message, "id", ""))
-            if request is None:
-                if fd is not None:
-                    os.close(fd)  # the result of a request that has an outcome already
-            elif isinstance(message, Step):
-                if not request.record_step(message.k, message.n):
-                    self._process.try_send(Cancel(id=request.id))
-                step_deadline = self._next_step_deadline(request)
-                self._estimate_remaining(message, request.step_times)
-            elif isinstance(message, Preview) and request.on_preview is not None:
-                request.on_preview(message.image)
-            elif isinstance(message, Done) and fd is not None:
-                self._complete(request, map_images(fd, message))
-            elif isinstance(message, Failed):
-                request.finish(RequestFailed(message.message, message.cause))
-            elif isinstance(message, Stopped):
-                request.finish(Cancelled())
-
-    def _complete(self, request: EngineRequest, result: Result) -> None:
-        self._silence_limit.record(request.order, result, request.step_times, request.batch_size)
+    def _record_result(self, result: Result) -> None:
         self.completed += 1
         self.cached_bytes = result.cached_bytes
         self._image_s = time.monotonic()
         LAST_IMAGE.set_to_current_time()
-        request.finish(result)
-
-    def _estimate_remaining(self, step: Step, step_times: list[float]) -> None:
-        if len(step_times) > 1:
-            step_s = (step_times[-1] - step_times[0]) / (len(step_times) - 1)
-            self._remaining = step_times[-1], step_s * (step.n - step.k)
-
-    def _next_step_deadline(self, request: EngineRequest) -> float:
-        """Return when the next step must have ended. After the last one the images are decoded, without a limit."""
-        if not request.is_between_steps:
-            return float("inf")
-        limit_s = self._silence_limit.step_s(request.order, request.step_times, request.batch_size)
-        return time.monotonic() + limit_s
-
-    def _stop_s(self, request: EngineRequest) -> float:
-        """Return how long a request may take to stop: it stops at its next step, however long it encodes before."""
-        if not request.is_between_steps:
-            return self._silence_limit.min_step_s
-        return self._silence_limit.stop_s(request.order, request.step_times, request.batch_size)
-
-    def _receive_or_time_out(
-        self, unfinished: Collection[EngineRequest], step_deadline: float
-    ) -> tuple[Message | None, int | None]:
-        """Return the next message, or None after telling a request to stop at its run timeout.
-
-        In a batch that request ends at once. Alone it may reach its next step, or its process is killed.
-        """
-        first = min(unfinished, key=lambda request: request.deadline)
-        beat_s = self._silence_limit.beat_s
-        left_s = min(first.deadline, step_deadline) - time.monotonic()
-        if left_s > beat_s or (left_s > 0 and self._process.has_message_within(left_s)):
-            return self._process.receive(beat_s)
-        if step_deadline < first.deadline:
-            raise self._process.kill_hung("took too long for a step")
-        if first.has_timed_out:
-            log.warning("engine_killed_at_run_timeout", timeout_s=first.timeout_s)
-            TIMEOUT_KILLS.inc()
-            raise self._process.reap()
-        self._process.try_send(Cancel(id=first.id))
-        if len(unfinished) > 1:
-            first.finish(TimedOut())
-        else:
-            first.set_stop_deadline(self._stop_s(first))
-        return None, None
