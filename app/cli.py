@@ -1,14 +1,16 @@
 """The `klein` command. Each subcommand is a module that is imported only when it runs."""
 
+import errno
 import os
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
+from app.commands.group import Group
 from app.garbage import collect_rarely
 from app.version import VERSION
 
@@ -34,10 +36,13 @@ SUMMARIES = {
 }
 PROCESSES = ("up", "api", "worker", "courier")  # that end their start themselves
 FUNCTIONS = {"list": "list_predictions"}  # elsewhere a function has the name of its command
+WRONG_ARGUMENT = 2  # exit codes, as docs/cli.md lists them
 INTERRUPTED = 130  # the exit code after Ctrl-C, as in shells
 
+UNWRITABLE = {errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
-class Commands(click.Group):
+
+class Commands(Group):
     """Imports a subcommand when it is called, so that `klein --version` and `--help` are quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
@@ -68,6 +73,17 @@ class Commands(click.Group):
         ]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `klein`. Ends with one line if an argument is not text, or if the output cannot be written."""
+        try:
+            return super().main(*args, **kwargs)
+        except UnicodeEncodeError:
+            _exit_with("an argument is not text in the encoding of this terminal", WRONG_ARGUMENT)
+        except OSError as exc:
+            if exc.errno not in UNWRITABLE:
+                raise
+            _exit_with(f"cannot write the output: {exc.strerror}", 1)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand. Ctrl-C ends it with the exit code of shells."""
         try:
@@ -75,6 +91,14 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo(err=True)
             sys.exit(INTERRUPTED)
+
+
+def _exit_with(message: str, code: int) -> NoReturn:
+    with suppress(OSError):  # stderr may be the full disk
+        click.echo(f"Error: {message}", err=True)
+    with suppress(OSError):  # what could not be written would be an error again when Python exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

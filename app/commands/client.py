@@ -14,6 +14,7 @@ import click
 
 from app.commands import http_client
 from app.commands.errors import ServerUnavailable
+from app.commands.field_options import name_option
 
 TIMEOUT_S = 30.0
 CANCEL_S = 5.0  # someone who pressed Ctrl-C waits for it
@@ -171,7 +172,7 @@ class Server:
         return answer
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Request:
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = self._headers | ({} if data is None else {"Content-Type": "application/json"})
         return Request(self.url + path, data=data, headers=headers, method=method)  # noqa: S310 -- parse_base_url checked it
 
@@ -185,7 +186,7 @@ class Server:
             error_body = json.loads(http_client.read(response))
             error, details = error_body["error"], error_body["details"]
             if isinstance(details, list):
-                details = "; ".join(f"{p['field']}: {p['message']}" for p in details)
+                details = "; ".join(f"{name_option(p['field'])}: {p['message']}" for p in details)
         except (ValueError, KeyError, TypeError):
             if status in {http.client.NOT_FOUND, http.client.METHOD_NOT_ALLOWED}:
                 self._fail_as_foreign()

@@ -1,6 +1,7 @@
 """Reads the prompt, the reference images and the LoRAs of `klein predict`."""
 
 import base64
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ REFERENCE_MAX_BYTES = 20 * 1024 * 1024
 def read_prompt(text: str) -> str:
     """Return the prompt, from stdin if it is `-`. Raises click.BadParameter."""
     if text == STDIN:
-        data = sys.stdin.buffer.read(PROMPT_MAX_BYTES + 1)
+        data = _read_stdin(PROMPT_MAX_BYTES + 1)
         if len(data) > PROMPT_MAX_BYTES:
             raise _wrong_prompt(f"stdin has more than {PROMPT_MAX_BYTES} bytes")
         try:
-            text = data.decode().removesuffix("\n").removesuffix("\r")
+            text = data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
             raise _wrong_prompt("stdin is not UTF-8 text") from None
     elif not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
@@ -35,7 +36,7 @@ def read_reference(image: str, option: str = "--image") -> str:
         return image
     try:
         if image == STDIN:
-            data = sys.stdin.buffer.read(REFERENCE_MAX_BYTES + 1)
+            data = _read_stdin(REFERENCE_MAX_BYTES + 1)
         else:
             with Path(image).open("rb") as file:
                 data = file.read(REFERENCE_MAX_BYTES + 1)
@@ -52,11 +53,21 @@ def read_reference(image: str, option: str = "--image") -> str:
 
 def parse_lora(text: str) -> dict[str, Any]:
     """Read NAME or NAME:SCALE. A colon without a number after it belongs to the name."""
-    name, colon, scale = text.rpartition(":")
+    name, colon, scale_text = text.rpartition(":")
     try:
-        return {"path": name, "scale": float(scale)} if colon else {"path": text}
+        scale = float(scale_text)
     except ValueError:
+        colon = ""
+    if not colon:
         return {"path": text}
+    if not math.isfinite(scale):
+        raise click.BadParameter(f"the scale of {name} is not a number", param_hint="--lora")
+    return {"path": name, "scale": scale}
+
+
+def _read_stdin(size_bytes: int) -> bytes:
+    # None: the shell closed it
+    return b"" if sys.stdin is None else sys.stdin.buffer.read(size_bytes)
 
 
 def _wrong_prompt(message: str) -> click.BadParameter:

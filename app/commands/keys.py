@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import click
 import redis
 
+from app.commands.group import Group
+from app.commands.numbers import Number, WholeNumber
 from app.commands.redis_errors import report_redis_errors
 from app.commands.settings import read_settings
 from app.commands.table import echo_table
@@ -24,7 +26,7 @@ from app.storage import open_storage
 from app.storage.errors import StorageError
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """Create, list and revoke API keys.
 
@@ -42,7 +44,7 @@ def _owner(_ctx: click.Context, _option: click.Parameter, name: str) -> str:
 @keys.command()
 @click.argument("name")
 @click.option(
-    "--days", type=click.IntRange(1, 36500), help="Days until the key expires. Default: never."
+    "--days", type=WholeNumber(1, 36500), help="Days until the key expires. Default: never."
 )
 @click.option(
     "--owner",
@@ -51,17 +53,13 @@ def _owner(_ctx: click.Context, _option: click.Parameter, name: str) -> str:
     callback=_owner,
     help="Owner with whose other keys it shares history, limits and budget.",
 )
-@click.option("--in-flight", type=click.IntRange(1), help="Limit of unfinished predictions.")
+@click.option("--in-flight", type=WholeNumber(1), help="Limit of unfinished predictions.")
+@click.option("--per-minute", type=WholeNumber(1), help="Limit of predictions created in a minute.")
+@click.option("--dollars", type=Number(0), help="Limit of dollars spent in a calendar month (UTC).")
 @click.option(
-    "--per-minute", type=click.IntRange(1), help="Limit of predictions created in a minute."
+    "--uploads", type=WholeNumber(1), help="Limit of uploaded files that have not expired."
 )
-@click.option(
-    "--dollars", type=click.FloatRange(0), help="Limit of dollars spent in a calendar month (UTC)."
-)
-@click.option(
-    "--uploads", type=click.IntRange(1), help="Limit of uploaded files that have not expired."
-)
-@click.option("--upload-bytes", type=click.IntRange(1), help="Limit of the size of these files.")
+@click.option("--upload-bytes", type=WholeNumber(1), help="Limit of the size of these files.")
 def create(  # noqa: PLR0913 -- one argument an option
     name: str,
     days: int | None,

@@ -3,6 +3,7 @@
 import click
 
 from app.commands.client import Server
+from app.commands.numbers import WholeNumber
 from app.commands.results import echo_json
 from app.commands.server_options import server_options
 from app.commands.table import echo_table
@@ -13,12 +14,12 @@ STATUSES = ("created", "success", "error")
 @click.command("list")
 @click.option(
     "--limit",
-    type=click.IntRange(1, 100),
+    type=WholeNumber(1, 100),
     default=20,
     show_default=True,
     help="Most predictions to list.",
 )
-@click.option("--offset", type=click.IntRange(0), help="Newer predictions to skip.")
+@click.option("--offset", type=WholeNumber(0), help="Newer predictions to skip.")
 @click.option("--status", type=click.Choice(STATUSES), help="List only those with this status.")
 @click.option("--model", help="List only those of this model.")
 @click.option("--json", "is_json", is_flag=True, help="Print the page as one line of JSON.")

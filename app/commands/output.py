@@ -45,6 +45,8 @@ class Output:
         if self.is_stdout:
             if count > 1:
                 raise _wrong("- takes one image; leave out -n, or name a file")
+            if sys.stdout is None:
+                raise _wrong("stdout is closed; redirect it, or name a file")
             if sys.stdout.isatty():
                 raise _wrong("stdout is a terminal; redirect it, or name a file")
             return
@@ -61,7 +63,13 @@ class Output:
             sys.stdout.buffer.write(image)
             sys.stdout.buffer.flush()
         else:
-            path.write_bytes(image)
+            is_new = not path.exists()
+            try:
+                path.write_bytes(image)
+            except OSError:
+                if is_new:
+                    path.unlink(missing_ok=True)  # half a file looks like an image
+                raise
 
 
 def parse_output(name: str, image_format: str | None = None) -> Output:

@@ -8,6 +8,7 @@ import click
 from app.commands.client import Server
 from app.commands.image_settings import read_settings
 from app.commands.inputs import STDIN, parse_lora, read_prompt, read_reference
+from app.commands.numbers import Number, WholeNumber
 from app.commands.output import FORMATS, OUTPUT_OPTION, default_output, parse_output
 from app.commands.results import echo_json, finish
 from app.commands.server_options import server_options
@@ -25,8 +26,16 @@ def _parse_size(
         raise click.BadParameter(str(exc)) from None
 
 
+def _parse_prompt(
+    _ctx: click.Context, _argument: click.Parameter, words: tuple[str, ...]
+) -> str | None:
+    if len(words) > 1:
+        raise click.UsageError(f'put the prompt in quotes: klein predict "{" ".join(words)}"')
+    return words[0] if words else None
+
+
 @click.command()
-@click.argument("prompt", required=False)
+@click.argument("prompt", metavar="PROMPT", nargs=-1, callback=_parse_prompt)
 @OUTPUT_OPTION
 @click.option(
     "--format",
@@ -48,7 +57,7 @@ def _parse_size(
 )
 @click.option(
     "--strength",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     help="How much the first --image may change, above 0 to 1. Default: 1.",
 )
 @click.option(
@@ -65,9 +74,13 @@ def _parse_size(
     shell_complete=lambda _ctx, _option, start: [n for n in NAMED_SIZES if n.startswith(start)],
     help="Size of the image: 1024x768, or a name such as square_hd.",
 )
-@click.option("--seed", type=int, help="Seed. The same seed and options give the same image.")
-@click.option("--steps", type=int, help="Denoising steps. Default: that of the model.")
-@click.option("--guidance", type=float, help="How closely to follow the prompt. Base models only.")
+@click.option(
+    "--seed", type=WholeNumber(), help="Seed. The same seed and options give the same image."
+)
+@click.option("--steps", type=WholeNumber(1), help="Denoising steps. Default: that of the model.")
+@click.option(
+    "--guidance", type=Number(), help="How closely to follow the prompt. Base models only."
+)
 @click.option("--negative", help="What the image should not show. Base models only.")
 @click.option(
     "--model", help="Model, as in GET /v1/models. Default: the first that fits the options."
@@ -75,7 +88,7 @@ def _parse_size(
 @click.option(
     "-n",
     "--count",
-    type=click.IntRange(1, 4),
+    type=WholeNumber(1, 4),
     default=1,
     help="Number of images, written as picture-1.png, picture-2.png …",
 )

@@ -59,7 +59,9 @@ def _lines(status: dict[str, Any]) -> list[str]:
         if waiting or any(worker["checkpoint"] == kind for worker in workers):
             oldest = f"   oldest {line['oldest_s']:.0f} s" if waiting else ""
             wait_s = line.get("expected_wait_s")
-            oldest += f"   next one starts in about {wait_s:.0f} s" if wait_s else ""
+            oldest += (
+                f"   next one starts in about {wait_s:.0f} s" if wait_s and wait_s >= 1 else ""
+            )
             lines.append(f"waiting   {waiting}   {kind}{oldest}")
     lines += [
         f"running   {status['running']}",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from app.commands.client import Server
+from app.commands.numbers import WholeNumber
 from app.commands.results import echo_json
 from app.commands.server_options import KEY_OPTION, URL_OPTION, find_key, local_url
 from app.commands.table import echo_table
@@ -17,7 +18,7 @@ _COLUMNS = ("day", "key", "model", "images", "megapixels", "engine_s", "dollars"
 @click.command()
 @click.option(
     "--days",
-    type=click.IntRange(1, 3660),
+    type=WholeNumber(1, 3660),
     default=30,
     show_default=True,
     help="Days up to today, in UTC.",
@@ -45,6 +46,7 @@ def usage(  # noqa: PLR0913 -- one argument an option
         writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+        sys.stdout.flush()  # an error would come after the command
     elif rows:
         echo_table(
             ("day", "key", "model", "images", "megapixels", "engine s", "dollars"),

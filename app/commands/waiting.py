@@ -11,9 +11,10 @@ import click
 
 from app.commands.client import Server
 from app.commands.errors import ServerUnavailable
+from app.commands.progress import Progress
+from app.commands.results import SUCCESS
 
 SIGNALLED = 128  # exit codes of shells: this and the number of the signal
-_SCALE = 1000
 
 
 class _Terminated(BaseException):
@@ -35,37 +36,43 @@ def wait_for_end(
         except _Terminated:
             _stop(server, prediction_id, signal.SIGTERM, cancels=cancels)
         except ServerUnavailable:
-            click.echo(f"\n{_advice(prediction_id)}", err=True)
+            click.echo(_advice(prediction_id), err=True)
             raise
 
 
 def _watch(server: Server, prediction_id: str, *, is_quiet: bool) -> dict[str, Any]:
-    def on_loss(reason: str) -> None:
-        if not is_quiet:
-            click.echo(f"\nconnection lost ({reason}); trying again", err=True)
+    progress = None if is_quiet else Progress()
 
-    if not is_quiet:
-        click.echo(f"prediction {prediction_id}", err=True)
+    def on_loss(reason: str) -> None:
+        if progress is not None:
+            progress.close()
+            click.echo(f"connection lost ({reason}); trying again", err=True)
+
     final: dict[str, Any] = {}
-    with click.progressbar(
-        length=_SCALE, label="waiting", show_eta=False, file=sys.stderr, hidden=is_quiet
-    ) as bar:
-        for name, data in server.follow(prediction_id, on_loss):
-            if (name == "status" and data["status"] == "processing") or name == "progress":
-                bar.label = "generating"
-                bar.render_progress()
-            if name == "loading":
-                bar.label = f"loading the model ({data['phase']})"
-                bar.render_progress()
-            if name == "queue":
-                bar.label = _place(data)
-                bar.render_progress()
-            if name == "progress":
-                bar.update(_SCALE * data["step"] // data["steps"] - bar.pos)
-            if name == "end":
-                final = data
-                bar.update(_SCALE - bar.pos)
+    try:
+        if progress is not None:
+            click.echo(f"prediction {prediction_id}", err=True)
+            progress.show("waiting")
+        for name, final in server.follow(prediction_id, on_loss):
+            if progress is not None:
+                _show(progress, name, final)
+    finally:
+        if progress is not None:
+            progress.close()
     return final
+
+
+def _show(progress: Progress, name: str, data: dict[str, Any]) -> None:
+    if name == "status" and data["status"] == "processing":
+        progress.show("generating")
+    elif name == "loading":
+        progress.show("loading the model", f"({data['phase']})")
+    elif name == "queue":
+        progress.show("waiting", _place(data))
+    elif name == "progress":
+        progress.show("generating", step=data["step"], steps=data["steps"])
+    elif name == "end" and data["status"] == SUCCESS:
+        progress.finish()
 
 
 def _place(place: dict[str, Any]) -> str:
@@ -75,7 +82,7 @@ def _place(place: dict[str, Any]) -> str:
         if wait_s is None or end_s is None
         else f", starts in {wait_s:.0f} s, ends in {end_s:.0f} s"
     )
-    return f"waiting at {place.get('position')}{about}"
+    return f"at {place.get('position')}{about}"
 
 
 @contextmanager
@@ -91,13 +98,13 @@ def _terminations() -> Iterator[None]:
 
 
 def _stop(server: Server, prediction_id: str, number: int, *, cancels: bool) -> NoReturn:
-    text = f"\n{_advice(prediction_id)}"
+    text = _advice(prediction_id)
     if cancels:
         try:
             server.cancel(prediction_id)
-            text = f"\ncancelled {prediction_id}"
+            text = f"cancelled {prediction_id}"
         except click.ClickException as exc:
-            text = f"\ncould not cancel {prediction_id}: {exc.message}"
+            text = f"could not cancel {prediction_id}: {exc.message}"
     click.echo(text, err=True)
     sys.exit(SIGNALLED + number)
 

@@ -7,7 +7,7 @@ import pytest
 from app.cli import SUMMARIES
 from tests.support import processes
 
-CLIENTS = ("predict", "get", "wait", "cancel", "list", "queue")
+CLIENTS = ("predict", "get", "wait", "cancel", "delete", "list", "usage", "queue")
 HEAVY = (
     "asyncio", "fastapi", "httpx", "opentelemetry", "prometheus_client", "pydantic",
     "pydantic_settings", "redis", "rq", "starlette", "structlog", "uvicorn",

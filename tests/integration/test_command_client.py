@@ -1,99 +1,28 @@
 """The client commands as processes, against servers that behave badly."""
 
 import json
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from tests.support import processes
-
-ID = "11111111-2222-3333-4444-555555555555"
-ENDED = {
-    "id": ID,
-    "input": {"prompt": "a circle", "seed": 7},
-    "status": "success",
-    "metrics": {"predict_time": 1.5, "cost": 0.001},
-}
-PAGE: dict[str, Any] = {"executions": []}
-
-
-class FakeServer:
-    """An HTTP server that answers each path with a function of the test."""
-
-    def __init__(self) -> None:
-        fake = self
-        self.requests: list[str] = []
-        self.keys: list[str | None] = []
-        self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path = self.path.partition("?")[0]
-                fake.requests.append(path)
-                fake.keys.append(self.headers["X-API-Key"])
-                fake.answers.get(path, not_found)(self)
-
-            do_POST = do_GET  # noqa: N815 -- the name that http.server wants
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
-def not_found(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_error(404)
-
-
-def answer_json(body: object) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        data = json.dumps(body).encode()
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    return answer
-
-
-def answer_events(*events: tuple[str, object]) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Answer with events, and close the stream."""
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        for name, data in events:
-            handler.wfile.write(f": comment\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode())
-
-    return answer
+from tests.support.fake_server import (
+    ENDED,
+    ID,
+    PAGE,
+    FakeServer,
+    answer_events,
+    answer_json,
+    klein,
+    not_found,
+    serving,
+)
 
 
 @pytest.fixture
 def fake() -> Iterator[FakeServer]:
-    fake = FakeServer()
-    thread = threading.Thread(target=fake.server.serve_forever)
-    thread.start()
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
-    thread.join()
-
-
-def klein(*arguments: str, stdout: int = subprocess.PIPE, **environ: str) -> processes.Completed:
-    proxies = {name: "" for name in os.environ if name.lower().endswith("_proxy")}
-    base = os.environ | proxies | {"KLEIN_API_KEY": "k"}
-    result = processes.run(
-        [sys.executable, "-m", "app.cli", *arguments], env=base | environ, stdout=stdout
-    )
-    assert "Traceback" not in result.stderr
-    return result
+    with serving() as server:
+        yield server
 
 
 def test_a_path_prefix_and_a_trailing_slash(fake):
@@ -259,27 +188,28 @@ def test_proxy_variables(fake):
     assert "socks5://127.0.0.1:9 is not an HTTP proxy" in socks.stderr
 
 
-def test_a_terminal_without_utf_8(fake):
-    """An encoding without a character prints ? in its place, and JSON is ASCII."""
-    inputs = {"prompt": "a circle → круг"}
-    fake.answers[f"/v1/prediction/{ID}"] = answer_json(ENDED | {"output": "x", "input": inputs})
+def test_a_refused_field_names_its_option(fake):
+    """What the server says about a field begins with the option that sets it."""
 
-    text = klein("get", ID, KLEIN_URL=fake.url, PYTHONIOENCODING="latin-1")
-    as_json = klein("get", ID, "--json", KLEIN_URL=fake.url, PYTHONIOENCODING="latin-1")
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        problems = [
+            {"field": "num_inference_steps", "message": "too many"},
+            {"field": "image_urls[1]", "message": "no image"},
+            {"field": "seed", "message": "too large"},
+            {"field": "acceleration", "message": "unknown"},
+        ]
+        handler.send_response(400)
+        handler.end_headers()
+        handler.wfile.write(json.dumps({"error": "Invalid input", "details": problems}).encode())
 
-    assert "prompt   a circle ? ????\n" in text.stdout
-    assert json.loads(as_json.stdout)["input"] == inputs
+    fake.answers["/v1/prediction"] = refuse
+    result = klein("predict", "x", "--model", "m", KLEIN_URL=fake.url)
 
-
-def test_a_closed_pipe_ends_the_command_quietly(fake):
-    """If the reader of a pipe has gone, there is no message."""
-    fake.answers["/v1/executions"] = answer_json(PAGE)
-    reading, writing = os.pipe()
-    os.close(reading)
-    result = klein("list", KLEIN_URL=fake.url, stdout=writing)
-    os.close(writing)
-
-    assert (result.returncode, result.stderr) == (1, "")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "Error: Invalid input: --steps (num_inference_steps): too many; --image (image_urls[1]): no image; "
+        "--seed: too large; acceleration: unknown\n"
+    )
 
 
 def test_the_queue_of_a_server(fake):

@@ -1,5 +1,6 @@
 """Tests of the inputs of `klein predict`."""
 
+import io
 from pathlib import Path
 
 import click
@@ -72,3 +73,11 @@ def test_the_limits_are_those_of_the_server():
     """The command refuses nothing that the server would take."""
     assert REFERENCE_MAX_BYTES == LARGEST_BYTES
     assert PROMPT_MAX_BYTES > 4 * PROMPT_MAX_LENGTH
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_a_prompt_from_stdin_has_no_byte_order_mark(start, monkeypatch):
+    """The mark that some shells put in front of piped text does not belong to the prompt."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(start + b"a circle\r\n")))
+
+    assert read_prompt("-") == "a circle"
