@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+import threading
+from types import TracebackType
 
 from app.log_format import LogFormat
 from app.structlog_alone import structlog
@@ -21,8 +23,34 @@ def configure_logs(process: str, log_format: LogFormat = LogFormat.AUTO) -> None
         cache_logger_on_first_use=True,
     )
     # RQ and uvicorn log what klein logs as events: keep only their warnings
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, handlers=[_LibraryHandler()])
     logging.getLogger("rq").setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_crash
+    threading.excepthook = lambda crash: _log_crash(
+        crash.exc_type, crash.exc_value, crash.exc_traceback
+    )
+
+
+class _LibraryHandler(logging.Handler):
+    """Logs the messages of libraries as events, so that each is one line in the format of the others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one message."""
+        try:
+            message = record.getMessage().strip()
+        except (TypeError, ValueError):  # the library passed wrong arguments
+            message = str(record.msg)
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        log.log(record.levelno, "library_message", logger=record.name, message=message, **fields)
+
+
+def _log_crash(
+    kind: type[BaseException], exc: BaseException | None, trace: TracebackType | None
+) -> None:
+    """Log the error that ends a process or a thread."""
+    if issubclass(kind, Exception):
+        log.critical("crashed", exc_info=(kind, exc, trace))
 
 
 def _json_processors(process: str) -> list[structlog.typing.Processor]:

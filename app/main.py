@@ -27,7 +27,6 @@ from app.images.decoders import Decoders
 from app.images.scratch import Scratch
 from app.images.source import ImageSource
 from app.keys import KEYS, Keys, configured_keys
-from app.logs import log
 from app.loras.fetch import LoraFetcher
 from app.loras.library import Library
 from app.predictions.accounts import Limits
@@ -103,7 +102,6 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with watch.listening():
-            log.info("api_ready")
             yield
         await decoders.close()
         scratch.close()

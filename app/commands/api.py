@@ -62,6 +62,7 @@ def api() -> None:
         host=settings.host,
         port=settings.port,
         access_log=False,
+        log_config=None,  # configure_logs did it
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=round(settings.grace.total_seconds()),

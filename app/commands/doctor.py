@@ -12,13 +12,13 @@ import httpx
 import redis
 
 from app.commands.doctor_host import check_host
+from app.commands.doctor_keys import check_keys
 from app.commands.doctor_weights import check_weights
 from app.commands.findings import Finding, ok, problem, warning
 from app.commands.settings import read_settings
 from app.commands.variables import unknown_variables
 from app.connections import open_redis
 from app.embedded import OLDEST, NoServer, server_binary
-from app.keys import KeyRing, configured_keys
 from app.predictions.errors import Unavailable
 from app.predictions.worker_registry import WorkerRegistry
 from app.redis_requirements import unmet_requirements
@@ -136,20 +136,6 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         yield problem("storage", text, storage.requirement)
 
 
-def _keys(settings: Settings) -> Iterator[Finding]:
-    stored = []
-    with (
-        suppress(Unavailable, ValueError),  # reported by _redis
-        open_redis(settings.redis, retry=None) as connection,
-    ):
-        stored = KeyRing(connection, frozenset()).list()
-    if stored or configured_keys(settings.api_keys, settings.data):
-        yield ok("keys", "API keys are set up")
-    else:
-        advice = "the first `klein up` creates one; `klein keys create NAME` creates more"
-        yield warning("keys", "there is no API key in KLEIN_API_KEYS or in Redis", advice)
-
-
 def _port(settings: Settings) -> Iterator[Finding]:
     where = f"{settings.host}:{settings.port}"
     try:
@@ -169,4 +155,4 @@ def _check_listener(settings: Settings, where: str, reason: str) -> Finding:
         return problem("port", f"cannot listen on {where}: {reason}", advice)
 
 
-CHECKS = (_versions, _settings, _redis, _storage, _keys, _port, check_weights, check_host)
+CHECKS = (_versions, _settings, _redis, _storage, check_keys, _port, check_weights, check_host)

@@ -1,5 +1,7 @@
 """`klein up` itself: start errors, shutdown, persistence, and restarts."""
 
+import json
+import os
 import re
 import shutil
 import signal
@@ -245,3 +247,21 @@ def test_command_reports_missing_requirement(short_path: Path) -> None:
             assert result.returncode != 0
             assert expected in result.stderr
             assert "Traceback" not in result.stderr
+
+
+def test_api_that_cannot_listen_is_never_ready(short_path: Path) -> None:
+    """An API process logs that it is ready only once it listens, and every line of its log is JSON."""
+    with running_redis() as empty, socket.create_server(("127.0.0.1", 0)) as taken:
+        environ = os.environ | {
+            "KLEIN_API_KEYS": "key-of-more-than-thirty-two-characters",
+            "KLEIN_DATA": str(short_path),
+            "KLEIN_PORT": str(taken.getsockname()[1]),
+            "KLEIN_LOG_FORMAT": "json",
+            "REDIS_URL": empty.url,
+        }
+        result = processes.run([sys.executable, "-m", "app.cli", "api"], env=environ)
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+
+    assert result.returncode != 0
+    assert "api_ready" not in [event["event"] for event in events]
+    assert any("address already in use" in event.get("message", "") for event in events)

@@ -66,7 +66,10 @@ def test_open_webui_with_automatic1111(client: httpx.Client, basic: dict[str, st
     [model] = client.get("/sdapi/v1/sd-models", headers=basic).json()
     assert {"title", "model_name"} <= set(model)
     options["sd_model_checkpoint"] = model["title"]
-    assert client.post("/sdapi/v1/options", json=options, headers=basic).status_code == 200
+    unchanged = client.post("/sdapi/v1/options", json=options, headers=basic)
+    assert (unchanged.status_code, unchanged.json()) == (200, {})
+    other = client.post("/sdapi/v1/options", json={"sd_vae": "sdxl.vae"}, headers=basic).json()
+    assert other == {"klein_notes": ["WARNING: 'sd_vae' has no effect here"]}
     body = {"prompt": "a red circle", "batch_size": 1, "width": 512, "height": 512, "steps": 2}
     body |= {
         "negative_prompt": "blue",

@@ -7,6 +7,7 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 
+from app.commands.doctor_keys import check_keys
 from app.keys import KeyRing
 from app.main import create_app
 from app.predictions.accounts import Limits
@@ -158,3 +159,17 @@ def test_worker_can_neither_read_nor_write_keys(server, command):
         pytest.raises(redis.ResponseError, match=r"(?i)no permission|NOPERM|can't access"),
     ):
         connection.execute_command(*command.split())
+
+
+def test_doctor_of_a_worker_misses_no_key(server, tmp_path):
+    """A worker gets no API keys on purpose, so the doctor in its container does not warn. That of the API does."""
+
+    def keys_as(user: str) -> list[str]:
+        settings = Settings(data=tmp_path, redis_url=url(server, user))
+        return [finding.level for finding in check_keys(settings)]
+
+    assert keys_as("klein-worker") == ["ok"]
+    assert keys_as("klein-api") == ["warning"]
+    with redis.Redis.from_url(url(server, "klein-api")) as connection:
+        KeyRing(connection, frozenset()).create("a key", None, Limits())
+    assert keys_as("klein-worker") == keys_as("klein-api") == ["ok"]

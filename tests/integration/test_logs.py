@@ -21,14 +21,26 @@ try:
 except ValueError:
     log.exception("publish_failed")
 logging.getLogger("rq.worker").info("chatter")
-logging.getLogger("rq.worker").warning("a warning of RQ's")
+logging.getLogger("rq.worker").warning("a warning of RQ's: %s", 7)
+"""
+CRASHES = """
+import threading, warnings
+warnings.warn("a library's warning")
+try:
+    raise OSError("the connection is lost")
+except OSError:
+    logging.getLogger("uvicorn.error").error("worker %s failed", 3, exc_info=True)
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+raise LookupError("nobody caught this")
 """
 
 
 def test_event_is_one_line_of_json():
     """Events go to standard error, one JSON object a line, with process, level, time and fields."""
     run = processes.run([sys.executable, "-c", SCRIPT], check=True, timeout_s=10)
-    events = [json.loads(line) for line in run.stderr.splitlines() if line.startswith("{")]
+    events = [json.loads(line) for line in run.stderr.splitlines()]
 
     assert run.stdout == ""
     assert events[0] == {
@@ -40,16 +52,31 @@ def test_event_is_one_line_of_json():
         "timestamp": events[0]["timestamp"],
     }
     assert events[0]["timestamp"].endswith("Z")
-    assert [event["event"] for event in events] == ["prediction_finished", "publish_failed"]
+    assert [event["event"] for event in events[:2]] == ["prediction_finished", "publish_failed"]
     assert "ValueError: why" in events[1]["exception"]
 
 
 def test_library_warnings_are_logged():
-    """RQ's warnings reach the log. Its info messages do not."""
+    """RQ's warnings are events of the log. Its info messages are not."""
     run = processes.run([sys.executable, "-c", SCRIPT], check=True, timeout_s=10)
+    event = json.loads(run.stderr.splitlines()[-1])
 
-    assert "a warning of RQ's" in run.stderr
+    assert (event["event"], event["level"]) == ("library_message", "warning")
+    assert (event["logger"], event["message"]) == ("rq.worker", "a warning of RQ's: 7")
     assert "chatter" not in run.stderr
+
+
+def test_every_line_is_json():
+    """What libraries log, Python's warnings and errors that nobody catches are lines of JSON, too."""
+    run = processes.run([sys.executable, "-c", SCRIPT + CRASHES], timeout_s=10)
+    events = [json.loads(line) for line in run.stderr.splitlines()][-4:]
+
+    assert run.returncode == 1
+    assert [event["event"] for event in events] == ["library_message"] * 2 + ["crashed"] * 2
+    assert "a library's warning" in events[0]["message"]
+    assert "OSError: the connection is lost" in events[1]["exception"]
+    assert "ZeroDivisionError" in events[2]["exception"]
+    assert "LookupError: nobody caught this" in events[3]["exception"]
 
 
 def test_text_is_for_people() -> None:

@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from app.dialects.a1111.wire import ImageBody, find_format
+from app.dialects.a1111.wire import (
+    ImageBody,
+    default_model,
+    find_format,
+    find_model,
+    options_body,
+)
+from app.predictions.checkpoint_kind import CheckpointKind
 
 # fields that do not change the images at the web UI either
 _ELSEWHERE = {
@@ -49,6 +56,15 @@ def ignored_fields(sent: dict[str, Any], *, is_edit: bool, is_guided: bool) -> l
     return fields + [
         name for name, value in options.items() if name not in taken and _asks(name, value)
     ]
+
+
+def ignored_options(sent: dict[str, Any], served: frozenset[CheckpointKind]) -> list[str]:
+    """Return the options to set that ask for something else than what the server does. Raises UnknownModel."""
+    title = sent.get("sd_model_checkpoint")
+    name = find_model(title, served) if isinstance(title, str) and title else ""
+    shown = options_body(served) | {"sd_model_checkpoint": title}
+    others = [o for o, value in sent.items() if value != shown.get(o) and _asks(o, value)]
+    return ["sd_model_checkpoint"] * (name not in {"", default_model(served)}) + others
 
 
 def _asks(name: str, value: Any) -> bool:

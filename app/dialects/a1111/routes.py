@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from app.api.auth import KeyId
 from app.api.errors import ErrorResponse
 from app.dialects.a1111 import wire
-from app.dialects.a1111.ignored import ignored_fields
+from app.dialects.a1111.ignored import ignored_fields, ignored_options
 from app.dialects.dependencies import READ_SLOT, JsonBody, ServiceOf
 from app.dialects.errors import describe_error
 from app.dialects.http import HttpDialect
@@ -86,11 +86,9 @@ def options(_key_id: KeyId, service: ServiceOf) -> Response:
 
 @router.post("/v1/options", response_model=None)
 def set_options(_key_id: KeyId, body: JsonBody, service: ServiceOf) -> Response:
-    """Check the model of the options; a request names another one in `override_settings`."""
-    title = body.get("sd_model_checkpoint")
-    if isinstance(title, str) and title:
-        wire.find_model(title, service.served_kinds())
-    return JSONResponse({})
+    """Change nothing, and name the options that ask for another value; a request sets its own in `override_settings`."""
+    notes = ignored_notes(ignored_options(body, service.served_kinds()))
+    return JSONResponse({"klein_notes": list(notes)} if notes else {})
 
 
 @router.get("/v1/sd-models", response_model=None)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from app.dialects.a1111 import wire
-from app.dialects.a1111.ignored import ignored_fields
+from app.dialects.a1111.ignored import ignored_fields, ignored_options
 from app.predictions.catalog import MODELS
-from app.predictions.errors import InvalidInput
+from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.errors import InvalidInput, UnknownModel
 
 PAGE = (Path(__file__).parents[3] / "docs" / "dialects.md").read_text()
 SECTION = PAGE.partition("## Stable Diffusion web UI")[2].partition("\n## ")[0]
@@ -187,3 +188,20 @@ def test_field_is_refused(field, value):
     """A problem names the field."""
     with pytest.raises(InvalidInput, match=f"^{field}: "):
         wire.parse_body(MASKED | {"prompt": "x", field: value}, is_edit=True)
+
+
+def test_options_that_cannot_be_set_are_named():
+    """Setting an option to what it is has no note; a known option, an unknown one and another model have one."""
+    served = frozenset(CheckpointKind)
+    shown = wire.options_body(served)
+
+    assert ignored_options(shown, served) == []
+    assert ignored_options({"CLIP_stop_at_last_layers": 1, "sd_vae": ""}, served) == []
+    assert ignored_options(
+        shown | {"samples_format": "jpg", "CLIP_stop_at_last_layers": 2, "s": 1}, served
+    ) == ["samples_format", "CLIP_stop_at_last_layers", "s"]
+    assert ignored_options({"sd_model_checkpoint": "flux-2-klein-4b-base"}, served) == [
+        "sd_model_checkpoint"
+    ]
+    with pytest.raises(UnknownModel):
+        ignored_options({"sd_model_checkpoint": "sdxl"}, served)
