@@ -33,9 +33,11 @@ from worker.engines.tensor_names import Component
 from worker.engines.tuning import Compile, DeviceChoice, Quantization
 from worker.gpu_metrics import register_gpu_metrics
 from worker.graceful_shutdown import GracefulShutdown
+from worker.job.attempt_records import AttemptRecords
 from worker.job.batching import BatchFinder
 from worker.job.credentials import open_credentials
 from worker.job.generator import Generator
+from worker.job.input_files import InputFiles
 from worker.job.leases import Leases
 from worker.job.lora_files import LoraFiles
 from worker.job.model_turns import ModelTurns
@@ -72,15 +74,15 @@ def run_worker(
         stop_worker=lambda: os.kill(os.getpid(), signal.SIGTERM),
         module=engine,
     )
+    lora_files = LoraFiles(
+        storage, settings.data.resolve() / "loras-of-storage", settings.lora_cache_bytes
+    )
     generator = Generator(
-        store,
-        storage,
+        AttemptRecords(store),
+        InputFiles(storage, lora_files),
         models.pool.use,
         leases,
         publisher,
-        lora_files=LoraFiles(
-            storage, settings.data.resolve() / "loras-of-storage", settings.lora_cache_bytes
-        ),
     )
 
     def begin_shutdown() -> None:

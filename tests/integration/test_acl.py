@@ -22,9 +22,12 @@ from tests.support.fake_engine_process import FakeEngine
 from tests.support.fakes import ScriptedEngine, a_store, eventually, make_due
 from tests.support.redis_server import running_redis
 from tests.support.worker_harness import an_engine
+from worker.job.attempt_records import AttemptRecords
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator
+from worker.job.input_files import InputFiles
 from worker.job.leases import Leases
+from worker.job.lora_files import LoraFiles
 from worker.job.publisher import Publisher
 from worker.job.queue_worker import open_worker
 from worker.job.token import provide_dependencies
@@ -75,7 +78,11 @@ def test_acl_users_can_run_klein(server, worker_connection, tmp_path):
     leases = Leases(store)
     publisher = Publisher(store, storage, leases)
     generator = Generator(
-        store, storage, lambda _kind: an_engine(ScriptedEngine()), leases, publisher
+        AttemptRecords(store),
+        InputFiles(storage, LoraFiles(storage, tmp_path / "loras", 0)),
+        lambda _kind: an_engine(ScriptedEngine()),
+        leases,
+        publisher,
     )
     queues = Queues(worker_connection)
     batches = BatchFinder(store, queues, [replace(FakeEngine.checkpoint, batch=2)])

@@ -34,7 +34,7 @@ from tests.support.worker_harness import QUEUE, WorkerHarness
 from worker.engine_client.process import EngineDied
 from worker.job import token
 from worker.job.attempt import Attempt
-from worker.job.generator import PROGRESS_S
+from worker.job.attempt_records import PROGRESS_S
 from worker.job.leases import Lease
 from worker.job.queue_worker import open_worker
 

@@ -16,9 +16,12 @@ from tests.support.fakes import a_prediction, a_store, end_gap, eventually, make
 from worker.engine_client.client import EngineClient
 from worker.engine_client.pool import PooledEngine
 from worker.engine_client.request import EngineRequest, Outcome
+from worker.job.attempt_records import AttemptRecords
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator
+from worker.job.input_files import InputFiles
 from worker.job.leases import Leases
+from worker.job.lora_files import LoraFiles
 from worker.job.publisher import Publisher
 
 QUEUE = "rq:queue:klein-distilled"
@@ -90,12 +93,11 @@ class WorkerHarness:
             lambda: self.ensure_running(),  # noqa: PLW0108 -- as above
         )
         self.generator = Generator(
-            self.store,
-            self.storage,
+            AttemptRecords(self.store, clock),
+            InputFiles(self.storage, LoraFiles(self.storage, folder / "loras", 0)),
             lambda _kind: pooled,
             self.leases,
             self.publisher,
-            clock=clock,
         )
 
     def revive(self):

@@ -10,7 +10,7 @@ from app.predictions.prediction import Cause, Failure
 from app.storage.errors import FileMissing, StorageError
 from tests.support.fakes import a_prediction
 from worker.engines import Lora, Order
-from worker.job.generator import read_failure
+from worker.job.input_files import read_failure
 from worker.job.order import order_of
 from worker.job.token import run_next
 
