@@ -48,6 +48,7 @@ from app.predictions.stats import collect_stats
 from app.predictions.store import Store
 from app.predictions.submissions import Submissions
 from app.predictions.usage import Usage
+from app.predictions.validation import Validator
 from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
 from app.predictions.worker_registry import WorkerRegistry
@@ -153,18 +154,24 @@ def create_app(settings: Settings) -> FastAPI:
         storage=storage,
         submissions=Submissions(
             store=store,
-            registry=registry,
+            validator=Validator(
+                store=store,
+                registry=registry,
+                admission=admission,
+                loras=loras,
+                clock=Clock(connection),
+                strict_inputs=settings.strict_inputs,
+                keeps_prompts=settings.keep_prompts,
+                metadata=settings.metadata,
+            ),
             storage=storage,
             images=ImageSource(storage, links, outbound, decoders),
             scratch=scratch,
-            clock=Clock(connection),
             timeouts=timeouts,
             admission=admission,
             loras=loras,
-            strict_inputs=settings.strict_inputs,
             accepts_unreachable_images=settings.unreachable_images is UnreachableImages.ACCEPT,
             keeps_prompts=settings.keep_prompts,
-            metadata=settings.metadata,
             find_place=places.find_for_new if settings.refuse_late else None,
             on_accepted=forecasts.remember,
         ),

@@ -17,7 +17,8 @@ from app.images.scratch import ScratchFolder, ScratchFull, SentImage
 from app.predictions.errors import TooManyRequests
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
-from app.predictions.submissions import RETRY_AFTER_S, Submission
+from app.predictions.submission import Submission
+from app.predictions.submissions import RETRY_AFTER_S
 from app.uploads import Uploads
 
 

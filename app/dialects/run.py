@@ -21,7 +21,7 @@ from app.images.scratch import ScratchFolder, SentImage
 from app.predictions.errors import AlreadyFinal, KleinError, UnknownPrediction
 from app.predictions.prediction import Output, Prediction, Status
 from app.predictions.service import Service
-from app.predictions.submissions import Submission
+from app.predictions.submission import Submission
 
 
 class NoImage(KleinError):

@@ -15,7 +15,8 @@ from app.predictions.lora_catalog import ListedLora, LoraCatalog
 from app.predictions.page import Page
 from app.predictions.prediction import Output, Prediction, Timeouts
 from app.predictions.store import Store
-from app.predictions.submissions import Guard, Submission, Submissions, unguarded
+from app.predictions.submission import Submission
+from app.predictions.submissions import Guard, Submissions, unguarded
 from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import FAR_S, Watch
 from app.predictions.worker_registry import Worker, WorkerRegistry

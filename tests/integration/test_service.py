@@ -34,7 +34,9 @@ from app.predictions.queue import Queues
 from app.predictions.rates import Rates
 from app.predictions.service import Service
 from app.predictions.store import Store
-from app.predictions.submissions import Submission, Submissions
+from app.predictions.submission import Submission
+from app.predictions.submissions import Submissions
+from app.predictions.validation import Validator
 from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import Watch
 from app.predictions.worker_registry import WorkerRegistry
@@ -104,15 +106,20 @@ class Counter:
             storage=self.storage,
             submissions=Submissions(
                 store=store,
-                registry=registry,
+                validator=Validator(
+                    store=store,
+                    registry=registry,
+                    admission=admission,
+                    loras=loras,
+                    clock=Clock(self.connection),
+                    strict_inputs=self.strict_inputs,
+                ),
                 storage=self.storage,
                 images=ImageSource(self.storage, LINKS, SafeHttp(()), self.decoders),
                 scratch=self.scratch,
-                clock=Clock(self.connection),
                 timeouts=TIMEOUTS,
                 admission=admission,
                 loras=loras,
-                strict_inputs=self.strict_inputs,
                 accepts_unreachable_images=self.accepts_unreachable,
             ),
             timeouts=TIMEOUTS,

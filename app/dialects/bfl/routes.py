@@ -21,7 +21,7 @@ from app.dialects.errors import describe_error
 from app.dialects.http import HttpDialect
 from app.predictions.catalog import find_model
 from app.predictions.errors import InvalidInput, UnknownPrediction
-from app.predictions.submissions import Submission
+from app.predictions.submission import Submission
 
 router = APIRouter(include_in_schema=False)  # documented by Black Forest Labs
 

@@ -30,7 +30,7 @@ from app.dialects.eachlabs.place_view import place_headers
 from app.dialects.eachlabs.responses import declare_errors, declare_responses
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
-from app.predictions.submissions import Submission
+from app.predictions.submission import Submission
 
 HISTORY = timedelta(days=90)
 

@@ -34,7 +34,7 @@ from app.predictions.catalog import Model, find_model
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
-from app.predictions.submissions import Submission
+from app.predictions.submission import Submission
 from app.uploads import DEFAULT_RETENTION
 
 NOT_READY = "the request is still in progress; poll its status_url"

@@ -29,7 +29,7 @@ from app.dialects.replicate.pages import page_urls, parse_cursor
 from app.predictions.errors import AlreadyFinal, InvalidInput
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
-from app.predictions.submissions import Submission
+from app.predictions.submission import Submission
 
 WAIT_MAX_S = 60
 EPOCH = datetime.fromtimestamp(0, UTC)
