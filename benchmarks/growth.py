@@ -19,10 +19,10 @@ from app.predictions.accounts import Limits, Terms, held_key
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.history import History
 from app.predictions.maintenance import Maintenance
-from app.predictions.prediction import Idempotency, Output, Timeouts, Webhook
+from app.predictions.prediction import Idempotency, Output, Prediction, Timeouts, Webhook
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import OPEN, history_key, record_key
-from app.predictions.store import Store
+from app.predictions.store import Store, Taken
 from app.storage.local import LocalStorage
 from benchmarks.report import write_section
 from tests.support.fakes import a_prediction
@@ -45,7 +45,7 @@ end. The column `before` is commit 85ffd8b."""
 EARLIER = {"commands": 90, "bytes received": 21_500, "bytes of the append-only file": 8_800}
 """The same life at commit 85ffd8b."""
 EARLIER_AT_REST = 929
-ROUND_TRIPS = """One prediction with a poll takes 6 round trips to Redis, of which 5 are synced writes: the create, the token, the turn, the claim and the end.
+ROUND_TRIPS = """One prediction with a poll takes 5 round trips to Redis, of which 4 are synced writes: the create, the token, the claim and the end.
 `tests/integration/test_costs.py` holds both numbers."""
 
 
@@ -96,14 +96,14 @@ class Bench:
             pipe.execute()
         self.redis.set("klein:arrivals", count)
 
-    def work(self, prediction_id: str, _find_batch_mates: object = None) -> None:
+    def work(self, taken: Taken, _find_batch_mates: object = None) -> None:
         """Run an attempt of three steps and one renewal, as the worker writes it."""
-        self.store.change(prediction_id, lambda p, now: p.claim("owner", now))
+        prediction_id, owner = taken.id, cast("str", cast("Prediction", taken.claimed).owner)
         for step in (1, 2, 3):
-            self.store.change(prediction_id, lambda p, _now, s=step: p.advance("owner", s, 4))  # type: ignore[misc]  # mypy cannot infer this lambda
-        self.store.change(prediction_id, lambda p, now: p.renew("owner", now))
-        outputs = (Output(key=f"{prediction_id}/owner/0.png", width=1024, height=768),)
-        self.store.change(prediction_id, lambda p, now: p.succeed("owner", outputs, (), now))
+            self.store.change(prediction_id, lambda p, _now, s=step: p.advance(owner, s, 4))  # type: ignore[misc]  # mypy cannot infer this lambda
+        self.store.change(prediction_id, lambda p, now: p.renew(owner, now))
+        outputs = (Output(key=f"{prediction_id}/{owner}/0.png", width=1024, height=768),)
+        self.store.change(prediction_id, lambda p, now: p.succeed(owner, outputs, (), now))
 
     def run_all(self) -> None:
         """Let a worker take every token."""

@@ -2,12 +2,11 @@
 -- unfinished ones are not in this line, or '' and why it was refused.
 -- The id is another prediction's where the idempotency key has come before. The client repeats a call whose reply was
 -- lost; by then the prediction may have changed, so a record that exists is accepted and not written again.
--- include now.lua
 -- include limits.lua
 -- include join.lua
 -- include place.lua
 local record, open, history, held, reserved, spent, line, waiting, turns, arrivals, tokens, ledger, idempotency = unpack(KEYS)
-local value, id, key_id, created_ms, due_in_ms, ends_by_ms, idempotency_kept_ms, month, cost, queue_limit, in_flight_limit, budget, line_prefix = unpack(ARGV)
+local value, id, key_id, created_ms, due_ms, look_at_ms, idempotency_kept_ms, month, cost, queue_limit, in_flight_limit, budget, line_prefix = unpack(ARGV)
 
 if idempotency then
   local first = redis.call('GET', idempotency)
@@ -20,8 +19,8 @@ if refused ~= '' then
   return {'', refused}
 end
 if idempotency then redis.call('SET', idempotency, id, 'PX', idempotency_kept_ms) end
-redis.call('ZADD', open, now_ms() + due_in_ms, id)
-if ends_by_ms ~= '' then redis.call('ZADD', ledger, ends_by_ms, id) end
+redis.call('ZADD', open, due_ms, id)
+if look_at_ms ~= '' then redis.call('ZADD', ledger, look_at_ms, id) end
 redis.call('ZADD', history, created_ms, id)
 redis.call('HSET', held, id, cost)
 if redis.call('EXISTS', reserved) == 1 then redis.call('INCRBY', reserved, cost) end

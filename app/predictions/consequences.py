@@ -16,7 +16,7 @@ from app.predictions.accounts import (
     spent_key,
 )
 from app.predictions.clock import to_ms
-from app.predictions.due import due_at, ends_by
+from app.predictions.due import due_at
 from app.predictions.prediction import Prediction, Status
 from app.predictions.queue import kind_of, recent_key
 from app.predictions.redis_keys import (
@@ -38,14 +38,12 @@ from app.predictions.webhook_due import owes_start, webhook_due
 
 def change_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, Value]:
     """Return what follows from a change that is not the end. A renewed lease alone is announced to nobody."""
-    due, end = due_at(after, now), ends_by(after)
+    due = due_at(after, now)
     told_at = webhook_due(was, after, now)
     is_renewal = replace(was, lease_until=after.lease_until) == after
     return {
         "open": OPEN,
-        "ledger": LEDGER,
         "due_ms": None if due is None or due == due_at(was, now) else to_ms(due),
-        "ends_by_ms": None if end is None or end == ends_by(was) else to_ms(end),
         "channel": None if is_renewal else CHANGED_CHANNEL,
         "webhook_due_ms": None if told_at is None else to_ms(told_at),
         "owes_start": int(owes_start(was, after)),

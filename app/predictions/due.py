@@ -33,6 +33,12 @@ def ends_by(prediction: Prediction) -> datetime | None:
     return prediction.queue_deadline
 
 
+def first_look(prediction: Prediction) -> datetime | None:
+    """Return the earliest time at which its timeouts can end a new prediction; None without timeouts."""
+    timeouts = prediction.timeouts
+    return None if timeouts is None else prediction.created_at + min(timeouts.queue, timeouts.run)
+
+
 def _until_timeout(prediction: Prediction, at: datetime) -> datetime:
     deadline = prediction.queue_deadline
     return at if deadline is None else min(at, deadline)

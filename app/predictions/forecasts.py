@@ -7,7 +7,7 @@ from app.metrics import ESTIMATE_ERROR
 from app.predictions.errors import KleinError, Unavailable
 from app.predictions.place import Place
 from app.predictions.prediction import Prediction, Status
-from app.predictions.store import decode
+from app.predictions.record_reader import decode
 
 MOST = 10_000  # predictions
 

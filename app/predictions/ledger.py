@@ -1,26 +1,28 @@
-"""Reads the ledger: every accepted prediction that has not ended, by the time at which its limits end it.
+"""Reads the ledger: every accepted prediction that has not ended, by a time before which no limit ends it.
 
-The scripts that accept, change and delete predictions write it, in `klein:ledger`. Nothing acts on it: it is a check of
+The scripts that accept and end predictions write it, in `klein:ledger`. The record says when its limits end it. Nothing acts on it: it is a check of
 what the couriers and workers do.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 
 from app.predictions.clock import Clock, from_ms, to_ms
+from app.predictions.due import ends_by
 from app.predictions.errors import UnknownPrediction, UnreadableRecord
 from app.predictions.prediction import Status
+from app.predictions.record_reader import decode
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import LEDGER, record_key
-from app.predictions.store import decode
 
 GRACE = timedelta(minutes=15)
 """Beyond its limits a prediction may wait for the batch before it, for an engine that stops, and for the storage."""
 MOST = 1000
+PART = 1000  # entries in one look
 
 
 class EntryState(StrEnum):
@@ -51,39 +53,63 @@ class Ledger:
     def find_overdue(self, grace: timedelta = GRACE, most: int = MOST) -> list[Overdue]:
         """Return the predictions whose limits and grace are over, the oldest first. Raises Unavailable.
 
-        An entry whose prediction has ended is removed: an older klein, which keeps no ledger, ended it.
+        Others that were due for a look get the time at which their limits end them. An entry whose prediction has ended is
+        removed: an older klein, which keeps no ledger, ended it.
         """
-        latest = to_ms(self._clock.now() - grace)
+        latest = self._clock.now() - grace
+        overdue: list[Overdue] = []
         with redis_errors():
-            entries = cast(
-                "list[tuple[bytes, float]]",
-                self._redis.zrange(
-                    LEDGER, "-inf", latest, byscore=True, offset=0, num=most, withscores=True
-                ),
-            )
-            ids = [prediction_id.decode() for prediction_id, _ in entries]
-            records = self._redis.mget([record_key(i) for i in ids]) if ids else []
-            states = [
-                _state_of(i, record)
-                for i, record in zip(ids, cast("list[bytes | None]", records), strict=True)
-            ]
-            if ended := [i for i, state in zip(ids, states, strict=True) if state is None]:
-                self._redis.zrem(LEDGER, *ended)
+            while entries := self._read(to_ms(latest), offset=len(overdue)):
+                ended = [entry.id for entry in entries if entry.ends_by is None]
+                later = {
+                    entry.id: to_ms(entry.ends_by)
+                    for entry in entries
+                    if entry.ends_by is not None and entry.ends_by > latest
+                }
+                if ended:
+                    self._redis.zrem(LEDGER, *ended)
+                if later:
+                    self._redis.zadd(LEDGER, later, xx=True)
+                overdue += [
+                    Overdue(id=entry.id, state=entry.state, ends_by=entry.ends_by)
+                    for entry in entries
+                    if entry.ends_by is not None and entry.ends_by <= latest
+                ]
+                if len(entries) < PART or len(overdue) >= most:
+                    break
+        return sorted(overdue[:most], key=lambda entry: entry.ends_by)
+
+    def _read(self, latest_ms: int, offset: int) -> list["_Entry"]:
+        scored = cast(
+            "list[tuple[bytes, float]]",
+            self._redis.zrange(
+                LEDGER, "-inf", latest_ms, byscore=True, offset=offset, num=PART, withscores=True
+            ),
+        )
+        if not scored:
+            return []
+        ids = [prediction_id.decode() for prediction_id, _ in scored]
+        records = cast("list[bytes | None]", self._redis.mget([record_key(i) for i in ids]))
         return [
-            Overdue(id=i, state=state, ends_by=from_ms(int(ends_by_ms)))
-            for i, state, (_, ends_by_ms) in zip(ids, states, entries, strict=True)
-            if state is not None
+            _entry(i, record, from_ms(int(look_at_ms)))
+            for i, record, (_, look_at_ms) in zip(ids, records, scored, strict=True)
         ]
 
 
-def _state_of(prediction_id: str, record: bytes | None) -> EntryState | None:
-    """Return the state of an entry; None where the prediction has ended."""
+class _Entry(NamedTuple):
+    id: str
+    state: EntryState
+    ends_by: datetime | None  # None: it has ended
+
+
+def _entry(prediction_id: str, record: bytes | None, look_at: datetime) -> _Entry:
     try:
-        status = decode(record, prediction_id).status
+        prediction = decode(record, prediction_id)
     except UnknownPrediction:
-        return EntryState.LOST
+        return _Entry(prediction_id, EntryState.LOST, look_at)
     except UnreadableRecord:
-        return EntryState.UNREADABLE
-    if status.is_final:
-        return None
-    return EntryState.QUEUED if status is Status.QUEUED else EntryState.RUNNING
+        return _Entry(prediction_id, EntryState.UNREADABLE, look_at)
+    is_queued = prediction.status is Status.QUEUED
+    return _Entry(
+        prediction_id, EntryState.QUEUED if is_queued else EntryState.RUNNING, ends_by(prediction)
+    )

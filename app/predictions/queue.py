@@ -9,26 +9,25 @@ many finds no prediction, and the reconciler replaces those that are lost. A lin
 decides (see ARCHITECTURE.md).
 """
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 from redis.client import Pipeline
 
 from app.lua.script import load_script
+from app.predictions import scripts
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.clock import from_ms, to_ms
+from app.predictions.clock import to_ms
 from app.predictions.due import LINE_CHECK, QUEUE_CHECK
 from app.predictions.prediction import Prediction
-from app.predictions.redis_keys import OPEN, record_key
+from app.predictions.redis_keys import CHANGED_CHANNEL, OPEN, record_key
 
 TOKEN = "token"  # noqa: S105 -- no secret
 """What all tokens are; those of klein 0.1 are ids of RQ's jobs."""
 ARRIVALS = "klein:arrivals"
 _JOIN = load_script("join_line")
-_TAKE_NEXT = load_script("take_next")
 _LIST_NEXT = load_script("list_next")
 _TAKE_ONE = load_script("take_one")
 _LEAVE_LINE = load_script("leave_line")
@@ -39,13 +38,12 @@ _CHECK_MS = round(QUEUE_CHECK.total_seconds() * 1000)
 _LINE_CHECK_MS = round(LINE_CHECK.total_seconds() * 1000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class TakenRecord(NamedTuple):
     """A prediction that was taken out of its line."""
 
     id: str
-    record: bytes | None
-    at: datetime  # by Redis's clock
+    is_claimed: bool
+    record: bytes | None  # as it was before the claim
 
 
 class Queues:
@@ -82,9 +80,11 @@ class Queues:
         taken = self.take_record(kind)
         return None if taken is None else taken.id
 
-    def take_record(self, kind: CheckpointKind) -> Taken | None:
-        """Take the next prediction, and read its record."""
-        taken = _TAKE_NEXT(
+    def take_record(
+        self, kind: CheckpointKind, claim: bytes = b"", lease_until: datetime | None = None
+    ) -> TakenRecord | None:
+        """Take the next prediction, and read its record. Claim it, if `claim` is the end of its record after a claim."""
+        taken = scripts.TAKE_NEXT(
             self._redis,
             turns=_turns(kind),
             waiting=_waiting(kind),
@@ -92,12 +92,15 @@ class Queues:
             open=OPEN,
             line_prefix=_line(kind, ""),
             record_prefix=record_key(""),
+            claim=claim,
+            lease_until_ms=None if lease_until is None else to_ms(lease_until),
+            channel=CHANGED_CHANNEL,
             check_ms=_CHECK_MS,
         )
         if taken is None:
             return None
-        prediction_id, record, now_ms = cast("tuple[bytes, bytes | None, int]", taken)
-        return Taken(id=prediction_id.decode(), record=record, at=from_ms(now_ms))
+        prediction_id, is_claimed, record = cast("tuple[bytes, int, bytes | None]", taken)
+        return TakenRecord(prediction_id.decode(), bool(is_claimed), record)
 
     def list_next(self, kind: CheckpointKind, most: int) -> list[str]:
         """List the ids that would be taken next, without taking them."""

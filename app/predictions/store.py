@@ -4,44 +4,29 @@ All deciding times are Redis's. A queue token is pushed in the transaction that 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
 import redis
 
 from app.lua.script import Value, execute
-from app.metrics import ACCEPTED
 from app.predictions import scripts
-from app.predictions.accounts import (
-    UNLIMITED,
-    Refusal,
-    Terms,
-    held_key,
-    refusal_error,
-    reserved_key,
-    spent_key,
-)
-from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.clock import Clock, from_ms, to_ms
+from app.predictions.clock import from_ms, to_ms
 from app.predictions.consequences import change_values, end_values
-from app.predictions.due import due_at, ends_by
-from app.predictions.due_ids import DueIds
 from app.predictions.errors import (
-    IdempotencyKeyReused,
     KleinError,
-    UnknownPrediction,
     UnreadableRecord,
 )
+from app.predictions.first_claim import FirstClaim, apply_claim, first_claim
+from app.predictions.intake import Intake
 from app.predictions.last_records import LastRecords, ReadRecord
-from app.predictions.lost_accounts import release_lost
-from app.predictions.prediction import Idempotency, Prediction, Status
-from app.predictions.queue import Queues, line_keys, line_prefix
+from app.predictions.prediction import Prediction, Status
+from app.predictions.queue import Queues
 from app.predictions.record_patch import patch_in_place, patch_to_end
-from app.predictions.record_size import check_record_size
+from app.predictions.record_reader import RECORDS, decode
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import (
     EXPIRY,
@@ -56,42 +41,27 @@ from app.predictions.redis_keys import (
     preview_key,
     record_key,
 )
-from app.predictions.speed import Sample, decode_sample
 from app.predictions.telemetry import record_transition
-from app.records import Records
 
-IDEMPOTENCY_KEPT = timedelta(days=1)  # or until its record is deleted, if that is sooner
 USAGE_KEPT = timedelta(days=92)
 PREVIEW_KEPT = timedelta(minutes=1)
 PREVIEW_MAX_BYTES = 64 * 1024
 LATE_FILES = timedelta(minutes=15)
 """How long after the end an attempt that lost its lease may store files: it waits for the publisher, then publishes."""
-RATE_OVER = timedelta(minutes=1)  # window in which ended predictions are counted for their rate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A prediction that was accepted."""
-
-    prediction: Prediction
-    ahead: int | None  # predictions before it; None where it was accepted before
-    running: int = (
-        0  # unfinished predictions that do not wait for its checkpoint kind; most of them run
-    )
-
-
-_RECORDS = Records(Prediction, is_known=lambda prediction: prediction.model in MODELS)
 Transition = Callable[[Prediction, datetime], Prediction]
 
 
-def decode(record: bytes | None, prediction_id: str) -> Prediction:
-    """Decode a record. Raises UnknownPrediction for None, or UnreadableRecord."""
-    if record is None:
-        raise UnknownPrediction(prediction_id)
-    return _RECORDS.read(record)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A prediction that was taken out of its line."""
+
+    id: str
+    claimed: Prediction | None = None  # None: `Prediction.claim` is still to decide
 
 
-class Store(DueIds):
+class Store(Intake):
     """Reads and changes the records; safe for any number of threads and processes."""
 
     def __init__(
@@ -101,99 +71,54 @@ class Store(DueIds):
         retention: timedelta,
         usage_kept: timedelta = USAGE_KEPT,
     ) -> None:
-        super().__init__(connection)
-        self._queues = queues
-        self._retention = retention
+        super().__init__(connection, queues, retention)
         self._usage_kept = usage_kept
-        self._clock = Clock(connection)
         self._last = LastRecords()
 
-    def add(self, prediction: Prediction, terms: Terms = UNLIMITED) -> Prediction:
-        """Add a prediction, and return it; see `accept`."""
-        return self.accept(prediction, terms).prediction
+    def take_next(self, kind: CheckpointKind, owner: str) -> Taken | None:
+        """Take the next prediction out of its line, and claim it unless its record needs a decision. Raises Unavailable.
 
-    def accept(self, prediction: Prediction, terms: Terms) -> Accepted:
-        """Add a prediction: its record, its place in line and a token, in one transaction.
-
-        Returns the accepted prediction, which is the first one where its idempotency key has come before. Raises
-        IdempotencyKeyReused, InvalidInput (the record is too long), TooManyRequests or BudgetSpent.
+        Its next change needs no read.
         """
-        value = _RECORDS.write(prediction)
-        check_record_size(value, prediction)
-        idempotency, created_at = prediction.idempotency, prediction.created_at
-        key_id = prediction.key_id
-        repeat_key = idempotency_key(key_id, idempotency.key) if idempotency else None
+        now = self._clock.now()
+        claim = first_claim(owner, now)
         with redis_errors():
-            reply = scripts.ADD(
-                self._redis,
-                record=record_key(prediction.id),
-                open=OPEN,
-                history=history_key(key_id),
-                held=held_key(key_id),
-                reserved=reserved_key(key_id),
-                spent=spent_key(key_id),
-                ledger=LEDGER,
-                idempotency=repeat_key,
-                **line_keys(prediction),
-                line_prefix=line_prefix(prediction),
-                value=value,
-                id=prediction.id,
-                key_id=key_id,
-                created_ms=to_ms(created_at),
-                due_in_ms=to_ms(due_at(prediction, created_at) or created_at) - to_ms(created_at),
-                ends_by_ms=_ms(ends_by(prediction)),
-                idempotency_kept_ms=round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
-                **terms.script_arguments(created_at),
-            )
-        accepted, refused, *place = cast("list[Any]", reply)
-        accepted, refused = accepted.decode(), refused.decode()
-        if refused:
-            raise self._error(key_id, Refusal(refused), terms, created_at)
-        if idempotency is None or accepted == prediction.id:
-            ACCEPTED.labels(prediction.model).inc()
-            ahead, running = place or (None, 0)
-            return Accepted(prediction=prediction, ahead=ahead, running=running)
-        return Accepted(prediction=_repeated(self.get(accepted), idempotency), ahead=None)
-
-    def check(self, key_id: str, terms: Terms, now: datetime) -> None:
-        """Check early whether `add` would refuse. Raises TooManyRequests or BudgetSpent."""
-        with redis_errors():
-            refused = scripts.CHECK(
-                self._redis,
-                open=OPEN,
-                held=held_key(key_id),
-                reserved=reserved_key(key_id),
-                spent=spent_key(key_id),
-                **terms.script_arguments(now),
-            )
-        if refused:
-            raise self._error(key_id, Refusal(cast("bytes", refused).decode()), terms, now)
-
-    def find_repeated(self, key_id: str, idempotency: Idempotency) -> Prediction | None:
-        """Return the prediction of an earlier request with this idempotency key. Raises IdempotencyKeyReused."""
-        with redis_errors():
-            first = self._redis.get(idempotency_key(key_id, idempotency.key))
-        if first is None:
-            return None
-        return _repeated(self.get(cast("bytes", first).decode()), idempotency)
-
-    def get(self, prediction_id: str) -> Prediction:
-        """Read a record. Raises UnknownPrediction."""
-        with redis_errors():
-            record = self._redis.get(record_key(prediction_id))
-        return decode(cast("bytes | None", record), prediction_id)
-
-    def take_next(self, kind: CheckpointKind) -> str | None:
-        """Take the next prediction out of its line and return its id. Its first change needs no read. Raises Unavailable."""
-        with redis_errors():
-            taken = self._queues.take_record(kind)
+            taken = self._queues.take_record(kind, claim.end, claim.lease_until)
         if taken is None:
             return None
-        self._clock.set(taken.at)
-        with suppress(UnknownPrediction, UnreadableRecord):  # the change will say so
-            prediction = decode(taken.record, taken.id)
-            self._last.keep(ReadRecord(cast("bytes", taken.record), prediction))
-        return taken.id
+        if taken.record is None:
+            return Taken(id=taken.id)
+        record = apply_claim(taken.record, claim) if taken.is_claimed else taken.record
+        try:
+            prediction = decode(record, taken.id)
+        except UnreadableRecord:  # `change` says so
+            if taken.is_claimed:
+                self._undo(taken.id, record, claim)
+            return Taken(id=taken.id)
+        self._last.keep(ReadRecord(record, prediction))
+        if not taken.is_claimed:
+            return Taken(id=taken.id)
+        record_transition(replace(prediction, started_at=None), prediction)
+        return Taken(id=taken.id, claimed=prediction)
+
+    def _undo(self, prediction_id: str, record: bytes, claim: FirstClaim) -> None:
+        """Return a record that this version cannot read to what it was before a claim: another version may run it."""
+        with redis_errors():
+            scripts.CHANGE(
+                self._redis,
+                record=record_key(prediction_id),
+                open=OPEN,
+                webhooks_due=None,
+                starts=None,
+                old_sha1=hashlib.sha1(record).hexdigest(),  # noqa: S324 -- as Lua has it
+                offset=len(record) - len(claim.end),
+                part=b"}".ljust(len(claim.end)),
+                id=prediction_id,
+                due_ms=None,
+                channel=None,
+                webhook_due_ms=None,
+                owes_start=0,
+            )
 
     def change(self, prediction_id: str, transition: Transition) -> Prediction:
         """Apply a transition to the current record, and repeat it where another process changed the record meanwhile.
@@ -228,7 +153,7 @@ class Store(DueIds):
     def _replace(self, before: ReadRecord, after: Prediction, now: datetime) -> bool:
         """Replace a record, with everything that follows from it; False where it is no longer as it was read."""
         old, was = before
-        new = _RECORDS.write(after, over=old, before=was)
+        new = RECORDS.write(after, over=old, before=was)
         is_end = after.status.is_final
         patch = patch_to_end(old, new) if is_end else patch_in_place(old, new)
         pipe = self._redis.pipeline()
@@ -317,37 +242,3 @@ class Store(DueIds):
                 id=prediction.id,
                 late_ms=to_ms(late_until) if may_be_late else None,
             )
-
-    def _error(self, key_id: str, refusal: Refusal, terms: Terms, now: datetime) -> KleinError:
-        since = to_ms(now + self._retention - RATE_OVER)
-        with redis_errors():
-            if refusal is not Refusal.QUEUE:
-                release_lost(self._redis, key_id)
-            ended = self._redis.zcount(EXPIRY, since, "+inf")
-        return refusal_error(refusal, terms.limits, now, ended / RATE_OVER.total_seconds())
-
-    def read_outlook(
-        self, kind: CheckpointKind, most: int
-    ) -> tuple[list[Sample], list[Prediction]]:
-        """Read what recent predictions took, and up to `most` predictions that would be taken next."""
-        with redis_errors():
-            samples, records = self._queues.read_outlook(kind, most)
-        return [decode_sample(sample) for sample in samples], list(_RECORDS.read_each(records))
-
-    def read_all(self, ids: list[str]) -> Iterator[Prediction]:
-        """Read many records; skip missing and unreadable ones."""
-        if not ids:
-            return
-        with redis_errors():
-            records = cast("list[Any]", self._redis.mget([record_key(i) for i in ids]))
-        yield from _RECORDS.read_each(records)
-
-
-def _repeated(first: Prediction, idempotency: Idempotency) -> Prediction:
-    if first.idempotency != idempotency:
-        raise IdempotencyKeyReused
-    return first
-
-
-def _ms(at: datetime | None) -> int | None:
-    return None if at is None else to_ms(at)

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from app.logs import log
 from app.predictions.errors import ShuttingDown
 from app.predictions.prediction import Prediction, Status
+from app.predictions.record_reader import decode
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import (
     CHANGED_CHANNEL,
@@ -24,7 +25,6 @@ from app.predictions.redis_keys import (
     preview_key,
     record_key,
 )
-from app.predictions.store import decode
 
 POLL_S = 10.0  # the longest delay after a lost message
 CHECK_PART = 1000  # waiters in one check

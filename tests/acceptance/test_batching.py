@@ -11,8 +11,8 @@ import httpx
 import pytest
 import redis
 
+from app.predictions.record_reader import decode
 from app.predictions.redis_keys import record_key
-from app.predictions.store import decode
 from tests.support.api_client import create, decibels, events, get, ready_client, run, until
 from tests.support.klein_server import Klein, running_klein
 from worker.models import BUILT_IN

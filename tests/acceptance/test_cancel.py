@@ -10,8 +10,8 @@ import httpx
 import pytest
 import redis
 
+from app.predictions.record_reader import decode
 from app.predictions.redis_keys import record_key
-from app.predictions.store import decode
 from tests.support.api_client import LONG, create, get, run, until
 from tests.support.klein_server import Klein
 

@@ -11,8 +11,8 @@ import redis
 
 from app.embedded import server_binary
 from app.predictions.prediction import Prediction
+from app.predictions.record_reader import decode
 from app.predictions.redis_keys import record_key
-from app.predictions.store import decode
 from tests.chaos.system import Part
 from tests.support.api_client import create, fetch, get, order, run, until
 from tests.support.network_namespaces import Host, Network, network

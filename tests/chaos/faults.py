@@ -16,8 +16,8 @@ import redis
 
 from app.predictions.errors import UnreadableRecord
 from app.predictions.prediction import Prediction, Status
+from app.predictions.record_reader import decode
 from app.predictions.redis_keys import EXPIRY, OPEN, record_key
-from app.predictions.store import decode
 from tests.chaos.system import Part, System
 from tests.support.api_client import until
 from tests.support.webhook_receiver import Receiver, reset, status

@@ -22,8 +22,8 @@ from redis.retry import Retry
 
 from app.embedded import server_command
 from app.predictions.prediction import Prediction
+from app.predictions.record_reader import decode
 from app.predictions.redis_keys import record_key
-from app.predictions.store import decode
 from tests.support import processes
 
 RESTART_S = 0.3

@@ -94,7 +94,7 @@ def test_acl_users_can_run_klein(server, worker_connection, tmp_path):
         make_due(worker_connection, first)
         Maintenance(store, queues, storage).reconcile()
         client.post(f"/v1/prediction/{second}/cancel")
-        with provide_dependencies(generator, queues.take, batches.find_batch_mates):
+        with provide_dependencies(generator, store.take_next, batches.find_batch_mates):
             worker.work(burst=True, logging_level="CRITICAL")
         eventually(lambda: store.get(first).status.is_final)
         eventually(lambda: store.get(third).status.is_final)  # in the first one's batch

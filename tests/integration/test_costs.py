@@ -110,9 +110,9 @@ def system(redis_server, connection, tmp_path):
 
 
 def test_prediction_costs_few_round_trips(connection, system):
-    """A create, the token, the claim, the end and a poll take at most 6 round trips, 5 of them synced writes."""
+    """A create, the token, the claim, the end and a poll take at most 5 round trips, 4 of them synced writes."""
     with counting(connection) as count:
         system()
 
-    assert len(count.calls) <= 6, "\n".join(call[0][:90] for call in count.calls)
-    assert count.writes <= 5, count.calls
+    assert len(count.calls) <= 5, "\n".join(call[0][:90] for call in count.calls)
+    assert count.writes <= 4, count.calls

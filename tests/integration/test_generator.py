@@ -19,7 +19,7 @@ from app.predictions.errors import Unavailable
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
 from app.predictions.queue import Queues
-from app.predictions.store import Store
+from app.predictions.store import Store, Taken
 from tests.support.fakes import (
     ScriptedEngine,
     a_prediction,
@@ -205,7 +205,7 @@ def test_stale_token_does_nothing(scripted, prediction_id):
     scripted.store.change("theirs", lambda p, now: p.claim("them", now))
     scripted.store.change("final", lambda p, now: p.claim("me", now))
     scripted.store.change("final", lambda p, now: p.succeed("me", (), (), now))
-    scripted.generator.work(prediction_id)
+    scripted.generator.work(Taken(id=prediction_id))
 
     assert scripted.engine.orders == []
 
@@ -215,7 +215,7 @@ def test_repeated_turn_generates_once(scripted):
     scripted.add()
     Queues(scripted.connection).add_tokens(CheckpointKind.DISTILLED, 2)
     scripted.work()
-    scripted.generator.work("p")
+    scripted.generator.work(Taken(id="p"))
 
     assert scripted.ended().attempt == 1
     assert len(scripted.engine.orders) == 1
@@ -307,14 +307,14 @@ def test_shutdown_ends_wait_for_engine(scripted):
     scripted.engine.act = lambda _order: gate.wait()
     for name in ("p", "q", "r"):
         scripted.add(name)
-    scripted.generator.work("p")
-    waiting = threading.Thread(target=scripted.generator.work, args=("q",))
+    scripted.generator.work(Taken(id="p"))
+    waiting = threading.Thread(target=scripted.generator.work, args=(Taken(id="q"),))
     waiting.start()
     eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
     eventually(lambda: len(scripted.leases.held) == 2)
     scripted.generator.release_all()
     waiting.join(30)
-    scripted.generator.work("r")
+    scripted.generator.work(Taken(id="r"))
     is_over = not waiting.is_alive()
     gate.set()
     scripted.generator.wait()
@@ -332,8 +332,8 @@ def test_next_prediction_waits_for_engine(scripted):
     scripted.engine.act = lambda _order: gate.wait()
     scripted.add("p")
     scripted.add("q")
-    scripted.generator.work("p")  # returns while the engine is still busy
-    second = threading.Thread(target=scripted.generator.work, args=("q",))
+    scripted.generator.work(Taken(id="p"))  # returns while the engine is still busy
+    second = threading.Thread(target=scripted.generator.work, args=(Taken(id="q"),))
     second.start()
     eventually(lambda: scripted.store.get("q").status is Status.RUNNING)
     at_work = len(scripted.engine.orders)
@@ -393,7 +393,7 @@ def test_engine_error_reaches_waiting_caller(scripted):
     scripted.engine.act = die
     scripted.ensure_running = time_out_in_queue
     scripted.add()
-    scripted.generator.work("p")
+    scripted.generator.work(Taken(id="p"))
 
     with pytest.raises(SystemExit, match="no engine"):
         scripted.generator.wait()
@@ -425,7 +425,7 @@ def test_redis_outage_at_end_keeps_result(tmp_path):
         engine = ScriptedEngine(lambda _order: server.kill())
         rig = WorkerHarness(connection, tmp_path, engine)
         rig.add()
-        rig.generator.work("p")
+        rig.generator.work(Taken(id="p"))
         eventually(rig.files)
         with pytest.raises(Unavailable):
             Store(connection, Queues(connection), timedelta(1)).get("p")
@@ -453,7 +453,7 @@ def test_partitioned_worker_is_replaced(redis_server, connection, tmp_path):
     with redis.Redis(unix_socket_path=str(wire), retry=Retry(NoBackoff(), 0)) as cut:
         rig = WorkerHarness(cut, tmp_path, ScriptedEngine(cut_and_take_over))
         rig.add()
-        rig.generator.work("p")
+        rig.generator.work(Taken(id="p"))
         eventually(rig.files)  # stored, but not recorded
         wire.symlink_to(redis_server.socket)
         rig.publisher.close()
@@ -487,9 +487,9 @@ def test_prediction_claimed_during_release_is_released_too(connection, tmp_path)
     rig = WorkerHarness(connection, tmp_path, ScriptedEngine(generate), store=store)
     rig.add("p")
     rig.add("q")
-    rig.generator.work("p")
+    rig.generator.work(Taken(id="p"))
     assert is_generating.wait(30)
-    late = threading.Thread(target=rig.generator.work, args=("q",), daemon=True)
+    late = threading.Thread(target=rig.generator.work, args=(Taken(id="q"),), daemon=True)
 
     def claim_late():
         late.start()
@@ -571,7 +571,7 @@ def test_release_that_failed_is_repeated(connection, tmp_path):
 
     rig = WorkerHarness(connection, tmp_path, ScriptedEngine(generate), store=store)
     rig.add()
-    rig.generator.work("p")
+    rig.generator.work(Taken(id="p"))
     assert is_generating.wait(30)
     store.is_away = True
     rig.generator.release_all()
@@ -600,7 +600,7 @@ def test_rq_runs_prediction(rig, work_by_rq):
     rig.add("bad", "fault")
     rig.add("good")
 
-    assert work_by_rq(Queues(rig.connection).take)
+    assert work_by_rq(rig.store.take_next)
     assert rig.ended("bad").failure.cause is Cause.ENGINE
     assert rig.ended("good").status is Status.SUCCEEDED
     assert rig.connection.keys("rq:job:*") == []
@@ -609,9 +609,9 @@ def test_rq_runs_prediction(rig, work_by_rq):
 def test_cancel_while_rq_holds_token_is_no_failure(rig, work_by_rq, caplog):
     """The cancel deletes the token. RQ finds it gone, does not report a failure, and does not recreate it."""
 
-    def take(_kind):
+    def take(kind, owner):
         rig.store.change("p", lambda p, now: p.cancel(now))
-        return Queues(rig.connection).take(CheckpointKind.DISTILLED)
+        return rig.store.take_next(kind, owner)
 
     rig.add()
 

@@ -11,9 +11,9 @@ import redis
 
 from app.predictions import scripts
 from app.predictions.errors import IdempotencyKeyReused
+from app.predictions.intake import IDEMPOTENCY_KEPT
 from app.predictions.prediction import Idempotency
 from app.predictions.redis_keys import OPEN
-from app.predictions.store import IDEMPOTENCY_KEPT
 from tests.support.fakes import a_prediction, a_store, edited
 from tests.support.faulty_proxy import lossy_network
 from tests.support.redis_server import running_redis

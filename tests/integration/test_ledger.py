@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.predictions.clock import Clock
+from app.predictions.clock import Clock, from_ms
 from app.predictions.ledger import GRACE, EntryState, Ledger
 from app.predictions.prediction import Timeouts
 from app.predictions.redis_keys import LEDGER, record_key
@@ -43,10 +43,12 @@ def test_overdue_predictions_are_named(connection, store, accept):
     accept("begins", LIMITS.queue + GRACE)
     store.change("begins", lambda p, now: p.claim("a", p.created_at))
     store.change("begins", lambda p, now: replace(p, started_at=now))
-    accept("runs")
+    accept("runs", LIMITS.run + GRACE)
     store.change("runs", lambda p, now: p.claim("a", now - LIMITS.run - GRACE))
 
     assert entries(connection) == {"waits": EntryState.QUEUED, "runs": EntryState.RUNNING}
+    looked_at_again = from_ms(connection.zscore(LEDGER, "begins"))
+    assert abs(looked_at_again - Clock(connection).now() - LIMITS.run) < timedelta(minutes=1)
 
 
 def test_ended_prediction_leaves_ledger(connection, store, accept):

@@ -76,8 +76,8 @@ def add(connection):
     }
     times: Values = {
         "created_ms": 5,
-        "due_in_ms": 60_000,
-        "ends_by_ms": 8,
+        "due_ms": 6,
+        "look_at_ms": 8,
         "idempotency_kept_ms": 9000,
     }
 
@@ -98,7 +98,7 @@ def test_add_prediction(connection, add):
     connection.hdel("held", "q")
 
     assert connection.get("record") == b"value"
-    assert abs(connection.zscore("open", "p") - now_ms() - 60_000) < 30_000
+    assert connection.zscore("open", "p") == 6
     assert (connection.zscore("history", "p"), connection.zscore("ledger", "p")) == (5, 8)
     assert connection.hgetall("held") == {b"p": b"7"}
     assert connection.zrange("line:k", 0, -1) == connection.zrange("waiting", 0, -1) == [b"p"]
@@ -167,9 +167,9 @@ def open_record(connection):
 def change(connection, open_record):
     """Change `text` in the record to `form`."""
     script = load_script("change_prediction")
-    keys: Values = {"record": "record", "open": "open", "ledger": "ledger"}
+    keys: Values = {"record": "record", "open": "open"}
     keys |= {"webhooks_due": "due", "starts": "starts", "webhook_due_ms": None, "owes_start": 0}
-    fixed: Values = {"offset": 6, "part": "form", "id": "p", "due_ms": 5, "ends_by_ms": 8}
+    fixed: Values = {"offset": 6, "part": "form", "id": "p", "due_ms": 5}
 
     def call(**values):
         return script(
@@ -189,7 +189,7 @@ def test_change_prediction(connection, change):
 
     assert message["data"] == b"p"
     assert connection.get("record") == b"older form"
-    assert (connection.zscore("open", "p"), connection.zscore("ledger", "p")) == (5, 8)
+    assert connection.zscore("open", "p") == 5
     assert connection.exists("preview", "held") == 2
 
 
@@ -198,12 +198,12 @@ def test_change_prediction_without_consequences(connection, change):
     with connection.pubsub() as subscription:
         subscription.subscribe("channel")
         subscription.get_message(timeout=30)
-        assert change(due_ms=None, ends_by_ms=None, channel=None) == 1
+        assert change(due_ms=None, channel=None) == 1
         connection.publish("channel", "next")
         message = subscription.get_message(timeout=30)
 
     assert message["data"] == b"next"
-    assert (connection.zscore("open", "p"), connection.zscore("ledger", "p")) == (1, 1)
+    assert connection.zscore("open", "p") == 1
 
 
 def test_change_prediction_that_has_changed(connection, change):
@@ -376,29 +376,87 @@ def test_join_line(connection, join):
     assert connection.lrange("tokens", 0, -1) == [b"token"] * 5
 
 
-def test_take_next(connection, join):
-    """Keys take turns, each in order of arrival, and a missing line is skipped. The record and the time come along."""
-    take = load_script("take_next")
+@pytest.fixture
+def take(connection):
+    """Take the next prediction."""
+    script = load_script("take_next")
+    keys = {"turns": "turns", "waiting": "waiting", "arrivals": "arrivals", "open": "open"}
+    prefixes = {"line_prefix": "line:", "record_prefix": "record:"}
+    fixed: Values = {"channel": "channel", "lease_until_ms": now_ms() + 90_000, "check_ms": 60_000}
+
+    def call(claim=None):
+        return script(connection, **keys | prefixes | fixed, claim=claim)
+
+    return call
+
+
+def test_take_next(connection, join, take):
+    """Keys take turns, each in order of arrival, and a missing line is skipped. The record comes along."""
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("lost", "x"), ("b", "b1")):
         join(key_id, prediction_id)
     connection.delete("line:lost")
     connection.zadd("open", {"a1": 1})
     connection.set("record:a1", "a record")
 
-    def take_next():
-        keys = {"turns": "turns", "waiting": "waiting", "arrivals": "arrivals", "open": "open"}
-        prefixes = {"line_prefix": "line:", "record_prefix": "record:"}
-        return take(connection, **keys, **prefixes, check_ms=60_000)
-
-    first_id, record, time_ms = take_next()
-    assert (first_id, record) == (b"a1", b"a record")
-    assert abs(time_ms - now_ms()) < 30_000
-    assert [take_next()[:2] for _ in range(2)] == [[b"b1", None], [b"a2", None]]
+    assert [take() for _ in range(3)] == [
+        [b"a1", 0, b"a record"],
+        [b"b1", 0, None],
+        [b"a2", 0, None],
+    ]
     assert connection.zrange("waiting", 0, -1) == [b"x"]
-    assert take_next() is None
+    assert take() is None
     assert not connection.exists("waiting")
     assert abs(connection.zscore("open", "a1") - now_ms() - 60_000) < 30_000
     assert connection.zcard("open") == 1
+
+
+def test_take_next_claims(connection, join, take):
+    """A record that was never changed gets the end of a claim, with the check at the end of the lease, and is announced."""
+    join("a", "a1")
+    connection.zadd("open", {"a1": now_ms() + 600_000})
+    connection.set("record:a1", '{"id":"a1"}')
+    with connection.pubsub() as subscription:
+        subscription.subscribe("channel")
+        subscription.get_message(timeout=30)
+        assert take(',"status":"running"}') == [b"a1", 1, b'{"id":"a1"}']
+        assert subscription.get_message(timeout=30)["data"] == b"a1"
+
+    assert connection.get("record:a1") == b'{"id":"a1","status":"running"}'
+    assert abs(connection.zscore("open", "a1") - now_ms() - 90_000) < 30_000
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"id":"a1","attempt":1}',
+        '{"queued_at":1}',
+        '{"status":"x"}',
+        '{"id":"a1","known_failure":{}}',
+        '{"id":"a1"',
+        None,
+    ],
+)
+def test_take_next_leaves_decision(connection, join, take, record):
+    """A record that a claim may change otherwise, or that is damaged or gone, is taken as it is."""
+    join("a", "a1")
+    connection.zadd("open", {"a1": now_ms() + 600_000})
+    if record:
+        connection.set("record:a1", record)
+
+    assert take(',"status":"running"}') == [b"a1", 0, record and record.encode()]
+    assert connection.get("record:a1") == (record and record.encode())
+
+
+@pytest.mark.parametrize("check_ms", [-1, 0, 89_000])
+def test_take_next_leaves_what_is_due(connection, join, take, check_ms):
+    """What is due for a check before the lease would end, as at its queue timeout, is not claimed. What has ended is not either."""
+    for name in ("a1", "a2"):
+        join("a", name)
+        connection.set(f"record:{name}", "{}")
+    connection.zadd("open", {"a1": now_ms() + check_ms})
+
+    assert [take("x}") for _ in range(2)] == [[b"a1", 0, b"{}"], [b"a2", 0, b"{}"]]
+    assert connection.zrange("open", 0, -1) == [b"a1"]
 
 
 def test_list_next(connection, join):

@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 from app.lua.script import execute
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import TOKEN, Queues, kind_of, queue_name
-from tests.support.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction, a_store
 from worker.job.model_turns import ModelTurns
 from worker.job.queue_worker import TokenQueue, open_worker
 from worker.job.token import provide_dependencies
@@ -29,8 +29,8 @@ class Recorder:
         self.worked_on = []
         self.error = None
 
-    def work(self, prediction_id, _find_batch_mates):
-        self.worked_on.append(prediction_id)
+    def work(self, taken, _find_batch_mates):
+        self.worked_on.append(taken.id)
         if self.error is not None:
             raise self.error
 
@@ -38,7 +38,7 @@ class Recorder:
 @pytest.fixture
 def recorder(connection):
     recorder = Recorder()
-    with provide_dependencies(recorder, Queues(connection).take):  # type: ignore[arg-type]  # it works without an engine
+    with provide_dependencies(recorder, a_store(connection).take_next):  # type: ignore[arg-type]  # it works without an engine
         yield recorder
 
 

@@ -224,7 +224,7 @@ async def test_unreachable_image_may_be_accepted(connection, redis_server, tmp_p
     assert failed.failure.cause is Cause.INPUT_UNREACHABLE
     assert failed.failure.message.startswith("image_urls[1]: the image could not be fetched")
     assert failed.input["image_urls"] == [f"{failed.id}/in-0.png", urls[1]]
-    assert counter.store.take_next(CheckpointKind.DISTILLED) is None
+    assert counter.store.take_next(CheckpointKind.DISTILLED, "owner") is None
     assert counter.store.count_open() == 0
 
 

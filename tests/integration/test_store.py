@@ -25,7 +25,7 @@ from app.predictions.errors import (
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Output, Prediction, Status
 from app.predictions.queue import Queues
-from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, LEDGER, OPEN, record_key
+from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
 from tests.support.fakes import NOW, a_prediction, a_store, expire_lease, make_due
 from tests.support.faulty_proxy import lossy_network
 
@@ -203,6 +203,24 @@ def test_concurrent_changes_are_all_applied(store):
     assert store.get("p").step == 160
 
 
+def test_lost_reply_to_take(redis_server, connection):
+    """A prediction whose claim got no reply is taken again by the same call, and none behind it is claimed."""
+    direct = a_store(connection)
+    direct.take_next(CheckpointKind.DISTILLED, "first")  # Redis loads the script
+    for name in ("p", "q"):
+        direct.add(a_prediction(name))
+    path = Path(redis_server.socket).with_name("lossy-take.sock")
+    with lossy_network(redis_server.socket, path) as network:
+        network.lose_reply_to(b"klein:turns")
+        with redis.Redis(unix_socket_path=str(path)) as lossy:
+            taken = a_store(lossy).take_next(CheckpointKind.DISTILLED, "owner")
+
+        assert network.lost == 1
+    assert taken is not None
+    assert taken.claimed == direct.get("p")
+    assert Queues(connection).list_next(CheckpointKind.DISTILLED, 2) == ["q"]
+
+
 def test_worker_with_token_finds_record(store, redis_server):
     """Token, place in line and record appear in one transaction: who pops the token can take and read the record."""
 
@@ -282,7 +300,7 @@ def test_lost_reply_to_change(redis_server, connection, act):
         claim(direct)
     path = Path(redis_server.socket).with_name(f"lossy-{act.__name__}.sock")
     with lossy_network(redis_server.socket, path) as network:
-        network.lose_reply_to(LEDGER.encode())  # a key of the script
+        network.lose_reply_to(OPEN.encode())  # a key of the script
         with redis.Redis(unix_socket_path=str(path)) as lossy:
             if act is cancel:
                 with pytest.raises(AlreadyFinal, match="cancelled"):

@@ -108,6 +108,21 @@ class Machine(RuleBasedStateMachine):
         prediction_id = token and self.queues.take(CheckpointKind.DISTILLED)
         return multiple() if prediction_id is None else prediction_id
 
+    @rule(target=tokens, owner=OWNERS)
+    def take_next(self, owner: str) -> Any:
+        """Take a token, the next prediction and, if it was never changed, its claim, as a worker does."""
+        token = self.connection.lpop(QUEUE)
+        taken = token and self.store.take_next(CheckpointKind.DISTILLED, owner)
+        if not taken:
+            return multiple()
+        if taken.claimed is not None:
+            expected = self.model[taken.id]
+            assert (expected.status, expected.attempt) == (Status.QUEUED, 0)
+            assert taken.claimed == self.store.get(taken.id)
+            expected.status, expected.owner, expected.is_leased = Status.RUNNING, owner, True
+            expected.attempt = 1
+        return taken.id
+
     @rule(prediction_id=tokens, owner=OWNERS)
     def claim(self, prediction_id: str, owner: str) -> None:
         """Work on a token: fresh, repeated or stale."""
@@ -309,6 +324,11 @@ MUTANTS = {
     "no reconciler": (Maintenance, "reconcile", lambda _self: None),
     "no compare": (scripts, "END", edited(scripts.END, "return 0", "local lost = 0")),
     "an accept that overwrites": (scripts, "ADD", edited(scripts.ADD, ", 'NX')", ")")),
+    "a claim of anything": (
+        scripts,
+        "TAKE_NEXT",
+        edited(scripts.TAKE_NEXT, "record:find(field, 1, true)", "false"),
+    ),
     "no lease": (Prediction, "is_leased", lambda _self, _now: False),
 }
 

@@ -16,6 +16,7 @@ from tests.support.fakes import a_prediction, a_store, end_gap, eventually, make
 from worker.engine_client.client import EngineClient
 from worker.engine_client.pool import PooledEngine
 from worker.engine_client.request import EngineRequest, Outcome
+from worker.job.attempt import new_owner
 from worker.job.attempt_records import AttemptRecords
 from worker.job.batching import BatchFinder
 from worker.job.generator import Generator
@@ -119,8 +120,8 @@ class WorkerHarness:
 
     def work_next(self):
         """Claim the next prediction and its batch mates, as one token does."""
-        if prediction_id := self.store.take_next(CheckpointKind.DISTILLED):
-            self.generator.work(prediction_id, self.batches.find_batch_mates)
+        if taken := self.store.take_next(CheckpointKind.DISTILLED, new_owner()):
+            self.generator.work(taken, self.batches.find_batch_mates)
 
     def close(self):
         self.generator.release_all()

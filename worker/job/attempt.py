@@ -1,5 +1,6 @@
 """An attempt: one claimed run of a prediction through the engine."""
 
+import secrets
 import time
 from dataclasses import dataclass, field
 from threading import Event
@@ -10,6 +11,11 @@ from worker.job.leases import Lease
 
 AHEAD_S = 0.1
 """How long before the estimated end of an attempt the next prediction is claimed, to keep the engine busy."""
+
+
+def new_owner() -> str:
+    """Return the owner of a new attempt, which no other attempt has."""
+    return secrets.token_hex(8)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Writes what happens to an attempt into the record of its prediction, unless another attempt owns that by now."""
 
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,8 +15,8 @@ from app.predictions.errors import (
 )
 from app.predictions.parameters import OutputFormat
 from app.predictions.prediction import Failure, Prediction
-from app.predictions.store import Store
-from worker.job.attempt import Attempt
+from app.predictions.store import Store, Taken
+from worker.job.attempt import Attempt, new_owner
 from worker.job.encode import encode
 from worker.job.leases import Lease
 
@@ -33,9 +32,11 @@ class AttemptRecords:
         self._store = store
         self._clock = clock  # in seconds
 
-    def claim(self, prediction_id: str) -> Lease | None:
-        """Claim a prediction. Returns None if it is final, deleted or unreadable, or has another owner."""
-        owner = secrets.token_hex(8)
+    def claim(self, taken: Taken) -> Lease | None:
+        """Claim a prediction, unless it is claimed already. Returns None if it is final, deleted or unreadable, or has another owner."""
+        if taken.claimed is not None and taken.claimed.owner is not None:
+            return Lease(prediction=taken.claimed, owner=taken.claimed.owner)
+        prediction_id, owner = taken.id, new_owner()
         try:
             prediction = self._store.change(prediction_id, lambda p, now: p.claim(owner, now))
         except (LeaseLost, UnknownPrediction):

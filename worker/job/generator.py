@@ -14,6 +14,7 @@ from app.metrics import BATCH_SIZE, ENGINE_DEATHS
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Cause, Prediction
 from app.predictions.queue import kind_of
+from app.predictions.store import Taken
 from app.predictions.timings import Timings
 from app.storage.errors import StorageError
 from worker.engine_client.pool import PooledEngine
@@ -77,21 +78,23 @@ class Generator:
             if attempt.lease.stage is LeaseStage.WAITING:
                 self._records.wait_for_engine(attempt, phase, left)
 
-    def work(self, prediction_id: str, find_batch_mates: FindBatchMates = no_batch_mates) -> None:
+    def work(self, taken: Taken, find_batch_mates: FindBatchMates = no_batch_mates) -> None:
         """Claim a prediction and its batch mates and run them, unless it is final or has another owner.
 
         Returns shortly before the batch ends, so that the next prediction is claimed while the engine works.
         """
         is_nearly_done = Event()
-        first = self._claim(prediction_id, is_nearly_done)
+        first = self._claim(taken, is_nearly_done)
         if first is None:
             return
         batch = [first]
         try:
-            mates = (self._claim(i, is_nearly_done) for i in find_batch_mates(first.prediction))
+            mates = (
+                self._claim(Taken(id=i), is_nearly_done) for i in find_batch_mates(first.prediction)
+            )
             batch.extend(attempt for attempt in mates if attempt is not None)
         except Exception as exc:  # noqa: BLE001  # around a job: it runs without them, and they get new tokens
-            log.warning("batch_not_filled", prediction=prediction_id, error=str(exc))
+            log.warning("batch_not_filled", prediction=taken.id, error=str(exc))
         for attempt in batch:
             attempt.is_batched = len(batch) > 1
         try:
@@ -100,9 +103,9 @@ class Generator:
             self.release_all()
         is_nearly_done.wait()
 
-    def _claim(self, prediction_id: str, is_nearly_done: Event) -> Attempt | None:
+    def _claim(self, taken: Taken, is_nearly_done: Event) -> Attempt | None:
         claimed_s = time.monotonic()
-        lease = self._records.claim(prediction_id)
+        lease = self._records.claim(taken)
         if lease is None:
             return None
         self._leases.hold(lease)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.store import Taken
+from worker.job.attempt import new_owner
 from worker.job.generator import FindBatchMates, Generator, no_batch_mates
 
-TakeNext = Callable[[CheckpointKind], str | None]
-"""Takes the next prediction id of a checkpoint kind out of its line. None if no prediction waits."""
+TakeNext = Callable[[CheckpointKind, str], Taken | None]
+"""Takes the next prediction of a checkpoint kind out of its line for an owner. None if no prediction waits."""
 
 _installed: tuple[Generator, TakeNext, FindBatchMates] | None = None
 
@@ -32,6 +34,6 @@ def run_next(kind: CheckpointKind) -> None:
     if _installed is None:
         raise RuntimeError("this process is not a klein worker")
     generator, take_next, find_batch_mates = _installed
-    prediction_id = take_next(kind)
-    if prediction_id is not None:
-        generator.work(prediction_id, find_batch_mates)
+    taken = take_next(kind, new_owner())
+    if taken is not None:
+        generator.work(taken, find_batch_mates)

@@ -1,0 +1,56 @@
+"""Reads the records of predictions."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import redis
+
+from app.predictions.catalog import MODELS
+from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.due_ids import DueIds
+from app.predictions.errors import UnknownPrediction
+from app.predictions.prediction import Prediction
+from app.predictions.queue import Queues
+from app.predictions.redis_errors import redis_errors
+from app.predictions.redis_keys import record_key
+from app.predictions.speed import Sample, decode_sample
+from app.records import Records
+
+RECORDS = Records(Prediction, is_known=lambda prediction: prediction.model in MODELS)
+
+
+def decode(record: bytes | None, prediction_id: str) -> Prediction:
+    """Decode a record. Raises UnknownPrediction for None, or UnreadableRecord."""
+    if record is None:
+        raise UnknownPrediction(prediction_id)
+    return RECORDS.read(record)
+
+
+class RecordReader(DueIds):
+    """Reads records; safe for any number of threads and processes."""
+
+    def __init__(self, connection: "redis.Redis", queues: Queues) -> None:
+        super().__init__(connection)
+        self._queues = queues
+
+    def get(self, prediction_id: str) -> Prediction:
+        """Read a record. Raises UnknownPrediction."""
+        with redis_errors():
+            record = self._redis.get(record_key(prediction_id))
+        return decode(cast("bytes | None", record), prediction_id)
+
+    def read_outlook(
+        self, kind: CheckpointKind, most: int
+    ) -> tuple[list[Sample], list[Prediction]]:
+        """Read what recent predictions took, and up to `most` predictions that would be taken next."""
+        with redis_errors():
+            samples, records = self._queues.read_outlook(kind, most)
+        return [decode_sample(sample) for sample in samples], list(RECORDS.read_each(records))
+
+    def read_all(self, ids: list[str]) -> Iterator[Prediction]:
+        """Read many records; skip missing and unreadable ones."""
+        if not ids:
+            return
+        with redis_errors():
+            records = cast("list[Any]", self._redis.mget([record_key(i) for i in ids]))
+        yield from RECORDS.read_each(records)
