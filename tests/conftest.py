@@ -1,9 +1,11 @@
 from collections.abc import Iterator
 
+import httpx
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from tests.support.klein_server import Klein
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.s3_server import S3Server, running_s3
 
@@ -33,6 +35,20 @@ def connection(redis_server: RedisServer) -> Iterator["redis.Redis"]:
     with redis_server.connect() as connection:
         connection.flushall()
         yield connection
+
+
+@pytest.fixture
+def client(klein: Klein) -> Iterator[httpx.Client]:
+    """A client of the fixture `klein` of the test's folder or module."""
+    with klein.client() as client:
+        yield client
+
+
+@pytest.fixture
+def other_client(klein: Klein) -> Iterator[httpx.Client]:
+    """A client with another key."""
+    with klein.client(klein.other_key) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

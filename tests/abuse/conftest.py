@@ -19,30 +19,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def attacked(tiny_weights: Path) -> Iterator[Klein]:
+def klein(tiny_weights: Path) -> Iterator[Klein]:
     """One running system with its default settings, for all attacks that leave nothing behind."""
     with running_klein(tiny_weights, KLEIN_ALLOW_HOSTS="127.0.0.1,localhost") as running:
         yield running
 
 
 @pytest.fixture
-def attacker(attacked: Klein) -> Iterator[httpx.Client]:
+def attacker(client: httpx.Client) -> httpx.Client:
     """A client with the attacker's key."""
-    with attacked.client() as client:
-        yield client
+    return client
 
 
 @pytest.fixture
-def victim(attacked: Klein) -> Iterator[httpx.Client]:
+def victim(other_client: httpx.Client) -> httpx.Client:
     """A client with another key."""
-    with attacked.client(attacked.other_key) as client:
-        yield client
+    return other_client
 
 
 @pytest.fixture
-def stranger(attacked: Klein) -> Iterator[httpx.Client]:
+def stranger(klein: Klein) -> Iterator[httpx.Client]:
     """A client without a key."""
-    with httpx.Client(base_url=attacked.url, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=klein.url, timeout=60, trust_env=False) as client:
         yield client
 
 

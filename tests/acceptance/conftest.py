@@ -26,19 +26,6 @@ def klein(tiny_weights: Path) -> Iterator[Klein]:
 
 
 @pytest.fixture
-def client(klein: Klein) -> Iterator[httpx.Client]:
-    with klein.client() as client:
-        yield client
-
-
-@pytest.fixture
-def other_client(klein: Klein) -> Iterator[httpx.Client]:
-    """A client with another key."""
-    with klein.client(klein.other_key) as client:
-        yield client
-
-
-@pytest.fixture
 def busy(client: httpx.Client) -> Iterator[str]:
     """The id of a prediction that keeps the only worker busy during the test."""
     prediction_id = create(client, **LONG)

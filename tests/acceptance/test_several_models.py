@@ -24,12 +24,6 @@ def klein(tiny_weights: Path, tiny_base_weights: Path) -> Iterator[Klein]:
         yield klein
 
 
-@pytest.fixture
-def client(klein: Klein) -> Iterator[httpx.Client]:
-    with klein.client() as client:
-        yield client
-
-
 def workers(client: httpx.Client) -> dict[str, dict[str, Any]]:
     """Return the entries of the worker by checkpoint."""
     return {w["checkpoint"]: w for w in client.get("/v1/status").json()["workers"]}

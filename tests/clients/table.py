@@ -1,32 +1,23 @@
-"""Makes the table of clients and operations in docs/clients.md from the tests: `python -m tests.clients.table`."""
+"""Makes the table of clients and operations in docs/clients.md from their operations: `python -m tests.clients.table`."""
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-from tests.clients import (
-    test_a1111,
-    test_bfl,
-    test_fal,
-    test_frameworks,
-    test_openai,
-    test_replicate,
-    test_replicate_2,
+from tests.clients.operations import (
+    BFL,
+    FAL,
+    FAL_BY_TLS,
+    FRAMEWORKS,
+    OPENAI,
+    REPLICATE,
+    WEB_UI,
+    Table,
 )
 
 ROOT = Path(__file__).parents[2]
 DATE = "2026-11-29"  # of the last run against these versions
-OPERATIONS: Mapping[str, Mapping[str, object]] = {
-    **test_replicate.ANSWERS,
-    **test_replicate_2.ANSWERS,
-    **test_openai.ANSWERS,
-    **test_bfl.ANSWERS,
-    **test_fal.ANSWERS,
-    **test_fal.BY_TLS,
-    **test_a1111.ANSWERS,
-    **test_frameworks.ANSWERS,
-}
+OPERATIONS: Table = {**REPLICATE, **OPENAI, **BFL, **FAL, **FAL_BY_TLS, **WEB_UI, **FRAMEWORKS}
 NODE = {  # packages by the name of their script
     "replicate": ("replicate",),
     "ai-sdk-replicate": ("@ai-sdk/replicate",),

@@ -1,23 +1,6 @@
-"""The AI SDK's provider of Black Forest Labs, with this server as its base URL."""
+"""Raw requests to the dialect of Black Forest Labs."""
 
-from tests.clients.cells import answer_cells, error_cells
-from tests.clients.node_client import run_all
 from tests.support.klein_server import Klein
-
-ANSWERS = {"ai-sdk-bfl": {"generate": ["png"], "aspect ratio": ["png"], "edit": ["png"]}}
-ERRORS = {"ai-sdk-bfl": {"an error": "404 The model is not served here"}}
-
-
-@answer_cells(ANSWERS)
-def test_operation(klein: Klein, client: str, operation: str, answer: object) -> None:
-    """Each operation gives an image, as Black Forest Labs does."""
-    assert run_all(klein, client)[operation] == {"answer": answer}
-
-
-@error_cells(ERRORS)
-def test_error(klein: Klein, client: str, operation: str, text: str) -> None:
-    """The client shows why a request was refused."""
-    assert text in run_all(klein, client)[operation]["error"]
 
 
 def test_status_of_unknown_id_and_key_in_x_key(klein: Klein) -> None:

@@ -1,4 +1,4 @@
-"""fal's client of npm, with this server as its proxy, and that of PyPI, which calls it by TLS."""
+"""fal's client of PyPI, which calls `https:` only, and the limits of fal's proxy URL."""
 
 from functools import cache
 from typing import Any
@@ -6,44 +6,10 @@ from typing import Any
 import pytest
 
 from tests.clients.cells import answer_cells, error_cells
-from tests.clients.node_client import run_all
+from tests.clients.operations import ERRORS_BY_TLS, FAL_BY_TLS
 from tests.clients.python_client import run_operations
 from tests.support.klein_server import Klein
 from tests.support.tls_proxy import tls_front, write_certificate
-
-PNG = ["png"]
-ANSWERS: dict[str, dict[str, object]] = {
-    "fal": {
-        "run": PNG,
-        "subscribe": [PNG, "COMPLETED", 36],
-        "subscribe by stream": [PNG, "COMPLETED"],
-        "edit": PNG,
-        "edit an uploaded file": PNG,
-    }
-}
-BY_TLS: dict[str, dict[str, object]] = {
-    "fal_python": {
-        "run": ["PNG"],
-        "submit, status, result": [["PNG"], "Completed"],
-        "subscribe": [["PNG"], "Completed"],
-        "iter_events": "Completed",
-        "edit": ["PNG"],
-    }
-}
-ERRORS_BY_TLS = {"fal_python": {"cancel": "was cancelled", "an error": "num_images"}}
-ERRORS = {"fal": {"cancel": "400", "an error": "422"}}
-
-
-@answer_cells(ANSWERS)
-def test_operation(klein: Klein, client: str, operation: str, answer: object) -> None:
-    """Each operation gives what fal gives."""
-    assert run_all(klein, client)[operation] == {"answer": answer}
-
-
-@error_cells(ERRORS)
-def test_error(klein: Klein, client: str, operation: str, text: str) -> None:
-    """A wrong input and the result of a cancelled request are errors of the caller."""
-    assert text in run_all(klein, client)[operation]["error"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +26,7 @@ def by_tls(klein: Klein, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return run
 
 
-@answer_cells(BY_TLS)
+@answer_cells(FAL_BY_TLS)
 def test_operation_by_tls(by_tls: Any, client: str, operation: str, answer: object) -> None:
     """Each operation of the client that calls `https:` only gives what fal gives."""
     assert by_tls(client)[operation] == {"answer": answer}

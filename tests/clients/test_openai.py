@@ -1,4 +1,4 @@
-"""OpenAI's clients of npm, the AI SDK's providers and TanStack's adapter, with this server as their base URL; and raw requests."""
+"""What OpenAI's dialect offers beside the operations of `test_operations`: Azure's client, and raw requests."""
 
 import base64
 import io
@@ -6,52 +6,10 @@ import io
 import openai
 from PIL import Image
 
-from tests.clients.cells import answer_cells, error_cells
-from tests.clients.node_client import run_all
 from tests.support.api_client import data_uri, image_file
 from tests.support.klein_server import Klein
 
-PNG = ["png"]
-SDK: dict[str, object] = {
-    "generate": [["png", "png"], 64],
-    "generate by URL": "png",
-    "edit": PNG,
-    "edit two images": PNG,
-    "stream with partial images": [
-        ["image_generation.partial_image", "image_generation.completed"],
-        "png",
-        0,
-    ],
-    "stream an edit": ["image_edit.completed"],
-    "variation": PNG,
-    "models": ["flux-2-klein-4b", True, "dall-e-3"],
-    "edit an uploaded file": [PNG, "vision", True],
-}
-ANSWERS: dict[str, dict[str, object]] = {
-    "openai": SDK,
-    "openai6": SDK,
-    "ai-sdk-openai": {
-        "@ai-sdk/openai generate": ["png", "png"],
-        "@ai-sdk/openai edit": PNG,
-        "@ai-sdk/openai-compatible generate": ["png", "png"],
-        "@ai-sdk/openai-compatible edit": PNG,
-    },
-    "tanstack": {"generate": PNG, "edit": PNG},
-}
-ERRORS = {module: {"an error": "400 size: send WIDTHxHEIGHT"} for module in ("openai", "openai6")}
 SMALL = {"prompt": "a red circle", "size": "64x64"}
-
-
-@answer_cells(ANSWERS)
-def test_operation(klein: Klein, client: str, operation: str, answer: object) -> None:
-    """Each operation of each client gives what OpenAI gives."""
-    assert run_all(klein, client)[operation] == {"answer": answer}
-
-
-@error_cells(ERRORS)
-def test_error(klein: Klein, client: str, operation: str, text: str) -> None:
-    """A client shows an error that names the field."""
-    assert text in run_all(klein, client)[operation]["error"]
 
 
 def test_azure(klein: Klein) -> None:

@@ -49,12 +49,6 @@ def base_engine(tiny_base_weights):
     return open_engine(tiny_base_weights)
 
 
-@pytest.fixture(scope="module")
-def scaled_engine(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scaled") / "weights"
-    return open_engine(make_tiny_weights(folder, render_scaled=True, native_size=96))
-
-
 def order(**changes):
     values = {"prompt": "a red house", "width": 64, "height": 96, "steps": 2, "guidance": 1.0}
     return Order(**{**values, "seeds": (7,), **changes})

@@ -10,7 +10,6 @@ from diffusers import Flux2KleinInpaintPipeline
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from PIL import Image
 
-from tests.support.tiny_weights import make_tiny_weights
 from worker.engines import Order, open_engine
 from worker.engines.inference import generate_pixels
 from worker.engines.original import Original, box_around, token_weights
@@ -28,12 +27,6 @@ EDGE_PX = 8  # where the redrawn part fades in
 @pytest.fixture(scope="module")
 def engine(tiny_weights):
     return open_engine(tiny_weights)
-
-
-@pytest.fixture(scope="module")
-def scaled_engine(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scaled") / "weights"
-    return open_engine(make_tiny_weights(folder, render_scaled=True, native_size=96))
 
 
 def noise_image(size=SIZE):

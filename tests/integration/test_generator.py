@@ -53,6 +53,17 @@ def scripted(connection, tmp_path):
     rig.close()
 
 
+def add_edit(rig):
+    """Add an edit of the image `p/in-0.png`."""
+    rig.store.add(
+        a_prediction(
+            model="flux-2-klein-4b-edit",
+            input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
+            reference_keys=("p/in-0.png",),
+        )
+    )
+
+
 @pytest.mark.parametrize(("kind", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
 def test_prediction_stores_files(rig, kind, suffix):
     """Two images are generated, stored in their format and size, and listed in the final record."""
@@ -168,13 +179,7 @@ def test_cancel_stops_engine(rig):
 def test_reference_images_reach_engine(scripted):
     """Stored input images are sent with the order."""
     scripted.storage.put("p/in-0.png", b"png")
-    scripted.store.add(
-        a_prediction(
-            model="flux-2-klein-4b-edit",
-            input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
-            reference_keys=("p/in-0.png",),
-        )
-    )
+    add_edit(scripted)
     scripted.work()
 
     assert scripted.engine.orders[0].reference_files == (b"png",)
@@ -183,13 +188,7 @@ def test_reference_images_reach_engine(scripted):
 
 def test_missing_reference_image_fails_prediction(scripted):
     """A missing input image is a storage failure, and the engine gets no request."""
-    scripted.store.add(
-        a_prediction(
-            model="flux-2-klein-4b-edit",
-            input={"prompt": "x", "image_urls": ["p/in-0.png"], "seed": 1},
-            reference_keys=("p/in-0.png",),
-        )
-    )
+    add_edit(scripted)
     scripted.work()
 
     assert scripted.ended().failure.cause is Cause.INPUT

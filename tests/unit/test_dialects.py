@@ -9,6 +9,7 @@ from app.api.errors import RenderError
 from app.dialects.callers import find_vendor
 from app.dialects.http import error_renderer, load_http
 from app.dialects.registry import DIALECTS, Dialect
+from app.predictions.errors import FieldProblem, InvalidInput, UnknownPrediction
 
 ROOT = Path(__file__).parents[2]
 ROUTE_FILES = sorted(
@@ -18,11 +19,31 @@ ROUTE_FILES = sorted(
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: d.name)
 def test_each_dialect_has_routes_and_renders_errors(dialect: Dialect) -> None:
-    """The module that a dialect names has routers with routes, and renders an unexpected error as a 500."""
+    """The module that a dialect names has routers with routes, and renders an unexpected error as a 500 without details."""
     http = load_http(dialect)
+    rendered = http.render_error(RuntimeError("secret"))
 
     assert all(router.routes for router in http.routers)
-    assert http.render_error(RuntimeError("secret")).status == 500
+    assert rendered.status == 500
+    assert "secret" not in str(rendered.body)
+
+
+@pytest.mark.parametrize("name", ["bfl", "fal"])
+@pytest.mark.parametrize(
+    ("exc", "status", "detail"),
+    [
+        (UnknownPrediction("x"), 404, "There is no such prediction"),
+        (InvalidInput(FieldProblem(field="seed", message="send a number")), 422, "send a number"),
+        (RuntimeError("secret"), 500, "Internal server error"),
+    ],
+)
+def test_vendors_that_use_fastapi_have_its_form_of_errors(name, exc, status, detail) -> None:
+    """The errors of Black Forest Labs and fal have the form of FastAPI: `detail`."""
+    (dialect,) = (dialect for dialect in DIALECTS if dialect.name == name)
+    rendered = load_http(dialect).render_error(exc)
+
+    assert rendered.status == status
+    assert detail in str(rendered.body["detail"])
 
 
 def test_exactly_one_dialect_is_default() -> None:

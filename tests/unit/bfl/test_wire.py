@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from app.dialects.bfl import wire
-from app.dialects.bfl.routes import render_error
 from app.dialects.image_links import ImageLinks
 from app.dialects.registry import webhook_body
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel, UnknownPrediction
+from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.prediction import Cause, Failure, Output
 from tests.support.fakes import NOW, a_prediction
 
@@ -130,20 +129,3 @@ def test_failures(cause, status):
     body = wire.result_body(failed, lambda _: "")
 
     assert (body["status"], body["result"], body["details"]) == (status, None, {"error": "why"})
-
-
-@pytest.mark.parametrize(
-    ("exc", "status", "detail"),
-    [
-        (UnknownPrediction("x"), 404, "There is no such prediction"),
-        (InvalidInput(FieldProblem(field="seed", message="send a number")), 422, "send a number"),
-        (RuntimeError("secret"), 500, "Internal server error"),
-    ],
-)
-def test_errors(exc, status, detail):
-    """Errors have the form of FastAPI, and an unexpected error reveals no details."""
-    rendered = render_error(exc)
-
-    assert rendered.status == status
-    assert detail in str(rendered.body["detail"])
-    assert "secret" not in str(rendered.body)

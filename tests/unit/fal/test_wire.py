@@ -6,10 +6,9 @@ from datetime import timedelta
 import pytest
 
 from app.dialects.fal import wire
-from app.dialects.fal.routes import render_error
 from app.dialects.image_links import ImageLinks
 from app.dialects.registry import webhook_body
-from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel, UnknownPrediction
+from app.predictions.errors import InvalidInput, UnknownModel
 from app.predictions.prediction import Cause, Failure, Output
 from tests.support.fakes import NOW, a_prediction
 
@@ -83,20 +82,3 @@ def test_states_and_output():
     failure = Failure(cause=Cause.ENGINE, message="why")
     failed = json.loads(webhook_body(running.fail("a", failure, ENDED), LINKS, show))
     assert (failed["status"], failed["payload"], failed["error"]) == ("ERROR", None, "why")
-
-
-@pytest.mark.parametrize(
-    ("exc", "status", "detail"),
-    [
-        (UnknownPrediction("x"), 404, "There is no such prediction"),
-        (InvalidInput(FieldProblem(field="seed", message="send a number")), 422, "send a number"),
-        (RuntimeError("secret"), 500, "Internal server error"),
-    ],
-)
-def test_errors(exc, status, detail):
-    """Errors have the form of FastAPI, and an unexpected error reveals no details."""
-    rendered = render_error(exc)
-
-    assert rendered.status == status
-    assert detail in str(rendered.body["detail"])
-    assert "secret" not in str(rendered.body)
