@@ -1,5 +1,5 @@
--- Stores a new prediction and puts it in line. Returns the id that was accepted, '', how many come before it and how many
--- unfinished ones are not in this line, or '' and why it was refused.
+-- Stores a new prediction and puts it in line. Returns the id that was accepted, '', how many come before it and, where it is the
+-- next one, how many unfinished ones are not in this line. Or '' and why it was refused.
 -- The id is another prediction's where the idempotency key has come before. The client repeats a call whose reply was
 -- lost; by then the prediction may have changed, so a record that exists is accepted and not written again.
 -- include limits.lua
@@ -9,21 +9,22 @@ local record, open, history, held, reserved, spent, line, waiting, turns, arriva
 local value, id, key_id, created_ms, due_ms, look_at_ms, idempotency_kept_ms, month, cost, queue_limit, in_flight_limit, budget, line_prefix = unpack(ARGV)
 
 if idempotency then
-  local first = redis.call('GET', idempotency)
+  local first = redis.call('SET', idempotency, id, 'NX', 'GET', 'PX', idempotency_kept_ms)
   if first and first ~= id then return {first, ''} end
 end
 if not redis.call('SET', record, value, 'NX') then return {id, ''} end
 local refused = refusal(open, held, reserved, spent, month, cost, queue_limit, in_flight_limit, budget)
 if refused ~= '' then
   redis.call('DEL', record)
+  if idempotency then redis.call('DEL', idempotency) end
   return {'', refused}
 end
-if idempotency then redis.call('SET', idempotency, id, 'PX', idempotency_kept_ms) end
 redis.call('ZADD', open, due_ms, id)
 if look_at_ms ~= '' then redis.call('ZADD', ledger, look_at_ms, id) end
 redis.call('ZADD', history, created_ms, id)
 redis.call('HSET', held, id, cost)
-if redis.call('EXISTS', reserved) == 1 then redis.call('INCRBY', reserved, cost) end
-join(line, waiting, turns, arrivals, tokens, id, key_id, '0')
-local ahead = count_ahead(turns, line_prefix, key_id, redis.call('ZRANK', line, id))
-return {id, '', ahead, redis.call('ZCARD', open) - redis.call('ZCARD', waiting)}
+if budget ~= '' or redis.call('EXISTS', reserved) == 1 then redis.call('INCRBY', reserved, cost) end
+local rank = join(line, waiting, turns, arrivals, tokens, id, key_id, '0')
+local ahead = count_ahead(turns, line_prefix, key_id, rank)
+local running = ahead == 0 and redis.call('ZCARD', open) - redis.call('ZCARD', waiting)
+return {id, '', ahead, running or 0}

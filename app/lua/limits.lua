@@ -13,12 +13,13 @@ end
 -- nanodollars, and a limit of '' is no limit. A key without a limit of its own may hold half of the queue's places that other
 -- keys leave, so that there are always some left.
 local function refusal(open, held, reserved, spent, month, cost, queue_limit, in_flight_limit, budget)
-  if queue_limit ~= '' and redis.call('ZCARD', open) >= tonumber(queue_limit) then return 'queue' end
-  local in_flight = redis.call('HLEN', held)
+  local open_count = queue_limit ~= '' and redis.call('ZCARD', open)
+  if open_count and open_count >= tonumber(queue_limit) then return 'queue' end
   if in_flight_limit ~= '' then
-    if in_flight >= tonumber(in_flight_limit) then return 'in_flight' end
-  elseif queue_limit ~= '' then
-    local left = tonumber(queue_limit) - (redis.call('ZCARD', open) - in_flight)
+    if redis.call('HLEN', held) >= tonumber(in_flight_limit) then return 'in_flight' end
+  elseif open_count then
+    local in_flight = redis.call('HLEN', held)
+    local left = tonumber(queue_limit) - (open_count - in_flight)
     if in_flight >= math.ceil(left / 2) then return 'share' end
   end
   if budget == '' then return '' end

@@ -27,14 +27,16 @@ local before = claim ~= '' and claimed_before()
 if before then return before end
 
 while true do
-  local key_id = redis.call('ZPOPMIN', turns)[1]
+  local key_id, next_key_id = unpack(redis.call('ZRANGE', turns, 0, 1))
   if not key_id then
     redis.call('DEL', waiting) -- no line is left; a klein without this set took what is still in it
     return nil
   end
   local line = line_prefix .. key_id
   local id = redis.call('ZPOPMIN', line)[1]
-  if redis.call('EXISTS', line) == 1 then
+  if redis.call('EXISTS', line) == 0 then
+    redis.call('ZREM', turns, key_id)
+  elseif next_key_id then -- a key alone keeps its turn: what arrives gets a later one
     redis.call('ZADD', turns, redis.call('INCR', arrivals), key_id)
   end
   if id then

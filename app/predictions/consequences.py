@@ -15,6 +15,7 @@ from app.predictions.accounts import (
     reserved_key,
     spent_key,
 )
+from app.predictions.catalog import parameters_of
 from app.predictions.clock import to_ms
 from app.predictions.due import due_at
 from app.predictions.prediction import Prediction, Status
@@ -23,7 +24,6 @@ from app.predictions.redis_keys import (
     CHANGED_CHANNEL,
     ENDED_CHANNEL,
     EXPIRY,
-    FINAL_CHANNEL,
     LEDGER,
     OPEN,
     WEBHOOK_STARTS,
@@ -65,13 +65,13 @@ def end_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, V
         "spent": spent_key(after.key_id),
         "recent": recent_key(kind_of(after)),
         "usage": usage_key(after.key_id, now.date()),
-        "channel": FINAL_CHANNEL,
-        "ended_channel": ENDED_CHANNEL,
+        "channel": ENDED_CHANNEL,
         "webhook_due_ms": None if told_at is None else to_ms(told_at),
         "month": month_of(now),
         "cost": nanodollars(cost_of(after)),
         "sample": None if sample is None else sample.encode(),
         "samples": SAMPLES,
+        "has_previews": int(parameters_of(after).previews),
         "model": after.model,
         "images": 0 if sample is None else len(after.outputs),
         "pixels": sum(output.width * output.height for output in after.outputs),

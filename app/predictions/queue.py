@@ -23,6 +23,7 @@ from app.predictions.clock import to_ms
 from app.predictions.due import LINE_CHECK, QUEUE_CHECK
 from app.predictions.prediction import Prediction
 from app.predictions.redis_keys import CHANGED_CHANNEL, OPEN, record_key
+from app.predictions.speed import SAMPLES
 
 TOKEN = "token"  # noqa: S105 -- no secret
 """What all tokens are; those of klein 0.1 are ids of RQ's jobs."""
@@ -139,6 +140,7 @@ class Queues:
                 line_prefix=_line(kind, ""),
                 record_prefix=record_key(""),
                 most=most,
+                samples=SAMPLES,
             ),
         )
         return samples, [record for record in records if record]

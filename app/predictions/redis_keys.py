@@ -9,9 +9,9 @@ gets · `klein:expiry` final ids by the time they are deleted · `klein:ledger` 
 
 from datetime import date
 
-FINAL_CHANNEL = "klein:final"  # ids
-ENDED_CHANNEL = "klein:ended"  # ids with the final record, before the same on FINAL_CHANNEL
-CHANGED_CHANNEL = "klein:changed"  # a claim, a step, a renewed lease
+ENDED_CHANNEL = "klein:ended"  # ids with the final record
+FINAL_CHANNEL = "klein:final"  # ids: what klein 0.1 announces instead
+CHANGED_CHANNEL = "klein:changed"  # ids: a claim, a step
 OPEN = "klein:open"
 EXPIRY = "klein:expiry"
 LEDGER = "klein:ledger"

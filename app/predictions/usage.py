@@ -1,6 +1,6 @@
 """Reads what API keys used: images, megapixels, engine time and dollars, by day (UTC) and model.
 
-The script that makes a prediction a success counts, in `klein:usage:{key}:{day}`: a hash of `{model} {figure}`. It expires.
+The script that makes a prediction a success counts, in `klein:usage:{key}:{day}`: a hash of the FIGURES of each model. It expires.
 """
 
 from collections.abc import Sequence
@@ -64,10 +64,11 @@ class Usage:
 
 
 def _rows(day: date, key_id: str, counts: dict[bytes, bytes]) -> list[DayUsage]:
-    figures: dict[str, dict[str, int]] = {}
-    for name, count in counts.items():
-        model, _, figure = name.decode().rpartition(" ")
-        figures.setdefault(model, dict.fromkeys(FIGURES, 0))[figure] = int(count)
+    figures = {
+        model.decode(): dict(zip(FIGURES, map(int, sums.split()), strict=True))
+        for model, sums in counts.items()
+        if b" " not in model  # of a klein before this form
+    }
     return [
         DayUsage(
             day=day,

@@ -179,8 +179,6 @@ class Watch:
             self._ends[prediction_id] = record
             if len(self._ends) > ENDS_KEPT:
                 self._ends.popitem(last=False)
-        elif channel == FINAL_CHANNEL and prediction_id in self._ends:
-            return  # those that wait were woken with the record
         if channel != CHANGED_CHANNEL:
             _wake(self._waiters, prediction_id)
         _wake(self._followers, prediction_id)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 
-from app.predictions.redis_keys import FINAL_CHANNEL
+from app.predictions.redis_keys import ENDED_CHANNEL
 from benchmarks.client import Connection
 from tests.chaos.load import FINAL, TEXT
 from tests.chaos.system import System, running_system
@@ -29,13 +29,13 @@ class Announcements(threading.Thread):
         self.at: dict[str, float] = {}
         self.stopping = threading.Event()
         self._pubsub = system.connect().pubsub(ignore_subscribe_messages=True)
-        self._pubsub.subscribe(FINAL_CHANNEL)
+        self._pubsub.subscribe(ENDED_CHANNEL)
 
     def run(self) -> None:
         while not self.stopping.is_set():
             message = self._pubsub.get_message(timeout=1)
             if message:
-                self.at[message["data"].decode()] = time.monotonic()
+                self.at[message["data"].partition(b"\n")[0].decode()] = time.monotonic()
 
 
 def crowd(predictions: int = 5000, keys: int = 50, waiters: int = 2000) -> Verdict:

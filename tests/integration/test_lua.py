@@ -92,7 +92,7 @@ def test_add_prediction(connection, add):
     connection.zadd("open", {"runs": 1})
     assert add(cost=7) == [b"p", b"", 0, 1]
     assert add(cost=9, value="again") == [b"p", b""]
-    assert add(id="q", record="q") == [b"q", b"", 1, 1]
+    assert add(id="q", record="q") == [b"q", b"", 1, 0]  # it is not the next one
     connection.zrem("line:k", "q")
     connection.zrem("waiting", "q")
     connection.hdel("held", "q")
@@ -118,7 +118,7 @@ def test_add_prediction_over_a_limit(connection, add):
     """A refused prediction leaves nothing."""
     connection.zadd("open", {"x": 1})
 
-    assert add(queue_limit=1) == [b"", b"queue"]
+    assert add(queue_limit=1, idempotency="key") == [b"", b"queue"]
     assert connection.keys() == [b"open"]
 
 
@@ -241,7 +241,7 @@ def end(connection, open_record):
     keys = {"record": "record", "expiry": "expiry", "webhooks_due": "due", "deliveries": "of"}
     more_keys = {"ledger": "ledger", "preview": "preview", "recent": "recent", "usage": "usage"}
     record: Values = {"old_sha1": OLD_SHA1, "offset": 5, "part": ", longer text", "id": "p"}
-    channels = {"channel": "channel", "ended_channel": "ended"}
+    more: Values = {"channel": "channel", "has_previews": 1}
     success: Values = {"sample": None, "samples": 2, "model": "m", "images": 0, "pixels": 0}
     amounts: Values = {"month": "m", "cost": 0, "engine_ms": 0, "usage_kept_s": 60}
     times: Values = {"expires_ms": 9, "webhook_due_ms": None}
@@ -249,7 +249,7 @@ def end(connection, open_record):
     def call(**values):
         return script(
             connection,
-            **ACCOUNT | keys | more_keys | record | channels | success | amounts | times | values,
+            **ACCOUNT | keys | more_keys | record | more | success | amounts | times | values,
         )
 
     return call
@@ -288,9 +288,11 @@ def test_end_prediction_keeps_samples(connection, end):
     """A sample goes before the older ones, of which a number is kept. Without one nothing is added."""
     end()
     assert not connection.exists("recent")
-    connection.rpush("recent", "b", "c")
-    connection.set("record", "older text")
-    end(sample="a")
+    connection.rpush("recent", "c", "d")
+    for sample in ("b", "a"):  # it is cut at twice its length
+        connection.set("record", "older text")
+        end(sample=sample)
+        assert connection.lindex("recent", 0) == sample.encode()
 
     assert connection.lrange("recent", 0, -1) == [b"a", b"b"]
 
@@ -303,12 +305,10 @@ def test_end_prediction_counts_usage(connection, end):
         connection.set("record", "older text")
         end(images=2, pixels=50, engine_ms=7, cost=9)
 
-    assert connection.hgetall("usage") == {
-        b"m images": b"4",
-        b"m pixels": b"100",
-        b"m engine_ms": b"14",
-        b"m nanodollars": b"18",
-    }
+    connection.set("record", "older text")
+    end(model="n", images=1)
+
+    assert connection.hgetall("usage") == {b"m": b"4 100 14 18", b"n": b"1 0 0 0"}
     assert 0 < connection.ttl("usage") <= 60
 
 
@@ -623,11 +623,12 @@ def test_read_outlook(connection, join):
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2")):
         join(key_id, prediction_id)
     connection.mset({"record:a1": "A1", "record:b1": "B1", "record:b2": "B2"})
-    connection.rpush("recent", "x", "y")
+    connection.rpush("recent", "x", "y", "z")
 
     def outlook(most):
         keys = {"turns": "turns", "recent": "recent"}
-        return read(connection, **keys, line_prefix="line:", record_prefix="record:", most=most)
+        prefixes = {"line_prefix": "line:", "record_prefix": "record:"}
+        return read(connection, **keys, **prefixes, most=most, samples=2)
 
     assert outlook(2) == [[b"x", b"y"], [b"A1", b"B1"]]
     assert outlook(9) == [[b"x", b"y"], [b"A1", b"B1", None, b"B2"]]

@@ -42,7 +42,7 @@ def test_preview_expires(store, connection, preview):
 )
 def test_end_deletes_preview(store, preview, end):
     """After the end there is no preview, and none can be stored."""
-    store.add(a_prediction())
+    store.add(a_prediction(input={"prompt": "x", "previews": True}))
     store.change("p", lambda p, now: p.claim("a", now))
     store.store_preview("p", b"small")
     store.change("p", end)

@@ -25,7 +25,7 @@ from app.predictions.errors import (
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
 from app.predictions.prediction import Output, Prediction, Status
 from app.predictions.queue import Queues
-from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
+from app.predictions.redis_keys import ENDED_CHANNEL, EXPIRY, OPEN, record_key
 from tests.support.fakes import NOW, a_prediction, a_store, expire_lease, make_due
 from tests.support.faulty_proxy import lossy_network
 
@@ -153,9 +153,10 @@ def announced_until(pubsub, last):
     for message in pubsub.listen():
         if message is None:
             continue  # the reply to the subscription
-        if message["data"] == last:
+        prediction_id = message["data"].partition(b"\n")[0]
+        if prediction_id == last:
             return announced
-        announced.append(message["data"])
+        announced.append(prediction_id)
     return announced
 
 
@@ -168,7 +169,7 @@ def cancel_last(store):
 def test_cancel_and_success_race_to_one_end(store, connection):
     """Two hundred times a cancel races a success. One wins, the other raises, and there is one announcement."""
     with connection.pubsub(ignore_subscribe_messages=True) as pubsub:
-        pubsub.subscribe(FINAL_CHANNEL)
+        pubsub.subscribe(ENDED_CHANNEL)
         winners: Counter[Status] = Counter()
         for number in range(200):
             prediction_id = str(number)

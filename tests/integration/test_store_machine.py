@@ -27,7 +27,7 @@ from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import MAX_ATTEMPTS, Cause, Failure, Output, Prediction, Status
 from app.predictions.queue import Queues
-from app.predictions.redis_keys import EXPIRY, FINAL_CHANNEL, OPEN, record_key
+from app.predictions.redis_keys import ENDED_CHANNEL, EXPIRY, OPEN, record_key
 from app.predictions.store import Store
 from app.storage.local import LocalStorage
 from tests.support.fakes import a_prediction, edited, end_gap, expire_lease, make_due
@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
         self.store = Store(self.connection, self.queues, timedelta(days=7))
         self.maintenance = Maintenance(self.store, self.queues, self.storage)
         self.announcements = self.connection.pubsub(ignore_subscribe_messages=True)
-        self.announcements.subscribe(FINAL_CHANNEL)
+        self.announcements.subscribe(ENDED_CHANNEL)
         self.announcements.get_message(timeout=1)
         self.model: dict[str, Expected] = {}
         self.ended: dict[str, bytes] = {}  # id -> its final record
@@ -270,7 +270,7 @@ class Machine(RuleBasedStateMachine):
     def what_has_ended_stays(self) -> None:
         """A final record never changes, and was announced and dated exactly once."""
         while message := self.announcements.get_message(timeout=0):
-            self.announced[message["data"].decode()] += 1
+            self.announced[message["data"].partition(b"\n")[0].decode()] += 1
         final = {i for i, e in self.model.items() if e.status.is_final}
         for prediction_id in final:
             record = self.connection.get(record_key(prediction_id))
