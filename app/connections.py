@@ -1,6 +1,6 @@
 """Connects to Redis by URL: one server (`redis`, `rediss`, `unix`), or the master that Sentinels name.
 
-`redis+sentinel://[user:password@]host:26379,host:26379/SERVICE[/DB]`; `rediss+sentinel` uses TLS for server and
+`redis+sentinel://[user:password@]host:26379,host:26379/SERVICE[/DB]`. `rediss+sentinel` uses TLS for server and
 Sentinels. Options are those of `redis`, and `sentinel_username` and `sentinel_password`.
 """
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis.Redis":
-    """Connect when first used; `timeout_s` limits each command. Raises ValueError."""
+    """Connect when first used. `timeout_s` limits each command. Raises ValueError."""
     options |= {"socket_timeout": timeout_s, "socket_connect_timeout": CONNECT_S}
     if (sentinel_url := _parse_sentinel_url(url)) is None:
         return redis.Redis.from_url(url, **options)
@@ -96,7 +96,7 @@ class _BoundedRetry(Retry):
 
 
 class _SentinelConnection(redis.asyncio.sentinel.SentinelManagedConnection):
-    """A connection that asks the Sentinels again after it is lost; redis-py's keeps its address."""
+    """A connection that asks the Sentinels again after it is lost. That of redis-py keeps its address."""
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Connect to the current master before sending."""
@@ -156,7 +156,7 @@ def _parse_address(host: str) -> tuple[str, int]:
 
 
 def _split_sentinel_options(server_options: dict[str, Any], *, is_tls: bool) -> dict[str, Any]:
-    """Split off the options of the Sentinels; both sides share the TLS options."""
+    """Split off the options of the Sentinels. Both sides share the TLS options."""
     sentinel_options = {
         name: server_options.pop(name) for name in [*server_options] if name.startswith("sentinel_")
     }

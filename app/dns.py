@@ -43,7 +43,7 @@ class DnsLookup:
         self._look_up = look_up
 
     async def __call__(self, owner: str, *arguments: Any, is_waiting: bool = False) -> Answers:
-        """Resolve a name; `arguments` are those of `getaddrinfo`.
+        """Resolve a name. `arguments` are those of `getaddrinfo`.
 
         Raises OSError, also after the timeout, and LookupsBusy where the owner has no slot: at once, or where `is_waiting`
         after the timeout.

@@ -1,11 +1,11 @@
-"""Shares a fixed number of slots between owners, so that a few of them cannot hold all; no I/O."""
+"""Shares a fixed number of slots between owners, so that a few of them cannot hold all. Does no I/O."""
 
 import threading
 from collections import Counter
 
 
 class FairSlots:
-    """Counts the slots that each owner holds; safe for threads.
+    """Counts the slots that each owner holds. Safe for threads.
 
     An owner may hold `per_owner` slots, and never more than are free. So an owner that holds none gets one, unless as many
     owners as there are slots hold them.
@@ -18,7 +18,7 @@ class FairSlots:
         self._lock = threading.Lock()
 
     def take(self, owner: str, count: int = 1) -> bool:
-        """Take slots; False, and none, where the owner may not have so many more now."""
+        """Take slots. Returns False, and takes none, if the owner may not have that many more now."""
         with self._lock:
             if self._held[owner] + count > self._limit():
                 return False

@@ -1,4 +1,4 @@
-"""Names the formats of the logs; `logs` writes them."""
+"""Names the formats of the logs. `logs` writes them."""
 
 import sys
 from enum import StrEnum

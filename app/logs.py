@@ -1,4 +1,4 @@
-"""Configures structured logs: one event per line, as JSON or as text; no prompts, keys or signatures."""
+"""Configures structured logs: one event per line, as JSON or as text. No prompts, keys or signatures."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ _EVENT_WIDTH = 20  # characters
 
 
 def configure_logs(process: str, log_format: LogFormat = LogFormat.AUTO) -> None:
-    """Send this process's events to standard error; in JSON each has the process's name."""
+    """Send this process's events to standard error. In JSON each has the process's name."""
     is_text = log_format.settle() is LogFormat.TEXT
     structlog.configure(
         processors=_text_processors() if is_text else _json_processors(process),

@@ -1,4 +1,4 @@
-"""Declares all Prometheus metrics; a label is an enum or a route, never an id."""
+"""Declares all Prometheus metrics. A label is an enum or a route, never an id."""
 
 import time
 from collections.abc import Callable, Iterable

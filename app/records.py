@@ -1,4 +1,4 @@
-"""Writes and reads records as JSON, so that versions of klein with different fields can share them; no I/O."""
+"""Writes and reads records as JSON, so that versions of klein with different fields can share them. Does no I/O."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,7 @@ class Records(Generic[T]):
         return value
 
     def read_each(self, records: Iterable[bytes | None]) -> Iterator[T]:
-        """Read many records; skip missing ones, and log and count unreadable ones."""
+        """Read many records. Skip missing ones, and log and count unreadable ones."""
         for record in records:
             if record is None:
                 continue

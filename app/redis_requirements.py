@@ -56,7 +56,7 @@ def _saves(connection: "redis.Redis") -> bool:
 
 
 def require_redis(url: str, shown_url: str, *, is_volatile_allowed: bool) -> None:
-    """Refuse a server that does not meet the requirements. Raises ValueError; an outage is left to later."""
+    """Refuse a server that does not meet the requirements. Raises ValueError. An outage is left to later."""
     try:
         with open_redis(url, retry=None) as connection:
             unmet = next(

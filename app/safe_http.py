@@ -1,6 +1,6 @@
 """Sends requests to URLs that callers name, only to public addresses unless the operator allows others.
 
-A name is resolved once and the connection goes to the address that was checked (`ssrfguard`); every redirect is
+A name is resolved once and the connection goes to the address that was checked (`ssrfguard`). Every redirect is
 checked like the first URL. Nothing is read beyond a size and a time that the caller of this module sets.
 """
 
@@ -62,7 +62,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The addresses of a host, not yet checked; none where it could not be resolved."""
+    """The addresses of a host, not yet checked. None if it could not be resolved."""
 
     host: str
     port: int
@@ -81,7 +81,7 @@ class Resolution:
 
 
 class SafeHttp:
-    """Sends requests; hosts, addresses and networks in `allow_hosts` may be private."""
+    """Sends requests. Hosts, addresses and networks in `allow_hosts` may be private."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class SafeHttp:
         return self._public_policy.permits_address(address)
 
     async def resolve(self, url: str, owner: str) -> Resolution:
-        """Resolve the host of a URL. Raises LookupsBusy where `owner` has too many look-ups in progress.
+        """Resolve the host of a URL. Raises LookupsBusy if `owner` has too many look-ups in progress.
 
         A URL that is invalid or cannot be resolved has no addresses, and `send` then raises Unreachable.
         """

@@ -1,4 +1,4 @@
-"""Records OpenTelemetry traces; off without an endpoint."""
+"""Records OpenTelemetry traces. Without an endpoint it records nothing."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ _tracer = trace.get_tracer("klein")
 
 
 def configure_tracing(process: str, endpoint: str | None) -> None:
-    """Send the spans of this process by OTLP over HTTP; the SDK reads the other OTEL_* variables.
+    """Send the spans of this process by OTLP over HTTP. The SDK reads the other OTEL_* variables.
 
-    Raises ValueError where the SDK is not installed.
+    Raises ValueError if the SDK is not installed.
     """
     if endpoint is None:
         return
@@ -52,7 +52,7 @@ def span(
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Mapping[str, str | int | float] | None = None,
 ) -> Iterator[Span]:
-    """Record a span around the body; `parent` is a W3C traceparent, else the current span."""
+    """Record a span around the body. `parent` is a W3C traceparent, else the current span."""
     context = extract({"traceparent": parent}) if parent else None
     with _tracer.start_as_current_span(
         name, context=context, kind=kind, attributes=attributes
@@ -68,7 +68,7 @@ def add_span(
     finished_at: datetime,
     attributes: Mapping[str, str | int | float],
 ) -> None:
-    """Record a finished span; does nothing where its request was not traced."""
+    """Record a finished span. Does nothing if its request was not traced."""
     if parent is None:
         return
     finished = _tracer.start_span(
@@ -82,7 +82,7 @@ def add_span(
 
 
 def traceparent() -> str | None:
-    """Return the traceparent of the current span, for another process; None while tracing is off."""
+    """Return the traceparent of the current span, for another process, or None while tracing is off."""
     carrier: dict[str, str] = {}
     inject(carrier)
     return carrier.get("traceparent")

@@ -1,4 +1,4 @@
-"""Gives waiting owners their turns at a fixed number of slots, so that a few owners cannot hold all; for one event loop."""
+"""Gives waiting owners their turns at a fixed number of slots, so that a few owners cannot hold all. Use it on one event loop."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -17,7 +17,7 @@ class NoTurn(Exception):
 
 
 class Turns:
-    """Shares slots between owners, as FairSlots does; waiting owners are served in turn."""
+    """Shares slots between owners, as FairSlots does. Waiting owners are served in turn."""
 
     def __init__(self, most: int, per_owner: int, within_s: float) -> None:
         self._slots = FairSlots(most, per_owner)
@@ -26,7 +26,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncGenerator[None]:
-        """Hold a slot while the body runs. Raises NoTurn where the owner got none in time."""
+        """Hold a slot while the body runs. Raises NoTurn if the owner got none in time."""
         await self._take(owner)
         try:
             yield

@@ -69,7 +69,7 @@ class UploadSlots:
 
     @contextmanager
     def slot(self, key_id: str, upload_id: str = "") -> Iterator[None]:
-        """Hold a slot of the key while a file arrives. Raises TooManyRequests, also where another file arrives for this upload."""
+        """Hold a slot of the key while a file arrives. Raises TooManyRequests, also if another file arrives for this upload."""
         if upload_id in self._arriving or not self._slots.take(key_id):
             raise TooManyRequests(
                 "too many uploads of the key, or of all keys, are arriving; send one after the other",

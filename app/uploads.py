@@ -85,7 +85,7 @@ class UploadPage:
 
 
 class Uploads:
-    """Reads and changes uploads; safe for any number of processes."""
+    """Reads and changes uploads. Safe for any number of processes."""
 
     def __init__(
         self, connection: "redis.Redis", storage: Storage, quota: UploadQuota | None = None
@@ -169,7 +169,7 @@ class Uploads:
         return UploadPage(uploads=files, total=total)
 
     def store(self, upload: Upload, file: BinaryIO) -> Upload:
-        """Store the file of an upload; the same file sent again changes nothing.
+        """Store the file of an upload. The same file sent again changes nothing.
 
         Raises StorageError, Unavailable, AlreadySent, TooManyRequests, or UnknownUpload if it was deleted meanwhile.
         """
@@ -214,7 +214,7 @@ class Uploads:
             self._delete(upload_id)
 
     def expire(self, stopping: threading.Event = NEVER) -> int:
-        """Delete expired files; return how many. Raises Unavailable."""
+        """Delete expired files. Return how many. Raises Unavailable."""
         return sweep(self._claim_expired, self._delete, stopping)
 
     def _check_space(self, upload: Upload, size_bytes: int) -> None:

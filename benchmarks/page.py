@@ -71,7 +71,7 @@ def visit(
     is_second: bool = False,
     has_key: bool = False,
 ) -> Visit:
-    """Open the page with an empty cache, or twice with the same cache; with a key it also loads the history."""
+    """Open the page with an empty cache, or twice with the same cache. With a key it also loads the history."""
     context = browser.new_context(viewport={"width": 360 if is_slow else 1280, "height": 800})
     page = context.new_page()
     if is_slow:

@@ -221,7 +221,7 @@ async def flood(port: int, path: str, body: object) -> float:
 
 
 def measure_create() -> list[str]:
-    """Compare the requests per second of create and of a bare route, alternating; medians."""
+    """Compare the requests per second of create and of a bare route, alternating. Return medians."""
     with (
         running_redis() as server,
         running_redis() as other,

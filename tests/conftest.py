@@ -24,7 +24,7 @@ settings.load_profile("short")  # `make fuzz` takes the other one
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """One real Redis for the whole run; tests that stop it start their own."""
+    """One real Redis for the whole run. Tests that stop it start their own."""
     with running_redis() as server:
         yield server
 
@@ -53,6 +53,6 @@ def other_client(klein: Klein) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """One real S3 server for the whole run; tests that stop it start their own."""
+    """One real S3 server for the whole run. Tests that stop it start their own."""
     with running_s3() as server:
         yield server

@@ -20,7 +20,7 @@ _OPEN = re.compile(r"(/[a-z]+)?/(metrics|readyz|openapi\.json|docs|v1/models?)(/
 
 
 class AddressBudget:
-    """A token bucket for each client address; use it on one event loop."""
+    """A token bucket for each client address. Use it on one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

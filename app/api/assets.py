@@ -30,7 +30,7 @@ class Page:
 
 
 def open_page(*image_bases: str | None) -> Page:
-    """Read the files of the page; the policy allows images from the origins of `image_bases`."""
+    """Read the files of the page. The policy allows images from the origins of `image_bases`."""
     assets = {path.name: _read(path) for path in sorted(_FOLDER.iterdir()) if path.is_file()}
     return Page(assets=assets, policy=_policy([base for base in image_bases if base]))
 

@@ -38,7 +38,7 @@ def read_file(
     expires: Annotated[str, Query()] = "",
     signature: Annotated[str, Query()] = "",
 ) -> Response:
-    """Serve a file or a range of it. Raises FileMissing also where the signature is invalid, or StorageError."""
+    """Serve a file or a range of it. Raises StorageError, or FileMissing, also if the signature is invalid."""
     state = state_of(request.app)
     if not state.links.allows(key, expires, signature, datetime.now(UTC)):
         raise FileMissing(key)

@@ -48,7 +48,7 @@ async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:
 async def read_json_with_images(
     request: Request, largest_bytes: int, folder: ScratchFolder, *, takes_base64: bool = False
 ) -> JsonBody:
-    """Read a JSON object that may contain images as data URIs, or as bare base64; the folder receives them.
+    """Read a JSON object that may contain images as data URIs, or as bare base64. The folder receives them.
 
     Raises BadBody, BodyTooLarge, ScratchFull or StorageError.
     """

@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
-    """Return metrics in the Prometheus text format; the system gauges are the same in every api process."""
+    """Return metrics in the Prometheus text format. The system gauges are the same in every api process."""
     text = state_of(request.app).metrics_text.get()
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
@@ -36,7 +36,7 @@ class SystemCollector(Collector):
         self._waiters = waiters
 
     def collect(self) -> Iterable[Metric]:
-        """Yield the gauges; without Redis only those that do not need it."""
+        """Yield the gauges. Without Redis, yield only those that do not need it."""
         yield _gauge("klein_waiters", "Clients that wait in this process", self._waiters())
         try:
             stats = self._count()

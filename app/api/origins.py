@@ -7,7 +7,7 @@ _EXPOSED = ("Retry-After", "X-Request-Id", "X-Klein-Numerics")
 
 
 def allow_origins(origins: tuple[str, ...]) -> list[Middleware]:
-    """Return the middleware that answers preflight requests; none if no origin is allowed.
+    """Return the middleware that answers preflight requests, or an empty list if no origin is allowed.
 
     Keys travel in headers that a page sets itself, so no cookies are allowed.
     """

@@ -1,4 +1,4 @@
-"""Implements HTTP/1.1 with limits for hostile clients; uvicorn has none.
+"""Implements HTTP/1.1 with limits for hostile clients, which uvicorn does not have.
 
 A request must arrive within GRACE_S plus the time that its bytes take at RATE, and the client must read the response at
 that rate. Slower connections are closed. No deadline runs while the client waits for the server.
@@ -54,7 +54,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count received bytes; the first byte of a request starts its deadline."""
+        """Count received bytes. The first byte of a request starts its deadline."""
         if self._lingering is not None:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > LINGER_BYTES:

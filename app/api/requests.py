@@ -23,7 +23,7 @@ _NOT_LOGGED = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 
 class RequestLog:
-    """Outermost ASGI middleware; no exception passes it while a response is possible."""
+    """Outermost ASGI middleware. No exception passes it while a response is possible."""
 
     def __init__(self, app: ASGIApp, error_renderer: ErrorRenderer) -> None:
         self._app = app

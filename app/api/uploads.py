@@ -61,7 +61,7 @@ def _announced_bytes(request: Request) -> int:
 
 
 async def _receive(request: Request, upload: Upload, file: BinaryIO) -> None:
-    """Write the body to a file; a file of another type than announced is refused at its first bytes."""
+    """Write the body to a file. A file of another type than announced is refused at its first bytes."""
     head = b""
     async for chunk in read_chunks(request, LARGEST_BYTES):
         if len(head) < HEAD_BYTES:

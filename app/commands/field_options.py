@@ -20,7 +20,7 @@ _OPTIONS = {
 
 
 def name_option(field: str) -> str:
-    """Return the option with the field, as in `--steps (num_inference_steps)`; other fields stay as they are."""
+    """Return the option with the field, as in `--steps (num_inference_steps)`. Other fields stay as they are."""
     option = _OPTIONS.get(re.split(r"\W", field, maxsplit=1)[0])
     if option is None or option.strip("-").lower() == field:
         return option or field

@@ -31,7 +31,7 @@ def read_prompt(text: str) -> str:
 
 
 def read_reference(image: str, option: str = "--image") -> str:
-    """Return the URL of an image, or the file as a data URI; `-` is stdin. Raises click.BadParameter."""
+    """Return the URL of an image, or the file as a data URI. `-` is stdin. Raises click.BadParameter."""
     if image.startswith(("http://", "https://", "data:")):
         return image
     try:

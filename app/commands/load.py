@@ -11,7 +11,7 @@ from app.predictions.worker_registry import WorkerCommand, WorkerState
 def load(name: str | None) -> None:
     """Load the model of workers that are asleep, and wait until it is loaded.
 
-    NAME is a worker of `klein queue`. Without it, all workers load. Of several models in one worker one is loaded; NAME
+    NAME is a worker of `klein queue`. Without it, all workers load. Of several models in one worker one is loaded. NAME
     chooses another one. The command needs Redis (REDIS_URL).
     """
     command_workers(WorkerCommand.LOAD, WorkerState.READY, name)

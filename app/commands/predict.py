@@ -195,7 +195,7 @@ def predict(  # noqa: PLR0913 -- one argument an option
 
 
 def _choose(slugs: list[str], *, is_edit: bool, is_guided: bool) -> str:
-    """Return the first model for the task; where guidance is asked for, preferably a base model."""
+    """Return the first model for the task. A request with guidance prefers a base model."""
     ending = "-edit" if is_edit else "-text-to-image"
     fitting = [slug for slug in slugs if slug.endswith(ending)]
     if not fitting:

@@ -15,7 +15,7 @@ ENDED = {SUCCESS, CANCELLED, "error", "failed"}
 
 
 def image_urls(prediction: dict[str, Any]) -> list[str]:
-    """Return the URLs of the images; none unless the prediction succeeded."""
+    """Return the URLs of the images, or an empty list unless the prediction succeeded."""
     if prediction["status"] != SUCCESS:
         return []
     output = prediction["output"]

@@ -1,4 +1,4 @@
-"""Tells from the headers of a request which vendor's client sent it; pure."""
+"""Tells from the headers of a request which vendor's client sent it. Does no I/O."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ _OPENAI_HEADERS = ("openai-", "x-stainless-")  # Replicate's newer clients also 
 
 
 def find_vendor(headers: Mapping[str, str]) -> str | None:
-    """Return the dialect of the client that sends these headers; None if they do not tell."""
+    """Return the dialect of the client that sends these headers, or None if they do not tell."""
     agent = headers.get("user-agent", "")
     if _REPLICATE.search(agent):
         return "replicate"

@@ -63,7 +63,7 @@ READ_SLOT = Depends(_read_slot)
 async def create_body(
     request: Request, key_id: str, *, takes_base64: bool = False
 ) -> AsyncGenerator[tuple[dict[str, Any], Mapping[str, SentImage]]]:
-    """Read a JSON object, and the images for which names stand in it; their files are deleted after the body of `with`.
+    """Read a JSON object, and the images for which names stand in it. Their files are deleted after the body of `with`.
 
     Raises BadBody, BodyTooLarge, TooManyRequests or StorageError.
     """

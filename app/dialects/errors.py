@@ -1,4 +1,4 @@
-"""Gives each error its HTTP status and text; the dialects put these into their own bodies."""
+"""Gives each error its HTTP status and text. The dialects put these into their own bodies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -72,7 +72,7 @@ class ErrorDescription:
 
 
 def describe_error(exc: Exception) -> ErrorDescription:
-    """Describe an error; an unforeseen one is a 500 without details."""
+    """Describe an error. An unforeseen one is a 500 without details."""
     if isinstance(exc, BadRequest):
         return ErrorDescription(status=400, error=exc.error, details=exc.details)
     if isinstance(exc, RequestValidationError):

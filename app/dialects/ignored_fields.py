@@ -1,4 +1,4 @@
-"""Names the fields of a request that have no effect; pure."""
+"""Names the fields of a request that have no effect. Does no I/O."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Renders output images for any dialect, as URLs or as data URIs; pure."""
+"""Renders output images for any dialect, as URLs or as data URIs. Does no I/O."""
 
 import base64
 import mimetypes

@@ -1,4 +1,4 @@
-"""Maps between slugs and the name that text-to-image and edit share in some dialects; pure."""
+"""Maps between slugs and the name that text-to-image and edit share in some dialects. Does no I/O."""
 
 from app.predictions.checkpoint_kind import CheckpointKind
 
@@ -23,5 +23,5 @@ def default_name(served: frozenset[CheckpointKind]) -> str:
 
 
 def shared_name(slug: str) -> str:
-    """Return the shared name of a slug; a shared name is returned unchanged."""
+    """Return the shared name of a slug. A shared name is returned unchanged."""
     return slug.removesuffix(_TEXT).removesuffix(_EDIT)

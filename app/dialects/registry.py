@@ -1,4 +1,4 @@
-"""Lists the dialects. This module loads no HTTP framework, because the courier reads it too; see `http` for the routes."""
+"""Lists the dialects. This module loads no HTTP framework, because the courier reads it too. See `http` for the routes."""
 
 import re
 from collections.abc import Callable

@@ -49,7 +49,7 @@ class Run:
         self._has_ended = False
 
     async def read_json(self, *, takes_base64: bool = False) -> dict[str, Any]:
-        """Read the JSON body; names stand in it for images that are data URIs, or bare base64.
+        """Read the JSON body. Names stand in it for images that are data URIs, or bare base64.
 
         Raises BadBody, BodyTooLarge, ScratchFull or StorageError.
         """

@@ -1,4 +1,4 @@
-"""Checks an image file by its header, or by decoding it once; the pixels are not kept.
+"""Checks an image file by its header, or by decoding it once. The pixels are not kept.
 
 The api calls this only in a decoder process (`app.images.decoders`), because a small file can need a lot of time and memory.
 """
@@ -25,7 +25,7 @@ SMALLEST_SIDE = 64
 WIDEST_ASPECT = 8
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 _PHONE_FORMAT = "MPO"
-"""A JPEG followed by a second image, such as a depth map; only the first is used."""
+"""A JPEG followed by a second image, such as a depth map. Only the first is used."""
 _WHAT_TO_SEND = "send a still PNG, JPEG, WebP or AVIF"
 _ROTATED = range(5, 9)
 """EXIF orientations that swap width and height."""

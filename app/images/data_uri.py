@@ -1,4 +1,4 @@
-"""Decodes `data:` URIs; `check` checks their content."""
+"""Decodes `data:` URIs. `check` checks their content."""
 
 import base64
 import binascii
@@ -54,7 +54,7 @@ def content_path(uri: Path) -> Path:
 
 
 def _refuse_other(media_type: str, *, is_base64: bool) -> None:
-    """Refuse what is no image by its media type or its encoding; `check` names the rest."""
+    """Refuse what is no image by its media type or its encoding. `check` names the rest."""
     if not is_base64:
         raise ImageRejected(
             "the data URI is neither base64 nor an image; write data:image/png;base64,…"
@@ -69,7 +69,7 @@ def _too_large(largest_bytes: int) -> ImageRejected:
 
 
 def _decode(encoded: str) -> bytes:
-    """Accept percent-encoding, line breaks, blanks, missing padding and the URL-safe alphabet; clients send them all."""
+    """Accept percent-encoding, line breaks, blanks, missing padding and the URL-safe alphabet. Clients send them all."""
     if "%" in encoded:
         encoded = unquote(encoded)
     joined = "".join(line.strip() for line in encoded.splitlines())

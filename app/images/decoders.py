@@ -35,7 +35,7 @@ class DecoderUnavailable(Exception):
 
 
 class Decoders:
-    """Checks image files in other processes; for one event loop."""
+    """Checks image files in other processes. Use it on one event loop."""
 
     def __init__(self, answer_s: float = ANSWER_S) -> None:
         self._turns = Turns(PROCESSES, PROCESSES, WAIT_S)
@@ -46,7 +46,7 @@ class Decoders:
     async def check(
         self, path: Path, owner: str, *, is_uri: bool = False, mask: MaskReading | None = None
     ) -> ImageInfo:
-        """Check an image file; a data URI, as a JSON string, is replaced by its content at `content_path`.
+        """Check an image file. A data URI, as a JSON string, is replaced by its content at `content_path`.
 
         With `mask`, the file is a mask, which is written as a grey PNG to `mask_path`.
 
@@ -120,7 +120,7 @@ class _Decoder:
 
     @property
     def code(self) -> int | None:
-        """The exit code; None while the process runs."""
+        """The exit code, or None while the process runs."""
         return self._process.returncode
 
     async def ask(self, request: dict[str, Any], within_s: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Defines the errors of input images; their messages are for the caller."""
+"""Defines the errors of input images. Their messages are for the caller."""
 
 
 class ImageRejected(ValueError):

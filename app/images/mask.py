@@ -79,7 +79,7 @@ def _read(image: ImageFile.ImageFile, reading: MaskReading) -> Image.Image:
 
 
 def _lightness(image: Image.Image) -> Image.Image:
-    """Return how light an image is; what is transparent is black, as on a layer with white strokes alone."""
+    """Return how light an image is. What is transparent is black, as on a layer with white strokes alone."""
     if image.mode.startswith("I"):
         return image.point(lambda value: value / 256).convert("L")  # convert() alone clips 16 bits
     if not image.has_transparency_data:

@@ -19,7 +19,7 @@ _OTHER_FORMATS = (
 
 
 def media_type_of(head: bytes) -> str | None:
-    """Return the media type of a PNG, JPEG, WebP or AVIF from its first bytes; None for other files."""
+    """Return the media type of a PNG, JPEG, WebP or AVIF from its first bytes, or None for other files."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -32,7 +32,7 @@ def media_type_of(head: bytes) -> str | None:
 
 
 def name_foreign_format(head: bytes) -> tuple[str, str] | None:
-    """Return the name of a format that is not read, and what to do about it; None for unknown files."""
+    """Return the name of a format that is not read, and what to do about it. Returns None for unknown files."""
     if _brands(head) & _HEIF_BRANDS:
         return "HEIC", "convert it to JPEG, or set the phone's camera to its most compatible format"
     start = head.lstrip()

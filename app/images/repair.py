@@ -15,7 +15,7 @@ _FILLING = b"\x55\xaa" * 64
 
 
 def drop_large_chunks(data: bytes) -> bytes:
-    """Return a PNG without its texts and without a profile or EXIF above 1 MB; other files as they are.
+    """Return a PNG without its texts and without a profile or EXIF above 1 MB. Other files are returned unchanged.
 
     Pillow refuses a file with such chunks, although only orientation and colours matter here.
     """
@@ -50,7 +50,7 @@ def _is_kept(name: bytes, content: bytes) -> bool:
 
 
 def close_jpeg(data: bytes, *, filling: bool = False) -> bytes | None:
-    """Return a JPEG with an end marker after its last byte; None for other files.
+    """Return a JPEG with an end marker after its last byte, or None for other files.
 
     With `filling`, other numbers come before the marker. Where pixels are missing, a decoder uses them, and the
     two files differ.

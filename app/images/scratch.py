@@ -74,7 +74,7 @@ class Scratch:
 
 
 class ScratchFolder:
-    """The temporary files of one request; nothing exists before the first file. Safe for threads."""
+    """The temporary files of one request. Nothing exists before the first file. Safe for threads."""
 
     def __init__(self, make_root: Callable[[], Path], slots: FairSlots, owner: str) -> None:
         self._make_root = make_root

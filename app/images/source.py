@@ -75,7 +75,7 @@ class ImageSource:
         folder: ScratchFolder,
         key_id: str,
     ) -> list[CheckedImage | ImageRejected]:
-        """Read and check images at once, each named one once; `sent` came with the request and has other names.
+        """Read and check images at once, each named one once. `sent` came with the request and has other names.
 
         Raises LookupsBusy, NoTurn, ScratchFull, DecoderUnavailable or StorageError.
         """

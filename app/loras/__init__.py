@@ -1,1 +1,1 @@
-"""Finds and understands LoRA files by their headers alone, without torch; the engine adds them to the weights."""
+"""Finds and understands LoRA files by their headers alone, without torch. The engine adds them to the weights."""

@@ -66,7 +66,7 @@ class LoraFetcher:
         return HUB in self._sources
 
     def why_refused(self, source: str | HubFile) -> str | None:
-        """Return why a source is not allowed; None where it is."""
+        """Return why a source is not allowed, or None if it is."""
         if not self._sources:
             return FOLDER_ONLY
         if isinstance(source, HubFile):

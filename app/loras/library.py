@@ -33,7 +33,7 @@ class LoraInfo:
     size_bytes: int
     trigger_words: tuple[str, ...]
     problem: str | None
-    """Why no model can use it, if it is damaged; None otherwise."""
+    """Why no model can use it. None unless it is damaged."""
     _fits: dict[TransformerSize, str | None] = field(default_factory=dict, repr=False)
 
     @property
@@ -42,7 +42,7 @@ class LoraInfo:
         return tuple(n for n, size in PUBLISHED.items() if self.why_unfit(size) is None)
 
     def why_unfit(self, size: TransformerSize) -> str | None:
-        """Return why it does not fit a transformer of this size; None where it fits."""
+        """Return why it does not fit a transformer of this size, or None if it fits."""
         if self.problem is not None:
             return self.problem
         if size not in self._fits:

@@ -87,7 +87,7 @@ class ModuleNames:
         self._modules = {_flat(name): module for name, module in _iter_modules(linears)}
 
     def find(self, name: str) -> Module | None:
-        """Return the module of this name, without any prefixes it may have; None where there is none."""
+        """Return the module of this name, without any prefixes it may have, or None if there is none."""
         flat = _flat(name)
         for _ in range(_PREFIXES_MAX):
             if (module := self._modules.get(flat)) is not None:

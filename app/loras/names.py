@@ -42,7 +42,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def read_adapter_config(file: Path) -> bytes | None:
-    """Read the configuration that PEFT writes beside a file; None where there is none."""
+    """Read the configuration that PEFT writes beside a file, or None if there is none."""
     if file.name != PEFT_FILE:
         return None
     try:

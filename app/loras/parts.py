@@ -74,7 +74,7 @@ _UNSUPPORTED = (
 
 
 def parse_name(name: str) -> TensorName | None:
-    """Parse the name of a tensor; None where it has the form of no part."""
+    """Parse the name of a tensor, or None if it has the form of no part."""
     if match := _LORA.fullmatch(name):
         part = _SIDES[match["side"]]
         return TensorName(module=match["module"], part=part, adapter=match["adapter"])
@@ -90,5 +90,5 @@ def parse_name(name: str) -> TensorName | None:
 
 
 def why_unsupported(name: str) -> str | None:
-    """Return what a tensor makes of its file that klein does not apply, such as "is a DoRA"; None for other names."""
+    """Return what a tensor makes of its file that klein does not apply, such as "is a DoRA". Returns None for other names."""
     return next((reason for pattern, reason in _UNSUPPORTED if pattern.search(name)), None)

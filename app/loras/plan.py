@@ -39,7 +39,7 @@ class Change:
     tensors: Mapping[Part, str]
     """The name of each tensor in the file."""
     divisor: float
-    """The rank that divides the alpha; 1 where no alpha applies."""
+    """The rank that divides the alpha. 1 if no alpha applies."""
     factor: float
     """Multiplies the change, unless the file has an alpha for it."""
 
@@ -96,7 +96,7 @@ class _Collector:
         return list(self.modules.values())
 
     def _sort(self, key: str, shape: tuple[int, ...]) -> str | None:
-        """Add a tensor to its module; or return why it has no place."""
+        """Add a tensor to its module, or return why it has no place."""
         if reason := why_unsupported(key):
             return reason
         parsed = parse_name(key)
@@ -119,7 +119,7 @@ class _Collector:
 
 
 def _why_not_passed_over(key: str, shape: tuple[int, ...], names: ModuleNames) -> str | None:
-    """Return why a tensor that is no part of a change cannot be ignored; None for numbers that nothing reads."""
+    """Return why a tensor that is no part of a change cannot be ignored, or None for numbers that nothing reads."""
     module = key.removesuffix(".weight")
     if module != key and (names.find(module) is not None or len(shape) > 1):
         return "holds whole weights instead of changes; a checkpoint belongs in KLEIN_WEIGHTS"
@@ -229,7 +229,7 @@ def _check_inner(left: int, right: int, tensors: Mapping[Part, str]) -> None:
 
 
 def _matrix(shape: tuple[int, ...], key: str) -> tuple[int, int]:
-    """Return rows and columns; some trainers write linear layers as convolutions of 1x1."""
+    """Return rows and columns. Some trainers write linear layers as convolutions of 1x1."""
     if len(shape) < 2 or any(side != 1 for side in shape[2:]):  # noqa: PLR2004 -- rows and columns
         raise IncompatibleLora(f"it has a tensor that is no matrix{_names([key])}")
     return shape[0], shape[1]

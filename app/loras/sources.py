@@ -1,4 +1,4 @@
-"""Decides where the LoRA of a path lies: in the folder, at a URL, or in a repository of the Hugging Face hub; no I/O."""
+"""Decides where the LoRA of a path lies: in the folder, at a URL, or in a repository of the Hugging Face hub. Does no I/O."""
 
 import re
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def is_url(path: str) -> bool:
 
 
 def parse_repository(path: str) -> HubFile | None:
-    """Return the repository that a path names, `OWNER/NAME` or `OWNER/NAME/FILE`; None for other paths."""
+    """Return the repository that a path names, `OWNER/NAME` or `OWNER/NAME/FILE`, or None for other paths."""
     match = _REPOSITORY.fullmatch(path)
     if match is None or ".." in path:
         return None
@@ -75,7 +75,7 @@ def choose_file(listing: Any) -> str:
 
 
 def config_url(url: str) -> str | None:
-    """Return the URL of the configuration that PEFT writes beside its file; None for other files."""
+    """Return the URL of the configuration that PEFT writes beside its file, or None for other files."""
     parts = urlsplit(url)
     if not parts.path.endswith(f"/{PEFT_FILE}"):
         return None

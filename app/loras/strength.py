@@ -29,7 +29,7 @@ class AdapterConfig:
     is_rank_stabilised: bool = False
 
     def scaling(self, module: str, rank: int | None) -> float:
-        """Return the factor of a module's change. `rank` is that of its factors; None where they have none."""
+        """Return the factor of a module's change. `rank` is that of its factors, or None if they have none."""
         alpha = _matching(self.alpha_pattern, module, self.alpha)
         divisor = rank or _matching(self.rank_pattern, module, self.rank)
         try:

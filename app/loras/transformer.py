@@ -85,4 +85,4 @@ PUBLISHED = {
         has_guidance=True,
     ),
 }
-"""The sizes of the published checkpoints; base and distilled ones are alike."""
+"""The sizes of the published checkpoints. Base and distilled ones are alike."""

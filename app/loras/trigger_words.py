@@ -21,7 +21,7 @@ _KOHYA_TAGS = "ss_tag_frequency"
 
 
 def read_trigger_words(metadata: Mapping[str, str]) -> list[str]:
-    """Return the words that the trainer names; else the tags that kohya counted most often."""
+    """Return the words that the trainer names, or else the tags that kohya counted most often."""
     for field in _FIELDS:
         if words := _split(metadata.get(field, "")):
             return words

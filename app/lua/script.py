@@ -37,7 +37,7 @@ class LuaScript:
     def __call__(self, client: "redis.Redis", **values: Value) -> Any:
         """Run the script, or queue it where `client` is a pipeline: run that by `execute`.
 
-        An argument of None is sent as ''; the last keys may be None and are left out.
+        An argument of None is sent as ''. The last keys may be None and are left out.
         """
         if values.keys() != self._names:
             raise TypeError(

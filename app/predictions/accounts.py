@@ -1,4 +1,4 @@
-"""Limits what each API key may have in flight and spend; the scripts that change records count both.
+"""Limits what each API key may have in flight and spend. The scripts that change records count both.
 
 Redis keys: `klein:held:{key}` holds the maximum cost of each open prediction, `klein:reserved:{key}` their sum where a
 budget was checked, `klein:spent:{key}` the cost of successful ones by month. Amounts are nanodollars. The maximum cost of a prediction is held until its end. The script that makes it
@@ -23,7 +23,7 @@ RETRY_MOST_S = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of one key; None is no limit."""
+    """The limits of one key. None means no limit."""
 
     in_flight: int | None = None  # predictions that have not ended
     per_minute: int | None = None  # creates
@@ -106,7 +106,7 @@ class Account:
 
 
 def cost_of(prediction: Prediction) -> float:
-    """Return the cost of a prediction in dollars; only a success costs."""
+    """Return the cost of a prediction in dollars. Only a success costs."""
     return price([(output.width, output.height) for output in prediction.outputs])
 
 

@@ -1,4 +1,4 @@
-"""The models of klein: slug, title, checkpoint kind and input; and the price of their images."""
+"""The models of klein: slug, title, checkpoint kind and input, and the price of their images."""
 
 import secrets
 from dataclasses import dataclass
@@ -156,7 +156,7 @@ def _substitute(model: Model) -> Model | None:
 
 
 def parameters_of(prediction: Prediction) -> Parameters:
-    """Return what a prediction generates; records of klein 0.1 say it in their input alone."""
+    """Return what a prediction generates. Records of klein 0.1 say it in their input alone."""
     if prediction.parameters is not None:
         return prediction.parameters
     model = MODELS[prediction.model]

@@ -11,7 +11,7 @@ READ_EVERY_S = 1.0
 
 
 class Clock:
-    """Reads the time at most once a second; between reads the monotonic clock of this host counts."""
+    """Reads the time at most once a second. Between reads the monotonic clock of this host counts."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection

@@ -1,4 +1,4 @@
-"""Says what follows from a change of a prediction in the rest of Redis: times, limits, usage and webhooks; no I/O.
+"""Says what follows from a change of a prediction in the rest of Redis: times, limits, usage and webhooks. Does no I/O.
 
 The scripts that change records apply it, in the same step.
 """

@@ -1,4 +1,4 @@
-"""Plans when the reconciler checks an open prediction next, and when its limits end it; pure, no I/O and no clock."""
+"""Plans when the reconciler checks an open prediction next, and when its limits end it. Does no I/O and reads no clock."""
 
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ HORIZON = LINE_CHECK + CLOCK_SLACK  # no check is planned further ahead
 
 
 def due_at(prediction: Prediction, now: datetime) -> datetime | None:
-    """Return the time of the next check; None once the prediction is final."""
+    """Return the time of the next check, or None once the prediction is final."""
     if prediction.status.is_final:
         return None
     if prediction.is_leased(now):
@@ -25,7 +25,7 @@ def due_at(prediction: Prediction, now: datetime) -> datetime | None:
 
 
 def ends_by(prediction: Prediction) -> datetime | None:
-    """Return the time at which its queue timeout or run timeout ends it; None once it is final, or without timeouts."""
+    """Return the time at which its queue timeout or run timeout ends it, or None if it is final or has no timeouts."""
     if prediction.status.is_final or prediction.timeouts is None:
         return None
     if prediction.status is Status.RUNNING and prediction.started_at is not None:
@@ -34,7 +34,7 @@ def ends_by(prediction: Prediction) -> datetime | None:
 
 
 def first_look(prediction: Prediction) -> datetime | None:
-    """Return the earliest time at which its timeouts can end a new prediction; None without timeouts."""
+    """Return the earliest time at which its timeouts can end a new prediction, or None without timeouts."""
     timeouts = prediction.timeouts
     return None if timeouts is None else prediction.created_at + min(timeouts.queue, timeouts.run)
 

@@ -1,4 +1,4 @@
-"""Writes the claim of a prediction that was never changed, so that the script which takes it can claim it; pure."""
+"""Writes the claim of a prediction that was never changed, so that the script which takes it can claim it. Does no I/O."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple

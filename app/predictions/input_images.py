@@ -1,4 +1,4 @@
-"""The input images of a request: which ones are read, and what the record shows in their place; pure."""
+"""The input images of a request: which ones are read, and what the record shows in their place. Does no I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class InputImages:
 
     @property
     def first_size(self) -> tuple[int, int] | None:
-        """Return width and height of the first one in pixels; None where there is none."""
+        """Return width and height of the first one in pixels, or None if there is none."""
         first = self.images[0] if self.images else None
         return None if first is None else (first.info.width, first.info.height)
 
@@ -48,7 +48,7 @@ def usable_images(
     *,
     accepts_unreachable: bool,
 ) -> InputImages:
-    """Return the images. Raises InvalidInput where one is not valid, or unreachable unless that is accepted."""
+    """Return the images. Raises InvalidInput if one is not valid, or unreachable unless that is accepted."""
     problems = [
         FieldProblem(
             field=f"image_urls[{k}]" if request.mask is None else "mask_url", message=str(outcome)

@@ -134,7 +134,7 @@ class ModelInput(BaseModel):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height in pixels; None if the caller named no size."""
+        """Width and height in pixels, or None if the caller named no size."""
         match self.image_size:
             case None:
                 return None

@@ -51,7 +51,7 @@ class Accepted:
 
 
 class Intake(RecordReader):
-    """Accepts predictions; safe for any number of threads and processes."""
+    """Accepts predictions. Safe for any number of threads and processes."""
 
     def __init__(self, connection: "redis.Redis", queues: Queues, retention: timedelta) -> None:
         super().__init__(connection, queues)
@@ -59,7 +59,7 @@ class Intake(RecordReader):
         self._clock = Clock(connection)
 
     def add(self, prediction: Prediction, terms: Terms = UNLIMITED) -> Prediction:
-        """Add a prediction, and return it; see `accept`."""
+        """Add a prediction, and return it. See `accept`."""
         return self.accept(prediction, terms).prediction
 
     def accept(self, prediction: Prediction, terms: Terms) -> Accepted:

@@ -1,4 +1,4 @@
-"""Remembers the records that this process read or wrote last, so that its next change needs no read; no I/O."""
+"""Remembers the records that this process read or wrote last, so that its next change needs no read. Does no I/O."""
 
 from typing import NamedTuple
 

@@ -55,7 +55,7 @@ class FetchedLora:
         return self.key.split("/")[1]
 
     def why_unfit(self, size: TransformerSize) -> str | None:
-        """Return why it does not fit a transformer; None where it fits, or may."""
+        """Return why it does not fit a transformer, or None if it fits, or may."""
         return next((fit.problem for fit in self.fits if fit.size == size), None)
 
 
@@ -63,7 +63,7 @@ _RECORDS = Records(FetchedLora)
 
 
 class LoraCache:
-    """Reads and writes the cache; safe for any number of processes."""
+    """Reads and writes the cache. Safe for any number of processes."""
 
     def __init__(self, connection: "redis.Redis", storage: Storage, max_bytes: int) -> None:
         self._redis = connection
@@ -124,7 +124,7 @@ class LoraCache:
         return sorted((f for f in fetched if f.digest in held), key=lambda f: f.source)
 
     def _evict(self, newest: str) -> None:
-        """Delete the files used longest ago until the rest is within the limit; never the newest."""
+        """Delete the files used longest ago until the rest is within the limit. The newest file stays."""
         with redis_errors():
             sizes = cast("dict[bytes, bytes]", self._redis.hgetall(_BYTES))
             oldest_first = cast("list[bytes]", self._redis.zrange(_USED, 0, -1))

@@ -34,7 +34,7 @@ class ListedLora:
     name: str
     size_bytes: int
     base: str | None
-    """The checkpoint that it fits: a published one, else the one that is served; None where it fits neither."""
+    """The checkpoint that it fits: a published one, else the one that is served, or None if it fits neither."""
     models: tuple[str, ...]
     """The slugs of the served models that it fits."""
     trigger_words: tuple[str, ...]
@@ -90,7 +90,7 @@ class LoraCatalog:
         return replace(lora, key=fetched.key)
 
     def _source(self, path: str) -> str | HubFile | None:
-        """Return where to fetch a LoRA; None for a name of the folder. Raises IncompatibleLora."""
+        """Return where to fetch a LoRA, or None for a name of the folder. Raises IncompatibleLora."""
         repository = None if is_url(path) else parse_repository(path)
         if repository is not None and (self._has_file(path) or not self._fetcher.has_hub):
             repository = None
@@ -169,7 +169,7 @@ def _problem(k: int, message: str) -> FieldProblem:
 
 
 def _why_unfit(info: LoraInfo | FetchedLora, workers: Sequence[Worker]) -> str | None:
-    """Return why a LoRA fits no worker; None where it fits one, or may."""
+    """Return why a LoRA fits no worker, or None if it fits one, or may."""
     if isinstance(info, LoraInfo) and info.problem is not None:
         return info.problem
     reasons = [

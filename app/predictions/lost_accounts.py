@@ -12,7 +12,7 @@ PART = 1000
 
 
 def release_lost(connection: "redis.Redis", key_id: str) -> int:
-    """Release the held costs of predictions that are not open, and return how many; at most once a minute."""
+    """Release the held costs of predictions that are not open, at most once a minute. Return how many."""
     is_due = connection.set(f"klein:held:{key_id}:checked", 1, nx=True, ex=CHECK_EVERY_S)
     if not is_due:
         return 0

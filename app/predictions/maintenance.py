@@ -17,7 +17,7 @@ TOKENS_MOST = 1000  # replaced at once
 
 
 class Maintenance:
-    """Runs maintenance; any number of processes may run it at once."""
+    """Runs maintenance. Any number of processes may run it at once."""
 
     def __init__(self, store: Store, queues: Queues, storage: Storage) -> None:
         self._store = store
@@ -28,14 +28,14 @@ class Maintenance:
     def reconcile(self, stopping: threading.Event = NEVER) -> None:
         """Check the open predictions that are due, and replace lost tokens. Raises Unavailable.
 
-        One past its queue timeout fails; one that neither runs nor waits in line is put in line.
+        One past its queue timeout fails. One that neither runs nor waits in line is put in line.
         """
         sweep(self._store.claim_due, self._check, stopping)
         for kind in CheckpointKind:
             self._top_up(kind)
 
     def expire(self, stopping: threading.Event = NEVER) -> int:
-        """Delete files and then records after their retention; return how many. Raises Unavailable."""
+        """Delete files and then records after their retention. Return how many. Raises Unavailable."""
         return sweep(self._store.claim_expired, self._delete, stopping)
 
     def _check(self, prediction_id: str) -> None:

@@ -24,7 +24,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Some of the matching predictions, and where to continue; `rest` is None if there are no more."""
+    """Some of the matching predictions, and where to continue. `rest` is None if there are no more."""
 
     predictions: list[Prediction]
     rest: Position | None

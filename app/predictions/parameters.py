@@ -1,4 +1,4 @@
-"""What a prediction generates, with every default decided; pure.
+"""What a prediction generates, with every default decided. Does no I/O.
 
 The prompt is not here: it may be long, and the record has it in `input`.
 """

@@ -91,7 +91,7 @@ class Places:
         self._outlooks = {kind: Cached(partial(self._look, kind)) for kind in CheckpointKind}
 
     def find(self, prediction: Prediction) -> Place | None:
-        """Return the place of a prediction; None where it neither waits in line nor runs. Raises Unavailable."""
+        """Return the place of a prediction, or None if it neither waits in line nor runs. Raises Unavailable."""
         if prediction.status is Status.RUNNING and prediction.started_at is not None:
             start = prediction.engine_start
             began_at = (start and start.ready_at) or prediction.started_at

@@ -1,4 +1,4 @@
-"""Defines a prediction and its legal transitions; pure, no I/O and no clock.
+"""Defines a prediction and its legal transitions. Does no I/O and reads no clock.
 
 A prediction waits in the queue, runs under a lease that its owner renews, and ends once. Each method decides one
 transition and returns the next value. It returns `self` where the same caller made that transition before, because a
@@ -26,7 +26,7 @@ CLOCK_SLACK = timedelta(seconds=1)  # by which a clock that is corrected goes ba
 
 
 class Status(StrEnum):
-    """The states of a prediction; each dialect has its own names for them."""
+    """The states of a prediction. Each dialect has its own names for them."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -123,7 +123,7 @@ class Prediction:
     retention: timedelta | None = None  # None: as long as the server keeps predictions
     forgets_prompt: bool = False  # at the end
     reference_keys: Annotated[tuple[str, ...], Field(alias="references")] = ()
-    """Storage keys of the reference images; records keep the name of klein 0.1."""
+    """Storage keys of the reference images. Records keep the name of klein 0.1."""
     mask_key: str = ""  # of the mask of the first one, a grey PNG; empty: no mask
     known_failure: Failure | None = None  # found when it was accepted; see `fail_early`
     parameters: Parameters | None = None  # None in records of klein 0.1; see `parameters_of`
@@ -152,7 +152,7 @@ class Prediction:
     def claim(self, owner: str, now: datetime) -> "Prediction":
         """Begin an attempt, or fail where no attempt or no queue time is left, or its failure is known.
 
-        Raises LeaseLost where it is final, another lease is valid, or the gap after a failure is not over.
+        Raises LeaseLost if it is final, another lease is valid, or the gap after a failure is not over.
         """
         if self._is_held_by(owner):
             return self
@@ -183,7 +183,7 @@ class Prediction:
         return self.time_out_in_queue(now)
 
     def time_out_in_queue(self, now: datetime) -> "Prediction":
-        """Fail a prediction past its queue timeout; return any other unchanged."""
+        """Fail a prediction past its queue timeout. Return any other unchanged."""
         deadline = self.queue_deadline
         if self.timeouts is None or deadline is None or now < deadline or self.status.is_final:
             return self
@@ -217,7 +217,7 @@ class Prediction:
         return replace(self._requeue(now), attempt=self.attempt - 1)
 
     def retry(self, owner: str, reason: str, now: datetime) -> "Prediction":
-        """Return the prediction to the queue after a gap, because it may have caused the failure; the last attempt fails it."""
+        """Return the prediction to the queue after a gap, because it may have caused the failure. The last attempt fails it."""
         self._require(owner)
         if self.attempt >= MAX_ATTEMPTS:
             return self._lose(now, reason)
@@ -283,14 +283,14 @@ class Prediction:
 
     @property
     def run_time(self) -> timedelta:
-        """Return the time of processing; zero before the end."""
+        """Return the time of processing, which is zero before the end."""
         if self.started_at is None or self.finished_at is None:
             return timedelta()
         return self.finished_at - self.started_at
 
     @property
     def needs_webhook(self) -> bool:
-        """Return whether the end must be delivered; a cancel only where the webhook wants it.
+        """Return whether the end must be delivered. A cancel is delivered only if the webhook wants it.
 
         It also is the last of the logs, and brings the images.
         """

@@ -26,7 +26,7 @@ from app.predictions.redis_keys import CHANGED_CHANNEL, OPEN, record_key
 from app.predictions.speed import SAMPLES
 
 TOKEN = "token"  # noqa: S105 -- no secret
-"""What all tokens are; those of klein 0.1 are ids of RQ's jobs."""
+"""What all tokens are. Those of klein 0.1 are ids of RQ's jobs."""
 ARRIVALS = "klein:arrivals"
 _JOIN = load_script("join_line")
 _LIST_NEXT = load_script("list_next")
@@ -69,7 +69,7 @@ class Queues:
             self._redis.rpush(_tokens(kind), *[TOKEN] * count)
 
     def missing_tokens(self, kind: CheckpointKind) -> int:
-        """Count the waiting predictions for which no token is queued; a worker may have just popped it."""
+        """Count the waiting predictions for which no token is queued. A worker may have just popped it."""
         pipe = self._redis.pipeline()
         pipe.zcard(_waiting(kind))
         pipe.llen(_tokens(kind))
@@ -109,7 +109,7 @@ class Queues:
         return [i.decode() for i in cast("list[bytes]", ids)]
 
     def count_ahead(self, prediction: Prediction) -> int | None:
-        """Count the predictions that would be taken before this one; None where it is not in line."""
+        """Count the predictions that would be taken before this one, or None if it is not in line."""
         return self._find_place(prediction, prediction.id)
 
     def count_ahead_of_new(self, prediction: Prediction) -> int:
@@ -117,7 +117,7 @@ class Queues:
         return int(cast("int", self._find_place(prediction, None)))
 
     def _find_place(self, prediction: Prediction, prediction_id: str | None) -> int | None:
-        """Count those before an id in the prediction's line; with None, those before its end."""
+        """Count those before an id in the prediction's line, or all of the line for None."""
         kind = kind_of(prediction)
         ahead = _FIND_PLACE(
             self._redis,
@@ -146,7 +146,7 @@ class Queues:
         return samples, [record for record in records if record]
 
     def take_one(self, prediction: Prediction) -> bool:
-        """Take this prediction with a token, as its key's turn; False where it is no longer in line."""
+        """Take this prediction with a token, as its key's turn. Returns False if it is no longer in line."""
         taken = _TAKE_ONE(
             self._redis,
             **line_keys(prediction),
@@ -169,7 +169,7 @@ class Queues:
         )
 
     def schedule_check(self, prediction: Prediction) -> bool:
-        """Plan the next check of a prediction that waits in line; False where it does not."""
+        """Plan the next check of a prediction that waits in line. Returns False if it does not."""
         timeout_at = prediction.queue_deadline
         is_in_line = _KEEP_IN_LINE(
             self._redis,

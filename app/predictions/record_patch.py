@@ -1,4 +1,4 @@
-"""Finds the part of a record that a change touches, so that Redis receives and logs only that part; no I/O."""
+"""Finds the part of a record that a change touches, so that Redis receives and logs only that part. Does no I/O."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ def patch_to_end(old: bytes, new: bytes) -> Patch:
 
 
 def _differing(one: bytes, other: bytes) -> tuple[int, int]:
-    """Return where two texts of the same length begin and stop to differ; twice their length where they are equal."""
+    """Return where two texts of the same length begin and stop to differ, or twice their length if they are equal."""
     bits = int.from_bytes(one) ^ int.from_bytes(other)
     if not bits:
         return len(one), len(one)

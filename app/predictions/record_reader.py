@@ -27,7 +27,7 @@ def decode(record: bytes | None, prediction_id: str) -> Prediction:
 
 
 class RecordReader(DueIds):
-    """Reads records; safe for any number of threads and processes."""
+    """Reads records. Safe for any number of threads and processes."""
 
     def __init__(self, connection: "redis.Redis", queues: Queues) -> None:
         super().__init__(connection)
@@ -48,7 +48,7 @@ class RecordReader(DueIds):
         return [decode_sample(sample) for sample in samples], list(RECORDS.read_each(records))
 
     def read_all(self, ids: list[str]) -> Iterator[Prediction]:
-        """Read many records; skip missing and unreadable ones."""
+        """Read many records. Skip missing and unreadable ones."""
         if not ids:
             return
         with redis_errors():

@@ -26,7 +26,7 @@ LOOKUPS_RETRY_S = 10  # while the host names of a key are being resolved
 
 
 class Service:
-    """The operations of every dialect; routes use these methods and nothing behind them."""
+    """The operations of every dialect. Routes use these methods and nothing behind them."""
 
     def __init__(  # noqa: PLR0913 -- the parts that main wires
         self,
@@ -54,7 +54,7 @@ class Service:
         self.timeouts = timeouts  # the default, and the longest that a caller may ask for
 
     async def submit(self, submission: Submission, guard: Guard = unguarded) -> Prediction:
-        """Accept a request; see `Submissions.submit`."""
+        """Accept a request. See `Submissions.submit`."""
         return await self._submissions.submit(submission, guard)
 
     async def get(self, key_id: str, prediction_id: str) -> Prediction:
@@ -64,19 +64,19 @@ class Service:
     async def wait(self, prediction: Prediction, timeout: float | None) -> Prediction:
         """Return a prediction, just read, once it is final, or as it is after `timeout` seconds (None: no limit).
 
-        Raises ShuttingDown where there is no limit and this process is shutting down.
+        Raises ShuttingDown if there is no limit and this process is shutting down.
         """
         return await self._watch.wait(prediction.id, timeout, known=prediction)
 
     def follow(self, prediction: Prediction, again_s: float = FAR_S) -> AsyncGenerator[Prediction]:
-        """Yield a prediction as it is now and after each change, until it is final; every `again_s` while it waits.
+        """Yield a prediction as it is now and after each change, until it is final, and every `again_s` seconds while it waits.
 
         Ends early when this process is shutting down. Raises UnknownPrediction or Unavailable.
         """
         return self._watch.follow(prediction.id, again_s)
 
     async def preview(self, prediction: Prediction) -> bytes | None:
-        """Read the latest preview, a WebP file; None where there is none. Raises Unavailable."""
+        """Read the latest preview, a WebP file, or None if there is none. Raises Unavailable."""
         return await self._watch.preview(prediction.id)
 
     def wait_slot(self, key_id: str) -> AbstractContextManager[None]:
@@ -138,7 +138,7 @@ class Service:
         return self._loras.list_all(key_id)
 
     def weights_of(self, model: Model) -> str | None:
-        """Return the name of the weights that serve a model; None where no worker is ready. Raises Unavailable."""
+        """Return the name of the weights that serve a model, or None if no worker is ready. Raises Unavailable."""
         return self._registry.weights_of(model.checkpoint)
 
     def ready_workers(self) -> list[Worker]:

@@ -1,4 +1,4 @@
-"""Defines which sizes an image can have; no I/O, no pydantic."""
+"""Defines which sizes an image can have. Does no I/O, and needs no pydantic."""
 
 import re
 
@@ -19,7 +19,7 @@ _SIZE = re.compile(r"([1-9][0-9]{0,4})[xX*]([1-9][0-9]{0,4})")
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
-    """Parse a size such as 1024x768; None for any other text."""
+    """Parse a size such as 1024x768, or None for any other text."""
     match = _SIZE.fullmatch(text.strip())
     return None if match is None else (int(match[1]), int(match[2]))
 

@@ -1,4 +1,4 @@
-"""Learns from recent predictions how long one takes, by the work in it; pure."""
+"""Learns from recent predictions how long one takes, by the work in it. Does no I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -62,7 +62,7 @@ class Taken:
 
 
 class Store(Intake):
-    """Reads and changes the records; safe for any number of threads and processes."""
+    """Reads and changes the records. Safe for any number of threads and processes."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Store(Intake):
                 return after
 
     def _replace(self, before: ReadRecord, after: Prediction, now: datetime) -> bool:
-        """Replace a record, with everything that follows from it; False where it is no longer as it was read."""
+        """Replace a record, with everything that follows from it. Returns False if it has changed since it was read."""
         old, was = before
         new = RECORDS.write(after, over=old, before=was)
         is_end = after.status.is_final
@@ -190,7 +190,7 @@ class Store(Intake):
         }
 
     def store_preview(self, prediction_id: str, preview: bytes) -> None:
-        """Store a preview of an open prediction for PREVIEW_KEPT; an oversized one is dropped."""
+        """Store a preview of an open prediction for PREVIEW_KEPT. An oversized one is dropped."""
         if len(preview) > PREVIEW_MAX_BYTES:
             return
         with redis_errors():
@@ -204,17 +204,17 @@ class Store(Intake):
             )
 
     def keep_in_line(self, prediction: Prediction) -> bool:
-        """Plan the next check of a prediction that waits in line; False where it does not."""
+        """Plan the next check of a prediction that waits in line. Returns False if it does not."""
         with redis_errors():
             return self._queues.schedule_check(prediction)
 
     def queue(self, prediction: Prediction) -> None:
-        """Put an open prediction back in line, with a token; harmless where it is there or has ended."""
+        """Put an open prediction back in line, with a token. Does nothing if it is there or has ended."""
         with redis_errors():
             self._queues.push(prediction, self._redis)
 
     def delete(self, prediction: Prediction) -> None:
-        """Delete the record of a final prediction; the caller deletes its files first.
+        """Delete the record of a final prediction. The caller deletes its files first.
 
         The id of one that may still have an attempt is offered as expired once more, because of late files.
         """

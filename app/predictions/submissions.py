@@ -91,10 +91,9 @@ class Submissions:
         self._fetching_loras = SlowThreads()
 
     async def submit(self, submission: Submission, guard: Guard) -> Prediction:
-        """Check a request, store its input images, and queue it; a repeated request gets the first one's.
+        """Check a request, store its input images, and queue it. A repeated request returns the first prediction.
 
-        Raises UnknownModel, InvalidInput, IdempotencyKeyReused, TooManyRequests, BudgetSpent, StorageError or Unavailable;
-        nothing is queued then.
+        Raises UnknownModel, InvalidInput, IdempotencyKeyReused, TooManyRequests, BudgetSpent, StorageError or Unavailable. Nothing is queued then.
         """
         validated = await to_thread.run_sync(self._validate_or_accept, submission, traceparent())
         if isinstance(validated, Prediction):

@@ -7,7 +7,7 @@ from app.tracing import add_span
 
 
 def record_transition(before: Prediction, after: Prediction) -> None:
-    """Record the wait before the first attempt; at the end, count the prediction and add its spans."""
+    """Record the wait before the first attempt. At the end, count the prediction and add its spans."""
     if after.status.is_final:
         cause = after.failure.cause if after.failure else ""
         ENDED.labels(after.model, after.status, cause).inc()

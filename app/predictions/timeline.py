@@ -1,4 +1,4 @@
-"""Defines the stages of a prediction and the time of each: what serving costs beside the denoising; pure."""
+"""Defines the stages of a prediction and the time of each: what serving costs beside the denoising. Does no I/O."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ class StageTime:
 
 
 def timeline_of(prediction: Prediction, acknowledged_at: datetime | None = None) -> list[StageTime]:
-    """Return the stages that are over, in order; those of a success add up to `whole_time`.
+    """Return the stages that are over, in order. Those of a success add up to `whole_time`.
 
     `acknowledged_at` is when the receiver acknowledged its webhook, if that is known.
     A prediction that has not ended, or that ended without images, has only the stages that are known.

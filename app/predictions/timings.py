@@ -1,11 +1,11 @@
-"""Holds what a worker measured of an attempt; pure."""
+"""Holds what a worker measured of an attempt. Does no I/O."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Milliseconds that an attempt spent in its stages; `timeline` explains them."""
+    """Milliseconds that an attempt spent in its stages. `timeline` explains them."""
 
     claimed_ms: int = 0
     encoded_ms: int = 0

@@ -1,4 +1,4 @@
-"""Estimates how long the other models of a worker delay a prediction, as `worker.job.model_turns` orders them; pure."""
+"""Estimates how long the other models of a worker delay a prediction, as `worker.job.model_turns` orders them. Does no I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ RETRY_AFTER_S = 2
 
 @dataclass(slots=True, kw_only=True)
 class WaitLimiter:
-    """Counts the waiters of one process; use it on one event loop."""
+    """Counts the waiters of one process. Use it on one event loop."""
 
     most: int
     most_per_key: int

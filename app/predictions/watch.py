@@ -75,7 +75,7 @@ class Watch:
         return decode(cast("bytes | None", record), prediction_id)
 
     async def preview(self, prediction_id: str) -> bytes | None:
-        """Read the latest preview, a WebP file; None without previews or after the end."""
+        """Read the latest preview, a WebP file, or None without previews or after the end."""
         with redis_errors():
             return cast("bytes | None", await self._redis.get(preview_key(prediction_id)))
 
@@ -84,7 +84,7 @@ class Watch:
     ) -> Prediction:
         """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit).
 
-        `known` is what the caller has just read. Raises ShuttingDown where there is no limit and this process is shutting
+        `known` is what the caller has just read. Raises ShuttingDown if there is no limit and this process is shutting
         down.
         """
         ends = _now() + timeout if timeout is not None else NEVER
@@ -243,7 +243,7 @@ async def _pause(event: asyncio.Event, most_s: float) -> bool:
 
 
 def _progress(prediction: Prediction) -> tuple[object, ...]:
-    """Return what counts as progress; a renewed lease does not."""
+    """Return what counts as progress. A renewed lease does not."""
     start = prediction.engine_start
     return prediction.status, prediction.attempt, start and start.phase, prediction.step
 

@@ -1,4 +1,4 @@
-"""Decides when the change of a prediction is due at its webhook's receiver; pure, no I/O and no clock."""
+"""Decides when the change of a prediction is due at its webhook's receiver. Does no I/O and reads no clock."""
 
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ LOGS_GAP = timedelta(milliseconds=500)
 
 
 def webhook_due(before: Prediction, after: Prediction, now: datetime) -> datetime | None:
-    """Return when a change is due at the receiver; None where no webhook is sent."""
+    """Return when a change is due at the receiver, or None if no webhook is sent."""
     if after.status.is_final:
         return now if after.needs_webhook else None
     if owes_start(before, after):

@@ -83,7 +83,7 @@ _RECORDS = Records(Worker)
 
 
 class WorkerRegistry:
-    """Reads and writes the announcements; each process reads at most twice a second."""
+    """Reads and writes the announcements. Each process reads at most twice a second."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection
@@ -109,12 +109,12 @@ class WorkerRegistry:
                     self._redis.hdel(WORKERS, other.name)
 
     def send(self, name: str, command: WorkerCommand) -> None:
-        """Ask a worker to do this with its next heartbeat; a newer command replaces it. Raises Unavailable."""
+        """Ask a worker to do this with its next heartbeat. A newer command replaces it. Raises Unavailable."""
         with redis_errors():
             self._redis.set(_command_key(name), command, ex=COMMAND_KEPT_S)
 
     def take_command(self, name: str) -> WorkerCommand | None:
-        """Return what an operator asks of this worker, once; None for what this version does not know. Raises Unavailable."""
+        """Return what an operator asks of this worker, once, or None for a command that this version does not know. Raises Unavailable."""
         with redis_errors():
             command = cast("bytes | None", self._redis.getdel(_command_key(name)))
         return next((known for known in WorkerCommand if known.encode() == command), None)
@@ -134,7 +134,7 @@ class WorkerRegistry:
         return frozenset(w.checkpoint for w in workers) or frozenset({CheckpointKind.DISTILLED})
 
     def weights_of(self, kind: CheckpointKind) -> str | None:
-        """Return the name of the weights that serve a kind; None without a ready worker."""
+        """Return the name of the weights that serve a kind, or None without a ready worker."""
         return next((w.weights for w in self.present() if w.checkpoint is kind), None)
 
     def _cached(self) -> list[Worker]:

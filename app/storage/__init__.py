@@ -1,4 +1,4 @@
-"""Stores files: the protocol of a storage, and `open_storage`; each kind of storage is a module."""
+"""Stores files: the protocol of a storage, and `open_storage`. Each kind of storage is a module."""
 
 import re
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from app.storage.s3 import S3Storage
 
 
 class Storage(Protocol):
-    """Stores bytes by key; a key is a relative path of plain names, separated by `/`."""
+    """Stores bytes by key. A key is a relative path of plain names, separated by `/`."""
 
     @property
     def requirement(self) -> str:
-        """What an operator must provide for this storage to work; `klein doctor` prints it."""
+        """What an operator must provide for this storage to work. `klein doctor` prints it."""
 
     @property
     def origin(self) -> str | None:
-        """The origin of the URLs that `locate` returns, for Content-Security-Policy; None where it returns paths."""
+        """The origin of the URLs that `locate` returns, for Content-Security-Policy, or None if it returns paths."""
 
     def put(self, key: str, data: bytes | BinaryIO) -> None:
         """Store a file atomically. Raises StorageError."""
@@ -34,14 +34,14 @@ class Storage(Protocol):
         """Delete all files below a prefix, if there are any. Raises StorageError."""
 
     def free_bytes(self) -> int | None:
-        """Return how much can be stored; None where that is not known."""
+        """Return how much can be stored, or None if that is not known."""
 
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path | str:
         """Return a local path or a URL from which to serve a file. Raises FileMissing or StorageError."""
 
 
 def open_storage(url: str, public_url: str | None = None) -> Storage:
-    """Open the storage of a URL; clients reach it at `public_url`. Raises ValueError."""
+    """Open the storage of a URL. Clients reach it at `public_url`. Raises ValueError."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return LocalStorage(Path(unquote(parts.path)))

@@ -8,7 +8,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def names_of(key: str) -> list[str]:
-    """Split a key into its names. Raises FileMissing where the key is invalid."""
+    """Split a key into its names. Raises FileMissing if the key is invalid."""
     names = key.split("/")
     if not all(_NAME.fullmatch(name) for name in names):
         raise FileMissing(key)

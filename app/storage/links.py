@@ -1,4 +1,4 @@
-"""Signs expiring URLs of stored files; whoever has a URL may fetch the file without an API key."""
+"""Signs expiring URLs of stored files. Whoever has a URL may fetch the file without an API key."""
 
 import hashlib
 import hmac
@@ -12,13 +12,13 @@ ROUTE = "/files/"
 
 
 class Links:
-    """Signs and verifies URLs; all api processes must have the same secret."""
+    """Signs and verifies URLs. All api processes must have the same secret."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
     def link(self, base: str, key: str, expires_at: datetime, *, verb: str = "GET") -> str:
-        """Return the URL to read a file or, with PUT, to write it; equal arguments give equal URLs."""
+        """Return the URL to read a file or, with PUT, to write it. Equal arguments give equal URLs."""
         expires = round(expires_at.timestamp())
         return f"{base}{ROUTE}{key}?expires={expires}&signature={self._sign(verb, key, expires)}"
 
@@ -36,7 +36,7 @@ class Links:
         )
 
     def key_of(self, url: str) -> str | None:
-        """Return the storage key that a signed URL names; None for any other URL."""
+        """Return the storage key that a signed URL names, or None for any other URL."""
         parts = urlsplit(url)
         query = parse_qs(parts.query)
         key = parts.path.removeprefix(ROUTE)
@@ -45,7 +45,7 @@ class Links:
         return key if self.allows(key, expires, signature, datetime.now(UTC)) else None
 
     def secret_for(self, purpose: str) -> bytes:
-        """Derive a secret for another purpose; it is the same in all api processes."""
+        """Derive a secret for another purpose. It is the same in all api processes."""
         return hmac.digest(self._secret, f"SECRET\n{purpose}".encode(), "sha256")
 
     def _sign(self, verb: str, key: str, expires: int) -> str:

@@ -15,7 +15,7 @@ _PART_BYTES = 1024 * 1024
 
 
 class LocalStorage:
-    """Stores files below one folder; no key reaches outside it."""
+    """Stores files below one folder. No key reaches outside it."""
 
     origin = None
     requirement = "let klein write there, or set STORAGE_URL or KLEIN_DATA"
@@ -64,7 +64,7 @@ class LocalStorage:
             raise StorageError(f"could not delete {prefix}: {exc.strerror}") from exc
 
     def free_bytes(self) -> int | None:
-        """Return the free space of the disk; None where it cannot be read."""
+        """Return the free space of the disk, or None if it cannot be read."""
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             return shutil.disk_usage(self._root).free

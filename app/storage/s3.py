@@ -1,4 +1,4 @@
-"""Stores files in an S3 bucket; obstore signs, retries and uploads in parts, without holding the GIL."""
+"""Stores files in an S3 bucket. The library obstore signs, retries and uploads in parts, without holding the GIL."""
 
 import mimetypes
 import re
@@ -34,7 +34,7 @@ _STATUS = re.compile(r"status code: (\d{3})")
 
 
 class S3Storage:
-    """Stores files below a prefix of a bucket; endpoint, region and keys come from the AWS_* variables."""
+    """Stores files below a prefix of a bucket. Endpoint, region and keys come from the AWS_* variables."""
 
     requirement = "the bucket must exist and the keys must have access: see STORAGE_URL and AWS_* in docs/storage.md"
 
@@ -45,9 +45,9 @@ class S3Storage:
         public_url: str | None = None,
         within: timedelta = timedelta(seconds=20),  # of one request; a large file takes several
     ) -> None:
-        """Open the bucket; clients reach it at `public_url`, or at the endpoint of this process.
+        """Open the bucket. Clients reach it at `public_url`, or at the endpoint of this process.
 
-        Raises ValueError where a variable is invalid.
+        Raises ValueError if a variable is invalid.
         """
         try:
             self._open(bucket, prefix.strip("/") or None, public_url, _CLIENT | {"timeout": within})
@@ -108,7 +108,7 @@ class S3Storage:
 
 @contextmanager
 def _s3_errors(failed: str, missing: str | None = None) -> Iterator[None]:
-    """Translate errors of S3 or the network; their full text goes only to the log."""
+    """Translate errors of S3 or the network. Their full text goes only to the log."""
     try:
         yield
     except (BaseError, OSError) as exc:

@@ -49,7 +49,7 @@ class TimeLimitedStorage:
         self._run(f"could not delete {prefix}", lambda: self._storage.delete(prefix))
 
     def free_bytes(self) -> int | None:
-        """Return how much can be stored; None where that is not known. Raises StorageError."""
+        """Return how much can be stored, or None if that is not known. Raises StorageError."""
         return self._run("could not read the free space", self._storage.free_bytes)
 
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path | str:

@@ -1,4 +1,4 @@
-"""Validates the syntax of webhook URLs; their addresses are checked at delivery."""
+"""Validates the syntax of webhook URLs. Their addresses are checked at delivery."""
 
 from urllib.parse import urlsplit
 

@@ -34,7 +34,7 @@ RETRY_S = 1.0  # while Redis does not respond
 
 
 class Deliverer:
-    """Delivers what is due and records the attempts; any number of processes may run it."""
+    """Delivers what is due and records the attempts. Any number of processes may run it."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Deliverer:
         self._slots = Slots(per_minute / 60)
 
     async def run(self, stopping: threading.Event) -> None:
-        """Deliver until `stopping` is set; deliveries in progress are then made again later."""
+        """Deliver until `stopping` is set. Deliveries in progress are then made again later."""
         while not stopping.is_set():
             try:
                 await self._start_due()

@@ -1,4 +1,4 @@
-"""Defines a delivery and its retries; pure, no I/O and no clock."""
+"""Defines a delivery and its retries. Does no I/O and reads no clock."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ SCHEDULES = {
         timedelta(hours=24),
     ),
 }
-"""The pauses between attempts, by setting; there is one attempt more than pauses."""
+"""The pauses between attempts, by setting. There is one attempt more than pauses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Delivery:
         return replace(self, round_from=len(self.attempts))
 
     def pause(self, pauses: tuple[timedelta, ...]) -> timedelta | None:
-        """Return the pause before the next attempt; None where there is none."""
+        """Return the pause before the next attempt, or None if there is none."""
         tries = len(self.attempts) - self.round_from
         if not tries:
             return timedelta()

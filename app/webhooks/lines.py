@@ -46,7 +46,7 @@ class TakenDelivery:
 
 
 class DeliveryLines:
-    """Orders the due deliveries; safe for any number of threads and processes."""
+    """Orders the due deliveries. Safe for any number of threads and processes."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection

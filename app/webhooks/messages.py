@@ -1,4 +1,4 @@
-"""Chooses the webhooks that are due for a prediction; pure, no I/O and no clock."""
+"""Chooses the webhooks that are due for a prediction. Does no I/O and reads no clock."""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ class Message:
 
     @property
     def is_end(self) -> bool:
-        """Return whether it is recorded, and sent again where it fails; any other is sent once."""
+        """Return whether it is recorded, and sent again if it fails. Any other is sent once."""
         return self.event is WebhookEvent.COMPLETED
 
 

@@ -54,7 +54,7 @@ class DeliveryPage:
 
 
 class Outbox:
-    """Reads and changes deliveries; safe for any number of threads and processes."""
+    """Reads and changes deliveries. Safe for any number of threads and processes."""
 
     def __init__(
         self, connection: "redis.Redis", store: Store, pauses: tuple[timedelta, ...]
@@ -98,7 +98,7 @@ class Outbox:
         return messages_about(prediction, owes_start=owes_start)
 
     def postpone(self, prediction_id: str, pause: timedelta) -> None:
-        """Return a claimed delivery; it is due again after a pause."""
+        """Return a claimed delivery. It is due again after a pause."""
         with redis_errors():
             _POSTPONE(self._redis, due=WEBHOOKS_DUE, id=prediction_id, pause_ms=_ms(pause))
 

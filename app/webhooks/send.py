@@ -28,13 +28,13 @@ class Sender:
         self._within_s = within_s
 
     async def resolve(self, webhook: Webhook, key_id: str) -> Resolution:
-        """Resolve the receiver. Raises LookupsBusy where the key has too many look-ups in progress."""
+        """Resolve the receiver. Raises LookupsBusy if the key has too many look-ups in progress."""
         return await self._http.resolve(webhook.url, key_id)
 
     async def post(
         self, message: Message, webhook: Webhook, body: bytes, receiver: Resolution
     ) -> DeliveryAttempt:
-        """Post a body once; the attempt contains any error."""
+        """Post a body once. The attempt contains any error."""
         at = self._clock()
         signature_headers = headers(
             message.id,

@@ -1,4 +1,4 @@
-"""Signs webhooks; pure.
+"""Signs webhooks. Does no I/O.
 
 The hosted API sends the secret itself as `X-Webhook-Secret`. klein adds `X-Webhook-Signature`, the hex HMAC-SHA256 of
 `timestamp.body`, and the three headers of standardwebhooks.com. Its libraries expect a base64 key. A secret other than
@@ -15,7 +15,7 @@ PREFIX = "whsec_"
 def headers(
     webhook_id: str, secret: str | None, body: bytes, timestamp_s: int, *, sends_secret: bool = True
 ) -> dict[str, str]:
-    """Return the signature headers of an attempt; those of the hosted API only if `sends_secret`."""
+    """Return the signature headers of an attempt. `sends_secret` adds those of the hosted API."""
     plain = {"webhook-id": webhook_id, "webhook-timestamp": str(timestamp_s)}
     if secret is None:
         return plain

@@ -1,4 +1,4 @@
-"""Limits the deliveries in progress, and how often they start, per API key and receiver; no I/O."""
+"""Limits the deliveries in progress, and how often they start, per API key and receiver. Does no I/O."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ BURST_S = 6.0  # of a key's rate; so many may start at once
 
 
 class Slots:
-    """Counts what is in progress; for one thread. Times are seconds of one clock.
+    """Counts what is in progress. Use it in one thread. Times are seconds of one clock.
 
     `per_second` limits how often deliveries of one key start.
     """
@@ -41,7 +41,7 @@ class Slots:
         ]
 
     def start(self, taken: TakenDelivery) -> bool:
-        """Take the slots of a delivery; False where its key has none."""
+        """Take the slots of a delivery. Returns False if its key has none."""
         if not self._keys.take(taken.key_id):
             return False
         self._receivers[taken.line] += 1
@@ -57,7 +57,7 @@ class Slots:
         self._blocked[taken.line] = until
 
     def reserve(self, taken: TakenDelivery, addresses: frozenset[str], now: float) -> bool:
-        """Take a slot at each address, and count the start; False, and nothing, where one has none left."""
+        """Take a slot at each address, and count the start. Returns False, and takes none, if one address has none left."""
         names = _names(taken, addresses)
         if any(self._receivers[name] >= CONCURRENT_PER_RECEIVER for name in names):
             return False

@@ -50,7 +50,7 @@ class Growth:
 
 
 def pour(parts, start, piece):
-    """Send a start, and a piece again and again; return how much was sent, and what came back."""
+    """Send a start, and a piece again and again. Return how much was sent, and what came back."""
     sent_bytes, received = 0, b""
     host, port = parts.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:

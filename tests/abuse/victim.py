@@ -24,7 +24,7 @@ class Measured:
     lost: list[str] = field(default_factory=list)
 
     def percentile_s(self, step: str, percent: int) -> float:
-        """Return a percentile of a step; the highest value where there are few."""
+        """Return a percentile of a step, or the highest value if there are few."""
         values = sorted(self.steps[step])
         if len(values) < 2:
             return values[0] if values else float("nan")

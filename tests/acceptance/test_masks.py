@@ -110,7 +110,7 @@ def test_image_may_be_its_own_mask(client: httpx.Client) -> None:
 
 
 def test_strength(client: httpx.Client) -> None:
-    """A strength changes the image, and is shown; 1 is the default."""
+    """A strength changes the image, and is shown. 1 is the default."""
     inputs = WHOLE | {"image_urls": [data_uri(PICTURE)], "seed": 1}
     weak = run(client, EDIT, **inputs, strength=0.5)
     strong, default = run(client, EDIT, **inputs, strength=1), run(client, EDIT, **inputs)
@@ -179,7 +179,7 @@ def test_models_show_both_fields(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("is_json", [False, True])
 def test_openai_mask(klein: Klein, is_json: bool) -> None:
-    """OpenAI's mask redraws what is transparent in it, sent as a file or as JSON; one without alpha is refused."""
+    """OpenAI's mask redraws what is transparent in it, sent as a file or as JSON. One without alpha is refused."""
     transparent = mask((255, 255, 255, 0), (0, 0, 0, 255), "RGBA")
     body = {"model": "flux-2-klein-4b", "prompt": "a blue star", "num_inference_steps": 2}
     with openai.OpenAI(api_key=klein.key, base_url=f"{klein.url}/openai/v1") as vendor:

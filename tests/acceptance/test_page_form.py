@@ -198,7 +198,7 @@ def test_gallery_image_is_dragged_into_the_form(tab: Tab, client: httpx.Client) 
 def test_problem_is_said_at_its_field(
     tab: Tab, fields: dict[str, str], wrong: str, message: str
 ) -> None:
-    """A wrong value is explained at its field, which has the focus; correcting it takes the message away."""
+    """A wrong value is explained at its field, which has the focus. Correcting it takes the message away."""
     tab.ready()
     page = tab.page
     tab.write("a house")

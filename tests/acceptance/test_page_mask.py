@@ -110,7 +110,7 @@ def test_strokes_are_taken_back(tab: Tab, picture: Path) -> None:
 
 
 def test_mask_file_is_chosen_with_the_keyboard(tab: Tab, picture: Path, tmp_path: Path) -> None:
-    """A mask file is used as it is, can be reached with the keyboard, and survives a reload; another file is refused."""
+    """A mask file is used as it is, can be reached with the keyboard, and survives a reload. Another file is refused."""
     chosen = Image.new("L", (SIDE, SIDE))
     chosen.paste(255, (0, 0, SIDE // 2, SIDE // 2))
     chosen.save(tmp_path / "mask.png")

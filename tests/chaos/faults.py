@@ -150,7 +150,7 @@ class Faults(threading.Thread):
         )
 
     def _damage_record(self) -> None:
-        """Add an open and an expired prediction whose records cannot be read; the open one is in line, too."""
+        """Add an open and an expired prediction whose records cannot be read. The open one is in line, too."""
         number = self.done["damaged record"]
         with suppress(redis.RedisError), self._system.connect() as connection:
             pipe = connection.pipeline()

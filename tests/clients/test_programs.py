@@ -40,7 +40,7 @@ def basic(klein: Klein) -> dict[str, str]:
 
 
 def decoded(answer: httpx.Response) -> list[bytes]:
-    """Return the files in the answer of an OpenAI route; the clients take these from `b64_json`."""
+    """Return the files in the answer of an OpenAI route. The clients take these from `b64_json`."""
     assert answer.status_code == 200, answer.text
     return [base64.b64decode(image["b64_json"])[:4] for image in answer.json()["data"]]
 

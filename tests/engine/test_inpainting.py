@@ -129,7 +129,7 @@ def test_scaled_model_keeps_pixels(scaled_engine):
 
 
 def test_scaled_model_draws_the_masked_part(scaled_engine):
-    """A model that draws small draws what is in the mask as an image of its own, and says so; previews show the whole."""
+    """A model that draws small draws what is in the mask as an image of its own, and says so. Previews show the whole."""
     previews: list[Any] = []
     size, box = (512, 400), (0, 200, 200, 400)
     result = scaled_engine.generate(

@@ -33,7 +33,7 @@ OTHER = Order(
     mask_file=png("white"),
     strength=0.5,
 )
-"""Another value for each field; a field that is missing here counts as one without effect."""
+"""Another value for each field. A field that is missing here counts as one without effect."""
 
 NOT_FOR_THE_PIPELINE = {
     "previews": "the engine process reads it and passes on_preview; see test_engine_process.py",

@@ -85,7 +85,7 @@ def test_any_metadata_gives_words(metadata):
 
 @given(st.text() | st.from_regex(r"(hf:)?[\w./-]{1,20}/[\w./%-]{1,20}"))
 def test_any_path_is_sorted(path):
-    """Any path is a URL, a repository, a safe name, or neither; a repository stays on its hub."""
+    """Any path is a URL, a repository, a safe name, or neither. A repository stays on its hub."""
     repository = parse_repository(path)
     if repository is not None:
         url = repository.url("https://hub", repository.file or "a.safetensors")

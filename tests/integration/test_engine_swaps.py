@@ -15,7 +15,7 @@ A, B = CheckpointKind.DISTILLED, CheckpointKind.BASE
 
 
 class Worker:
-    """The engines of a worker. `limit_bytes` is memory for both, as the fake takes none; without it for one."""
+    """The engines of a worker. `limit_bytes` is memory for both, as the fake takes none. By default for one engine."""
 
     def __init__(self, folder, limit_bytes=None):
         self.pool = EnginePool(limit_bytes)

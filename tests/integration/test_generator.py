@@ -363,7 +363,7 @@ def test_end_is_estimated_from_steps(step, steps, passed_s, is_near):
 
 
 def test_quick_steps_are_not_stored_one_by_one(connection, tmp_path):
-    """A step that follows the last stored one at once is not stored; a later one is."""
+    """A step that follows the last stored one at once is not stored. A later one is."""
     now_s, stored = [0.0], []
     rig = WorkerHarness(connection, tmp_path, ScriptedEngine(steps=5), clock=lambda: now_s[0])
     pauses = iter((PROGRESS_S / 2, PROGRESS_S, PROGRESS_S / 2, PROGRESS_S, 0))

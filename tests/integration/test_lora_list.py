@@ -134,7 +134,7 @@ def test_an_unusable_lora_is_refused_at_create(served, path, message):
 
 
 def test_what_cannot_be_known_is_accepted(served, redis_server, tmp_path):
-    """Where the worker may see a folder that the API does not, the prediction is queued; where nobody has one, it is a 400."""
+    """Where the worker may see a folder that the API does not, the prediction is queued. Where nobody has one, it is a 400."""
     settings = Settings(redis_url=redis_server.url, data=tmp_path, api_keys=("k",))
     with TestClient(create_app(settings)) as client:
         elsewhere = Served(served.folder, client, served.registry)

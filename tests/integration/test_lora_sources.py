@@ -133,7 +133,7 @@ def test_configuration_of_peft_comes_along(api, tmp_path):
     ],
 )
 def test_unusable_source_is_refused(api, path, message):
-    """What cannot be fetched, does not fit or is not allowed is a 400 that names the field; nothing is stored."""
+    """What cannot be fetched, does not fit or is not allowed is a 400 that names the field. Nothing is stored."""
     status, text = api.create(path.format(url=api.server.url))
 
     assert status == 400

@@ -236,7 +236,7 @@ def test_take_progress(connection):
 
 @pytest.fixture
 def end(connection, open_record):
-    """End the prediction; its record is then `older, longer text`."""
+    """End the prediction. Its record is then `older, longer text`."""
     script = load_script("end_prediction")
     keys = {"record": "record", "expiry": "expiry", "webhooks_due": "due", "deliveries": "of"}
     more_keys = {"ledger": "ledger", "preview": "preview", "recent": "recent", "usage": "usage"}

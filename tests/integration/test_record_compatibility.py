@@ -71,7 +71,7 @@ def test_record_of_newer_version_keeps_its_fields(connection):
 
 
 def test_unknown_fields_in_lists_are_kept():
-    """An item of a list keeps its unknown fields when it changes and when the list grows; a removed item is gone."""
+    """An item of a list keeps its unknown fields when it changes and when the list grows. A removed item is gone."""
     records = Records(Prediction)
     first, second = OUTPUTS[0], replace(OUTPUTS[0], key="second.png")
     written = json.loads(records.write(a_prediction(outputs=(first, second))))

@@ -59,7 +59,7 @@ FOREIGN_SETTINGS = {"_PING_INTERVAL"}
 
 
 def patched_names(source: str) -> list[str]:
-    """List the private names that a source reads or sets by a string; ruff's SLF001 finds all others."""
+    """List the private names that a source reads or sets by a string. Ruff's SLF001 finds all others."""
     return [
         str(node.args[1].value)
         for node in ast.walk(ast.parse(source))

@@ -98,5 +98,5 @@ def test_process_without_engine_refuses_tokens():
     ],
 )
 def test_failure_of_unreadable_reference_images(error, cause, message):
-    """An expired reference image is the caller's error; any other storage error is ours."""
+    """An expired reference image is the caller's error. Any other storage error is ours."""
     assert read_failure(error) == Failure(cause=cause, message=message)

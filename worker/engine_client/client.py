@@ -105,7 +105,7 @@ class EngineClient:
     ) -> Checkpoint:
         """Wait until the model is loaded and warm. `on_status` is called with each status of the start.
 
-        Loading may take as long as the process sends beats; `timeout_s` limits the time without any message.
+        Loading may take as long as the process sends beats. `timeout_s` limits the time without any message.
         Every ten seconds the status is repeated. Raises `WeightsError` if the weights cannot be served, `EngineDied`
         and `EngineHung`.
         """
@@ -139,7 +139,7 @@ class EngineClient:
         """Run one order. `on_step(k, n)` is called after each step and returns False to cancel.
 
         The images are read-only views of memory shared with the engine process. Raises `Cancelled` and
-        `RequestFailed` with its cause, after which the engine process serves the next request; `EngineDied` when
+        `RequestFailed` with its cause, after which the engine process serves the next request. Raises `EngineDied` when
         the process ended, `EngineHung` when it passed a limit of `SilenceLimit` and was killed. After
         `timeout_s` seconds it raises `TimedOut` and kills the process only if it does not stop.
         """

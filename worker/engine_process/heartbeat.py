@@ -24,7 +24,7 @@ class Heartbeat:
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
-        """Beat during the block; otherwise nobody reads the socket."""
+        """Beat during the block. Otherwise nobody reads the socket."""
         self._working.set()
         try:
             yield

@@ -100,7 +100,7 @@ class Flux2KleinEngine:
         )
 
     def warm_up(self) -> None:
-        """Warm up the model; see `worker.engines.warm_up.WarmUp.run`."""
+        """Warm up the model. See `worker.engines.warm_up.WarmUp.run`."""
         with self.model.start_memory.explain():
             batch_size = self._warm_up.run(self)
         self.checkpoint = replace(self.checkpoint, batch=batch_size)
@@ -136,7 +136,7 @@ class Flux2KleinEngine:
         on_step: OnStep,
         on_previews: Sequence[OnPreview | None] = (),
     ) -> tuple[Result | None, ...]:
-        """Generate one image for each order in one call; see `worker.engines.Engine.generate_batch`."""
+        """Generate one image for each order in one call. See `worker.engines.Engine.generate_batch`."""
         model = self.model
         steps = orders[0].steps
         started = time.perf_counter()

@@ -81,7 +81,7 @@ def _read_kind(sources: Sources) -> CheckpointKind:
 
 
 def _width(sources: Sources) -> int:
-    """Return the width of the transformer; 3072 for the 4B checkpoints, 4096 for the 9B ones."""
+    """Return the width of the transformer: 3072 for the 4B checkpoints, 4096 for the 9B ones."""
     file = sources.components[0].config / "config.json"
     try:
         config = json.loads(file.read_bytes())

@@ -48,7 +48,7 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     float32_products: bool
-    """Whether bfloat16 tensors are multiplied in float32; see `worker.engines.precision`."""
+    """Whether bfloat16 tensors are multiplied in float32. See `worker.engines.precision`."""
     placement: Placement
     start_memory: StartMemory
     offloader: Offloader

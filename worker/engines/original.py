@@ -1,4 +1,4 @@
-"""Keeps the part of an image that an edit does not redraw; in pixels, without torch."""
+"""Keeps the part of an image that an edit does not redraw. It works on pixels, without torch."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
 """Checks at start that a checkpoint generates images, and not noise.
 
-Neighbouring latents of an image are alike; those of noise are not. A transformer with random, incomplete or wrongly
+Neighbouring latents of an image are alike. Those of noise are not. A transformer with random, incomplete or wrongly
 scaled weights leaves noise. The correlation of the built-in model at its native size, over 24 seeds, is 0.24 to 0.32.
 With random weights, half of the weights random, fp8 scales ignored, or a zero output layer it is -0.22 to 0.01. A
 random text encoder is not found this way: the model still generates images, of something else.

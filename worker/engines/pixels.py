@@ -58,7 +58,7 @@ def resize_flat_art(array: ImageArray, width: int, height: int) -> ImageArray:
 
 
 def centre_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Crop an image to a size that it may exceed by a few pixels; a side that is too short is enlarged."""
+    """Crop an image to a size that it may exceed by a few pixels. A side that is too short is enlarged."""
     if image.width < size[0] or image.height < size[1]:
         return image.resize(size, Image.Resampling.LANCZOS)
     left, top = (image.width - size[0]) // 2, (image.height - size[1]) // 2

@@ -24,7 +24,7 @@ _PRODUCTS = frozenset(
 
 
 def has_bfloat16(capabilities: Mapping[str, Any] | None = None) -> bool:
-    """Return whether the CPU has bfloat16 instructions; without them torch emulates at 1/6 to 1/28 of the speed."""
+    """Return whether the CPU has bfloat16 instructions. Without them torch emulates at 1/6 to 1/28 of the speed."""
     supported = torch.cpu.get_capabilities() if capabilities is None else capabilities
     return any(supported.get(name) for name in _BFLOAT16_INSTRUCTIONS)
 

@@ -66,7 +66,7 @@ class StartedImages:
     def keep(self, latents: torch.Tensor, step: int) -> torch.Tensor:
         """Put the image back outside the mask, in the latents after a step: images x tokens x channels.
 
-        After the last step the redrawn tokens are whole; a soft edge is blended in pixels.
+        After the last step the redrawn tokens are whole. A soft edge is blended in pixels.
         """
         if self.weights is None:
             return latents
@@ -83,7 +83,7 @@ class StartedImages:
 
 
 def first_step_of(steps: int, strength: float) -> int:
-    """Return how many steps of the schedule a strength leaves out, as diffusers does; at least one step is left."""
+    """Return how many steps of the schedule a strength leaves out, as diffusers does. At least one step is left."""
     return min(int(max(steps - steps * strength, 0)), steps - 1)
 
 

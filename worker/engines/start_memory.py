@@ -23,7 +23,7 @@ class StartMemory:
 
     @property
     def process_bytes(self) -> int:
-        """Return the peak memory of the engine process. A CPU frees what a call needed; a GPU's memory stays cached."""
+        """Return the peak memory of the engine process. A CPU frees what a call needed. A GPU's memory stays cached."""
         if self.free_bytes is None:
             return self.sizes.total + PROCESS_BYTES
         return required_bytes(self.placement, self.sizes) + PROCESS_BYTES

@@ -1,4 +1,4 @@
-"""Describes how an image was generated, for the metadata of its file; pure."""
+"""Describes how an image was generated, for the metadata of its file. Does no I/O."""
 
 from app.generation_text import Metadata, write_text
 from app.predictions.catalog import parameters_of
@@ -7,7 +7,7 @@ from app.version import VERSION
 
 
 def describe(prediction: Prediction, index: int, size: tuple[int, int]) -> str:
-    """Return the text for image `index` of a prediction, of this width and height; '' where the caller wants none."""
+    """Return the text for image `index` of a prediction, of this width and height in pixels, or '' if the caller wants none."""
     parameters = parameters_of(prediction)
     if parameters.metadata is Metadata.NONE:
         return ""

@@ -12,7 +12,7 @@ from app.storage.errors import FileMissing
 
 
 class LoraFiles:
-    """Finds the local file of a storage key; copies of a remote storage's files are kept within a limit."""
+    """Finds the local file of a storage key. Copies of a remote storage's files are kept within a limit."""
 
     def __init__(self, storage: Storage, folder: Path, max_bytes: int) -> None:
         self._storage = storage

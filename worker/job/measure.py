@@ -1,4 +1,4 @@
-"""Measures the stages of an attempt in the engine, from the times of its steps; pure."""
+"""Measures the stages of an attempt in the engine, from the times of its steps. Does no I/O."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Translates a prediction into the order of the engine; pure."""
+"""Translates a prediction into the order of the engine. Does no I/O."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

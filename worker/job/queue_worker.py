@@ -142,7 +142,7 @@ def open_worker(
     shutdown: GracefulShutdown | None = None,
     turns: ModelTurns | None = None,
 ) -> QueueWorker:
-    """Open a queue worker of these checkpoint kinds; without `shutdown` it leaves signals alone."""
+    """Open a queue worker of these checkpoint kinds. Without `shutdown` it leaves signals alone."""
     turns = turns or always_loaded()
     queues = []
     for kind in kinds:

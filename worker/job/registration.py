@@ -66,7 +66,7 @@ class Registration:
             self._follow_command(worker.name)
 
     def date(self) -> Worker | None:
-        """Return the announcement of now; None where there is none. Raises Unavailable."""
+        """Return the announcement of now, or None if there is none. Raises Unavailable."""
         with self._registering:
             return None if self._worker is None else self._date(self._worker, None)
 

@@ -1,4 +1,4 @@
-"""Finds the fields of a request that would change the images at the web UI and have no effect here; pure."""
+"""Finds the fields of a request that would change the images at the web UI and have no effect here. Does no I/O."""
 
 from typing import Any
 

@@ -86,7 +86,7 @@ def options(_key_id: KeyId, service: ServiceOf) -> Response:
 
 @router.post("/v1/options", response_model=None)
 def set_options(_key_id: KeyId, body: JsonBody, service: ServiceOf) -> Response:
-    """Change nothing, and name the options that ask for another value; a request sets its own in `override_settings`."""
+    """Change nothing, and name the options that ask for another value. A request sets its own in `override_settings`."""
     notes = ignored_notes(ignored_options(body, service.served_kinds()))
     return JSONResponse({"klein_notes": list(notes)} if notes else {})
 

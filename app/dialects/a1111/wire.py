@@ -1,4 +1,4 @@
-"""Maps requests and predictions to and from the form of Stable Diffusion web UI (AUTOMATIC1111); pure."""
+"""Maps requests and predictions to and from the form of Stable Diffusion web UI (AUTOMATIC1111). Does no I/O."""
 
 import base64
 import json
@@ -142,7 +142,7 @@ def read_inputs(body: ImageBody, *, is_edit: bool) -> list[dict[str, Any]]:
 
 
 def find_format(options: dict[str, Any]) -> str | None:
-    """Return the file format that the option `samples_format` names; None for another one, or none."""
+    """Return the file format that the option `samples_format` names, or None if it is not a known format."""
     name = options.get("samples_format")
     return _SAMPLES_FORMATS.get(name.lower()) if isinstance(name, str) else None
 
@@ -169,7 +169,7 @@ def rename_fields(exc: InvalidInput) -> InvalidInput:
 def images_body(
     sent: dict[str, Any], ended: Sequence[Prediction], files: Sequence[bytes]
 ) -> dict[str, Any]:
-    """Render the answer to a request; `info` is JSON in a string."""
+    """Render the answer to a request. `info` is JSON in a string."""
     images = [base64.b64encode(data).decode() for data in files]
     parameters = {k: v for k, v in sent.items() if k not in {"init_images", "mask"}}
     return {"images": images, "parameters": parameters, "info": json.dumps(_info(ended))}
@@ -208,7 +208,7 @@ def _info(ended: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def progress_body(prediction: Prediction | None, preview: bytes | None) -> dict[str, Any]:
-    """Render the progress of a prediction; without one nothing runs."""
+    """Render the progress of a prediction. None means that nothing runs."""
     step, steps = (prediction.step, prediction.steps) if prediction else (0, 0)
     return {
         "progress": step / steps if steps else 0.0,
@@ -264,6 +264,6 @@ def _split_loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _as_uri(text: str) -> str:
-    """Return an image as a URL or a data URI; text that is neither is base64."""
+    """Return an image as a URL or a data URI. Other text is read as base64."""
     is_uri = text[:64].lstrip().lower().startswith(_URI)
     return text if is_uri else f"data:application/octet-stream;base64,{text}"

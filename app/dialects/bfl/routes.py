@@ -33,7 +33,7 @@ async def get_result(
     image_links: ImageLinksOf,
     prediction_id: Annotated[str, Query(alias="id", max_length=100)],
 ) -> Response:
-    """Show a prediction; an unknown id is an answer, not an error."""
+    """Show a prediction. An unknown id is an answer, not an error."""
     try:
         prediction = await service.get(key_id, prediction_id)
     except UnknownPrediction:
@@ -44,7 +44,7 @@ async def get_result(
 
 @router.get("/v1/credits", response_model=None)
 def credit(_key_id: KeyId) -> Response:
-    """Return the credits of a key; nobody bills them."""
+    """Return the credits of a key. Nobody bills them."""
     return JSONResponse({"credits": 1_000_000.0})
 
 

@@ -1,4 +1,4 @@
-"""Maps requests and predictions to and from the form of Black Forest Labs; pure."""
+"""Maps requests and predictions to and from the form of Black Forest Labs. Does no I/O."""
 
 import json
 import math
@@ -59,7 +59,7 @@ class CreateBody(BaseModel):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height in pixels, rounded to a size that the model takes; None for that of the first image."""
+        """Width and height in pixels, rounded to a size that the model takes, or None for the size of the first image."""
         if self.width or self.height:
             return nearest_size(self.width or _DEFAULT_SIDE, self.height or _DEFAULT_SIDE)
         if self.aspect_ratio and (match := _RATIO.fullmatch(self.aspect_ratio)):
@@ -97,7 +97,7 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
 
 
 def find_name(name: str, served: frozenset[CheckpointKind]) -> str:
-    """Return klein's name of a model; that of another one means what is served. Raises UnknownModel."""
+    """Return klein's name of a model. The name of another vendor's model means the served one. Raises UnknownModel."""
     if _ALIAS.fullmatch(name):
         return default_name(served)
     if name not in NAMES.values():
@@ -221,6 +221,6 @@ def _place(name: str) -> int:
 
 
 def _uri(value: str) -> str:
-    """Return an image as a URL or a data URI; without either it is base64."""
+    """Return an image as a URL or a data URI. Other text is read as base64."""
     is_uri = value[:64].lstrip().lower().startswith(("http:", "https:", "data:"))
     return value if is_uri else f"data:application/octet-stream;base64,{value}"

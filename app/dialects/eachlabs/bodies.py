@@ -23,7 +23,7 @@ class CreateBody(BaseModel):
 
 
 class Accepted(BaseModel):
-    """The response to create and cancel; clients read `predictionID` or `id`."""
+    """The response to create and cancel. Clients read `predictionID` or `id`."""
 
     status: str = Field(examples=["success"])
     message: str

@@ -1,4 +1,4 @@
-"""Reads the headers of a create, which lower the server's limits for one prediction; and `Prefer: wait=`."""
+"""Reads the headers of a create, which lower the server's limits for one prediction, and `Prefer: wait=`."""
 
 import re
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ async def _read_headers(  # noqa: PLR0913 -- FastAPI passes each header by name
         ),
     ] = None,
 ) -> CreateHeaders:
-    """Read the headers. Raises BadRequest where one exceeds the server's limit."""
+    """Read the headers. Raises BadRequest if one exceeds the server's limit."""
     maximum, server_retention = service.timeouts, state_of(request.app).retention
     return CreateHeaders(
         timeouts=Timeouts(
@@ -79,7 +79,7 @@ CreateHeadersOf = Annotated[CreateHeaders, Depends(_read_headers)]
 
 
 def preferred_wait(request: Request) -> float:
-    """Read `Prefer: wait=SECONDS`, clamped to the maximum; an invalid preference is ignored."""
+    """Read `Prefer: wait=SECONDS`, clamped to the maximum. An invalid preference is ignored."""
     match = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
     return min(float(match[1]), WAIT_MAX_S) if match else 0.0
 

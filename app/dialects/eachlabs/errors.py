@@ -5,7 +5,7 @@ from app.dialects.errors import describe_error
 
 
 def render_error(exc: Exception) -> ErrorResponse:
-    """Render an error; the body repeats `error` as `message`, because clients read either."""
+    """Render an error. The body repeats `error` as `message`, because clients read either."""
     description = describe_error(exc)
     body = {
         "status": description.status,

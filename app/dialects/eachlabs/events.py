@@ -1,4 +1,4 @@
-"""Serves the progress of a prediction as server-sent events; the hosted API has no such route."""
+"""Serves the progress of a prediction as server-sent events. The hosted API has no such route."""
 
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -73,7 +73,7 @@ async def events(
 async def _events(
     prediction: Prediction, service: Service, view: View, places: Places
 ) -> list[ServerSentEvent]:
-    """Return the events of a state; equal events have equal ids."""
+    """Return the events of a state. Equal events have equal ids."""
     if prediction.status.is_final:
         body = await run_in_threadpool(
             view.prediction, prediction, output_renderer(prediction, service, view)

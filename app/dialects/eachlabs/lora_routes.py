@@ -1,4 +1,4 @@
-"""Serves the list of LoRAs; the hosted API has no such route."""
+"""Serves the list of LoRAs. The hosted API has no such route."""
 
 from typing import Annotated
 

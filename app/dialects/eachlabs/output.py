@@ -1,4 +1,4 @@
-"""Renders the output of a prediction in the form of each::labs, failures included; pure."""
+"""Renders the output of a prediction in the form of each::labs, failures included. Does no I/O."""
 
 from typing import Any, NamedTuple
 
@@ -57,7 +57,7 @@ CLASSIFICATIONS = (  # that the history's filter of the hosted API knows
 
 
 def classification_of(prediction: Prediction) -> str:
-    """Return the error classification of a prediction; '' without a failure."""
+    """Return the error classification of a prediction, or '' without a failure."""
     return "" if prediction.failure is None else _FAILURES[prediction.failure.cause].classification
 
 

@@ -1,4 +1,4 @@
-"""Renders the place of a prediction in the queue, as a body and as headers; pure."""
+"""Renders the place of a prediction in the queue, as a body and as headers. Does no I/O."""
 
 from datetime import timedelta
 from typing import Any

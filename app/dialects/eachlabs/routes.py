@@ -80,7 +80,7 @@ async def create(
 async def run(
     request: Request, key_id: KeyId, service: ServiceOf, view: ViewOf, headers: CreateHeadersOf
 ) -> Response:
-    """Create a prediction and return its result; the status is 200 also where it failed."""
+    """Create a prediction and return its result. The status is 200 even if it failed."""
     with service.wait_slot(key_id):
         created = await _submit(request, key_id, service, view, headers)
         ended = await wait_for_end(request, service, created, None)
@@ -110,7 +110,7 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
         ),
     ] = None,
 ) -> Response:
-    """Show a prediction; with `?wait=` or `Prefer: wait=` as soon as it is final."""
+    """Show a prediction. `?wait=` and `Prefer: wait=` wait until it is final."""
     prediction = await service.get(key_id, prediction_id)
     timeout = preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:

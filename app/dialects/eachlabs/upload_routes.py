@@ -81,7 +81,7 @@ def presign(  # noqa: PLR0913 -- one argument a part of the request
 def delete_file(
     upload_id: Annotated[str, Path(alias="id")], key_id: KeyId, uploads: UploadsOf
 ) -> Response:
-    """Delete an uploaded file; the status is 204 also where it is already gone."""
+    """Delete an uploaded file. The status is 204 even if it is already gone."""
     try:
         uploads.delete(key_id, str(UUID(upload_id)))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Serves what the API key used, as JSON or CSV; the hosted API has no such route."""
+"""Serves what the API key used, as JSON or CSV. The hosted API has no such route."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Renders webhook bodies and deliveries in the form of each::labs; pure."""
+"""Renders webhook bodies and deliveries in the form of each::labs. Does no I/O."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from app.webhooks.send import CONTENT_HEADERS
 
 
 def webhook_body(prediction: Prediction, _image_links: ImageLinks, show: RenderOutput) -> bytes:
-    """Render the body of a delivery; the same prediction gives the same bytes."""
+    """Render the body of a delivery. The same prediction gives the same bytes."""
     body: dict[str, Any] = {"exec_id": prediction.id, "flow_id": None}
     if prediction.failure is None:
         body |= {"status": "succeeded", "output": output_of(prediction, show)}
@@ -36,7 +36,7 @@ def delivery_body(delivery: Delivery, body: bytes) -> dict[str, Any]:
 
 
 def attempts_of(delivery: Delivery) -> list[dict[str, Any]]:
-    """Render all attempts; before the first, one that is pending."""
+    """Render all attempts. Before the first one, render a pending attempt."""
     if not delivery.attempts:
         pending = DeliveryAttempt(at=delivery.created_at)
         return [_attempt(pending) | {"status": "PENDING"}]

@@ -1,4 +1,4 @@
-"""Maps requests and predictions to and from the form of each::labs; pure."""
+"""Maps requests and predictions to and from the form of each::labs. Does no I/O."""
 
 import hashlib
 import json
@@ -122,7 +122,7 @@ class View(ImageLinks):
 
 
 def history_entry(view: View, prediction: Prediction) -> dict[str, Any]:
-    """Render a prediction for the history with its input; outputs are URLs also in sync mode."""
+    """Render a prediction for the history with its input. Outputs are URLs even in sync mode."""
     body = view.prediction(prediction, lambda output: view.url(prediction, output))
     return body | {
         "model": prediction.model,
@@ -178,7 +178,7 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
 
 
 def read_webhook(parsed: CreateBody, base: str) -> Webhook | None:
-    """Return the webhook of a request, if it has one; `base` is the base of the URLs in its body."""
+    """Return the webhook of a request, if it has one. `base` is the base of the URLs in its body."""
     if not parsed.webhook_url:
         return None
     return Webhook(url=parsed.webhook_url, secret=parsed.webhook_secret or None, base=base)
@@ -194,7 +194,7 @@ def read_idempotency(parsed: CreateBody, key: str | None) -> Idempotency | None:
 
 
 def parse_statuses(text: str) -> frozenset[Status]:
-    """Parse the status filter of the history; empty means all. Raises BadRequest."""
+    """Parse the status filter of the history. Empty means all. Raises BadRequest."""
     tokens = [token.strip() for token in text.split(",") if token.strip()]
     unknown = [token for token in tokens if token not in _FILTERS]
     if unknown:
@@ -206,7 +206,7 @@ def parse_statuses(text: str) -> frozenset[Status]:
 
 
 def parse_classifications(text: str) -> frozenset[str]:
-    """Parse the filter of failures of the history; empty means no filter. Raises BadRequest."""
+    """Parse the filter of failures of the history. Empty means no filter. Raises BadRequest."""
     tokens = frozenset(token.strip() for token in text.split(",") if token.strip())
     if tokens - set(CLASSIFICATIONS):
         details = (

@@ -72,7 +72,7 @@ async def status(  # noqa: PLR0913 -- FastAPI passes each part by name
     image_links: ImageLinksOf,
     has_logs: WithLogs = False,
 ) -> Response:
-    """Show the state of a prediction; the status is 202 until it has ended."""
+    """Show the state of a prediction. The status is 202 until it has ended."""
     prediction = await service.get(key_id, prediction_id)
     body = wire.status_body(prediction, app_id, image_links, has_logs=has_logs)
     return JSONResponse(body, 200 if prediction.status.is_final else 202)

@@ -1,4 +1,4 @@
-"""Maps requests and predictions to and from the form of fal; pure. The input is that of each::labs, with any size."""
+"""Maps requests and predictions to and from the form of fal. Does no I/O. The input is that of each::labs, with any size."""
 
 import json
 import mimetypes

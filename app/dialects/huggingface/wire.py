@@ -1,4 +1,4 @@
-"""Maps requests to and from the form of a Hugging Face inference endpoint for text-to-image; pure."""
+"""Maps requests to and from the form of a Hugging Face inference endpoint for text-to-image. Does no I/O."""
 
 from typing import Any
 

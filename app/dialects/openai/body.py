@@ -1,4 +1,4 @@
-"""Reads the body of a request for images, and maps it to inputs of the catalog; pure."""
+"""Reads the body of a request for images, and maps it to inputs of the catalog. Does no I/O."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -170,7 +170,7 @@ def _shares(count: int | None, seed: int | None) -> list[dict[str, Any]]:
 
 
 def _size(body: ImageBody) -> tuple[int, int] | None:
-    """Return the size in pixels, rounded to one that the model takes; None for the default."""
+    """Return the size in pixels, rounded to one that the model takes, or None for the default."""
     if body.width is not None or body.height is not None:
         return nearest_size(body.width or AUTO[0], body.height or AUTO[1])
     if body.size is None or body.size.strip().lower() in {"", "auto"}:

@@ -13,7 +13,7 @@ _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 
 
 def render_error(exc: Exception) -> ErrorResponse:
-    """Render an error in OpenAI's form; only a malformed body has another status than elsewhere."""
+    """Render an error in OpenAI's form. Only a malformed body has another status than elsewhere."""
     if isinstance(exc, NoImage):
         status = 400 if exc.is_caller_error else 500
         code = _CAUSES.get(exc.cause, exc.cause)

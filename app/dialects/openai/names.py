@@ -1,4 +1,4 @@
-"""Maps the model names that clients of OpenAI's API send to the models of klein; pure."""
+"""Maps the model names that clients of OpenAI's API send to the models of klein. Does no I/O."""
 
 import re
 from dataclasses import dataclass

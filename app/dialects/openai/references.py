@@ -44,12 +44,12 @@ def read_json_images(body: dict[str, Any], locate: LocateFile) -> list[str]:
 
 
 def read_json_mask(body: dict[str, Any], locate: LocateFile) -> str | None:
-    """Return the mask of a JSON body as a URL or data URI; None for no mask. Raises InvalidInput."""
+    """Return the mask of a JSON body as a URL or data URI, or None for no mask. Raises InvalidInput."""
     return _image("mask", body["mask"], locate) if body.get("mask") else None
 
 
 async def read_form_mask(form: FormData, keep: KeepImage) -> str | None:
-    """Return the mask of a form as a URL, a data URI or the name of a file; None for no mask."""
+    """Return the mask of a form as a URL, a data URI or the name of a file, or None for no mask."""
     mask = form.get("mask")
     if isinstance(mask, UploadFile):
         return await keep(mask)
@@ -71,6 +71,6 @@ def _image(name: str, item: Any, locate: LocateFile) -> str:
 
 
 def _as_uri(text: str) -> str:
-    """Return an image as a URL or a data URI; text that is neither is base64."""
+    """Return an image as a URL or a data URI. Other text is read as base64."""
     is_uri = text[:64].lstrip().lower().startswith(_URI)
     return text if is_uri else f"data:application/octet-stream;base64,{text}"

@@ -87,7 +87,7 @@ async def edit_in_deployment(  # noqa: PLR0913 -- FastAPI passes each part by na
     image_links: ImageLinksOf,
     uploads: UploadsOf,
 ) -> Response:
-    """Edit images; the path names the model only if the body does not."""
+    """Edit images. The path names the model only if the body does not."""
     body, references = await _read_edit(request, run, key_id, image_links, uploads)
     return await _edit(request, {"model": deployment} | body, references, run, image_links)
 
@@ -132,7 +132,7 @@ async def _read_edit(
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    """Leave the text; another file is no field."""
+    """Drop the files that are not fields."""
     return {
         name: value
         for name, value in fields.items()

@@ -1,4 +1,4 @@
-"""Renders predictions, models, files and errors in the form of OpenAI's API; pure."""
+"""Renders predictions, models, files and errors in the form of OpenAI's API. Does no I/O."""
 
 import base64
 import re

@@ -86,13 +86,13 @@ def download_file(
 
 @shared.delete("/v1/files/{file_id}", status_code=204, response_model=None)
 def delete_file(file_id: str, key_id: KeyId, uploads: UploadsOf) -> Response:
-    """Delete a file of this key; the status is 204 also where it is already gone."""
+    """Delete a file of this key. The status is 204 even if it is already gone."""
     uploads.delete(key_id, file_id)
     return Response(status_code=204)
 
 
 async def _text(part: UploadFile | str | None) -> str | None:
-    """Return the text of a part; npm's `replicate` sends the metadata as a file."""
+    """Return the text of a part. The npm package `replicate` sends the metadata as a file."""
     if not isinstance(part, UploadFile):
         return part
     content = await part.read(FIELD_MAX_BYTES + 1)

@@ -10,7 +10,7 @@ from app.predictions.errors import InvalidInput
 
 
 def render_error(exc: Exception) -> ErrorResponse:
-    """Render an error in Replicate's form; only invalid input has another status than elsewhere."""
+    """Render an error in Replicate's form. Only invalid input has another status than elsewhere."""
     description = describe_error(exc)
     status = 422 if isinstance(exc, InvalidInput) else description.status
     body: dict[str, Any] = {

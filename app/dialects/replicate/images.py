@@ -1,4 +1,4 @@
-"""Collects the input images of a request from the fields in which Replicate's clients send them; pure."""
+"""Collects the input images of a request from the fields in which Replicate's clients send them. Does no I/O."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Maps inputs to and from the form of Replicate; pure.
+"""Maps inputs to and from the form of Replicate. Does no I/O.
 
 Fields, choices and defaults are those of black-forest-labs/flux-2-klein-4b at Replicate, and the further ones that its clients send.
 """
@@ -84,13 +84,13 @@ class Input(BaseModel):
 
     @property
     def change(self) -> float | None:
-        """How much the first image may change; None if nothing limits it. For 0, one step is done."""
+        """How much the first image may change, or None if nothing limits it. For 0, one step is done."""
         sent = self.strength if self.prompt_strength is None else self.prompt_strength
         return None if sent is None else max(sent, STRENGTH_MIN)
 
     @property
     def pixels(self) -> tuple[int, int] | None:
-        """Width and height in pixels, rounded to a size that the model takes; None for that of the first image."""
+        """Width and height in pixels, rounded to a size that the model takes, or None for the size of the first image."""
         if self.width is not None and self.height is not None:
             return nearest_size(self.width, self.height)
         if self.size is not None and (size := parse_size(self.size)) is not None:

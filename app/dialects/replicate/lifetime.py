@@ -1,4 +1,4 @@
-"""Reads the header `Cancel-After` of a create, the longest time that a prediction may take; pure."""
+"""Reads the header `Cancel-After` of a create, the longest time that a prediction may take. Does no I/O."""
 
 import re
 from datetime import timedelta
@@ -13,7 +13,7 @@ _DURATION = re.compile(
 
 
 def read_cancel_after(text: str | None, most: Timeouts) -> Timeouts | None:
-    """Return the limits of waiting and of running, at most those of the server; None without a header. Raises InvalidInput."""
+    """Return the limits of waiting and of running, at most those of the server, or None without a header. Raises InvalidInput."""
     if text is None:
         return None
     match = _DURATION.fullmatch(text.strip())

@@ -43,7 +43,7 @@ def search(
     image_links: ImageLinksOf,
     query: Annotated[str, Query()] = "",
 ) -> Response:
-    """Search models; there is nothing else to find."""
+    """Search the models. Collections and pages are always empty."""
     models = [{"model": body, "metadata": {}} for body in _matching(query, service, image_links)]
     return JSONResponse({"query": query, "models": models, "collections": [], "pages": []})
 
@@ -65,14 +65,14 @@ def readme(owner: str, name: str, image_links: ImageLinksOf) -> Response:
 
 @router.get("/v1/models/{owner}/{name}/examples", response_model=None)
 def examples(owner: str, name: str) -> Response:
-    """List the examples of a model; there are none."""
+    """List the examples of a model. There are none."""
     check_model(owner, name)
     return JSONResponse(wire.list_body([]))
 
 
 @router.get("/v1/models/{owner}/{name}/versions", response_model=None)
 def versions(owner: str, name: str) -> Response:
-    """List the versions of a model; there is one."""
+    """List the versions of a model. There is one."""
     check_model(owner, name)
     return JSONResponse(wire.list_body([wire.version_body(name, EPOCH)]))
 

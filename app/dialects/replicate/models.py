@@ -1,4 +1,4 @@
-"""Names the models and their versions as Replicate does; pure."""
+"""Names the models and their versions as Replicate does. Does no I/O."""
 
 import hashlib
 

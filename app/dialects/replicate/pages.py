@@ -1,4 +1,4 @@
-"""Makes and reads the cursors of Replicate's pages; pure."""
+"""Makes and reads the cursors of Replicate's pages. Does no I/O."""
 
 import re
 from datetime import UTC, datetime

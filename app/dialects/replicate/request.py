@@ -1,4 +1,4 @@
-"""What a request in Replicate's form asks for, after its input is read; pure."""
+"""What a request in Replicate's form asks for, after its input is read. Does no I/O."""
 
 import re
 from dataclasses import dataclass

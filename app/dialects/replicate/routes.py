@@ -94,7 +94,7 @@ async def get(
 async def cancel(
     prediction_id: str, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
-    """Cancel a prediction; a final one is shown unchanged."""
+    """Cancel a prediction. A final one is shown unchanged."""
     try:
         prediction = await run_in_threadpool(service.cancel, key_id, prediction_id)
     except AlreadyFinal:

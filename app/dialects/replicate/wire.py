@@ -1,4 +1,4 @@
-"""Maps requests and predictions to and from the form of Replicate; pure.
+"""Maps requests and predictions to and from the form of Replicate. Does no I/O.
 
 The bodies contain what the client `replicate` reads. `input.py` maps the input.
 """
@@ -73,7 +73,7 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
 
 
 def read_webhook(body: CreateBody, base: str, secret: str) -> Webhook | None:
-    """Return the webhook of a request, if it wants any event; output and completed where it names none."""
+    """Return the webhook of a request, if it wants any event. The default events are output and completed."""
     names = body.webhook_events_filter
     events = _DEFAULT_EVENTS if names is None else tuple(e for e in WebhookEvent if e in names)
     if not body.webhook or not events:
@@ -92,7 +92,7 @@ def read_webhook(body: CreateBody, base: str, secret: str) -> Webhook | None:
 def prediction_body(
     prediction: Prediction, image_links: ImageLinks, show: RenderOutput
 ) -> dict[str, Any]:
-    """Render a prediction; `output` is always a list of URLs."""
+    """Render a prediction. `output` is always a list of URLs."""
     url = f"{image_links.api}/v1/predictions/{prediction.id}"
     name = shown_name(shared_name(prediction.model), has_loras=bool(prediction.input.get("loras")))
     ended = prediction.finished_at
@@ -139,7 +139,7 @@ def metadata_of(text: str | None) -> dict[str, Any]:
 
 
 def file_body(upload: Upload, link: Link) -> dict[str, Any]:
-    """Render a file; its URL can be used as an input."""
+    """Render a file. Its URL can be used as an input."""
     return {
         "id": upload.id,
         "name": upload.name,

@@ -60,7 +60,7 @@ def test_trajectories_of_networks_that_predict_nothing(encoder, networks):
 
 
 def test_straight_line_leads_from_noise_to_target(encoder):
-    """The first state is the noise; the last differs from the target by its share of noise."""
+    """The first state is the noise. The last differs from the target by its share of noise."""
     batch = encoder.encode([text_example(Sampler(random.Random(1)), Canvas())])
     noise = torch.randn(batch.target.shape)
     (first, _), *_, (last, time) = straight_line(batch, noise, 4)
@@ -79,7 +79,7 @@ def test_straight_line_leads_from_noise_to_target(encoder):
     ],
 )
 def test_states_carry_what_the_loss_needs(encoder, networks, edit, own):
-    """Texts and edits give whole batches; the loss is the distance to the target over the time left."""
+    """Texts and edits give whole batches. The loss is the distance to the target over the time left."""
     sampler = Sampler(random.Random(2))
 
     def make():

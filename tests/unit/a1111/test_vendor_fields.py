@@ -191,7 +191,7 @@ def test_field_is_refused(field, value):
 
 
 def test_options_that_cannot_be_set_are_named():
-    """Setting an option to what it is has no note; a known option, an unknown one and another model have one."""
+    """Setting an option to what it is has no note. A known option, an unknown one and another model have one."""
     served = frozenset(CheckpointKind)
     shown = wire.options_body(served)
 

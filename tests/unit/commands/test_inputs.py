@@ -45,7 +45,7 @@ def test_a_prompt_that_is_no_text_is_refused():
 
 
 def test_a_file_becomes_a_data_uri(tmp_path: Path):
-    """A reference image is sent as a data URI that the server can read; a URL stays as it is."""
+    """A reference image is sent as a data URI that the server can read. A URL stays as it is."""
     file = tmp_path / "circle.png"
     file.write_bytes(b"\x89PNG")
 

@@ -271,7 +271,7 @@ def test_next_check_time():
 
 
 def test_redis_clock_jump_back_ends_lease_and_gap():
-    """A lease or a gap further ahead than any can be is over; one that a small correction moved is not."""
+    """A lease or a gap further ahead than any can be is over. One that a small correction moved is not."""
     back = NOW - timedelta(hours=1)
     waiting = running.retry("a", "the engine died", NOW)
 
@@ -288,7 +288,7 @@ def test_run_time_is_zero_before_end():
 
 @pytest.mark.parametrize("status", Status)
 def test_final_statuses(status):
-    """Succeeded, failed and cancelled are final; queued and running are not."""
+    """Succeeded, failed and cancelled are final. Queued and running are not."""
     assert status.is_final == (status in {"succeeded", "failed", "cancelled"})
 
 

@@ -82,7 +82,7 @@ def test_record_keeps_last_attempts():
 
 
 def test_which_predictions_have_deliveries():
-    """A success has a webhook to send; a running or cancelled prediction, or one without a webhook URL, has none."""
+    """A success has a webhook to send. A running or cancelled prediction, or one without a webhook URL, has none."""
     running = a_prediction(webhook=WEBHOOK).claim("a", NOW)
 
     assert running.succeed("a", (), (), NOW).needs_webhook
