@@ -12,6 +12,7 @@ from app.api import docs, files, health, metrics, page, status, uploads
 from app.api.address_budget import AddressBudget
 from app.api.assets import open_page
 from app.api.errors import install_errors
+from app.api.head import HeadAsGet
 from app.api.origins import allow_origins
 from app.api.proxy import open_proxy
 from app.api.readiness import check_readiness
@@ -123,6 +124,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(TrailingSlash),
             *allow_origins(settings.allow_origins),
             Middleware(StrangerLimit, budget=address_budget, error_renderer=error_renderer),
+            Middleware(HeadAsGet),
         ],
     )
     outbound = SafeHttp(settings.allow_hosts)

@@ -153,6 +153,14 @@ class Uploads:
             raise UnknownUpload(upload_id)
         return upload
 
+    def place_after(self, key_id: str, upload_id: str) -> int:
+        """Return how many of a key's uploaded files are newer than one, itself included. Raises UnknownUpload."""
+        with redis_errors():
+            rank = cast("int | None", self._redis.zrevrank(_of_key(key_id), upload_id))
+        if rank is None:
+            raise UnknownUpload(upload_id)
+        return rank + 1
+
     def history(self, key_id: str, until: datetime, offset: int, limit: int) -> UploadPage:
         """Return a page of a key's uploaded files, newest first."""
         key, newest = _of_key(key_id), until.timestamp()

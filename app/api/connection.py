@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from app.api.errors import BodyTooLarge, Unauthorized
+from app.api.errors import BadBody, BodyTooLarge, Unauthorized
 from app.api.state import state_of
 
 T = TypeVar("T")
@@ -31,6 +31,13 @@ async def read_chunks(request: Request, largest_bytes: int) -> AsyncGenerator[by
                 await require_key(request, key_id)
             check_at_s = time.monotonic() + KEY_CHECK_S
         yield chunk
+
+
+def refuse_encoding(request: Request) -> None:
+    """Check that the body is not compressed: it would be no bounded work to unpack it. Raises BadBody."""
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise BadBody(f"send the body without Content-Encoding; {encoding[:40]} is not read")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

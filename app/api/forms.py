@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.api.connection import read_chunks
+from app.api.connection import read_chunks, refuse_encoding
 from app.api.errors import BadBody, BadRequest
 from app.api.state import state_of
 
@@ -47,6 +47,12 @@ async def read_form(
 async def _read_form(
     request: Request, largest_bytes: int, count: Callable[[int], None], field_max_bytes: int
 ) -> AsyncIterator[FormData]:
+    refuse_encoding(request)
+    content_type = request.headers.get("Content-Type", "")
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise BadBody(
+            f"send multipart/form-data instead of {content_type[:60] or 'a body without a type'}"
+        )
     parser = _Parser(
         request.headers,
         _counted(read_chunks(request, largest_bytes), count),

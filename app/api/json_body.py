@@ -6,6 +6,7 @@ what is parsed has at most a megabyte and a limited number of values, which take
 
 import hashlib
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from fastapi import Request
 from pydantic_core import from_json
 
-from app.api.connection import read_chunks
+from app.api.connection import read_chunks, refuse_encoding
 from app.api.errors import BadBody, BodyTooLarge
 from app.images.scratch import ScratchFile, ScratchFolder, SentImage
 
@@ -39,6 +40,7 @@ class JsonBody:
 
 async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:
     """Read a JSON object of at most 1 MB. Raises BadBody or BodyTooLarge."""
+    refuse_encoding(request)
     splitter = Splitter(None)
     async for chunk in read_chunks(request, min(largest_bytes, TEXT_MAX_BYTES)):
         splitter.feed(chunk)
@@ -52,6 +54,7 @@ async def read_json_with_images(
 
     Raises BadBody, BodyTooLarge, ScratchFull or StorageError.
     """
+    refuse_encoding(request)
     splitter = Splitter(folder, takes_base64=takes_base64)
     try:
         async for chunk in read_chunks(request, largest_bytes):
@@ -91,10 +94,12 @@ class Splitter:
 
     def parse(self) -> dict[str, Any]:
         """Parse the text. Raises BadBody."""
+        text = bytes(self._text + self._left).removeprefix(BOM_UTF8)
         try:
-            parsed = from_json(bytes(self._text + self._left), allow_inf_nan=False)
+            parsed = from_json(text, allow_inf_nan=False)
         except ValueError as exc:
-            raise BadBody(f"send a JSON object: {exc}") from None
+            encoding = "" if _is_utf8(text) else " in UTF-8"
+            raise BadBody(f"send a JSON object{encoding}: {exc}") from None
         if not isinstance(parsed, dict):
             raise BadBody("send a JSON object")
         return parsed
@@ -162,6 +167,14 @@ class Splitter:
         if self._file is not None:
             self._file.write(piece)
             self._digest.update(piece)
+
+
+def _is_utf8(text: bytes) -> bool:
+    """Return whether the text of a body can be UTF-8; UTF-16 has zeros in it."""
+    try:
+        return "\0" not in text.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _end_of(chunk: bytes, at: int) -> int:

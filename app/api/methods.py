@@ -16,16 +16,23 @@ class AllowedMethods:
         self._routes: list[tuple[re.Pattern[str], frozenset[str]]] = []
 
     def of(self, scope: Scope) -> str:
-        """Return the methods of the request's path, such as `GET, POST`."""
+        """Return the methods of the request's path, such as `GET, HEAD, OPTIONS`. HEAD is served wherever GET is."""
+        allowed = self._of_routes(scope) | {"OPTIONS"}
+        return ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
+
+    def has_route(self, scope: Scope) -> bool:
+        """Return whether a route of the request's path has the request's method."""
+        return scope["method"] in self._of_routes(scope)
+
+    def _of_routes(self, scope: Scope) -> set[str]:
         if not self._routes:  # at the first request every route is there
             self._routes = [
                 (compile_path(str(context.path))[0], frozenset(context.methods or ()))
                 for context in iter_route_contexts(self._app.routes)
             ]
-        allowed = {
+        return {
             method
             for regex, methods in self._routes
             if regex.match(scope["path"])
             for method in methods
         }
-        return ", ".join(sorted(allowed | {"OPTIONS"}))

@@ -20,6 +20,7 @@ from app.predictions.errors import (
     UnknownPrediction,
     UnreadableRecord,
 )
+from app.predictions.problems import describe_problem
 from app.storage.errors import FileMissing, StorageError
 from app.uploads import AlreadySent, UnknownUpload
 from app.webhooks.outbox import UnknownWebhook
@@ -79,7 +80,9 @@ def describe_error(exc: Exception) -> ErrorDescription:
         first = exc.errors()[0]
         name = first["loc"][-1]
         return ErrorDescription(
-            status=400, error=f"invalid {name} parameter", details=f"{name}: {first['msg']}"
+            status=400,
+            error=f"invalid {name} parameter",
+            details=f"{name}: {describe_problem(first)}",
         )
     if isinstance(exc, HTTPException):
         return _describe_http_error(exc)

@@ -41,6 +41,24 @@ def test_responses_have_security_headers(client: httpx.Client, method: str, path
     assert not {"server", "x-powered-by", "access-control-allow-origin"} & set(headers)
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/livez", "/readyz", "/docs", "/openapi.json", "/v1/models", NOWHERE, "/nothing"]
+)
+def test_head_is_get_without_body(client: httpx.Client, path: str) -> None:
+    """HEAD has the status and the type of GET, and no body."""
+    head, get = client.head(path), client.get(path)
+
+    assert head.content == b""
+    assert head.status_code == get.status_code
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]
+
+
+def test_head_of_other_path_is_refused(client: httpx.Client) -> None:
+    """A path without GET has no HEAD either, and `Allow` names HEAD where GET is served."""
+    assert client.head("/v1/prediction").status_code == 405
+    assert client.put("/v1/models").headers["Allow"] == "GET, HEAD, OPTIONS, QUERY"
+
+
 def test_unauthorized_response_has_security_headers(klein: Klein) -> None:
     """A 401 has the same headers."""
     with klein.client("nobody") as wrong_key_client:

@@ -125,14 +125,14 @@ def test_strength(client: httpx.Client) -> None:
     [
         (TEXT, {"mask_url": data_uri(mask())}, "mask_url", "no image to mask"),
         (EDIT, {"mask_url": data_uri(mask())}, "image_urls", "required"),
-        (EDIT, {"strength": 0}, "strength", "greater than or equal to 0.01"),
-        (EDIT, {"strength": 1.5}, "strength", "less than or equal to 1"),
+        (EDIT, {"strength": 0}, "strength", "at least 0.01"),
+        (EDIT, {"strength": 1.5}, "strength", "at most 1"),
         (EDIT, {"mask_url": data_uri(mask(0))}, "mask_url", "wholly black"),
         (EDIT, {"mask_url": data_uri(b"text")}, "mask_url", "not a supported image"),
         (EDIT, {"mask_url": data_uri(mask()[:99])}, "mask_url", "truncated or damaged"),
         (EDIT, {"mask_url": "corner.png"}, "mask_url", "not a URL"),
         (EDIT, {"mask_url": "http://10.0.0.1/a.png"}, "mask_url", "could not be fetched"),
-        (EDIT, {"mask_url": 5}, "mask_url", "valid string"),
+        (EDIT, {"mask_url": 5}, "mask_url", "must be a string"),
     ],
 )
 def test_wrong_value_is_named(

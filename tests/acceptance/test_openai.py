@@ -126,7 +126,7 @@ def test_models(vendor_client, client: httpx.Client) -> None:
     ("parameters", "param", "message"),
     [
         ({"size": "large"}, "size", "WIDTHxHEIGHT"),
-        ({"n": 11}, "n", "less than or equal to 10"),
+        ({"n": 11}, "n", "at most 10"),
     ],
 )
 def test_invalid_input(vendor_client, parameters, param, message) -> None:

@@ -227,8 +227,8 @@ def test_invalid_input(vendor_client) -> None:
 
     assert caught.value.status == 422
     assert caught.value.title == "Input validation failed"
-    assert "- aspect_ratio: Input should be '1:1'" in str(caught.value)
-    assert "- images: List should have at most 4 items" in str(caught.value)
+    assert "- aspect_ratio: must be '1:1'" in str(caught.value)
+    assert "- images: must have at most 4 items" in str(caught.value)
     with pytest.raises(ReplicateError, match=r"- images\[0\]: "):
         vendor_client.run(MODEL, input={"prompt": "x", "images": ["data:image/png;base64,AAAA"]})
 

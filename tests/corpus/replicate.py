@@ -78,6 +78,11 @@ ROUTES = [
         Case(method="GET", path=path, status=422, names="cursor", dialect="replicate")
         for path in ("/v1/predictions?cursor=x", "/v1/predictions?cursor=1", "/v1/files?cursor=-1-1")
     ),
+    *(
+        Case(method="GET", path=f"{path}?cursor={cursor}", status=422, names="cursor", dialect="replicate")
+        for path in ("/v1/predictions", "/v1/files")
+        for cursor in ("999999999999999-0", "%D9%A3-0", "1-9999999999")
+    ),
     Case(method="GET", path="/v1/files/unknown", status=404, names="file", dialect="replicate"),
     Case(method="GET", path="/v1/models/a/b", status=404, names="model", dialect="replicate"),
     Case(

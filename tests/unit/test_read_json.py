@@ -55,3 +55,22 @@ async def test_body_over_limit_is_refused(headers):
     """A body over the limit is refused, with or without a Content-Length."""
     with pytest.raises(BodyTooLarge):
         await read_json(request(b'{"a": ', b'"bcde"}', **headers), 10)
+
+
+async def test_byte_order_mark_is_skipped():
+    """Programs of Windows begin UTF-8 with a byte order mark."""
+    assert await read_json(request(b"\xef\xbb\xbf", b'{"x": 1}'), 1000) == {"x": 1}
+
+
+@pytest.mark.parametrize("body", ['{"x": "é"}'.encode("utf-16"), '{"x": "é"}'.encode("latin-1")])
+async def test_other_encoding_is_named(body):
+    """A body in another encoding is refused with the name of the right one."""
+    with pytest.raises(BadBody, match="in UTF-8"):
+        await read_json(request(body), 1000)
+
+
+async def test_compressed_body_is_refused_by_name():
+    """A compressed body is refused with the header that says so."""
+    with pytest.raises(BadBody, match="without Content-Encoding; gzip"):
+        await read_json(request(b"\x1f\x8b", **{"content-encoding": "gzip"}), 1000)
+    assert await read_json(request(b"{}", **{"content-encoding": "identity"}), 1000) == {}

@@ -21,6 +21,7 @@ from app.dialects.errors import describe_error
 from app.dialects.http import HttpDialect
 from app.predictions.catalog import find_model
 from app.predictions.errors import InvalidInput, UnknownPrediction
+from app.predictions.problems import location
 from app.predictions.submission import Submission
 
 router = APIRouter(include_in_schema=False)  # documented by Black Forest Labs
@@ -92,7 +93,7 @@ def render_error(exc: Exception) -> ErrorResponse:
         detail = "Not authenticated: send a key of this server as x-key"
     if isinstance(exc, InvalidInput):
         detail = [
-            {"loc": ["body", p.field], "msg": p.message, "type": "value_error"}
+            {"loc": ["body", *location(p.field)], "msg": p.message, "type": "value_error"}
             for p in exc.problems
         ]
     return ErrorResponse(status=status, body={"detail": detail}, headers=description.headers)

@@ -3,9 +3,16 @@
 import json
 import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from app.dialects.ignored_fields import ignored_notes
 from app.dialects.image_links import ImageLinks, RenderOutput
@@ -21,7 +28,7 @@ from app.predictions.sizes import nearest_size
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
 _DEFAULT_SIDE = 1024  # px
-_RATIO = re.compile(r"^([1-9][0-9]{0,3}):([1-9][0-9]{0,3})$")
+_RATIO = re.compile(r"([1-9][0-9]{0,3}):([1-9][0-9]{0,3})")
 _IMAGE = re.compile(r"input_image(?:_([2-9]|10))?|image_prompt")
 _REFERENCE = re.compile(r"image_urls\[(\d+)\]")
 # other models with the same input: some clients cannot send another name
@@ -38,6 +45,12 @@ _STATUS = {
 _MODERATED = "Content Moderated"
 
 
+def _check_ratio(ratio: str) -> str:
+    if not _RATIO.fullmatch(ratio):
+        raise ValueError("must be width to height, such as 16:9")
+    return ratio
+
+
 class CreateBody(BaseModel):
     """The request to create an image. The notes name other fields, which have no effect here."""
 
@@ -47,7 +60,7 @@ class CreateBody(BaseModel):
     prompt: str = Field(min_length=1, max_length=PROMPT_MAX_LENGTH)
     width: int | None = Field(None, ge=0, le=8192)  # 0, their default, is none
     height: int | None = Field(None, ge=0, le=8192)
-    aspect_ratio: str | None = Field(None, pattern=_RATIO)
+    aspect_ratio: Annotated[str, AfterValidator(_check_ratio)] | None = None
     seed: int | None = None
     steps: int | None = Field(None, ge=1, le=50)
     guidance: float | None = Field(None, ge=0, le=20)
@@ -87,7 +100,8 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
         raise InvalidInput(*(FieldProblem(field=name, message=message) for name in wrong))
     try:
         parsed = CreateBody.model_validate(
-            body | {"images": {k: _uri(v) for k, v in images.items()}}
+            {**body, "aspect_ratio": body.get("aspect_ratio") or None}  # forms send an empty one
+            | {"images": {k: _uri(v) for k, v in images.items()}}
         )
     except ValidationError as exc:
         raise InvalidInput(*problems_of(exc)) from None

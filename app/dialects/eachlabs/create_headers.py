@@ -13,6 +13,7 @@ from app.dialects.dependencies import ServiceOf
 from app.predictions.prediction import Timeouts
 
 WAIT_MAX_S = 60.0
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,6})?)", re.IGNORECASE)
 
 
@@ -53,9 +54,11 @@ async def _read_headers(  # noqa: PLR0913 -- FastAPI passes each header by name
         str | None,
         Header(
             alias="Idempotency-Key",
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x21-\x7e]+$",
+            json_schema_extra={
+                "minLength": 1,
+                "maxLength": 255,
+                "pattern": f"^{_IDEMPOTENCY_KEY.pattern}$",
+            },
             description="Your own key for this request, 1 to 255 visible ASCII characters. A repeated request with "
             "the same body within a day returns the first prediction; with another body it is a 409.",
         ),
@@ -63,6 +66,11 @@ async def _read_headers(  # noqa: PLR0913 -- FastAPI passes each header by name
 ) -> CreateHeaders:
     """Read the headers. Raises BadRequest if one exceeds the server's limit."""
     maximum, server_retention = service.timeouts, state_of(request.app).retention
+    if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        raise BadRequest(
+            "invalid Idempotency-Key parameter",
+            "Idempotency-Key: send 1 to 255 visible ASCII characters",
+        )
     return CreateHeaders(
         timeouts=Timeouts(
             queue=_bounded("X-Queue-Timeout", queue, maximum.queue),

@@ -21,7 +21,7 @@ from app.predictions.prediction import Prediction, Status
 
 router = APIRouter(tags=["predictions"], responses=declare_errors(401, 503))
 SEARCH_MAX_LENGTH = 200  # characters
-_CURSOR = re.compile(r"(\d{1,15})\.([0-9a-f-]{36})")
+_CURSOR = re.compile(r"([0-9]{1,15})\.([0-9a-f-]{36})")
 _STATUSES = {
     name: status for names in (wire.LIVE, wire.DOCUMENTED) for status, name in names.items()
 }

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
 from app.api.state import state_of
+from app.api.times import QueryTime
 from app.dialects.dependencies import (
     READ_SLOT,
     ImageLinksOf,
@@ -160,14 +161,14 @@ def executions(  # noqa: PLR0913 -- one argument a filter
         str, Query(description="Comma-separated statuses: created, starting, success, error.")
     ] = "",
     since: Annotated[
-        datetime | None,
+        QueryTime | None,
         Query(
             alias="from",
             description="Start of the period, in RFC 3339. Default: 90 days before `to`.",
         ),
     ] = None,
     to: Annotated[
-        datetime | None, Query(description="End of the period, in RFC 3339. Default: now.")
+        QueryTime | None, Query(description="End of the period, in RFC 3339. Default: now.")
     ] = None,
     error_classification: Annotated[
         str,
@@ -177,8 +178,8 @@ def executions(  # noqa: PLR0913 -- one argument a filter
     """List this key's predictions, newest first."""
     statuses = wire.parse_statuses(status)
     classes = wire.parse_classifications(error_classification)
-    until = _aware(to) if to else datetime.now(UTC) + timedelta(minutes=1)
-    start = _aware(since) if since else _before(until, HISTORY)
+    until = to or datetime.now(UTC) + timedelta(minutes=1)
+    start = since or _before(until, HISTORY)
 
     def matches(prediction: Prediction) -> bool:
         return (
@@ -222,10 +223,6 @@ async def _submit(
             retention=headers.retention,
         )
         return await submit(request, service, submission)
-
-
-def _aware(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _before(at: datetime, span: timedelta) -> datetime:

@@ -18,6 +18,7 @@ from app.dialects.eachlabs.responses import declare_errors, declare_responses
 from app.dialects.eachlabs.routes import ViewOf
 from app.dialects.image_links import format_time
 from app.images.media_type import SUFFIXES
+from app.predictions.problems import problems_of
 from app.uploads import DEFAULT_RETENTION, MAX_RETENTION
 
 _ALIASES = {"image/jpg": "image/jpeg"}
@@ -28,9 +29,10 @@ async def _body(body: JsonBody) -> bodies.PresignBody:
     try:
         return bodies.PresignBody.model_validate(body)
     except ValidationError as exc:
-        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = first["loc"][0]
-        raise BadRequest(f"invalid {name} parameter", f"{name}: {first['msg']}") from None
+        first = problems_of(exc)[0]
+        raise BadRequest(
+            f"invalid {first.field} parameter", f"{first.field}: {first.message}"
+        ) from None
 
 
 @router.post(

@@ -18,6 +18,7 @@ from app.predictions.accounts import cost_of
 from app.predictions.catalog import Model
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.prediction import Idempotency, Prediction, Status, Webhook
+from app.predictions.problems import problems_of
 from app.predictions.timeline import timeline_of, whole_time
 from app.webhooks.address import WHAT_TO_SEND, is_url
 
@@ -154,12 +155,7 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
     try:
         parsed = CreateBody.model_validate(body)
     except ValidationError as exc:
-        raise InvalidInput(
-            *(
-                FieldProblem(field=".".join(str(part) for part in e["loc"]), message=e["msg"])
-                for e in exc.errors(include_url=False, include_context=False, include_input=False)
-            )
-        ) from None
+        raise InvalidInput(*problems_of(exc)) from None
     problems = [
         FieldProblem(field=name, message=message)
         for name, message, is_valid in (

@@ -33,6 +33,7 @@ from app.images.media_type import SUFFIXES
 from app.predictions.catalog import Model, find_model
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
 from app.predictions.prediction import Prediction
+from app.predictions.problems import location
 from app.predictions.service import Service
 from app.predictions.submission import Submission
 from app.uploads import DEFAULT_RETENTION
@@ -202,7 +203,7 @@ def render_error(exc: Exception) -> ErrorResponse:
     if isinstance(exc, InvalidInput):
         status = 422
         detail = [
-            {"loc": ["body", p.field], "msg": p.message, "type": "value_error"}
+            {"loc": ["body", *location(p.field)], "msg": p.message, "type": "value_error"}
             for p in exc.problems
         ]
     return ErrorResponse(status=status, body={"detail": detail}, headers=description.headers)

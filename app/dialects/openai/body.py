@@ -1,6 +1,7 @@
 """Reads the body of a request for images, and maps it to inputs of the catalog. Does no I/O."""
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,8 +22,10 @@ from app.predictions.sizes import nearest_size, parse_size
 
 AUTO = (1024, 1024)  # px, the default size
 THEIR_PROMPT_MAX = 32_000  # characters
-_DIGITS = re.compile(r"-?[0-9]{1,20}")
-_DECIMAL = re.compile(r"[0-9]{0,4}\.?[0-9]{1,20}")
+_NUMBER = re.compile(
+    r"[+-]?(?=\.?[0-9])[0-9]{0,20}(\.[0-9]{0,20})?(e[+-]?[0-9]{1,2})?", re.IGNORECASE
+)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _FIELD_NAMES = {
     "image_urls": "image",
     "mask_url": "mask",
@@ -32,21 +35,20 @@ _FIELD_NAMES = {
 }
 
 
+_SHORT_NAMES = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
+
+
 def _number(value: Any) -> Any:
-    """Convert the digits of a form field to a number."""
-    is_digits = isinstance(value, str) and _DIGITS.fullmatch(value)
-    return int(value) if is_digits else whole(value)
-
-
-def _fraction(value: Any) -> Any:
-    """Convert the decimal number of a form field."""
-    is_decimal = isinstance(value, str) and _DECIMAL.fullmatch(value)
-    return float(value) if is_decimal else value
+    """Convert the text of a form field to a number."""
+    match = _NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return whole(value)
+    return int(match[0]) if match[1] is match[2] is None else whole(float(match[0]))
 
 
 def _boolean(value: Any) -> Any:
-    """Convert a form field to a boolean."""
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+    """Convert the text of a form field to a boolean; programs write it in the words of their language."""
+    return _BOOLEANS.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 def _present(values: Any) -> Any:
@@ -61,6 +63,7 @@ def _present(values: Any) -> Any:
 
 
 FormInt = Annotated[int, BeforeValidator(_number)]
+FormFloat = Annotated[float, BeforeValidator(_number)]
 FormBool = Annotated[bool, BeforeValidator(_boolean)]
 
 
@@ -90,12 +93,12 @@ class ImageBody(BaseModel):
     num_inference_steps: FormInt | None = Field(
         None, validation_alias=AliasChoices("num_inference_steps", "steps")
     )
-    guidance_scale: float | None = Field(
+    guidance_scale: FormFloat | None = Field(
         None, validation_alias=AliasChoices("guidance_scale", "guidance")
     )
     negative_prompt: str | None = None
     mask: str | None = None
-    strength: Annotated[float, BeforeValidator(_fraction)] | None = None
+    strength: FormFloat | None = None
 
     @property
     def is_streamed(self) -> bool:
@@ -111,7 +114,7 @@ def parse_body(body: dict[str, Any]) -> ImageBody:
     try:
         return ImageBody.model_validate(body)
     except ValidationError as exc:
-        raise InvalidInput(*problems_of(exc)) from None
+        raise rename_fields(InvalidInput(*problems_of(exc)), body) from None
 
 
 def read_inputs(body: ImageBody, images: list[str]) -> list[dict[str, Any]]:
@@ -142,13 +145,12 @@ def read_inputs(body: ImageBody, images: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def rename_fields(exc: InvalidInput) -> InvalidInput:
-    """Rename the fields of problems to OpenAI's names."""
+def rename_fields(exc: InvalidInput, sent: Collection[str]) -> InvalidInput:
+    """Rename the fields of problems to OpenAI's names, or to those that were sent."""
+    names = _FIELD_NAMES | {ours: theirs for ours, theirs in _SHORT_NAMES.items() if theirs in sent}
     return InvalidInput(
         *(
-            FieldProblem(
-                field=_FIELD_NAMES.get(p.field.partition("[")[0], p.field), message=p.message
-            )
+            FieldProblem(field=names.get(p.field.partition("[")[0], p.field), message=p.message)
             for p in exc.problems
         )
     )

@@ -17,6 +17,8 @@ from app.images.media_type import HEAD_BYTES, media_type_of
 from app.predictions.errors import FieldProblem, InvalidInput
 from app.uploads import DEFAULT_RETENTION, LARGEST_BYTES, Upload, Uploads
 
+PAGE = 100  # files in a list
+PURPOSE_MAX_LENGTH = 64  # characters
 router = APIRouter(include_in_schema=False, route_class=OpenAiRoute)  # documented by OpenAI
 
 
@@ -42,12 +44,24 @@ async def create_file(
 
 @router.get("/v1/files", response_model=None, dependencies=[READ_SLOT])
 def list_files(
-    key_id: KeyId, uploads: UploadsOf, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
+    key_id: KeyId,
+    uploads: UploadsOf,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = PAGE,
+    after: Annotated[str, Query(max_length=100)] = "",
+    purpose: Annotated[str, Query(max_length=PURPOSE_MAX_LENGTH)] = "",
 ) -> Response:
-    """List the newest files of this key."""
-    page = uploads.history(key_id, datetime.now(UTC), 0, min(limit, 100))
-    data = [wire.file_body(upload) for upload in page.uploads]
-    return JSONResponse({"object": "list", "data": data, "has_more": page.total > len(data)})
+    """List the files of this key, newest first. The SDK asks for the files after the last one of a page."""
+    offset = uploads.place_after(key_id, after) if after else 0
+    limit = min(limit, PAGE)
+    page = uploads.history(key_id, datetime.now(UTC), offset, limit)
+    data = [
+        wire.file_body(upload)
+        for upload in page.uploads
+        if not purpose or upload.metadata.get("purpose") == purpose
+    ]
+    ids = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {}
+    has_more = page.total > offset + limit
+    return JSONResponse({"object": "list", "data": data, "has_more": has_more, **ids})
 
 
 @router.get("/v1/files/{file_id}", response_model=None)
@@ -81,7 +95,7 @@ def _store(
         message = "send a PNG, JPEG, WebP or AVIF; the models read nothing else"
         raise InvalidInput(FieldProblem(field="file", message=message))
     content.file.seek(0)
-    metadata = {"purpose": purpose[:64]}
+    metadata = {"purpose": purpose[:PURPOSE_MAX_LENGTH]}
     name = content.filename or ""
     upload = uploads.open(key_id, media_type, retention, name=name, metadata=metadata)
     return uploads.store(upload, content.file)

@@ -154,7 +154,7 @@ async def _answer(
     try:
         await run.submit(slug, read_inputs(parsed, references), mask_reading=MASK_READING)
     except InvalidInput as exc:
-        raise rename_fields(exc) from None
+        raise rename_fields(exc, body) from None
     if parsed.is_streamed:
         event = "image_edit" if references else "image_generation"
         events = stream_images(run, event, parsed.partial_images or 0, render_error)

@@ -153,7 +153,7 @@ def read_input(name: str, raw: dict[str, Any]) -> InputRequest:
 
 def _as_sent(problem: FieldProblem, images: list[Any], image_fields: list[str]) -> FieldProblem:
     """Name the field of the first wrong image, which may be another one than `images`."""
-    if problem.field != "images" or not image_fields:
+    if problem.field.partition("[")[0] != "images" or not image_fields:
         return problem
     wrong = [k for k, image in enumerate(images) if not isinstance(image, str)]
     first = min(*wrong[:1], REFERENCES_MAX, len(images) - 1)

@@ -3,13 +3,14 @@
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
+from app.api.times import QueryTime
 from app.dialects.dependencies import (
     READ_SLOT,
     ImageLinksOf,
@@ -63,21 +64,29 @@ async def create_of_model(  # noqa: PLR0913 -- FastAPI passes each part by name
 
 
 @router.get("/v1/predictions", response_model=None, dependencies=[READ_SLOT])
-def predictions(
+def predictions(  # noqa: PLR0913 -- one argument a filter
     key_id: KeyId,
     service: ServiceOf,
     image_links: ImageLinksOf,
     cursor: Annotated[str, Query()] = "",
+    created_after: Annotated[QueryTime | None, Query()] = None,
+    created_before: Annotated[QueryTime | None, Query()] = None,
+    source: Annotated[Literal["web"] | None, Query()] = None,
 ) -> Response:
-    """List this key's predictions, newest first."""
+    """List this key's predictions, newest first. None of them was made on a website."""
+    if source is not None:
+        return JSONResponse(wire.list_body([]))
     until, offset = parse_cursor(cursor)
-    page = service.history(key_id, since=EPOCH, until=until, offset=offset, limit=wire.PAGE)
+    until = until if created_before is None else min(until, created_before)
+    since = EPOCH if created_after is None else created_after
+    page = service.history(key_id, since=since, until=until, offset=offset, limit=wire.PAGE)
     results = [
         # URLs in sync mode too: a page must not contain a hundred images
         wire.prediction_body(p, image_links, lambda output, p=p: image_links.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
         for p in page.predictions
     ]
-    urls = page_urls(f"{image_links.api}/v1/predictions", until, offset, page.total)
+    query = {} if created_after is None else {"created_after": created_after.isoformat()}
+    urls = page_urls(f"{image_links.api}/v1/predictions", until, offset, page.total, query)
     return JSONResponse(urls | {"results": results})
 
 

@@ -129,3 +129,10 @@ def test_failures(cause, status):
     body = wire.result_body(failed, lambda _: "")
 
     assert (body["status"], body["result"], body["details"]) == (status, None, {"error": "why"})
+
+
+def test_aspect_ratio_is_named_without_a_pattern():
+    """An empty aspect ratio is none, and a wrong one is refused in words."""
+    assert wire.parse_create({"prompt": "x", "aspect_ratio": ""}).size == (1024, 1024)
+    with pytest.raises(InvalidInput, match="aspect_ratio: must be width to height, such as 16:9"):
+        wire.parse_create({"prompt": "x", "aspect_ratio": "16-9"})

@@ -301,3 +301,44 @@ def test_wrong_images_of_json(image):
     """An image of another form is refused by name."""
     with pytest.raises(InvalidInput, match="image: send an image as"):
         read_json_images({"image": image}, str)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("guidance_scale", "4.0", 4.0),
+        ("guidance", "4", 4.0),
+        ("strength", "1e-1", 0.1),
+        ("strength", ".5", 0.5),
+        ("seed", "1.0", 1),
+        ("seed", "-1", -1),
+        ("n", " 2 ", 2),
+        ("steps", "+4", 4),
+        ("stream", "True", True),
+        ("stream", "0", False),
+    ],
+)
+def test_text_of_form_is_number_or_boolean(field, text, value):
+    """A form has text alone, which means the number or the boolean that a language writes so."""
+    parsed = parse_body({"prompt": "x", field: text})
+
+    name = {"guidance": "guidance_scale", "steps": "num_inference_steps"}.get(field, field)
+    assert getattr(parsed, name) == value
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        ({"steps": "many"}, "steps"),
+        ({"num_inference_steps": "many"}, "num_inference_steps"),
+        ({"guidance": []}, "guidance"),
+        ({"n": "."}, "n"),
+        ({"stream": "perhaps"}, "stream"),
+    ],
+)
+def test_problem_has_name_that_was_sent(sent, field):
+    """A problem names the field that was sent, not another name of it."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_body({"prompt": "x"} | sent)
+
+    assert [problem.field for problem in caught.value.problems] == [field]

@@ -181,8 +181,11 @@ def test_invalid_loras_are_refused(model, loras, field):
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        ({"width": 72, "height": 64}, "multiple of 16"),
-        ({"width": 48, "height": 64}, "greater than or equal to 64"),
+        ({"width": 72, "height": 64}, "width must be a multiple of 16, such as 64"),
+        ({"width": 64}, "height is required"),
+        ({"width": "64", "height": 64}, "width must be a whole number"),
+        ([64, 64], "or an object"),
+        ({"width": 48, "height": 64}, "width must be at least 64"),
         ({"width": 2064, "height": 2048}, "at most 4194304 pixels"),
         ({"width": 1024, "height": 64}, "8 times"),
         ("huge", "square_hd"),
