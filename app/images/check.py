@@ -14,7 +14,12 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from app.images.decode_cost import is_too_costly
 from app.images.errors import ImageRejected
-from app.images.media_type import HEAD_BYTES, name_foreign_format
+from app.images.media_type import (
+    HEAD_BYTES,
+    TEXT_BYTES,
+    media_type_of,
+    name_foreign_format,
+)
 from app.images.repair import close_jpeg, drop_large_chunks
 
 T = TypeVar("T")
@@ -27,6 +32,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 _PHONE_FORMAT = "MPO"
 """A JPEG followed by a second image, such as a depth map. Only the first is used."""
 _WHAT_TO_SEND = "send a still PNG, JPEG, WebP or AVIF"
+_DAMAGED = f"the image is truncated or damaged; {_WHAT_TO_SEND}"
 _ROTATED = range(5, 9)
 """EXIF orientations that swap width and height."""
 
@@ -98,7 +104,7 @@ def examine_image(
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
             raise _too_many_pixels(largest_pixels) from exc
         except Exception as exc:  # Pillow's plugins raise any exception for damaged files
-            raise ImageRejected(f"the image is truncated or damaged; {_WHAT_TO_SEND}") from exc
+            raise ImageRejected(_DAMAGED) from exc
 
 
 def _decode(image: ImageFile.ImageFile, data: bytes) -> ImageInfo:
@@ -108,6 +114,9 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> ImageInfo:
     except OSError:
         if not _lacks_only_its_end(data):
             raise
+    else:  # its palette and transparency must be usable too
+        if image.has_transparency_data:
+            image.crop((0, 0, 1, 1)).convert("RGBA")
     width, height = image.size
     if image.getexif().get(ExifTags.Base.Orientation) in _ROTATED:
         width, height = height, width
@@ -127,7 +136,9 @@ def _lacks_only_its_end(data: bytes) -> bool:
 
 
 def _not_supported(data: bytes) -> ImageRejected:
-    if foreign := name_foreign_format(data[:HEAD_BYTES]):
+    if media_type_of(data[:HEAD_BYTES]) is not None:
+        return ImageRejected(_DAMAGED)
+    if foreign := name_foreign_format(data[:TEXT_BYTES]):
         name, advice = foreign
         return ImageRejected(f"the file is {name}, which is not a supported image; {advice}")
     return ImageRejected(f"the file is not a supported image; {_WHAT_TO_SEND}")

@@ -1,20 +1,36 @@
 """Detects the media type of input images from their first bytes, and names formats that are not read."""
 
+from codecs import BOM_UTF8
+
 HEAD_BYTES = 64  # enough to detect each type
+TEXT_BYTES = 1024  # enough to tell SVG from other XML
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/avif": "avif"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _CONVERT = "convert it to JPEG"
+_FRAME = "send one frame as PNG"
+_ITSELF = "send the URL of the image itself"
 _OTHER_FORMATS = (
     ((b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL", _CONVERT),
     ((b"GIF8",), "GIF", "convert it to PNG"),
-    ((b"II*\0", b"MM\0*"), "TIFF or a camera's raw format", _CONVERT),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF or a camera's raw format", _CONVERT),
     ((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), "JPEG 2000", _CONVERT),
     ((b"BM",), "BMP", "convert it to PNG"),
+    ((b"\0\0\1\0", b"icns"), "an icon (ICO or ICNS)", "convert it to PNG"),
+    ((b"qoif",), "QOI", "convert it to PNG"),
+    ((b"v/1\x01", b"#?RADIANCE"), "an HDR image", "export it as PNG"),
     ((b"8BPS",), "a Photoshop document", "export it as PNG"),
     ((b"%PDF",), "a PDF", "export a page as PNG"),
-    ((b"<svg", b"<?xml"), "SVG", "export it as PNG"),
-    ((b"<!doctype", b"<html", b"<!DOCTYPE"), "a web page", "send the URL of the image itself"),
+    ((b"%!PS", b"\xc5\xd0\xd3\xc6"), "PostScript", "export it as PNG"),
+    ((b"\x1aE\xdf\xa3",), "a video", _FRAME),
+    ((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!"), "an archive", "send the image in it"),
+)
+_TEXTS = (
+    ((b"<svg",), "SVG", "export it as PNG"),
+    ((b"<!doctype html", b"<html", b"<head", b"<body"), "a web page", _ITSELF),
+    ((b"<?xml", b"<!--", b"<error"), "XML and no image", _ITSELF),
+    ((b"{", b"["), "JSON and no image", _ITSELF),
+    ((b"data:",), "the text of a data URI", "send the data URI as text, not as a file"),
 )
 
 
@@ -32,12 +48,23 @@ def media_type_of(head: bytes) -> str | None:
 
 
 def name_foreign_format(head: bytes) -> tuple[str, str] | None:
-    """Return the name of a format that is not read, and what to do about it. Returns None for unknown files."""
-    if _brands(head) & _HEIF_BRANDS:
+    """Return the name of a format that is not read, and what to do about it. Returns None for unknown files.
+
+    `head` is the beginning of the file, up to TEXT_BYTES.
+    """
+    brands = _brands(head)
+    if brands & _HEIF_BRANDS:
         return "HEIC", "convert it to JPEG, or set the phone's camera to its most compatible format"
-    start = head.lstrip()
+    if brands or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
+        return "a video", _FRAME
     for beginnings, name, advice in _OTHER_FORMATS:
-        if head.startswith(beginnings) or start.startswith(beginnings):
+        if head.startswith(beginnings):
+            return name, advice
+    text = head.removeprefix(BOM_UTF8).lstrip().lower()
+    if text.startswith(b"<") and b"<svg" in text:  # after a declaration and comments
+        return _TEXTS[0][1:]
+    for beginnings, name, advice in _TEXTS:
+        if text.startswith(beginnings):
             return name, advice
     return None
 

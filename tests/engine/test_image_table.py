@@ -1,6 +1,8 @@
 """Tests of docs/images.md: each row of its table."""
 
 import re
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,29 @@ def comment():
     return written
 
 
+def grey_png(bits, transparent):
+    """Write a flat grey PNG in which the grey is transparent."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    width, height = SIZE
+    row = f"{transparent:0{bits}b}" * width
+    pixels = b"\0" + int(row, 2).to_bytes(len(row) // 8)
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            chunk(b"tRNS", struct.pack(">H", transparent)),
+            chunk(b"IDAT", zlib.compress(pixels * height)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
 P3, ADOBE, PRO = (matrix_profile(*space) for space in (DISPLAY_P3, ADOBE_RGB, PROPHOTO))
 JPEG = saved(flat(), "JPEG", quality=100)
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
@@ -53,6 +78,7 @@ FILES = {
     "PNG, profile of more than 1 MB": saved(flat(), icc_profile=P3 + bytes(1_400_000)),
     "PNG, text of more than 1 MB": saved(flat(), pnginfo=comment()),
     "PNG, transparent": saved(flat((*COLOUR, 0), "RGBA")),
+    "PNG, grey with a transparent value, of any depth": grey_png(16, transparent=120 * 257),
     "PNG, 16 bits grey": saved(Image.fromarray(np.full((64, 96), 120 * 257, np.uint16))),
     "JPEG, Display P3 profile": saved(flat(), "JPEG", quality=100, icc_profile=P3),
     "JPEG without its end marker": JPEG[:-2],
@@ -66,6 +92,7 @@ FILES = {
     "JPEG XL": b"\xff\x0a" + bytes(200),
     "GIF": saved(flat(), "GIF"),
     "TIFF": saved(flat(), "TIFF"),
+    "MP4": b"\0\0\0\x18ftypmp42" + bytes(200),
     "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     "PDF": saved(flat(), "PDF"),
     "animated WebP": saved(flat(), "WEBP", save_all=True, append_images=[flat("red")]),
@@ -76,6 +103,7 @@ INTENDED = {
     "PNG, Adobe RGB profile": expected(COLOUR, *ADOBE_RGB),
     "PNG, ProPhoto profile": expected(COLOUR, *PROPHOTO),
     "PNG, transparent": (255, 255, 255),
+    "PNG, grey with a transparent value, of any depth": (255, 255, 255),
     "PNG, 16 bits grey": (120, 120, 120),
     "JPEG, Display P3 profile": expected(COLOUR, *DISPLAY_P3),
     "WebP, Display P3 profile": expected(COLOUR, *DISPLAY_P3),
@@ -111,3 +139,11 @@ def test_row_is_true(name):
     assert image.size == (info.width, info.height) == SIZE
     error = np.linalg.norm(lab(image.getpixel((48, 32))) - lab(INTENDED.get(name, COLOUR)))
     assert error < limit
+
+
+@pytest.mark.parametrize(("bits", "grey"), [(2, 1), (4, 8), (8, 120), (16, 30000)])
+def test_transparent_grey_is_white(bits, grey):
+    """A grey value that a PNG of any depth declares transparent is blended with white."""
+    image = decode_reference(grey_png(bits, grey))
+
+    assert image.getpixel((48, 32)) == (255, 255, 255)

@@ -3,6 +3,7 @@
 import io
 import warnings
 
+import numpy as np
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
@@ -11,6 +12,7 @@ from app.images.repair import close_jpeg, drop_large_chunks
 from worker.engines.colour import to_srgb
 from worker.engines.errors import EngineFault
 
+_GREY_BITS = {"L;2": 2, "L;4": 4}
 _TRANSPOSE_BY_ORIENTATION: dict[int | None, Transpose] = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -51,18 +53,34 @@ def decode_mask(data: bytes) -> Image.Image:
 def _decode(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the API has validated the file already
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            stored_mode = (
+                str(opened.tile[0][3]) if opened.tile else ""
+            )  # gone after the pixels are read
             # ImageOps.exif_transpose rewrites all EXIF data, and so fails on malformed tags.
             transpose = _TRANSPOSE_BY_ORIENTATION.get(
-                image.getexif().get(ExifTags.Base.Orientation)
+                opened.getexif().get(ExifTags.Base.Orientation)
             )
+            image = _to_eight_bits(opened, stored_mode)
             upright = image if transpose is None else image.transpose(transpose)
             return _to_rgb(to_srgb(upright))
 
 
+def _to_eight_bits(image: Image.Image, stored_mode: str) -> Image.Image:
+    """Return grey of another depth as grey of 8 bits, with its transparent value, which Pillow leaves in the depth of the file."""
+    bits, key = _GREY_BITS.get(stored_mode), image.info.get("transparency")
+    if bits is not None and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**bits - 1)
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    grey = Image.fromarray((values >> 8).astype(np.uint8))  # convert() alone clips 16 bits
+    if isinstance(key, int):
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        image = image.point(lambda value: value / 256).convert("L")  # convert() alone clips 16 bits
     if not image.has_transparency_data:
         return image.convert("RGB")
     rgba = image.convert("RGBA")

@@ -43,6 +43,13 @@ def raw_png(width, height, body, depth=8):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
 
 
+def without_palette():
+    """Write a PNG of palette indexes without the palette."""
+    data = save(Image.new("P", (64, 64)))
+    at = data.index(b"PLTE") - 4
+    return data[:at] + data[at + 12 + int.from_bytes(data[at : at + 4]) :]
+
+
 def claimed_png(width, height):
     """Write a PNG whose header claims a size that its body does not have."""
     return raw_png(width, height, bytes(1_000_000))
@@ -151,6 +158,22 @@ def test_valid_images_pass(data, expected):
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(40), "HEIC"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL"),
         (b"\n <!DOCTYPE html><html>", "a web page"),
+        (b"\xef\xbb\xbf<svg xmlns='http://www.w3.org/2000/svg'/>", "is SVG"),
+        (b"<?xml version='1.0'?>\n<!-- drawn -->\n<svg/>", "is SVG"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is XML and no image"),
+        (b'{"error": "not found"}', "is JSON and no image"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(40), "is a video"),
+        (b"\x1aE\xdf\xa3" + bytes(40), "is a video"),
+        (b"PK\x03\x04" + bytes(40), "is an archive"),
+        (save(noise(), "ICO"), "is an icon"),
+        *(
+            (save(noise(), f)[:cut], "truncated or damaged")
+            for f in ("PNG", "AVIF")
+            for cut in (16, 40)
+        ),
+        (save(noise(), "JPEG")[:3], "truncated or damaged"),
+        (save(noise(), "AVIF")[:60], "truncated or damaged"),
+        (without_palette(), "truncated or damaged"),
         (
             save(noise(), "WEBP", lossless=True)[:-3000],
             "truncated or damaged|not a supported image",
