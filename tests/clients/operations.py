@@ -142,7 +142,7 @@ ERRORS: Table = {
     **{client: {"an error": "400 size: send WIDTHxHEIGHT"} for client in ("openai", "openai6")},
     "ai-sdk-bfl": {"an error": "404 The model is not served here"},
     "fal": {"cancel": "400", "an error": "422"},
-    "webui": {"an error": "prompt: String should have at least 1 character"},
+    "webui": {"an error": "prompt: must not be empty"},
     **{
         client: {"an error": "The model `nothing` does not exist here"}
         for client in ("litellm_images", "haystack_images", "langchain_images")
