@@ -10,7 +10,9 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _CONVERT = "convert it to JPEG"
 _FRAME = "send one frame as PNG"
 _ITSELF = "send the URL of the image itself"
-_OTHER_FORMATS = (
+_Format = tuple[tuple[bytes, ...], str, str]
+"""How the files of a format begin, its name, and what to do about it."""
+_OTHER_FORMATS: tuple[_Format, ...] = (
     ((b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL", _CONVERT),
     ((b"GIF8",), "GIF", "convert it to PNG"),
     ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF or a camera's raw format", _CONVERT),
@@ -25,7 +27,7 @@ _OTHER_FORMATS = (
     ((b"\x1aE\xdf\xa3",), "a video", _FRAME),
     ((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!"), "an archive", "send the image in it"),
 )
-_TEXTS = (
+_TEXTS: tuple[_Format, ...] = (
     ((b"<svg",), "SVG", "export it as PNG"),
     ((b"<!doctype html", b"<html", b"<head", b"<body"), "a web page", _ITSELF),
     ((b"<?xml", b"<!--", b"<error"), "XML and no image", _ITSELF),
