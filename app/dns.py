@@ -34,12 +34,12 @@ class DnsLookup:
     def __init__(
         self,
         within_s: float = LOOKUP_S,
-        most: int = MAX_PENDING,
-        most_per_owner: int = MAX_PENDING_PER_OWNER,
+        max_pending: int = MAX_PENDING,
+        max_pending_per_owner: int = MAX_PENDING_PER_OWNER,
         look_up: Callable[..., Iterable[Any]] = socket.getaddrinfo,
     ) -> None:
         self._within_s = within_s
-        self._slots = FairSlots(most, most_per_owner)
+        self._slots = FairSlots(max_pending, max_pending_per_owner)
         self._look_up = look_up
 
     async def __call__(self, owner: str, *arguments: Any, is_waiting: bool = False) -> Answers:

@@ -11,8 +11,8 @@ class FairSlots:
     owners as there are slots hold them.
     """
 
-    def __init__(self, most: int, per_owner: int) -> None:
-        self._most = most
+    def __init__(self, slots: int, per_owner: int) -> None:
+        self._total = slots
         self._per_owner = per_owner
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -45,4 +45,4 @@ class FairSlots:
             return self._limit() <= 0
 
     def _limit(self) -> int:
-        return min(self._per_owner, self._most - self._held.total())
+        return min(self._per_owner, self._total - self._held.total())

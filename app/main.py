@@ -180,7 +180,7 @@ def create_app(settings: Settings) -> FastAPI:
         timeouts=timeouts,
         admission=admission,
         loras=loras,
-        wait_limiter=WaitLimiter(most=settings.waiters, most_per_key=settings.key_waiters),
+        wait_limiter=WaitLimiter(max_waiters=settings.waiters, max_per_key=settings.key_waiters),
     )
     stats = partial(collect_stats, store, queues, registry, Ledger(connection), places)
     redis_check = RedisCheck(connection, is_volatile_allowed=settings.allow_volatile_redis)

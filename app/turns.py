@@ -19,8 +19,8 @@ class NoTurn(Exception):
 class Turns:
     """Shares slots between owners, as FairSlots does. Waiting owners are served in turn."""
 
-    def __init__(self, most: int, per_owner: int, within_s: float) -> None:
-        self._slots = FairSlots(most, per_owner)
+    def __init__(self, slots: int, per_owner: int, within_s: float) -> None:
+        self._slots = FairSlots(slots, per_owner)
         self._within_s = within_s
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -75,8 +75,8 @@ class Turns:
 class AddressLimit:
     """Limits what one owner has in progress at one address."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, slots: int) -> None:
+        self._total = slots
         self._at: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -85,7 +85,7 @@ class AddressLimit:
         async with AsyncExitStack() as stack:
             for address in sorted(addresses):  # in one order, so that nobody waits in a circle
                 name = f"{owner} at {address}"
-                semaphore = self._at.get(name) or asyncio.Semaphore(self._most)
+                semaphore = self._at.get(name) or asyncio.Semaphore(self._total)
                 self._at[name] = semaphore
                 await stack.enter_async_context(semaphore)
             yield

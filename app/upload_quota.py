@@ -12,9 +12,9 @@ from app.fair_slots import FairSlots
 from app.predictions.accounts import Limits
 from app.predictions.errors import TooManyRequests, Unavailable
 
-MOST_AT_ONCE = 8
+MAX_AT_ONCE = 8
 """Uploads in one process. Each spools up to 100 MB to /tmp, which has 1 GiB in a container."""
-MOST_AT_ONCE_PER_KEY = 2
+MAX_AT_ONCE_PER_KEY = 2
 RETRY_AFTER_S = 5
 QUOTA_RETRY_S = 60
 
@@ -64,7 +64,7 @@ class UploadSlots:
     """The uploads that are arriving in one process."""
 
     def __init__(self) -> None:
-        self._slots = FairSlots(MOST_AT_ONCE, MOST_AT_ONCE_PER_KEY)
+        self._slots = FairSlots(MAX_AT_ONCE, MAX_AT_ONCE_PER_KEY)
         self._arriving: set[str] = set()
 
     @contextmanager

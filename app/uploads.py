@@ -125,7 +125,7 @@ class Uploads:
                 value=_RECORDS.write(upload),
                 id=upload.id,
                 expires_s=min(upload.url_expires_at, upload.expires_at).timestamp(),
-                most=self._quota.limits_of(key_id).uploads,
+                limit=self._quota.limits_of(key_id).uploads,
             )
         if not is_open:
             raise self._quota.too_many_files(key_id)
@@ -204,7 +204,7 @@ class Uploads:
                 id=upload.id,
                 opened_s=upload.opened_at.timestamp(),
                 size=completed.size_bytes,
-                most_bytes=self._quota.limits_of(upload.key_id).upload_bytes,
+                max_bytes=self._quota.limits_of(upload.key_id).upload_bytes,
                 expires_s=upload.expires_at.timestamp(),
             )
         if outcome != 1:
@@ -227,22 +227,22 @@ class Uploads:
 
     def _check_space(self, upload: Upload, size_bytes: int) -> None:
         self._quota.check_disk(self._storage.free_bytes())
-        most = self._quota.limits_of(upload.key_id).upload_bytes
-        if most is None or upload.size_bytes is not None:
+        limit = self._quota.limits_of(upload.key_id).upload_bytes
+        if limit is None or upload.size_bytes is not None:
             return
         with redis_errors():
             used = int(cast("bytes | None", self._redis.get(bytes_key(upload.key_id))) or 0)
-        if used + size_bytes > most:
+        if used + size_bytes > limit:
             raise self._quota.too_many_bytes(upload.key_id)
 
-    def _claim_expired(self, most: int) -> list[str]:
+    def _claim_expired(self, limit: int) -> list[str]:
         """Claim ids of expired uploads. Each is offered again after CLAIM, unless it is deleted."""
         now = self._clock.now()
         with redis_errors():
             due = cast(
                 "list[bytes]",
                 self._redis.zrange(
-                    EXPIRY, "-inf", now.timestamp(), byscore=True, offset=0, num=most
+                    EXPIRY, "-inf", now.timestamp(), byscore=True, offset=0, num=limit
                 ),
             )
             if due:

@@ -13,7 +13,7 @@ from app.predictions.errors import TooManyRequests
 
 PER_SECOND = 20.0
 BURST = 300.0
-ADDRESSES_MOST = 10_000  # that are remembered
+MAX_ADDRESSES = 10_000  # that are remembered
 RETRY_AFTER_S = 1
 _IPV6_NETWORK = 64  # bits: a host may use any address of its network
 _OPEN = re.compile(r"(/[a-z]+)?/(metrics|readyz|openapi\.json|docs|v1/models?)(/|$)")
@@ -34,7 +34,7 @@ class AddressBudget:
         tokens = min(BURST, tokens + (now - since) * PER_SECOND)
         is_over = tokens < 1
         self._buckets[address] = (tokens if is_over else tokens - 1), now
-        if len(self._buckets) > ADDRESSES_MOST:
+        if len(self._buckets) > MAX_ADDRESSES:
             self._buckets.popitem(last=False)
         if is_over:
             raise TooManyRequests(

@@ -32,8 +32,8 @@ def parse_data_uri(text: str, *, largest_bytes: int = LARGEST_BYTES) -> bytes:
         raise ImageRejected("not a data URI; write data:image/png;base64,…")
     encoded = text[head.end() :]
     is_base64 = head["parameters"].lower().split(";")[-1].strip() == "base64"
-    most = (largest_bytes + 2) // 3 * 4 + 4 if is_base64 else largest_bytes
-    if len(encoded) > (3 * most if "%" in encoded else most):  # %2B is three characters
+    max_chars = (largest_bytes + 2) // 3 * 4 + 4 if is_base64 else largest_bytes
+    if len(encoded) > (3 * max_chars if "%" in encoded else max_chars):  # %2B is three characters
         raise _too_large(largest_bytes)
     try:
         data = _decode(encoded) if is_base64 else unquote_to_bytes(encoded)

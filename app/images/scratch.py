@@ -18,8 +18,8 @@ from typing import Any
 from app.fair_slots import FairSlots
 from app.storage.errors import StorageError
 
-MOST_BYTES = 512 * 1024 * 1024
-MOST_BYTES_PER_OWNER = 192 * 1024 * 1024  # a body of 64 MB and four images of 20 MB fit
+MAX_BYTES = 512 * 1024 * 1024
+MAX_BYTES_PER_OWNER = 192 * 1024 * 1024  # a body of 64 MB and four images of 20 MB fit
 _PREFIX = "klein-images-"
 
 
@@ -42,9 +42,9 @@ class Scratch:
     """Creates folders for temporary files, within a limit of bytes for each owner and in all."""
 
     def __init__(
-        self, most_bytes: int = MOST_BYTES, most_bytes_per_owner: int = MOST_BYTES_PER_OWNER
+        self, max_bytes: int = MAX_BYTES, max_bytes_per_owner: int = MAX_BYTES_PER_OWNER
     ) -> None:
-        self._bytes = FairSlots(most_bytes, most_bytes_per_owner)
+        self._bytes = FairSlots(max_bytes, max_bytes_per_owner)
         self._root: Path | None = None
         self._making_root = threading.Lock()
 

@@ -1,8 +1,8 @@
 -- Creates an upload that expects a file, unless its key has as many as it may ('': any number). Returns 0 where it is refused, else 1.
 local record, expiry, held = unpack(KEYS)
-local value, id, expires_s, most = unpack(ARGV)
+local value, id, expires_s, limit = unpack(ARGV)
 
-if most ~= '' and redis.call('HLEN', held) >= tonumber(most) then return 0 end
+if limit ~= '' and redis.call('HLEN', held) >= tonumber(limit) then return 0 end
 redis.call('SET', record, value)
 redis.call('ZADD', expiry, expires_s, id)
 redis.call('HSET', held, id, 0)

@@ -17,13 +17,13 @@ class DueIds:
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection
 
-    def claim_due(self, most: int) -> list[str]:
+    def claim_due(self, limit: int) -> list[str]:
         """Claim the ids of open predictions whose next check is due. Each is due again after QUEUE_CHECK."""
-        return self._claim(OPEN, most, HORIZON)
+        return self._claim(OPEN, limit, HORIZON)
 
-    def claim_expired(self, most: int) -> list[str]:
+    def claim_expired(self, limit: int) -> list[str]:
         """Claim ids of final predictions whose retention has passed. Each is offered again after QUEUE_CHECK."""
-        return self._claim(EXPIRY, most)
+        return self._claim(EXPIRY, limit)
 
     def count_open(self) -> int:
         """Count the predictions that are not final."""
@@ -43,12 +43,12 @@ class DueIds:
         with redis_errors():
             pipe.execute()
 
-    def _claim(self, key: str, most: int, horizon: timedelta | None = None) -> list[str]:
+    def _claim(self, key: str, limit: int, horizon: timedelta | None = None) -> list[str]:
         with redis_errors():
             ids = scripts.CLAIM_DUE(
                 self._redis,
                 due=key,
-                most=most,
+                limit=limit,
                 lease_ms=round(QUEUE_CHECK.total_seconds() * 1000),
                 horizon_ms=None if horizon is None else round(horizon.total_seconds() * 1000),
             )

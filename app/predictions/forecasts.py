@@ -9,7 +9,7 @@ from app.predictions.place import Place
 from app.predictions.prediction import Prediction, Status
 from app.predictions.record_reader import decode
 
-MOST = 10_000  # predictions
+MAX_FORECASTS = 10_000  # predictions
 
 
 class Forecasts:
@@ -25,7 +25,7 @@ class Forecasts:
             self._forecasts[prediction.id] = self._place_behind(ahead, prediction, running)
         except Unavailable:
             return  # it is accepted all the same
-        while len(self._forecasts) > MOST:
+        while len(self._forecasts) > MAX_FORECASTS:
             self._forecasts.popitem(last=False)
 
     def get(self, prediction_id: str) -> Place | None:

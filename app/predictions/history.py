@@ -13,9 +13,9 @@ from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import history_key
 from app.predictions.store import Store
 
-READ_MOST = 10_000
+MAX_READ = 10_000
 """How many records a filtered page may read."""
-FIND_MOST = 5_000
+MAX_SEARCHED = 5_000
 """How many records a search may read."""
 PART = 100
 """How many records are read at once, at most."""
@@ -28,10 +28,10 @@ IdsFrom = Callable[[int, int], list[str]]
 class History:
     """Reads the predictions of a key, and no more records than it needs."""
 
-    def __init__(self, connection: "redis.Redis", store: Store, read_most: int = READ_MOST) -> None:
+    def __init__(self, connection: "redis.Redis", store: Store, max_read: int = MAX_READ) -> None:
         self._redis = connection
         self._store = store
-        self._read_most = read_most
+        self._max_read = max_read
 
     def page(  # noqa: PLR0913 -- one argument a filter
         self,
@@ -45,7 +45,7 @@ class History:
     ) -> Page:
         """Return a page of the key's predictions. Raises Unavailable.
 
-        `total` counts all of them between `since` and `until`, or those of the newest READ_MOST that match.
+        `total` counts all of them between `since` and `until`, or those of the newest MAX_READ that match.
         """
         first, last = to_ms(until), to_ms(since)
         if matches is None:
@@ -54,15 +54,15 @@ class History:
             ids = self._ids(key_id, first, last, byscore=True, offset=offset, num=limit)
             found = list(self._store.read_all(ids))
             return Page(predictions=found, total=total, is_capped=False)
-        most = self._read_most + 1
-        ids = self._ids(key_id, first, last, byscore=True, offset=0, num=most)
+        count = self._max_read + 1
+        ids = self._ids(key_id, first, last, byscore=True, offset=0, num=count)
 
         def ids_from(place: int, count: int) -> list[str]:
             return ids[place : place + count]
 
         found, total = [], 0
         for number, prediction in enumerate(self._walk(ids_from, PART)):
-            if number == self._read_most:
+            if number == self._max_read:
                 return Page(predictions=found, total=total, is_capped=True)
             if matches(prediction):
                 if offset <= total < offset + limit:
@@ -77,11 +77,11 @@ class History:
         matches: Matches,
         after: Position | None,
         limit: int,
-        read_most: int = FIND_MOST,
+        max_read: int = MAX_SEARCHED,
     ) -> Found:
         """Return up to `limit` matching predictions from behind `after`.
 
-        Reads at most `read_most` records. There may be fewer predictions than `limit`, and still a rest. Raises
+        Reads at most `max_read` records. There may be fewer predictions than `limit`, and still a rest. Raises
         Unavailable.
         """
         start = self._rank_behind(key_id, after)
@@ -91,7 +91,7 @@ class History:
 
         found: list[Prediction] = []
         for number, prediction in enumerate(self._walk(ids_from, limit + 1)):
-            if number == read_most:
+            if number == max_read:
                 return Found(predictions=found, rest=after)
             if matches(prediction):
                 if len(found) == limit:

@@ -21,7 +21,7 @@ from app.predictions.redis_keys import LEDGER, record_key
 
 GRACE = timedelta(minutes=15)
 """Beyond its limits a prediction may wait for the batch before it, for an engine that stops, and for the storage."""
-MOST = 1000
+MAX_OVERDUE = 1000
 PART = 1000  # entries in one look
 
 
@@ -50,7 +50,7 @@ class Ledger:
         self._redis = connection
         self._clock = Clock(connection)
 
-    def find_overdue(self, grace: timedelta = GRACE, most: int = MOST) -> list[Overdue]:
+    def find_overdue(self, grace: timedelta = GRACE, limit: int = MAX_OVERDUE) -> list[Overdue]:
         """Return the predictions whose limits and grace are over, the oldest first. Raises Unavailable.
 
         Others that were due for a look get the time at which their limits end them. An entry whose prediction has ended is
@@ -75,9 +75,9 @@ class Ledger:
                     for entry in entries
                     if entry.ends_by is not None and entry.ends_by <= latest
                 ]
-                if len(entries) < PART or len(overdue) >= most:
+                if len(entries) < PART or len(overdue) >= limit:
                     break
-        return sorted(overdue[:most], key=lambda entry: entry.ends_by)
+        return sorted(overdue[:limit], key=lambda entry: entry.ends_by)
 
     def _read(self, latest_ms: int, offset: int) -> list["_Entry"]:
         scored = cast(

@@ -13,7 +13,7 @@ from app.predictions.store import Store
 from app.predictions.sweep import NEVER, sweep
 from app.storage import Storage
 
-TOKENS_MOST = 1000  # replaced at once
+MAX_TOKENS = 1000  # replaced at once
 
 
 class Maintenance:
@@ -57,7 +57,7 @@ class Maintenance:
         """Replace tokens that were missing at two checks: at one, a worker may just have popped it."""
         with redis_errors():
             missing = self._queues.missing_tokens(kind)
-            lost = min(missing, self._missing[kind], TOKENS_MOST)
+            lost = min(missing, self._missing[kind], MAX_TOKENS)
             self._queues.add_tokens(kind, lost)
         self._missing[kind] = missing - lost
         if lost:

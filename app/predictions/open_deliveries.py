@@ -19,18 +19,18 @@ CHECKED = 100  # ids at each refusal
 class OpenDeliveries:
     """Counts the open deliveries of each key."""
 
-    def __init__(self, connection: "redis.Redis", most_per_key: int) -> None:
+    def __init__(self, connection: "redis.Redis", max_per_key: int) -> None:
         self._redis = connection
-        self._most_per_key = most_per_key
+        self._max_per_key = max_per_key
 
     def check(self, key_id: str) -> None:
         """Raise TooManyRequests where a key may not add a webhook."""
         key = f"{deliveries_key(key_id)}:open"
         with redis_errors():
-            if self._redis.scard(key) < self._most_per_key or self._remove_ended(key):
+            if self._redis.scard(key) < self._max_per_key or self._remove_ended(key):
                 return
         raise TooManyRequests(
-            f"the key has {self._most_per_key} webhooks that are not delivered; check its receivers, or send the "
+            f"the key has {self._max_per_key} webhooks that are not delivered; check its receivers, or send the "
             "request without a webhook URL",
             retry_after_s=RETRY_S,
         )

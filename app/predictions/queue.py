@@ -103,9 +103,9 @@ class Queues:
         prediction_id, is_claimed, record = cast("tuple[bytes, int, bytes | None]", taken)
         return TakenRecord(prediction_id.decode(), bool(is_claimed), record)
 
-    def list_next(self, kind: CheckpointKind, most: int) -> list[str]:
+    def list_next(self, kind: CheckpointKind, limit: int) -> list[str]:
         """List the ids that would be taken next, without taking them."""
-        ids = _LIST_NEXT(self._redis, turns=_turns(kind), line_prefix=_line(kind, ""), most=most)
+        ids = _LIST_NEXT(self._redis, turns=_turns(kind), line_prefix=_line(kind, ""), limit=limit)
         return [i.decode() for i in cast("list[bytes]", ids)]
 
     def count_ahead(self, prediction: Prediction) -> int | None:
@@ -129,8 +129,8 @@ class Queues:
         )
         return cast("int | None", ahead)
 
-    def read_outlook(self, kind: CheckpointKind, most: int) -> tuple[list[bytes], list[bytes]]:
-        """Read the samples of recent predictions, and the records of up to `most` that would be taken next."""
+    def read_outlook(self, kind: CheckpointKind, limit: int) -> tuple[list[bytes], list[bytes]]:
+        """Read the samples of recent predictions, and the records of up to `limit` that would be taken next."""
         samples, records = cast(
             "tuple[list[bytes], list[bytes]]",
             _READ_OUTLOOK(
@@ -139,7 +139,7 @@ class Queues:
                 recent=recent_key(kind),
                 line_prefix=_line(kind, ""),
                 record_prefix=record_key(""),
-                most=most,
+                limit=limit,
                 samples=SAMPLES,
             ),
         )

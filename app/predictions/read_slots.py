@@ -6,16 +6,18 @@ from contextlib import contextmanager
 from app.fair_slots import FairSlots
 from app.predictions.errors import TooManyRequests
 
-MOST = 8  # lists in one process
-MOST_PER_KEY = 3
+MAX_LISTS = 8  # lists in one process
+MAX_LISTS_PER_KEY = 3
 RETRY_AFTER_S = 1
 
 
 class ReadSlots:
     """The lists that are being read in one process."""
 
-    def __init__(self, most: int = MOST, most_per_key: int = MOST_PER_KEY) -> None:
-        self._slots = FairSlots(most, most_per_key)
+    def __init__(
+        self, max_lists: int = MAX_LISTS, max_lists_per_key: int = MAX_LISTS_PER_KEY
+    ) -> None:
+        self._slots = FairSlots(max_lists, max_lists_per_key)
 
     @contextmanager
     def slot(self, key_id: str) -> Iterator[None]:

@@ -40,11 +40,11 @@ class RecordReader(DueIds):
         return decode(cast("bytes | None", record), prediction_id)
 
     def read_outlook(
-        self, kind: CheckpointKind, most: int
+        self, kind: CheckpointKind, limit: int
     ) -> tuple[list[Sample], list[Prediction]]:
-        """Read what recent predictions took, and up to `most` predictions that would be taken next."""
+        """Read what recent predictions took, and up to `limit` predictions that would be taken next."""
         with redis_errors():
-            samples, records = self._queues.read_outlook(kind, most)
+            samples, records = self._queues.read_outlook(kind, limit)
         return [decode_sample(sample) for sample in samples], list(RECORDS.read_each(records))
 
     def read_all(self, ids: list[str]) -> Iterator[Prediction]:

@@ -14,14 +14,14 @@ RETRY_AFTER_S = 2
 class WaitLimiter:
     """Counts the waiters of one process. Use it on one event loop."""
 
-    most: int
-    most_per_key: int
+    max_waiters: int
+    max_per_key: int
     waiting: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def slot(self, key_id: str) -> Iterator[None]:
         """Count a waiter while the body runs. Raises TooManyRequests."""
-        if self.waiting[key_id] >= self.most_per_key or self.waiting.total() >= self.most:
+        if self.waiting[key_id] >= self.max_per_key or self.waiting.total() >= self.max_waiters:
             raise TooManyRequests(
                 "too many requests of the key, or of all keys, are waiting here; send it without waiting",
                 retry_after_s=RETRY_AFTER_S,

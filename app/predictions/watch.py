@@ -234,10 +234,10 @@ def _registered(events: _Events, prediction_id: str) -> Iterator[asyncio.Event]:
             del events[prediction_id]
 
 
-async def _pause(event: asyncio.Event, most_s: float) -> bool:
+async def _pause(event: asyncio.Event, max_s: float) -> bool:
     """Wait for the event, and return whether it was set in time."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(most_s):
+        async with asyncio.timeout(max_s):
             await event.wait()
     return event.is_set()
 

@@ -11,7 +11,7 @@ from app.storage.errors import StorageError
 
 LIMIT_S = 30.0
 """Longer than S3 with its retries takes. A local disk needs milliseconds."""
-MOST = 8
+MAX_OPERATIONS = 8
 """How many operations may run at once, hung ones included: each has a thread and holds its data."""
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class TimeLimitedStorage:
     def __init__(self, storage: Storage, limit_s: float = LIMIT_S) -> None:
         self._storage = storage
         self._limit_s = limit_s
-        self._slots = threading.Semaphore(MOST)
+        self._slots = threading.Semaphore(MAX_OPERATIONS)
         self.origin = storage.origin
         self.requirement = storage.requirement
 

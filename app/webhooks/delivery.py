@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from app.predictions.prediction import Prediction
 
 GONE = 410  # the receiver refuses further attempts
-MOST_ATTEMPTS = 50  # that a record keeps, more than a round has
+MAX_KEPT_ATTEMPTS = 50  # that a record keeps, more than a round has
 
 
 SCHEDULES = {
@@ -64,9 +64,9 @@ class Delivery:
         return next((a.at + (a.took or timedelta()) for a in acknowledged), None)
 
     def with_attempt(self, attempt: DeliveryAttempt) -> "Delivery":
-        """Add an attempt, and forget the oldest above MOST_ATTEMPTS."""
+        """Add an attempt, and forget the oldest above MAX_KEPT_ATTEMPTS."""
         attempts = (*self.attempts, attempt)
-        forgotten = max(0, len(attempts) - MOST_ATTEMPTS)
+        forgotten = max(0, len(attempts) - MAX_KEPT_ATTEMPTS)
         round_from = max(0, self.round_from - forgotten)
         return replace(self, attempts=attempts[forgotten:], round_from=round_from)
 

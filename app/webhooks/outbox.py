@@ -65,9 +65,9 @@ class Outbox:
         self._lines = DeliveryLines(connection)
         self._redeliveries = Rates(connection, "redeliver {} webhooks", "klein:rate:redeliver")
 
-    def line_up(self, most: int) -> None:
+    def line_up(self, limit: int) -> None:
         """Put due deliveries, this many in all, into the lines of their keys."""
-        for _ in range(0, most, PART):
+        for _ in range(0, limit, PART):
             ids = self._claim_due(PART)
             predictions = list(self._store.read_all(ids))
             self._lines.join(predictions)
@@ -149,10 +149,10 @@ class Outbox:
         deliveries = self._read([i.decode() for i in cast("list[bytes]", ids)])
         return DeliveryPage(deliveries=deliveries, total=total)
 
-    def _claim_due(self, most: int) -> list[str]:
+    def _claim_due(self, limit: int) -> list[str]:
         with redis_errors():
             ids = _CLAIM_DUE(
-                self._redis, due=WEBHOOKS_DUE, most=most, lease_ms=_ms(LEASE), horizon_ms=None
+                self._redis, due=WEBHOOKS_DUE, limit=limit, lease_ms=_ms(LEASE), horizon_ms=None
             )
         return [i.decode() for i in cast("list[bytes]", ids)]
 

@@ -6,19 +6,19 @@ from http import HTTPStatus
 
 import pytest
 
-from app.upload_quota import MOST_AT_ONCE_PER_KEY
+from app.upload_quota import MAX_AT_ONCE_PER_KEY
 from app.uploads import EXPIRY, URL_LIVES
 from tests.abuse.parts import ATTACKER, VICTIM, running_parts
 from tests.support.api_client import create, ended, image_file, until
 
-FILES_MOST = 5
+MAX_FILES = 5
 FILE = image_file() + bytes(100_000)
 
 
 @pytest.fixture(scope="module")
 def narrow():
     """A system with low quotas."""
-    settings = {"KLEIN_KEY_UPLOADS": str(FILES_MOST), "KLEIN_KEY_UPLOAD_BYTES": "250000"}
+    settings = {"KLEIN_KEY_UPLOADS": str(MAX_FILES), "KLEIN_KEY_UPLOAD_BYTES": "250000"}
     with running_parts(**settings) as running:
         yield running
 
@@ -42,14 +42,14 @@ def stored_bytes(parts):
 def test_unsent_uploads_are_bounded_and_forgotten(narrow):
     """A key opens as many uploads as it may. The next one is refused. Each is forgotten when its URL ends."""
     with narrow.client(ATTACKER) as attacker, narrow.client(VICTIM) as victim:
-        codes = [presign(attacker).status_code for _ in range(FILES_MOST + 3)]
-        assert codes == [200] * FILES_MOST + [429] * 3
-        assert f"has {FILES_MOST} uploads" in presign(attacker).text
+        codes = [presign(attacker).status_code for _ in range(MAX_FILES + 3)]
+        assert codes == [200] * MAX_FILES + [429] * 3
+        assert f"has {MAX_FILES} uploads" in presign(attacker).text
         assert presign(victim).status_code == HTTPStatus.OK
 
         with narrow.system.connect() as connection:
             ends = [score for _, score in connection.zrange(EXPIRY, 0, -1, withscores=True)]
-            assert len(ends) == FILES_MOST + 1
+            assert len(ends) == MAX_FILES + 1
             assert max(ends) <= time.time() + URL_LIVES.total_seconds()
         delete_all(narrow, attacker)
         assert presign(attacker).status_code == HTTPStatus.OK
@@ -96,7 +96,7 @@ def test_arriving_files_of_key_are_bounded(narrow):
         urls = [presign(attacker).json()["presigned_url"] for _ in range(3)]
         slow = [
             threading.Thread(target=lambda url=url: codes.append(put(url, trickle())))
-            for url in urls[:MOST_AT_ONCE_PER_KEY]
+            for url in urls[:MAX_AT_ONCE_PER_KEY]
         ]
         slow[0].start()
         until(
@@ -110,7 +110,7 @@ def test_arriving_files_of_key_are_bounded(narrow):
             thread.join()
 
     assert victim_code == 200
-    assert len(codes) == MOST_AT_ONCE_PER_KEY
+    assert len(codes) == MAX_AT_ONCE_PER_KEY
 
 
 def test_low_disk_refuses_uploads_alone():

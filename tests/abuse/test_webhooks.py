@@ -12,7 +12,7 @@ from tests.support.api_client import order, until
 from tests.support.silent_host import silent_hosts
 from tests.support.webhook_receiver import running_receiver
 
-OPEN_MOST = 48
+MAX_OPEN = 48
 PER_MINUTE = 30
 BURST = PER_MINUTE // 10 + CONCURRENT_PER_RECEIVER
 NAMES = ("".join(part) for part in itertools.product("lL", "oO", "cC", "aA", ("lhost", "lHOST")))
@@ -24,7 +24,7 @@ def limited():
     """A system in which a key may have 48 undelivered webhooks and send 30 a minute."""
     settings = {
         "KLEIN_ALLOW_HOSTS": "127.0.0.1,localhost",
-        "KLEIN_KEY_OPEN_WEBHOOKS": str(OPEN_MOST),
+        "KLEIN_KEY_OPEN_WEBHOOKS": str(MAX_OPEN),
         "KLEIN_KEY_WEBHOOKS_PER_MINUTE": str(PER_MINUTE),
     }
     with running_parts(**settings) as running:
@@ -49,7 +49,7 @@ def test_silent_receiver_takes_nothing_from_victim(limited):
     ):
         hosts = itertools.cycle(SPELLINGS)
         answers = [
-            create(attacker, f"http://{next(hosts)}:{silent.port}/") for _ in range(OPEN_MOST + 9)
+            create(attacker, f"http://{next(hosts)}:{silent.port}/") for _ in range(MAX_OPEN + 9)
         ]
         until(lambda: silent.count_open() >= CONCURRENT_PER_RECEIVER, 60)
         refused = until(
@@ -66,7 +66,7 @@ def test_silent_receiver_takes_nothing_from_victim(limited):
 
         assert silent.count_open() <= CONCURRENT_PER_RECEIVER
         assert answers[0].status_code == 200
-        assert re.search(rf"has {OPEN_MOST} webhooks that are not delivered", refused.text)
+        assert re.search(rf"has {MAX_OPEN} webhooks that are not delivered", refused.text)
         assert int(refused.headers["Retry-After"]) >= 1
 
 
@@ -81,7 +81,7 @@ def test_failed_creates_are_no_cannon(limited):
         limited.client(VICTIM) as victim,
     ):
         began_s = time.monotonic()
-        for _ in range(OPEN_MOST - 1):
+        for _ in range(MAX_OPEN - 1):
             create(attacker, target.url, **{"X-Queue-Timeout": "0.001"})
         assert create(victim, receiver.url).status_code == 200
         until(lambda: receiver.calls, 60)

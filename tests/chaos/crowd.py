@@ -41,8 +41,8 @@ class Announcements(threading.Thread):
 def crowd(predictions: int = 5000, keys: int = 50, waiters: int = 2000) -> Verdict:
     """Queue, wait, run, and compare the response of each caller."""
     verdict = Verdict()
-    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # one per waiter
+    _, max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))  # one per waiter
     names = [f"crowd-{k:02}-of-more-than-thirty-two-characters" for k in range(keys)]
     with running_system(workers=0, keys=names) as system:
         asyncio.run(_crowd(system, verdict, names, predictions, waiters))

@@ -108,8 +108,8 @@ class Faults(threading.Thread):
             with suppress(psutil.NoSuchProcess):
                 engine.kill()
 
-    def _pause(self, part: Part, most_s: float) -> None:
-        process, seconds = part.process, self._random.uniform(0.5, most_s)
+    def _pause(self, part: Part, max_s: float) -> None:
+        process, seconds = part.process, self._random.uniform(0.5, max_s)
         self._paused_s[process.pid] += seconds
         process.send_signal(signal.SIGSTOP)
         self._after(seconds, lambda: process.send_signal(signal.SIGCONT))

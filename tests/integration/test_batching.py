@@ -34,8 +34,8 @@ SIZE = {"width": 64, "height": 64}
 FOUR = ("a", "b", "c", "d")
 
 
-def batches_of(connection, most, **checkpoint):
-    served = replace(FakeEngine.checkpoint, batch=most, **checkpoint)
+def batches_of(connection, max_batch, **checkpoint):
+    served = replace(FakeEngine.checkpoint, batch=max_batch, **checkpoint)
     return BatchFinder(
         a_store(connection), Queues(connection), [served, replace(served, kind=CheckpointKind.BASE)]
     )
@@ -54,8 +54,8 @@ def claim_next(connection):
     return a_store(connection).change(prediction_id, lambda p, now: p.claim("me", now))
 
 
-def find_mates(connection, most=4, **checkpoint):
-    batches = batches_of(connection, most, **checkpoint)
+def find_mates(connection, max_batch=4, **checkpoint):
+    batches = batches_of(connection, max_batch, **checkpoint)
     return list(batches.find_batch_mates(claim_next(connection)))
 
 

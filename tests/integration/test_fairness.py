@@ -29,9 +29,9 @@ def take_many(queues, count):
     return [queues.take(KIND) for _ in range(count)]
 
 
-def turns_before(queues, wanted, most):
+def turns_before(queues, wanted, limit):
     """Count how many other predictions run before its turn."""
-    return next(n for n in range(most) if queues.take(KIND) == wanted)
+    return next(n for n in range(limit) if queues.take(KIND) == wanted)
 
 
 def test_backlog_does_not_delay_another_key(connection, queues):
@@ -43,7 +43,7 @@ def test_backlog_does_not_delay_another_key(connection, queues):
     add(connection, "b", 1)
 
     assert running == "a0"
-    assert turns_before(queues, "b0", most=BACKLOG) <= 1
+    assert turns_before(queues, "b0", limit=BACKLOG) <= 1
 
 
 def test_single_line_is_unfair(connection, queues):
@@ -51,7 +51,7 @@ def test_single_line_is_unfair(connection, queues):
     add(connection, "a", 50, key_id="both")
     add(connection, "b", 1, key_id="both")
 
-    assert turns_before(queues, "b0", most=60) == 50
+    assert turns_before(queues, "b0", limit=60) == 50
 
 
 def test_keys_take_turns(connection, queues):

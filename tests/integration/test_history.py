@@ -24,9 +24,9 @@ def store(connection):
 def page(connection, store):
     """Return a function that reads a page."""
 
-    def read(key_id="key", read_most=100, **values):
+    def read(key_id="key", max_read=100, **values):
         span = {"since": NOW - timedelta(days=1), "until": NOW + timedelta(days=1)}
-        history = History(connection, store, read_most)
+        history = History(connection, store, max_read)
         return history.page(key_id, **span | {"offset": 0, "limit": 10} | values)
 
     return read
@@ -82,10 +82,10 @@ def test_history_time_span(page, matches):
 
 def test_filtered_history_reads_bounded_number_of_records(page):
     """A filter reads a limited number of records, and the page says that there may be more."""
-    listed = page(read_most=5, limit=2, matches=is_any)
+    listed = page(max_read=5, limit=2, matches=is_any)
 
     assert (ids(listed), listed.total, listed.is_capped) == (["11", "10"], 5, True)
-    assert not page(read_most=12, matches=is_any).is_capped
+    assert not page(max_read=12, matches=is_any).is_capped
 
 
 def test_unfiltered_page_reads_only_its_records(connection, page):

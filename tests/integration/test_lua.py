@@ -337,7 +337,7 @@ def test_claim_due(connection):
     connection.zadd("due", {"b": 2, "a": 1, "c": 3, "later": now_ms() + 600_000})
 
     def claimed(horizon_ms=None):
-        return claim(connection, due="due", most=2, lease_ms=60_000, horizon_ms=horizon_ms)
+        return claim(connection, due="due", limit=2, lease_ms=60_000, horizon_ms=horizon_ms)
 
     assert [claimed() for _ in range(3)] == [[b"a", b"b"], [b"c"], []]
     assert claimed(horizon_ms=500_000) == []
@@ -465,8 +465,8 @@ def test_list_next(connection, join):
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("b", "b1")):
         join(key_id, prediction_id)
 
-    def listed(most):
-        return listing(connection, turns="turns", line_prefix="line:", most=most)
+    def listed(limit):
+        return listing(connection, turns="turns", line_prefix="line:", limit=limit)
 
     assert listed(2) == [b"a1", b"b1"]
     assert listed(10) == [b"a1", b"b1", b"a2"]
@@ -625,10 +625,10 @@ def test_read_outlook(connection, join):
     connection.mset({"record:a1": "A1", "record:b1": "B1", "record:b2": "B2"})
     connection.rpush("recent", "x", "y", "z")
 
-    def outlook(most):
+    def outlook(limit):
         keys = {"turns": "turns", "recent": "recent"}
         prefixes = {"line_prefix": "line:", "record_prefix": "record:"}
-        return read(connection, **keys, **prefixes, most=most, samples=2)
+        return read(connection, **keys, **prefixes, limit=limit, samples=2)
 
     assert outlook(2) == [[b"x", b"y"], [b"A1", b"B1"]]
     assert outlook(9) == [[b"x", b"y"], [b"A1", b"B1", None, b"B2"]]
@@ -706,7 +706,7 @@ def test_complete_upload(connection):
         "id": "u",
         "opened_s": 1.5,
         "size": 10,
-        "most_bytes": 15,
+        "max_bytes": 15,
         "expires_s": 9,
     }
     assert complete(connection, **values) == 0
@@ -724,7 +724,7 @@ def open_upload(connection):
     """Open an upload of a key that may have one."""
 
     def open_upload(upload_id):
-        values: Values = {"value": "new", "id": upload_id, "expires_s": 9, "most": 1}
+        values: Values = {"value": "new", "id": upload_id, "expires_s": 9, "limit": 1}
         script = load_script("open_upload")
         return script(connection, record=upload_id, expiry="expiry", held="held", **values)
 

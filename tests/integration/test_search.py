@@ -56,10 +56,10 @@ def test_a_search_reads_on_until_its_page_is_full(store, search):
 
 
 def test_a_search_that_reads_too_much_continues_later(store, search):
-    """A search stops after `read_most` records, and its rest is where it stopped."""
+    """A search stops after `max_read` records, and its rest is where it stopped."""
     add(store, *"abcdefg")
 
-    assert pages(search, 2, lambda p: p.id == "a", read_most=3) == [[], [], ["a"]]
+    assert pages(search, 2, lambda p: p.id == "a", max_read=3) == [[], [], ["a"]]
 
 
 def test_pages_do_not_shift(store, search):

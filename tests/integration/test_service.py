@@ -124,7 +124,7 @@ class Counter:
             ),
             timeouts=TIMEOUTS,
             admission=admission,
-            wait_limiter=WaitLimiter(most=10, most_per_key=10),
+            wait_limiter=WaitLimiter(max_waiters=10, max_per_key=10),
             loras=loras,
         )
 

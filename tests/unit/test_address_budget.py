@@ -3,7 +3,7 @@
 import pytest
 from starlette.requests import HTTPConnection
 
-from app.api.address_budget import ADDRESSES_MOST, BURST, PER_SECOND, AddressBudget, is_open
+from app.api.address_budget import BURST, MAX_ADDRESSES, PER_SECOND, AddressBudget, is_open
 from app.predictions.errors import TooManyRequests
 
 
@@ -46,10 +46,10 @@ def test_address_has_burst_and_rate():
 def test_addresses_are_bounded():
     """Any number of addresses takes the memory of some."""
     budget = AddressBudget(Clock())
-    for number in range(ADDRESSES_MOST + 100):
+    for number in range(MAX_ADDRESSES + 100):
         budget.take(connection(f"{number >> 8}.{number & 255}"))
 
-    assert len(budget) == ADDRESSES_MOST
+    assert len(budget) == MAX_ADDRESSES
 
 
 @pytest.mark.parametrize(

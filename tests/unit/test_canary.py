@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.fake_engine_process import FakeEngine
-from worker.engine_client.canary import MOST_LOAD, Canary, compare, least_db
+from worker.engine_client.canary import MAX_LOAD, Canary, compare, least_db
 from worker.engines import Cancelled, Result
 
 CPU = FakeEngine.checkpoint
@@ -106,7 +106,7 @@ def test_slow_canary_is_rare():
         return Result(images=(grey(),), notes=(), generate_s=60)
 
     canary.check(generate, CPU)
-    clock.now_s += 60 / MOST_LOAD - 1
+    clock.now_s += 60 / MAX_LOAD - 1
     assert not canary.is_due
     clock.now_s += 1
     assert canary.is_due

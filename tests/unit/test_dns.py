@@ -44,7 +44,7 @@ def test_stuck_lookups_do_not_accumulate(stuck):
         started.append(name)
         return stuck()
 
-    lookup = DnsLookup(within_s=0.05, most=8, most_per_owner=2, look_up=record)
+    lookup = DnsLookup(within_s=0.05, max_pending=8, max_pending_per_owner=2, look_up=record)
     results = []
     for owner in ["attacker"] * 5 + ["victim"]:
         with pytest.raises((TimeoutError, LookupsBusy)) as caught:
@@ -63,7 +63,7 @@ def test_lookup_waits_for_slot():
         release.wait()
         return ["a"]
 
-    lookup = DnsLookup(within_s=5, most_per_owner=1, look_up=answer)
+    lookup = DnsLookup(within_s=5, max_pending_per_owner=1, look_up=answer)
 
     async def both():
         first = asyncio.create_task(lookup("key", "one", 80))
@@ -85,7 +85,7 @@ def test_request_fails_when_dns_is_stuck(stuck):
 
 def test_request_without_slot_is_busy(stuck):
     """A request of an owner without a free lookup is told so, instead of being unreachable."""
-    safe_http = SafeHttp((), lookup=DnsLookup(within_s=0.1, most_per_owner=1, look_up=stuck))
+    safe_http = SafeHttp((), lookup=DnsLookup(within_s=0.1, max_pending_per_owner=1, look_up=stuck))
 
     def send():
         return asyncio.run(

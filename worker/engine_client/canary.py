@@ -17,7 +17,7 @@ from worker.engines.warm_up_images import PROMPT
 ORDER = Order(prompt=PROMPT, width=256, height=256, steps=2, guidance=1.0, seeds=(0,))
 GPU_MIN_DB = 30.0
 """Least signal-to-noise ratio of two canaries on a GPU, whose kernels may differ from process to process."""
-MOST_LOAD = 0.05
+MAX_LOAD = 0.05
 """Largest share of the time that canaries may take, where each takes long."""
 
 
@@ -70,7 +70,7 @@ class Canary:
             self._due_s = due_s  # again as soon as the work is done
             raise
         took_s = self._clock() - started_s
-        self._due_s = max(self._due_s, self._clock() + took_s / MOST_LOAD)
+        self._due_s = max(self._due_s, self._clock() + took_s / MAX_LOAD)
         if self._first is None or _source(self._first[0]) != _source(checkpoint):
             self._first = checkpoint, image.copy()
             return None

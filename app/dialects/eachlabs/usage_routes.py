@@ -15,7 +15,7 @@ from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.responses import declare_errors
 
 router = APIRouter(tags=["usage"], responses=declare_errors(401, 503))
-DAYS_MOST = 3660
+MAX_DAYS = 3660
 _COLUMNS = ("day", "key", "model", "images", "megapixels", "engine_s", "dollars")
 
 
@@ -29,7 +29,7 @@ _COLUMNS = ("day", "key", "model", "images", "megapixels", "engine_s", "dollars"
 def usage(
     request: Request,
     key_id: KeyId,
-    days: Annotated[int, Query(ge=1, le=DAYS_MOST, description="Days up to today, in UTC.")] = 30,
+    days: Annotated[int, Query(ge=1, le=MAX_DAYS, description="Days up to today, in UTC.")] = 30,
     form: Annotated[
         Literal["json", "csv"] | None,
         Query(alias="format", description="Default: csv if `Accept` is text/csv, else json."),

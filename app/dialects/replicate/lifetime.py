@@ -12,7 +12,7 @@ _DURATION = re.compile(
 )  # 1h30m45s, 90
 
 
-def read_cancel_after(text: str | None, most: Timeouts) -> Timeouts | None:
+def read_cancel_after(text: str | None, maximum: Timeouts) -> Timeouts | None:
     """Return the limits of waiting and of running, at most those of the server, or None without a header. Raises InvalidInput."""
     if text is None:
         return None
@@ -22,4 +22,4 @@ def read_cancel_after(text: str | None, most: Timeouts) -> Timeouts | None:
     if lifetime < SHORTEST:
         message = "send at least 5 seconds, such as 30s, 10m or 1h30m"
         raise InvalidInput(FieldProblem(field="Cancel-After", message=message))
-    return Timeouts(queue=min(lifetime, most.queue), run=min(lifetime, most.run))
+    return Timeouts(queue=min(lifetime, maximum.queue), run=min(lifetime, maximum.run))

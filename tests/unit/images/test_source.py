@@ -66,7 +66,7 @@ async def test_fetches_are_limited_per_key_and_in_all(tmp_path):
 )
 def test_temporary_files_are_limited(most, others, fits):
     """One key, and all keys together, have only so many bytes in temporary files. Deleted ones no longer count."""
-    scratch = Scratch(most_bytes=most, most_bytes_per_owner=60)
+    scratch = Scratch(max_bytes=most, max_bytes_per_owner=60)
     with scratch.folder("other") as other, scratch.folder("another") as another:
         other.write(bytes(others // 2))
         another.write(bytes(others // 2))

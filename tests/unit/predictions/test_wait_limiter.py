@@ -15,7 +15,7 @@ def take_slots(slots, limiter, key, times=1):
 
 def test_one_key_cannot_take_all_slots():
     """A key gets its share of the slots and no more, and another key still gets a slot."""
-    limiter = WaitLimiter(most=10, most_per_key=3)
+    limiter = WaitLimiter(max_waiters=10, max_per_key=3)
     with ExitStack() as slots:
         take_slots(slots, limiter, "a", 3)
         with pytest.raises(TooManyRequests):
@@ -27,7 +27,7 @@ def test_one_key_cannot_take_all_slots():
 
 def test_all_keys_share_slots():
     """When all slots are taken, every key is refused."""
-    limiter = WaitLimiter(most=2, most_per_key=2)
+    limiter = WaitLimiter(max_waiters=2, max_per_key=2)
     with ExitStack() as slots:
         take_slots(slots, limiter, "a")
         take_slots(slots, limiter, "b")
@@ -37,7 +37,7 @@ def test_all_keys_share_slots():
 
 def test_slot_is_freed_after_error():
     """After an error the slot is free again and the key is forgotten."""
-    limiter = WaitLimiter(most=1, most_per_key=1)
+    limiter = WaitLimiter(max_waiters=1, max_per_key=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), limiter.slot("a"):
             raise ZeroDivisionError

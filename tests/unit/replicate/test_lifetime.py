@@ -8,7 +8,7 @@ from app.dialects.replicate.lifetime import read_cancel_after
 from app.predictions.errors import InvalidInput
 from app.predictions.prediction import Timeouts
 
-MOST = Timeouts(queue=timedelta(days=1), run=timedelta(hours=1))
+MAXIMUM = Timeouts(queue=timedelta(days=1), run=timedelta(hours=1))
 
 
 @pytest.mark.parametrize(
@@ -19,16 +19,16 @@ def test_duration_limits_waiting_and_running(text, seconds):
     """Units may be combined, and seconds need none."""
     lifetime = timedelta(seconds=seconds)
 
-    assert read_cancel_after(text, MOST) == Timeouts(queue=lifetime, run=lifetime)
+    assert read_cancel_after(text, MAXIMUM) == Timeouts(queue=lifetime, run=lifetime)
 
 
 def test_server_has_the_last_word():
     """A longer time than the server allows is that of the server, and no header none of its own."""
     day = timedelta(days=1)
 
-    assert read_cancel_after("48h", MOST) == MOST
-    assert read_cancel_after("24h", MOST) == Timeouts(queue=day, run=MOST.run)
-    assert read_cancel_after(None, MOST) is None
+    assert read_cancel_after("48h", MAXIMUM) == MAXIMUM
+    assert read_cancel_after("24h", MAXIMUM) == Timeouts(queue=day, run=MAXIMUM.run)
+    assert read_cancel_after(None, MAXIMUM) is None
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_server_has_the_last_word():
 def test_wrong_duration_is_refused(text):
     """Anything else is refused by name, and so is a time below five seconds."""
     with pytest.raises(InvalidInput, match="Cancel-After: send at least 5 seconds"):
-        read_cancel_after(text, MOST)
+        read_cancel_after(text, MAXIMUM)

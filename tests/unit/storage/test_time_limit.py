@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from app.storage.errors import StorageError
-from app.storage.time_limit import MOST, TimeLimitedStorage
+from app.storage.time_limit import MAX_OPERATIONS, TimeLimitedStorage
 
 
 class HungStorage:
@@ -65,9 +65,9 @@ def test_hung_operation_is_an_error(hung, operation, message):
 
 
 def test_hung_operations_are_limited(hung):
-    """While MOST operations hang, the next one starts no thread and fails. Once they return, operations work again."""
+    """While MAX_OPERATIONS operations hang, the next one starts no thread and fails. Once they return, operations work again."""
     storage = TimeLimitedStorage(hung, limit_s=0.01)
-    for _ in range(MOST):
+    for _ in range(MAX_OPERATIONS):
         with pytest.raises(StorageError, match="within"):
             storage.get("p/0.png")
         assert hung.waiting.acquire(timeout=10)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from app.predictions.prediction import Webhook
-from app.webhooks.delivery import MOST_ATTEMPTS, SCHEDULES, DeliveryAttempt, first_delivery
+from app.webhooks.delivery import MAX_KEPT_ATTEMPTS, SCHEDULES, DeliveryAttempt, first_delivery
 from tests.support.fakes import NOW, a_prediction
 
 HOSTED = SCHEDULES["hosted"]
@@ -78,7 +78,7 @@ def test_record_keeps_last_attempts():
         assert delivery.pause(SCHEDULES["long"]) is None
         delivery = delivery.restarted()
 
-    assert len(delivery.attempts) == MOST_ATTEMPTS == 50
+    assert len(delivery.attempts) == MAX_KEPT_ATTEMPTS == 50
 
 
 def test_which_predictions_have_deliveries():
