@@ -6,11 +6,11 @@ stopped, so it holds a slot of its owner until it returns.
 
 import asyncio
 import socket
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
+from app.daemon_threads import DaemonThreads
 from app.fair_slots import FairSlots
 
 LOOKUP_S = 5.0
@@ -41,6 +41,7 @@ class DnsLookup:
         self._within_s = within_s
         self._slots = FairSlots(max_pending, max_pending_per_owner)
         self._look_up = look_up
+        self._threads = DaemonThreads("lookup")
 
     async def __call__(self, owner: str, *arguments: Any, is_waiting: bool = False) -> Answers:
         """Resolve a name. `arguments` are those of `getaddrinfo`.
@@ -73,10 +74,8 @@ class DnsLookup:
                 self._slots.release(owner)
                 answer.set_result(answers)
 
-        # a daemon, so that a stuck look-up does not keep the process alive
-        thread = threading.Thread(target=run, name="lookup", daemon=True)
         try:
-            thread.start()
+            self._threads.run(run)
         except RuntimeError as exc:  # the process has as many threads as it may
             self._slots.release(owner)
             raise OSError("no thread for a look-up") from exc

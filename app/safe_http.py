@@ -168,10 +168,11 @@ class SafeHttp:
         raise Unreachable
 
     async def _resolve(self, target: Target, owner: str, *, is_waiting: bool = True) -> Resolution:
-        flags = socket.AI_NUMERICHOST if target.is_literal_address else 0
-        answers = await self._lookup(
-            owner, target.host, target.port, 0, socket.SOCK_STREAM, 0, flags, is_waiting=is_waiting
-        )
+        name = (target.host, target.port, 0, socket.SOCK_STREAM, 0)
+        if target.is_literal_address:  # asks no name server
+            answers: Answers = list(socket.getaddrinfo(*name, socket.AI_NUMERICHOST))
+        else:
+            answers = await self._lookup(owner, *name, 0, is_waiting=is_waiting)
         return Resolution(host=target.host, port=target.port, answers=tuple(answers))
 
     async def _once(  # noqa: PLR0913 -- what `send` passes on

@@ -96,3 +96,15 @@ def test_request_without_slot_is_busy(stuck):
         send()
     with pytest.raises(LookupsBusy, match="host names of this key"):
         send()
+
+
+def test_address_is_not_looked_up():
+    """A URL with an address asks no resolver, and takes no slot."""
+    looked_up = []
+    lookup = DnsLookup(look_up=lambda *name: looked_up.append(name) or [])
+
+    for host in ("8.8.8.8", "[2606:4700:4700::1111]"):
+        resolution = asyncio.run(SafeHttp((), lookup=lookup).resolve(f"http://{host}/", "key"))
+        assert resolution.addresses == {f"{host.strip('[]')} 80"}
+
+    assert looked_up == []
