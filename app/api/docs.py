@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fastapi.responses import Response
 from app.storage.errors import FileMissing
 
 router = APIRouter(include_in_schema=False)
+_WRITING = threading.Lock()  # it takes half a second
 _FOLDER = Path(__file__).parents[1] / "swagger"
 _INDEX = "index.html"
 _TYPES = {
@@ -29,8 +31,9 @@ _POLICY = (
 def openapi(request: Request) -> Response:
     """Return the OpenAPI document, which is written once."""
     app = request.app
-    if not hasattr(app.state, "openapi_text"):
-        app.state.openapi_text = json.dumps(app.openapi(), separators=(",", ":")).encode()
+    with _WRITING:
+        if not hasattr(app.state, "openapi_text"):
+            app.state.openapi_text = json.dumps(app.openapi(), separators=(",", ":")).encode()
     return Response(app.state.openapi_text, media_type="application/json")
 
 

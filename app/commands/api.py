@@ -24,6 +24,8 @@ from app.redis_requirements import require_redis
 from app.tracing import configure_tracing
 
 KEEP_ALIVE_S = 30
+SWITCH_S = 0.001
+"""How long a thread that reads a list may keep the interpreter from the event loop. Python's default is five times as long."""
 OPEN_FILES = 65_536
 
 
@@ -71,6 +73,7 @@ def api() -> None:
         ws="none",
     )
     server = Server(config, state.service, settings.grace)
+    sys.setswitchinterval(SWITCH_S)
     collect_as_usual()
     with suppress(KeyboardInterrupt):
         server.run()

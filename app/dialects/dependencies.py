@@ -16,6 +16,7 @@ from app.dialects.image_links import ImageLinks, RenderOutput, data_uri
 from app.images.scratch import ScratchFolder, ScratchFull, SentImage
 from app.predictions.errors import TooManyRequests
 from app.predictions.prediction import Prediction
+from app.predictions.read_slots import ReadSlots
 from app.predictions.service import Service
 from app.predictions.submission import Submission
 from app.predictions.submissions import RETRY_AFTER_S
@@ -45,6 +46,10 @@ async def _json_body(request: Request) -> dict[str, Any]:
     return await read_json(request, state_of(request.app).body_max_bytes)
 
 
+async def _read_slots(request: Request) -> ReadSlots:
+    return state_of(request.app).read_slots
+
+
 async def _read_slot(request: Request, key_id: KeyId) -> AsyncGenerator[None]:
     with state_of(request.app).read_slots.slot(key_id):
         yield
@@ -57,6 +62,7 @@ JsonBody = Annotated[dict[str, Any], Depends(_json_body)]
 """A JSON object without images, of at most 1 MB."""
 READ_SLOT = Depends(_read_slot)
 """Holds one of the key's slots for lists. Raises TooManyRequests."""
+ReadSlotsOf = Annotated[ReadSlots, Depends(_read_slots)]
 
 
 @asynccontextmanager

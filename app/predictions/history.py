@@ -19,10 +19,28 @@ MAX_SEARCHED = 5_000
 """How many records a search may read."""
 PART = 100
 """How many records are read at once, at most."""
+MAX_READ_CHARACTERS = 4_000_000
+"""How long the prompts may be together that a filtered page or a search reads."""
+
+_TEXTS = ("prompt", "negative_prompt")
 
 Matches = Callable[[Prediction], bool]
 IdsFrom = Callable[[int, int], list[str]]
 """Lists this many ids from this place on."""
+
+
+class _Budget:
+    """Counts what one request reads."""
+
+    def __init__(self, records: int) -> None:
+        self._records = records
+        self._characters = MAX_READ_CHARACTERS
+
+    def covers(self, prediction: Prediction) -> bool:
+        """Count a record; False where it is too many."""
+        self._records -= 1
+        self._characters -= sum(len(str(prediction.input.get(name, ""))) for name in _TEXTS)
+        return self._records >= 0 and self._characters >= 0
 
 
 class History:
@@ -45,7 +63,8 @@ class History:
     ) -> Page:
         """Return a page of the key's predictions. Raises Unavailable.
 
-        `total` counts all of them between `since` and `until`, or those of the newest MAX_READ that match.
+        `total` counts all of them between `since` and `until`, or those of the newest MAX_READ that match, of fewer if
+        their prompts are long.
         """
         first, last = to_ms(until), to_ms(since)
         if matches is None:
@@ -61,8 +80,9 @@ class History:
             return ids[place : place + count]
 
         found, total = [], 0
-        for number, prediction in enumerate(self._walk(ids_from, PART)):
-            if number == self._max_read:
+        budget = _Budget(self._max_read)
+        for prediction in self._walk(ids_from, PART):
+            if not budget.covers(prediction):
                 return Page(predictions=found, total=total, is_capped=True)
             if matches(prediction):
                 if offset <= total < offset + limit:
@@ -81,7 +101,8 @@ class History:
     ) -> Found:
         """Return up to `limit` matching predictions from behind `after`.
 
-        Reads at most `max_read` records. There may be fewer predictions than `limit`, and still a rest. Raises
+        Reads at most `max_read` records, and fewer if their prompts are long. There may be fewer predictions than
+        `limit`, and still a rest. Raises
         Unavailable.
         """
         start = self._rank_behind(key_id, after)
@@ -90,8 +111,9 @@ class History:
             return self._ids(key_id, start + place, start + place + count - 1)
 
         found: list[Prediction] = []
-        for number, prediction in enumerate(self._walk(ids_from, limit + 1)):
-            if number == max_read:
+        budget = _Budget(max_read)
+        for prediction in self._walk(ids_from, limit + 1):
+            if not budget.covers(prediction):
                 return Found(predictions=found, rest=after)
             if matches(prediction):
                 if len(found) == limit:

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.predictions.history import History
+from app.predictions.history import PART, MAX_READ_CHARACTERS, History
+from app.predictions.inputs import PROMPT_MAX_LENGTH
 from app.predictions.prediction import Status
 from app.predictions.redis_keys import record_key
 from tests.support.fakes import NOW, a_prediction, a_store
@@ -103,3 +104,27 @@ def test_history_skips_unreadable_record(connection, page):
     connection.set(record_key("10"), b"{}")
 
     assert ids(page(limit=3)) == ["11", "09"]
+
+
+@pytest.mark.parametrize("read", ["page", "find"])
+def test_long_prompts_are_read_in_parts(connection, read):
+    """A page or a search that matches nothing stops after MAX_READ_CHARACTERS of prompts, and says that there is more."""
+    store = a_store(connection)
+    count = MAX_READ_CHARACTERS // PROMPT_MAX_LENGTH + PART
+    for number in range(count):
+        inputs = {"prompt": "x" * PROMPT_MAX_LENGTH}
+        store.add(a_prediction(f"long {number}", key_id="long", input=inputs))
+    history, seen = History(connection, store), []
+
+    def matches(prediction):
+        seen.append(prediction)
+        return False
+
+    if read == "page":
+        span = {"since": NOW - timedelta(days=1), "until": NOW + timedelta(days=1)}
+        has_more = history.page("long", **span, offset=0, limit=10, matches=matches).is_capped
+    else:
+        has_more = history.find("long", matches=matches, after=None, limit=10).rest is not None
+
+    assert has_more
+    assert len(seen) == MAX_READ_CHARACTERS // PROMPT_MAX_LENGTH

@@ -1,6 +1,7 @@
 """Serves the routes of Stable Diffusion web UI, and renders errors in its form."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,7 +12,7 @@ from app.api.auth import KeyId
 from app.api.errors import ErrorResponse
 from app.dialects.a1111 import wire
 from app.dialects.a1111.ignored import ignored_fields, ignored_options
-from app.dialects.dependencies import READ_SLOT, JsonBody, ServiceOf
+from app.dialects.dependencies import READ_SLOT, JsonBody, ReadSlotsOf, ServiceOf
 from app.dialects.errors import describe_error
 from app.dialects.http import HttpDialect
 from app.dialects.ignored_fields import ignored_notes
@@ -56,9 +57,11 @@ async def image_to_image(run: RunOf) -> Response:
 
 
 @router.get("/v1/progress", response_model=None, dependencies=[READ_SLOT])
-async def progress(key_id: KeyId, service: ServiceOf, skip_current_image: bool = False) -> Response:
+async def progress(
+    key_id: KeyId, service: ServiceOf, read_slots: ReadSlotsOf, skip_current_image: bool = False
+) -> Response:
     """Show the progress of the oldest prediction of this key that has not ended, with a preview."""
-    current = await run_in_threadpool(_unfinished, service, key_id)
+    current = await read_slots.read(key_id, partial(_unfinished, service, key_id))
     prediction = current[-1] if current else None
     preview = None
     if prediction is not None and not skip_current_image:

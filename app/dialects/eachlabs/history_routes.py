@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from app.api.auth import KeyId
 from app.api.compression import compress
 from app.api.errors import BadRequest
+from app.api.long_json import LongJson
 from app.api.state import state_of
-from app.dialects.dependencies import READ_SLOT, ServiceOf
+from app.dialects.dependencies import READ_SLOT, ReadSlotsOf, ServiceOf
 from app.dialects.eachlabs import bodies, wire
 from app.dialects.eachlabs.place_view import place_body
 from app.dialects.eachlabs.responses import declare_errors, declare_responses
@@ -33,9 +34,10 @@ _STATUSES = {
     responses=declare_responses(bodies.HistoryBody, 400, 429),
     dependencies=[READ_SLOT],
 )
-def history(  # noqa: PLR0913 -- one argument a filter
+async def history(  # noqa: PLR0913 -- one argument a filter
     request: Request,
     key_id: KeyId,
+    read_slots: ReadSlotsOf,
     view: ViewOf,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str, Query(description="The `cursor` of the page before.")] = "",
@@ -62,16 +64,21 @@ def history(  # noqa: PLR0913 -- one argument a filter
             and (not words or _contains(prediction.prompt, words))
         )
 
-    found = state_of(request.app).history.find(
-        key_id, matches=matches, after=_parse_cursor(cursor), limit=limit
-    )
-    body = JSONResponse(
-        {
-            "predictions": [wire.history_entry(view, p) for p in found.predictions],
-            "cursor": None if found.rest is None else _format_cursor(found.rest),
-        }
-    )
-    return compress(request, body)
+    after = _parse_cursor(cursor)
+
+    def read() -> Response:
+        found = state_of(request.app).history.find(
+            key_id, matches=matches, after=after, limit=limit
+        )
+        body = LongJson(
+            {
+                "predictions": [wire.history_entry(view, p) for p in found.predictions],
+                "cursor": None if found.rest is None else _format_cursor(found.rest),
+            }
+        )
+        return compress(request, body)
+
+    return await read_slots.read(key_id, read)
 
 
 @router.get(

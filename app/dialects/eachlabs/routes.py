@@ -8,11 +8,13 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
+from app.api.long_json import LongJson
 from app.api.state import state_of
 from app.api.times import QueryTime
 from app.dialects.dependencies import (
     READ_SLOT,
     ImageLinksOf,
+    ReadSlotsOf,
     ServiceOf,
     create_body,
     output_renderer,
@@ -150,9 +152,10 @@ def cancel(prediction_id: str, key_id: KeyId, service: ServiceOf, view: ViewOf) 
 @router.get(
     "/v2/executions", include_in_schema=False, response_model=None, dependencies=[READ_SLOT]
 )
-def executions(  # noqa: PLR0913 -- one argument a filter
+async def executions(  # noqa: PLR0913 -- one argument a filter
     key_id: KeyId,
     service: ServiceOf,
+    read_slots: ReadSlotsOf,
     view: ViewOf,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
@@ -188,23 +191,26 @@ def executions(  # noqa: PLR0913 -- one argument a filter
             and (not classes or classification_of(prediction) in classes)
         )
 
-    page = service.history(
-        key_id,
-        since=start,
-        until=until,
-        offset=offset,
-        limit=limit,
-        matches=matches if model or status or classes else None,
-    )
-    return JSONResponse(
-        {
-            "executions": [view.execution(prediction) for prediction in page.predictions],
-            "total_count": page.total,
-            "total_capped": page.is_capped,
-            "offset": offset,
-            "limit": limit,
-        }
-    )
+    def read() -> Response:
+        page = service.history(
+            key_id,
+            since=start,
+            until=until,
+            offset=offset,
+            limit=limit,
+            matches=matches if model or status or classes else None,
+        )
+        return LongJson(
+            {
+                "executions": [view.execution(prediction) for prediction in page.predictions],
+                "total_count": page.total,
+                "total_capped": page.is_capped,
+                "offset": offset,
+                "limit": limit,
+            }
+        )
+
+    return await read_slots.read(key_id, read)
 
 
 async def _submit(

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.api.auth import KeyId
+from app.api.long_json import LongJson
 from app.api.state import state_of
-from app.dialects.dependencies import READ_SLOT
+from app.dialects.dependencies import READ_SLOT, ReadSlotsOf
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.responses import declare_errors, declare_responses
 from app.dialects.eachlabs.routes import ViewOf
@@ -34,23 +35,28 @@ OutboxOf = Annotated[Outbox, Depends(_outbox)]
     responses=declare_responses(bodies.Webhooks, 400, 429),
     dependencies=[READ_SLOT],
 )
-def webhooks(
+async def webhooks(  # noqa: PLR0913 -- FastAPI passes each part by name
     key_id: KeyId,
     outbox: OutboxOf,
+    read_slots: ReadSlotsOf,
     view: ViewOf,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> Response:
     """List this key's webhook deliveries, newest first."""
-    page = outbox.history(key_id, offset=offset, limit=limit)
-    return JSONResponse(
-        {
-            "webhooks": [_delivery(view, p, delivery) for p, delivery in page.deliveries],
-            "limit": limit,
-            "offset": offset,
-            "total_count": page.total,
-        }
-    )
+
+    def read() -> Response:
+        page = outbox.history(key_id, offset=offset, limit=limit)
+        return LongJson(
+            {
+                "webhooks": [_delivery(view, p, delivery) for p, delivery in page.deliveries],
+                "limit": limit,
+                "offset": offset,
+                "total_count": page.total,
+            }
+        )
+
+    return await read_slots.read(key_id, read)
 
 
 @router.get(

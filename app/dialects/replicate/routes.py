@@ -10,10 +10,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.auth import KeyId
+from app.api.long_json import LongJson
 from app.api.times import QueryTime
 from app.dialects.dependencies import (
     READ_SLOT,
     ImageLinksOf,
+    ReadSlotsOf,
     ServiceOf,
     create_body,
     output_renderer,
@@ -64,9 +66,10 @@ async def create_of_model(  # noqa: PLR0913 -- FastAPI passes each part by name
 
 
 @router.get("/v1/predictions", response_model=None, dependencies=[READ_SLOT])
-def predictions(  # noqa: PLR0913 -- one argument a filter
+async def predictions(  # noqa: PLR0913 -- one argument a filter
     key_id: KeyId,
     service: ServiceOf,
+    read_slots: ReadSlotsOf,
     image_links: ImageLinksOf,
     cursor: Annotated[str, Query()] = "",
     created_after: Annotated[QueryTime | None, Query()] = None,
@@ -79,15 +82,19 @@ def predictions(  # noqa: PLR0913 -- one argument a filter
     until, offset = parse_cursor(cursor)
     until = until if created_before is None else min(until, created_before)
     since = EPOCH if created_after is None else created_after
-    page = service.history(key_id, since=since, until=until, offset=offset, limit=wire.PAGE)
-    results = [
-        # URLs in sync mode too: a page must not contain a hundred images
-        wire.prediction_body(p, image_links, lambda output, p=p: image_links.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
-        for p in page.predictions
-    ]
-    query = {} if created_after is None else {"created_after": created_after.isoformat()}
-    urls = page_urls(f"{image_links.api}/v1/predictions", until, offset, page.total, query)
-    return JSONResponse(urls | {"results": results})
+
+    def read() -> Response:
+        page = service.history(key_id, since=since, until=until, offset=offset, limit=wire.PAGE)
+        results = [
+            # URLs in sync mode too: a page must not contain a hundred images
+            wire.prediction_body(p, image_links, lambda output, p=p: image_links.url(p, output))  # type: ignore[misc]  # mypy cannot infer this lambda
+            for p in page.predictions
+        ]
+        query = {} if created_after is None else {"created_after": created_after.isoformat()}
+        urls = page_urls(f"{image_links.api}/v1/predictions", until, offset, page.total, query)
+        return LongJson(urls | {"results": results})
+
+    return await read_slots.read(key_id, read)
 
 
 @router.get("/v1/predictions/{prediction_id}", response_model=None)
