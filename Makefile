@@ -83,8 +83,8 @@ chaos: .venv/.dev ## kill and pause processes at random under load, and check ev
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) --workers $(or $(WORKERS),3) \
 	  --couriers $(or $(COURIERS),2) --batch $(or $(BATCH),4)
 
-abuse: .venv/.dev ## attack a running klein and measure what another caller notices (SECONDS=20 for each attack)
-	$(BIN)/python -m tests.abuse --seconds $(or $(SECONDS),20)
+abuse: .venv/.dev ## attack a running klein and measure what another caller notices, into docs/reliability.md (SECONDS=20 for each attack)
+	$(BIN)/python -m tests.abuse --write --seconds $(or $(SECONDS),20)
 
 fuzz: .venv/.dev ## feed generated input to every parser, with new seeds (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)

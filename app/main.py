@@ -16,6 +16,7 @@ from app.api.head import HeadAsGet
 from app.api.origins import allow_origins
 from app.api.proxy import open_proxy
 from app.api.readiness import check_readiness
+from app.api.request_turns import KnownCallers, RequestTurns
 from app.api.requests import RequestLog
 from app.api.slashes import TrailingSlash
 from app.api.state import ApiState, set_state
@@ -110,7 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
         await reading.aclose()
         connection.close()
 
-    address_budget = AddressBudget()
+    address_budget, known_callers = AddressBudget(), KnownCallers()
     app = FastAPI(
         title="klein",
         version=VERSION,
@@ -124,6 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(TrailingSlash),
             *allow_origins(settings.allow_origins),
             Middleware(StrangerLimit, budget=address_budget, error_renderer=error_renderer),
+            Middleware(RequestTurns, callers=known_callers, error_renderer=error_renderer),
             Middleware(HeadAsGet),
         ],
     )
@@ -208,6 +210,7 @@ def create_app(settings: Settings) -> FastAPI:
             page=open_page(public_url, None if proxy else storage.origin),
             proxy=proxy,
             address_budget=address_budget,
+            known_callers=known_callers,
             readiness=Cached(partial(check_readiness, service, redis_check)),
             served_models=Cached(service.list_served),
             collect_stats=stats,

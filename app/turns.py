@@ -27,13 +27,14 @@ class Turns:
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncGenerator[None]:
         """Hold a slot while the body runs. Raises NoTurn if the owner got none in time."""
-        await self._take(owner)
+        await self.take(owner)
         try:
             yield
         finally:
-            self._release(owner)
+            self.give_back(owner)
 
-    async def _take(self, owner: str) -> None:
+    async def take(self, owner: str) -> None:
+        """Take a slot. Raises NoTurn if the owner got none in time."""
         if owner not in self._waiting and self._slots.take(owner):
             return
         place = asyncio.get_running_loop().create_future()
@@ -43,14 +44,15 @@ class Turns:
                 await place
         except BaseException as exc:
             if place.done() and not place.cancelled():
-                self._release(owner)
+                self.give_back(owner)
             else:
                 self._leave(owner, place)
             if isinstance(exc, TimeoutError):
                 raise NoTurn from None
             raise
 
-    def _release(self, owner: str) -> None:
+    def give_back(self, owner: str) -> None:
+        """Give a slot back, for those that wait."""
         self._slots.release(owner)
         for other in list(self._waiting):
             while other in self._waiting and self._slots.take(other):

@@ -28,7 +28,7 @@ class AddressBudget:
 
     def take(self, connection: HTTPConnection) -> None:
         """Count a request of an address. Raises TooManyRequests."""
-        address = _network_of(connection.client.host if connection.client else "")
+        address = network_of(connection.client.host if connection.client else "")
         now = self._clock()
         tokens, since = self._buckets.pop(address, (BURST, now))
         tokens = min(BURST, tokens + (now - since) * PER_SECOND)
@@ -51,7 +51,8 @@ def is_open(scope: Scope) -> bool:
     return scope["method"] in {"GET", "HEAD"} and _OPEN.match(scope["path"]) is not None
 
 
-def _network_of(address: str) -> str:
+def network_of(address: str) -> str:
+    """Return what counts as one client: an address, or the network of one in IPv6."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

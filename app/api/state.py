@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from app.api.address_budget import AddressBudget
 from app.api.assets import Page
 from app.api.readiness import Readiness
+from app.api.request_turns import KnownCallers
 from app.cached import Cached
 from app.images.scratch import Scratch
 from app.keys import Keys
@@ -47,6 +48,7 @@ class ApiState:
     page: Page
     proxy: httpx.Client | None  # reads files from the storage; None where callers reach it
     address_budget: AddressBudget
+    known_callers: KnownCallers
     readiness: Cached[Readiness]
     served_models: Cached[list[tuple[Model, str | None]]]  # with the weights that serve each
     collect_stats: Callable[[], SystemStats]

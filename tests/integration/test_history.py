@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.predictions.history import PART, MAX_READ_CHARACTERS, History
+from app.predictions.history import MAX_READ_CHARACTERS, PART, History
 from app.predictions.inputs import PROMPT_MAX_LENGTH
 from app.predictions.prediction import Status
 from app.predictions.redis_keys import record_key

@@ -10,18 +10,16 @@ def test_idle_thread_is_used_again():
     """Work after work runs in one thread, and beside stuck work in another one."""
     threads, names, release = DaemonThreads("test"), [], threading.Event()
 
-    def work():
+    def work() -> None:
         names.append(threading.current_thread().ident)
 
-    for count in (1, 2, 3):
-        before = threads.idle_count
+    def stick() -> None:
+        release.wait()
+
+    for _ in range(3):
         threads.run(work)
-        until(
-            lambda count=count, before=before: (
-                len(names) == count and threads.idle_count == max(before, 1)
-            )
-        )
-    threads.run(release.wait)
+        until(lambda: threads.idle_count == 1)
+    threads.run(stick)
     threads.run(work)
     until(lambda: len(names) == 4)
     release.set()

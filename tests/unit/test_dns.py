@@ -101,7 +101,12 @@ def test_request_without_slot_is_busy(stuck):
 def test_address_is_not_looked_up():
     """A URL with an address asks no resolver, and takes no slot."""
     looked_up = []
-    lookup = DnsLookup(look_up=lambda *name: looked_up.append(name) or [])
+
+    def look_up(*name):
+        looked_up.append(name)
+        return []
+
+    lookup = DnsLookup(look_up=look_up)
 
     for host in ("8.8.8.8", "[2606:4700:4700::1111]"):
         resolution = asyncio.run(SafeHttp((), lookup=lookup).resolve(f"http://{host}/", "key"))

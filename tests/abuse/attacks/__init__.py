@@ -1,6 +1,6 @@
 """The attacks, one file a kind. Each file lists its attacks in ATTACKS."""
 
-from tests.abuse.attacks import bodies, images, queue, records, routes, uploads, webhooks
+from tests.abuse.attacks import bodies, floods, images, queue, records, routes, uploads, webhooks
 from tests.abuse.attacks.attack import Attack
 
 ATTACKS: tuple[Attack, ...] = (
@@ -11,4 +11,5 @@ ATTACKS: tuple[Attack, ...] = (
     *uploads.ATTACKS,
     *queue.ATTACKS,
     *routes.ATTACKS,
+    *floods.ATTACKS,
 )

@@ -36,7 +36,9 @@ class Target:
 
     def client(self) -> httpx.Client:
         """Open a client with the attacker's key, if it has one."""
-        return httpx.Client(base_url=self.url, headers=self.headers, timeout=30, trust_env=False)
+        return httpx.Client(
+            base_url=self.url, headers=self.headers, timeout=30, trust_env=False, verify=False
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

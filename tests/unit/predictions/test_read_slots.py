@@ -25,5 +25,5 @@ async def test_key_reads_one_list_at_once():
     began_meanwhile = list(began)
     release.set()
 
-    assert await asyncio.gather(first, second) == ["first", "second"]
+    assert [await first, await second] == ["first", "second"]
     assert began_meanwhile == ["first", "other"]

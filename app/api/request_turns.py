@@ -1,0 +1,102 @@
+"""Serves callers in turn, so that many requests of one delay those of another by a few requests at most.
+
+A caller is the account of a key that was valid before, or else a client address.
+"""
+
+import asyncio
+from collections import OrderedDict
+
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.address_budget import network_of
+from app.api.errors import ErrorRenderer
+from app.api.presented_keys import presented_keys
+from app.held_turn import hold
+from app.predictions.errors import TooManyRequests
+from app.turns import NoTurn, Turns
+
+ACCOUNT_TURNS = 16, 6  # requests that are served at once, and those of one caller
+ADDRESS_TURNS = 6, 2
+HOLD_S = (
+    0.25  # the longest that a request counts: what takes longer waits, or has limits of its own
+)
+WAIT_S = 60.0  # for a turn
+MAX_ACCOUNTS = 10_000  # of keys that are remembered
+RETRY_AFTER_S = 1
+
+
+class KnownCallers:
+    """Remembers the accounts of keys that were valid, so that invented keys are not callers of their own."""
+
+    def __init__(self) -> None:
+        self._accounts: OrderedDict[int, str] = OrderedDict()
+
+    def remember(self, key: str, account: str) -> None:
+        """Remember a key that was valid."""
+        digest = hash(key)  # is seeded, and a collision costs a turn only
+        self._accounts[digest] = account
+        self._accounts.move_to_end(digest)
+        if len(self._accounts) > MAX_ACCOUNTS:
+            self._accounts.popitem(last=False)
+
+    def account_of(self, connection: HTTPConnection) -> str | None:
+        """Return the account of the key that a request presents; None where it was not valid before."""
+        accounts = (self._accounts.get(hash(key)) for key in presented_keys(connection))
+        return next((account for account in accounts if account), None)
+
+
+class RequestTurns:
+    """ASGI middleware that lets each request wait for its caller's turn.
+
+    A request holds its turn until its response begins, it waits for something, or HOLD_S have passed; and in any case until the
+    event loop has served the others, because most requests take no more than one of its rounds.
+    """
+
+    def __init__(self, app: ASGIApp, callers: KnownCallers, error_renderer: ErrorRenderer) -> None:
+        self._app = app
+        self._callers = callers
+        self._error_renderer = error_renderer
+        self._of_accounts = Turns(*ACCOUNT_TURNS, WAIT_S)
+        self._of_addresses = Turns(*ADDRESS_TURNS, WAIT_S)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        account = self._callers.account_of(connection)
+        turns = self._of_addresses if account is None else self._of_accounts
+        caller = account or network_of(connection.client.host if connection.client else "")
+        try:
+            await turns.take(caller)
+        except NoTurn:
+            refusal = TooManyRequests(
+                "too many requests of this caller wait to be served; send fewer at once",
+                retry_after_s=RETRY_AFTER_S,
+            )
+            error = self._error_renderer(scope)(refusal)
+            await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
+            return
+        is_held, loop = True, asyncio.get_running_loop()
+
+        def give_back() -> None:
+            nonlocal is_held
+            if is_held:
+                is_held = False
+                loop.call_soon(turns.give_back, caller)
+
+        hold(give_back)
+        timer = loop.call_later(HOLD_S, give_back)
+
+        async def send_and_give_back(message: Message) -> None:
+            give_back()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_give_back)
+        finally:
+            timer.cancel()
+            give_back()
