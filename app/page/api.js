@@ -49,6 +49,7 @@ export async function* follow(id, signal) {
 }
 
 async function send(path, { headers, ...options }) {
+  if (!/^[!-~]*$/.test(key)) throw new RequestError(401, "This is not a key: it has characters that no key has.");
   let response;
   try {
     response = await fetch(path, { ...options, headers: { "X-API-Key": key, ...headers } });

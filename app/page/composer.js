@@ -7,6 +7,7 @@ const at = (id) => document.getElementById(id);
 const SIDE = { min: 64, multiple: 16 };
 const PIXELS_MAX = 4 * 1024 * 1024;
 const ASPECT_MAX = 8;
+const PROMPT_MAX = 10_000;
 
 export class Composer {
   #models = [];
@@ -62,6 +63,8 @@ export class Composer {
     if (at("steps").value) input.num_inference_steps = number("steps");
     if (number("count") > 1) input.num_images = number("count");
     if (at("seed").value.trim()) input.seed = seed(at("seed").value.trim());
+    if (this.#isGuided && at("guidance").value) input.guidance_scale = number("guidance");
+    if (this.#isGuided && at("negative").value.trim()) input.negative_prompt = at("negative").value;
     if (at("format").value !== "png") input.output_format = at("format").value;
     if (this.loras.value.length) input.loras = this.loras.value;
     return { model: at("model").value, input };
@@ -76,7 +79,7 @@ export class Composer {
   check() {
     const problems = [];
     const say = (field, message) => message && problems.push({ field, message });
-    if (!at("prompt").value.trim()) say("prompt", "Enter a prompt.");
+    say("prompt", promptProblem(at("prompt").value));
     if (takesImages(this.#model) && !this.images.length) say("image_urls", "This model edits: add an image.");
     if (this.#size === "custom") {
       const [width, height] = [number("width"), number("height")];
@@ -87,6 +90,7 @@ export class Composer {
     say("num_inference_steps", this.#rangeProblem("steps", "num_inference_steps"));
     say("num_images", this.#rangeProblem("count", "num_images"));
     say("seed", seedProblem(at("seed").value.trim()));
+    if (this.#isGuided) say("guidance_scale", this.#guidanceProblem);
     return problems;
   }
 
@@ -97,6 +101,8 @@ export class Composer {
     at("count").value = input.num_images ?? 1;
     at("seed").value = input.seed ?? "";
     at("format").value = input.output_format ?? "png";
+    at("guidance").value = input.guidance_scale ?? "";
+    at("negative").value = input.negative_prompt ?? "";
     at("strength").value = at("strength-value").value = input.strength ?? 1;
     this.loras.value = input.loras ?? [];
     const size = input.image_size ?? "";
@@ -105,7 +111,7 @@ export class Composer {
     at("model").value = model;
     this.#references.images = images;
     this.#setMask(input.mask_url ?? null);
-    if (!at("model").value) this.#fit(); // this model is no longer served
+    this.#fit(); // the model may no longer be served
     choose(named || this.#defaultSize); // after the images, which may change the model
     this.#changed({});
   }
@@ -155,6 +161,11 @@ export class Composer {
     return this.#models.find(({ slug }) => slug === at("model").value);
   }
 
+  /** Whether the model follows guidance and a negative prompt: a base model does. */
+  get #isGuided() {
+    return at("model").value.includes("-base-");
+  }
+
   get #properties() {
     return this.#model?.request_schema.properties ?? {};
   }
@@ -162,6 +173,13 @@ export class Composer {
   /** The model's own default; "" is the size of the first image. */
   get #defaultSize() {
     return this.#properties.image_size?.default ?? "";
+  }
+
+  get #guidanceProblem() {
+    if (!at("guidance").value && !at("guidance").validity.badInput) return null;
+    const { minimum = 0, maximum = 20 } = this.#properties.guidance_scale ?? {};
+    const value = number("guidance");
+    return value >= minimum && value <= maximum ? null : `Use a number from ${minimum} to ${maximum}.`;
   }
 
   #rangeProblem(id, field) {
@@ -179,6 +197,8 @@ export class Composer {
     at("size-auto").hidden = at("strength-field").hidden = !edits;
     if (edits !== this.#edits) choose(edits ? "" : this.#size || this.#defaultSize);
     this.#edits = edits;
+    at("guidance-field").hidden = !this.#isGuided;
+    at("guidance").placeholder = this.#properties.guidance_scale?.default ?? "";
     at("steps").placeholder = this.#properties.num_inference_steps?.default ?? "";
   }
 }
@@ -192,6 +212,12 @@ function choose(size) {
 const takesImages = (model) => model?.request_schema.properties.image_urls !== undefined;
 
 const number = (id) => (at(id).value === "" ? NaN : Number(at(id).value));
+
+function promptProblem(text) {
+  if (!text.trim()) return "Enter a prompt.";
+  const { length } = [...text]; // characters, as the server counts them
+  return length > PROMPT_MAX ? `Use up to ${PROMPT_MAX.toLocaleString("en")} characters: these are ${length.toLocaleString("en")}.` : null;
+}
 
 function sideProblem(side) {
   if (!Number.isInteger(side) || side < SIDE.min) return `Use ${SIDE.min} pixels or more.`;

@@ -41,9 +41,19 @@ function loadModels() {
   return models;
 }
 
+/** Recall a value; one that another version or program left behind must not stop the page. */
+function recallJson(name) {
+  try {
+    return JSON.parse(recall(name));
+  } catch {
+    forget(name);
+    return null;
+  }
+}
+
 function restoreDraft() {
-  const { model, input } = JSON.parse(recall("draft") ?? "{}");
-  if (input) composer.fill(model, { ...input, prompt: at("prompt").value || input.prompt }, JSON.parse(recall("images") ?? "[]"));
+  const { model, input } = recallJson("draft") ?? {};
+  if (input) composer.fill(model, { ...input, prompt: at("prompt").value || input.prompt }, recallJson("images") ?? []);
 }
 
 /** Show problems at their fields, and those of no field above the button. */
@@ -87,7 +97,11 @@ function takeKeyFromAddress() {
   const key = /^#key=(.+)$/.exec(location.hash)?.[1];
   if (!key) return false;
   history.replaceState(null, "", location.pathname + location.search);
-  setKey(decodeURIComponent(key));
+  try {
+    setKey(decodeURIComponent(key));
+  } catch {
+    setKey(key); // it has a % of its own
+  }
   return true;
 }
 

@@ -49,6 +49,7 @@ export class Predictions {
     this.#gallery.put(entry);
     this.#status.update();
     this.#follow(entry);
+    this.#stage.reveal();
   }
 
   #open(entry) {

@@ -7,6 +7,8 @@ const FIELDS = {
   mask_url: "mask-file",
   strength: "strength",
   num_inference_steps: "steps",
+  guidance_scale: "guidance",
+  negative_prompt: "negative",
   num_images: "count",
   output_format: "format",
   seed: "seed",
@@ -55,8 +57,12 @@ function mark(input, message) {
   const text = document.createElement("p");
   text.id = `${input.id}-problem`;
   text.className = "problem field-problem";
-  text.textContent = message;
-  (input.closest(".row, .drop") ?? input).after(text);
+  const row = input.closest(".row");
+  // below a row of several fields: which one it is, and in their order
+  text.textContent = row ? `${input.labels[0].firstChild.textContent.trim()}: ${message}` : message;
+  let before = row ?? input.closest(".drop") ?? input;
+  while (before.nextElementSibling?.classList.contains("field-problem")) before = before.nextElementSibling;
+  before.after(text);
   input.setAttribute("aria-invalid", "true");
   input.dataset.description = input.getAttribute("aria-describedby") ?? "";
   input.setAttribute("aria-describedby", `${text.id} ${input.dataset.description}`.trim());

@@ -85,6 +85,12 @@ export class Stage {
     this.#say(text);
   }
 
+  /** Scroll to the picture if less than half of it is visible. The focus stays where the user types. */
+  reveal() {
+    const { top, bottom, height } = at("frame").getBoundingClientRect();
+    if (Math.min(bottom, innerHeight) - Math.max(top, 0) < height / 2) at("stage").scrollIntoView({ block: "nearest" });
+  }
+
   bringIntoView() {
     at("stage").scrollIntoView({ block: "start" });
     at("stage").focus({ preventScroll: true });

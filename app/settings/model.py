@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from app.generation_text import Metadata
-from app.settings.value_types import CommaList, Duration, PositiveDuration
+from app.settings.value_types import CommaList, Duration, HttpUrl, PositiveDuration
 
 SIDES = range(64, 2049)  # pixels
 
@@ -74,10 +74,9 @@ class ModelSettings(BaseModel):
         alias="KLEIN_LORA_CACHE_BYTES",
         description="Most bytes of fetched LoRAs in the storage. The ones used longest ago are deleted. No LoRA above 1 GiB is fetched.",
     )
-    hub_endpoint: str = Field(
+    hub_endpoint: HttpUrl = Field(
         "https://huggingface.co",
         alias="HF_ENDPOINT",
-        pattern=r"^https?://[^/]+",
         description="Hugging Face hub that LoRAs and weights are fetched from.",
     )
     device: Literal["auto", "cuda", "cpu", "mps"] = Field(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from app.settings.value_types import CommaList, PositiveDuration
+from app.settings.value_types import CommaList, HttpUrl, Origins, PositiveDuration
 
 
 class StatusWords(StrEnum):
@@ -28,7 +28,7 @@ class ServerSettings(BaseModel):
 
     host: str = Field("127.0.0.1", alias="KLEIN_HOST", description="Address the API listens on.")
     port: int = Field(8000, ge=1, le=65535, alias="KLEIN_PORT", description="Port of the API.")
-    public_url: str | None = Field(
+    public_url: HttpUrl | None = Field(
         None,
         alias="KLEIN_PUBLIC_URL",
         description="Base of the URLs in responses. Unset: the host that the request named.",
@@ -70,7 +70,7 @@ class ServerSettings(BaseModel):
         description="Model names that mean what is served, for clients of OpenAI's API, comma-separated. `*` stands for any text. "
         "Unset: the names of OpenAI's image models.",
     )
-    allow_origins: CommaList = Field(
+    allow_origins: Origins = Field(
         (),
         alias="KLEIN_ALLOW_ORIGINS",
         description="Origins of pages in browsers that may call the API (CORS), comma-separated, such as `https://app.example.com`. "

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-from app.settings.value_types import PositiveDuration
+from app.settings.value_types import HttpUrl, PositiveDuration
 
 
 class FileUrls(StrEnum):
@@ -30,10 +30,9 @@ class StorageSettings(BaseModel):
         description="How clients download files from S3. `proxied`: through the API server. `presigned`: by a redirect to a presigned URL "
         "that is valid for an hour.",
     )
-    s3_public_url: str | None = Field(
+    s3_public_url: HttpUrl | None = Field(
         None,
         alias="KLEIN_S3_PUBLIC_URL",
-        pattern=r"^https?://[^/]+",
         description="S3 endpoint that clients can reach, for presigned URLs. Unset: `AWS_ENDPOINT_URL`.",
     )
     retention: PositiveDuration = Field(

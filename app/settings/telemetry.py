@@ -3,6 +3,7 @@
 from pydantic import BaseModel, Field
 
 from app.log_format import LogFormat
+from app.settings.value_types import HttpUrl
 
 
 class TelemetrySettings(BaseModel):
@@ -21,7 +22,7 @@ class TelemetrySettings(BaseModel):
         description="Port of `/metrics` of each process, on KLEIN_HOST. Unset: only the API serves them, on its own port."
         " Under `klein up` the courier uses the next port and the API its own.",
     )
-    otlp_endpoint: str | None = Field(
+    otlp_endpoint: HttpUrl | None = Field(
         None,
         alias="OTEL_EXPORTER_OTLP_ENDPOINT",
         description="Endpoint that receives traces, by OTLP over HTTP. Unset: no traces. The SDK's other `OTEL_*` variables apply too.",

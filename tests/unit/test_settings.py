@@ -3,9 +3,11 @@
 from datetime import timedelta
 from pathlib import Path
 
+import click
 import pytest
 from pydantic import ValidationError
 
+from app.commands.settings import read_settings
 from app.settings import Settings
 from app.settings.server import StatusWords
 
@@ -126,6 +128,58 @@ def test_invalid_value_names_variable(variable, text, monkeypatch):
 
     with pytest.raises(ValidationError, match=variable):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("KLEIN_PUBLIC_URL", "example.com"),
+        ("KLEIN_PUBLIC_URL", "https://"),
+        ("KLEIN_PUBLIC_URL", "https://example.com/?a=1"),
+        ("KLEIN_PUBLIC_URL", "https://example.com:port"),
+        ("KLEIN_S3_PUBLIC_URL", "s3://bucket"),
+        ("HF_ENDPOINT", "hub.example.com"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
+        ("KLEIN_ALLOW_ORIGINS", "app.example.com"),
+        ("KLEIN_ALLOW_ORIGINS", "*, https://app.example.com/"),
+    ],
+)
+def test_what_is_no_url_shows_one(variable, text, monkeypatch):
+    """A URL without scheme or host, and an origin that no browser sends, are errors that show the form."""
+    monkeypatch.setenv(variable, text)
+
+    with pytest.raises(ValidationError, match="write one like https://"):
+        Settings()
+
+
+def test_urls_may_have_a_path(monkeypatch):
+    """A URL may have a port and a path, and origins a port."""
+    monkeypatch.setenv("KLEIN_PUBLIC_URL", "https://example.com:8443/klein/")
+    monkeypatch.setenv("KLEIN_ALLOW_ORIGINS", "*, http://localhost:3000")
+
+    assert Settings().public_url == "https://example.com:8443/klein/"
+    assert Settings().allow_origins == ("*", "http://localhost:3000")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("KLEIN_PORT", "http", "KLEIN_PORT: 'http' is not a whole number"),
+        (
+            "KLEIN_BODY_MAX_BYTES",
+            "64MB",
+            "KLEIN_BODY_MAX_BYTES: '64MB' is not a whole number of bytes",
+        ),
+        ("KLEIN_STRICT_INPUTS", "maybe", "KLEIN_STRICT_INPUTS: 'maybe' is not true or false"),
+    ],
+)
+def test_commands_say_what_is_wrong(variable, text, message, monkeypatch):
+    """A command names the wrong value and what it should be, also where it has a unit."""
+    monkeypatch.setenv(variable, text)
+
+    with pytest.raises(click.ClickException) as raised:
+        read_settings()
+    assert raised.value.message == f"settings: {message}"
 
 
 def test_replaced_component_needs_single_checkpoint(monkeypatch):
