@@ -4,13 +4,16 @@ A request must arrive within GRACE_S plus the time that its bytes take at RATE, 
 that rate. Slower connections are closed. No deadline runs while the client waits for the server.
 
 Everything that is not the body counts against one limit until the request is complete: headers, trailers, chunk
-extensions. After a response that comes before the end of a body, the rest of the body is not read.
+extensions. `unserved` limits the connections without a request in progress. After a response that comes before the end of a body, the rest of the body is not read.
 """
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.api.address_budget import network_of
+from app.api.unserved import Unserved
 
 HEADERS_MAX_BYTES = 64 * 1024
 CHUNK_FRAME_BYTES = 32  # of each chunk that do not count: its size and two line ends
@@ -27,11 +30,13 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     GRACE_S = 10.0
     RATE = 16 * 1024  # bytes a second
+    unserved = Unserved()  # of all connections of the process
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
+        self._address = ""
         self._began_s = 0.0
         self._received_bytes = 0
         self._has_headers = False
@@ -43,6 +48,8 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the deadline of the first request."""
         super().connection_made(transport)
+        self._address = network_of(self.client[0] if self.client else "")
+        self.unserved.add(self, self._address)
         self._start_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -51,7 +58,12 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._stop_writing()
         if self._lingering is not None:
             self._lingering.cancel()
+        self.unserved.remove(self)
         super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Count received bytes. The first byte of a request starts its deadline."""
@@ -65,6 +77,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._received_bytes += len(data)
         self._framing_bytes += len(data)
         super().data_received(data)
+        if not self._has_headers and not self.transport.is_closing():
+            self.unserved.add(self, self._address, len(data))
         if self._framing_bytes > HEADERS_MAX_BYTES and not self.transport.is_closing():
             if self._has_headers and self.cycle.response_started:
                 self.transport.abort()
@@ -87,6 +101,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Announce the end of the connection in a response that comes before the end of a large body."""
         self._has_headers = True
+        self.unserved.remove(self)
         super().on_headers_complete()
         headers = dict(self.headers)
         length = headers.get(b"content-length", b"0")[:20]
@@ -112,6 +127,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         """Close the connection after an early response, once the client had time to read it."""
         if not self._is_closing or self.transport.is_closing():
             super().on_response_complete()
+            if self.timeout_keep_alive_task is not None:
+                self.unserved.add(self, self._address)
             return
         self.server_state.total_requests += 1
         self._stop_reading()

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.protocol import HEADERS_MAX_BYTES, DeadlineProtocol
+from app.api.unserved import Limits, Unserved
 
 HEAD = b"POST / HTTP/1.1\r\nHost: klein\r\n"
 WHOLE = HEAD + b"Content-Length: 2\r\n\r\nok"
@@ -265,3 +266,69 @@ def test_ordinary_client_sees_early_response(size):
         ]
 
     assert answers == ["no", "no"]
+
+
+def is_closed(client):
+    """Wait until the server has closed a connection."""
+    client.settimeout(PATIENCE_S)
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def is_answered(client, rest):
+    client.settimeout(PATIENCE_S)
+    client.sendall(rest)
+    return client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("start", "limits"),
+    [
+        (b"", Limits(connections=3, size_bytes=30_000)),
+        (HEAD + b"X: " + b"y" * 9000, Limits(connections=100, size_bytes=30_000)),
+    ],
+    ids=["silent", "headers"],
+)
+def test_oldest_unserved_connections_are_closed(start, limits):
+    """Of connections without a whole request the oldest above a limit of count or bytes are closed. One whose request is being read, and the
+    newest, are served.
+    """
+
+    class Few(DeadlineProtocol):
+        unserved = Unserved(of_address=limits)
+
+    with serving(Few) as port, ExitStack() as stack:
+
+        def connect(first_bytes):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(first_bytes)
+            return client
+
+        served = connect(HEAD + b"Content-Length: 2\r\n\r\n")
+        unserved = [connect(start) for _ in range(5)]
+
+        assert [is_closed(client) for client in unserved[:2]] == [True, True]
+        end = WHOLE if not start else b"\r\nContent-Length: 2\r\n\r\nok"
+        assert [is_answered(client, end) for client in unserved[2:]] == [True] * 3
+        assert is_answered(served, b"ok")
+
+
+def test_idle_connections_are_unserved():
+    """After a response a connection counts as unserved again, as the newest one. It does not while a request is served on it."""
+
+    class Few(DeadlineProtocol):
+        unserved = Unserved(of_address=Limits(connections=2, size_bytes=30_000))
+
+    with serving(Few) as port, ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)
+        ]
+        for client in (clients[1], clients[0], clients[1]):
+            assert is_answered(client, WHOLE)
+        newest = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+
+        assert is_closed(clients[0])
+        assert is_answered(clients[1], WHOLE)
+        assert is_answered(newest, WHOLE)
