@@ -10,18 +10,24 @@ KEEP_S = 1.0
 
 
 class Cached(Generic[T]):
-    """Makes a value at most once a second, for all callers. Safe for threads."""
+    """Makes a value at most once in `keep_s`, for all callers. Safe for threads."""
 
-    def __init__(self, make: Callable[[], T], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        make: Callable[[], T],
+        keep_s: float = KEEP_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._make = make
+        self._keep_s = keep_s
         self._clock = clock
         self._lock = threading.Lock()
         self._made: tuple[float, T] | None = None
 
     def get(self) -> T:
-        """Return the value, at most KEEP_S old. Raises what `make` raises, and tries again at the next call."""
+        """Return the value, at most `keep_s` old. Raises what `make` raises, and tries again at the next call."""
         with self._lock:
-            if self._made is None or self._clock() - self._made[0] >= KEEP_S:
+            if self._made is None or self._clock() - self._made[0] >= self._keep_s:
                 value = self._make()
                 self._made = self._clock(), value
             return self._made[1]

@@ -33,6 +33,7 @@ from app.loras.fetch import LoraFetcher
 from app.loras.library import Library
 from app.predictions.accounts import Limits
 from app.predictions.admission import Admission
+from app.predictions.backlog import Backlog
 from app.predictions.clock import Clock
 from app.predictions.forecasts import Forecasts
 from app.predictions.history import History
@@ -98,8 +99,9 @@ def create_app(settings: Settings) -> FastAPI:
     store = Store(connection, queues, settings.retention)
     registry = WorkerRegistry(connection)
     history = History(connection, store)
-    places = Places(connection, store, queues, registry)
-    forecasts = Forecasts(places.place_behind)
+    backlog = Backlog(store)
+    places = Places(connection, queues, registry, backlog)
+    forecasts = Forecasts(places.place_behind, backlog)
     watch = Watch(reading, on_end=forecasts.end)
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ from app.api.status_body import status_body
 from app.commands.redis_errors import report_redis_errors
 from app.commands.settings import read_settings
 from app.connections import open_redis
+from app.predictions.backlog import Backlog
 from app.predictions.ledger import Ledger
 from app.predictions.place import Places
 from app.predictions.queue import Queues
@@ -24,6 +25,6 @@ def read_status() -> dict[str, Any]:
         queues = Queues(connection)
         store = Store(connection, queues, settings.retention)
         registry = WorkerRegistry(connection)
-        places = Places(connection, store, queues, registry)
+        places = Places(connection, queues, registry, Backlog(store))
         stats = collect_stats(store, queues, registry, Ledger(connection), places)
     return status_body(stats).model_dump()

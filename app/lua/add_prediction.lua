@@ -1,5 +1,5 @@
--- Stores a new prediction and puts it in line. Returns the id that was accepted, '', how many come before it and, where it is the
--- next one, how many unfinished ones are not in this line. Or '' and why it was refused.
+-- Stores a new prediction and puts it in line. Returns the id that was accepted, '' and how many come before it, or '' and why it
+-- was refused.
 -- The id is another prediction's where the idempotency key has come before. The client repeats a call whose reply was
 -- lost; by then the prediction may have changed, so a record that exists is accepted and not written again.
 -- include limits.lua
@@ -25,6 +25,4 @@ redis.call('ZADD', history, created_ms, id)
 redis.call('HSET', held, id, cost)
 if budget ~= '' or redis.call('EXISTS', reserved) == 1 then redis.call('INCRBY', reserved, cost) end
 local rank = join(line, waiting, turns, arrivals, tokens, id, key_id, '0')
-local ahead = count_ahead(turns, line_prefix, key_id, rank)
-local running = ahead == 0 and redis.call('ZCARD', open) - redis.call('ZCARD', waiting)
-return {id, '', ahead, running or 0}
+return {id, '', count_ahead(turns, line_prefix, key_id, rank)}

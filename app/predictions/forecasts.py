@@ -1,9 +1,10 @@
-"""Remembers the estimates for the predictions that this process accepted, and measures their error."""
+"""Estimates the end of the predictions that this process accepts, and measures the error."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 
 from app.metrics import ESTIMATE_ERROR
+from app.predictions.backlog import Backlog
 from app.predictions.errors import KleinError, Unavailable
 from app.predictions.place import Place
 from app.predictions.prediction import Prediction, Status
@@ -15,14 +16,16 @@ MAX_FORECASTS = 10_000  # predictions
 class Forecasts:
     """The estimates of unfinished predictions. Any number of threads may use it."""
 
-    def __init__(self, place_behind: Callable[[int, Prediction, int], Place]) -> None:
+    def __init__(self, place_behind: Callable[[int, Prediction], Place], backlog: Backlog) -> None:
         self._place_behind = place_behind
+        self._backlog = backlog
         self._forecasts: OrderedDict[str, Place] = OrderedDict()
 
-    def remember(self, prediction: Prediction, ahead: int, running: int) -> None:
-        """Estimate when a prediction starts and ends that was just accepted behind `ahead` others, while some run."""
+    def remember(self, prediction: Prediction, ahead: int) -> None:
+        """Estimate when a prediction starts and ends that was just accepted behind `ahead` others."""
         try:
-            self._forecasts[prediction.id] = self._place_behind(ahead, prediction, running)
+            self._forecasts[prediction.id] = self._place_behind(ahead, prediction)
+            self._backlog.accept(prediction)
         except Unavailable:
             return  # it is accepted all the same
         while len(self._forecasts) > MAX_FORECASTS:
@@ -33,7 +36,8 @@ class Forecasts:
         return self._forecasts.get(prediction_id)
 
     def end(self, prediction_id: str, record: bytes) -> None:
-        """Compare the estimate of a prediction with its final record."""
+        """Note the end of a prediction, and compare its estimate with its final record."""
+        self._backlog.end(prediction_id)
         place = self._forecasts.pop(prediction_id, None)
         if place is None or place.expected_end is None:
             return

@@ -45,9 +45,6 @@ class Accepted:
 
     prediction: Prediction
     ahead: int | None  # predictions before it; None where it was accepted before
-    running: int = (
-        0  # unfinished predictions that do not wait for its checkpoint kind; most of them run
-    )
 
 
 class Intake(RecordReader):
@@ -101,8 +98,7 @@ class Intake(RecordReader):
             raise self._error(key_id, Refusal(refused), terms, created_at)
         if idempotency is None or accepted == prediction.id:
             ACCEPTED.labels(prediction.model).inc()
-            ahead, running = place or (None, 0)
-            return Accepted(prediction=prediction, ahead=ahead, running=running)
+            return Accepted(prediction=prediction, ahead=place[0] if place else None)
         return Accepted(prediction=_repeated(self.get(accepted), idempotency), ahead=None)
 
     def check(self, key_id: str, terms: Terms, now: datetime) -> None:

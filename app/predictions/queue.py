@@ -2,7 +2,7 @@
 
 Each API key has a line, and the keys take turns, so that one key's backlog does not delay another's. Redis keys:
 `klein:line:{kind}:{key}` holds a key's ids by arrival, `klein:turns:{kind}` the keys with a line by turn,
-`klein:waiting:{kind}` the ids of all lines by arrival, `klein:recent:{kind}` what the latest successes took (see `speed`), `klein:arrivals` the number of the latest arrival or turn.
+`klein:waiting:{kind}` the ids of all lines by arrival, `klein:samples:{kind}` what the latest successes took (see `speed`), `klein:arrivals` the number of the latest arrival or turn.
 
 A token belongs to no prediction and has no data: there is one for each that waits. A token may be lost or repeated: one too
 many finds no prediction, and the reconciler replaces those that are lost. A line may contain ended predictions: the record
@@ -129,21 +129,23 @@ class Queues:
         )
         return cast("int | None", ahead)
 
-    def read_outlook(self, kind: CheckpointKind, limit: int) -> tuple[list[bytes], list[bytes]]:
-        """Read the samples of recent predictions, and the records of up to `limit` that would be taken next."""
-        samples, records = cast(
-            "tuple[list[bytes], list[bytes]]",
-            _READ_OUTLOOK(
-                self._redis,
-                turns=_turns(kind),
-                recent=recent_key(kind),
-                line_prefix=_line(kind, ""),
-                record_prefix=record_key(""),
-                limit=limit,
-                samples=SAMPLES,
-            ),
+    def read_outlook(
+        self, kind: CheckpointKind, limit: int
+    ) -> tuple[list[bytes], list[bytes | None], int, list[bytes | None]]:
+        """Read what estimates need, as the script returns it: of records, up to `limit` of each kind."""
+        outlook = _READ_OUTLOOK(
+            self._redis,
+            turns=_turns(kind),
+            waiting=_waiting(kind),
+            recent=recent_key(kind),
+            open=OPEN,
+            line_prefix=_line(kind, ""),
+            record_prefix=record_key(""),
+            limit=limit,
+            samples=SAMPLES,
+            soon_ms=_CHECK_MS,
         )
-        return samples, [record for record in records if record]
+        return cast("tuple[list[bytes], list[bytes | None], int, list[bytes | None]]", outlook)
 
     def take_one(self, prediction: Prediction) -> bool:
         """Take this prediction with a token, as its key's turn. Returns False if it is no longer in line."""
@@ -215,7 +217,7 @@ def line_prefix(prediction: Prediction) -> str:
 
 def recent_key(kind: CheckpointKind) -> str:
     """Return the Redis key of the samples of recent predictions."""
-    return f"klein:recent:{kind}"
+    return f"klein:samples:{kind}"
 
 
 def queue_name(kind: CheckpointKind) -> str:

@@ -41,11 +41,16 @@ class RecordReader(DueIds):
 
     def read_outlook(
         self, kind: CheckpointKind, limit: int
-    ) -> tuple[list[Sample], list[Prediction]]:
-        """Read what recent predictions took, and up to `limit` predictions that would be taken next."""
+    ) -> tuple[list[Sample], list[Prediction], int, list[Prediction]]:
+        """Read what recent predictions took, up to `limit` that would be taken next, how many wait, and up to `limit` that are checked soon."""
         with redis_errors():
-            samples, records = self._queues.read_outlook(kind, limit)
-        return [decode_sample(sample) for sample in samples], list(RECORDS.read_each(records))
+            samples, waiting, count, soon = self._queues.read_outlook(kind, limit)
+        return (
+            [decode_sample(sample) for sample in samples],
+            list(RECORDS.read_each(waiting)),
+            count,
+            list(RECORDS.read_each(soon)),
+        )
 
     def read_all(self, ids: list[str]) -> Iterator[Prediction]:
         """Read many records. Skip missing and unreadable ones."""

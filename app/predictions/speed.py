@@ -1,80 +1,167 @@
-"""Learns from recent predictions how long one takes, by the work in it. Does no I/O."""
+"""Learns from recent predictions how long one takes, by what it generates. Does no I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from itertools import combinations
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from operator import mul
 from statistics import median
 
 from app.predictions.catalog import parameters_of
+from app.predictions.checkpoint_kind import UNGUIDED
 from app.predictions.prediction import Prediction
 
 SAMPLES = 40  # recent successes of one checkpoint kind
-_ENCODE_AND_DECODE_STEPS = 1  # what encoding and decoding cost, in denoising steps
 _SIDE = 1024  # px; an edit without a size takes that of an image which the record does not know
+_DECAY = 0.95  # the weight of a sample, by that of the next newer one
+_OUTLIER = 0.5  # relative error from which on a sample loses weight
+_PENALTY = 0.01  # of all costs but the first: few samples scale with the work
+_LEAST_S = 1e-3  # shorter times count as this
+_PASSES = 3  # each gives the samples new weights
+_SWEEPS = 30  # over the costs, in each pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What decides how long a prediction takes."""
+
+    images: int
+    steps: int  # passes of the transformer for one image
+    megapixels: float  # of one image
+    references: int
+
+    @property
+    def amounts(self) -> tuple[float, ...]:
+        """Return the amounts that have a cost each. The first one alone is a fair guess."""
+        steps = self.images * self.steps
+        pixel_steps = self.megapixels * (1 + self.references) * (steps + self.images)
+        return (
+            pixel_steps,
+            1.0,
+            self.images,
+            steps,
+            self.references,
+            self.references * steps,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A success: the work in it, how long it took, and how long it kept an engine."""
+    """A success: the work in it, how long it kept an engine from the next prediction, and how long it took from then on."""
 
-    work: float
-    run_s: float  # from the claim to the end
+    work: Work
     engine_s: float  # its share of its batch
+    run_s: float  # from the begin of the engine to the end
 
     def encode(self) -> str:
         """Write the sample for Redis."""
-        return f"{self.work:.9g} {self.run_s:.9g} {self.engine_s:.9g}"
+        return " ".join(
+            f"{number:.9g}" for number in (*astuple(self.work), self.engine_s, self.run_s)
+        )
 
 
 def decode_sample(text: bytes) -> Sample:
     """Read a sample from Redis."""
-    work, run_s, engine_s = map(float, text.split())
-    return Sample(work=work, run_s=run_s, engine_s=engine_s)
+    images, steps, megapixels, references, engine_s, run_s = map(float, text.split())
+    work = Work(
+        images=int(images), steps=int(steps), megapixels=megapixels, references=int(references)
+    )
+    return Sample(work=work, engine_s=engine_s, run_s=run_s)
 
 
-def work_of(prediction: Prediction) -> float:
-    """Return the megapixels that a prediction denoises, reference images included, times its steps, for all images."""
+def work_of(prediction: Prediction) -> Work:
+    """Return the work in a prediction."""
     parameters = parameters_of(prediction)
-    pixels = (parameters.width or _SIDE) * (parameters.height or _SIDE)
-    megapixels = pixels * (1 + len(prediction.reference_keys)) / 1e6
-    return megapixels * (parameters.steps + _ENCODE_AND_DECODE_STEPS) * len(parameters.seeds)
+    passes = 2 if parameters.guidance > UNGUIDED else 1
+    return Work(
+        images=len(parameters.seeds),
+        steps=max(1, round(parameters.steps * parameters.strength)) * passes,
+        megapixels=(parameters.width or _SIDE) * (parameters.height or _SIDE) / 1e6,
+        references=len(prediction.reference_keys),
+    )
 
 
 def sample_of(prediction: Prediction) -> Sample:
     """Return the sample of a success."""
-    run_s = prediction.run_time.total_seconds()
-    timings = prediction.timings
-    engine_s = run_s if timings is None else timings.engine_ms / timings.batch / 1000
-    return Sample(work=work_of(prediction), run_s=run_s, engine_s=engine_s)
+    work, run_s = work_of(prediction), prediction.run_time.total_seconds()
+    if (timings := prediction.timings) is None:
+        return Sample(work=work, engine_s=run_s, run_s=run_s)
+    return Sample(
+        work=work,
+        engine_s=timings.engine_ms / timings.batch / 1000,
+        run_s=max(timings.engine_ms / 1000, run_s - timings.claimed_ms / 1000),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """A fixed time for each prediction, and a time for each unit of work."""
+    """What the amounts of a prediction's work cost."""
 
-    base_s: float
-    per_work_s: float
+    engine_s: tuple[float, ...]
+    run_s: tuple[float, ...]
+    typical_s: float  # how long recent ones kept an engine, on average
 
-    def time(self, work: float) -> timedelta:
-        """Return how long this work takes."""
-        return timedelta(seconds=self.base_s + self.per_work_s * work)
+    def engine_time_s(self, work: Work) -> float:
+        """Estimate how long this work keeps an engine from the next prediction."""
+        return _dot(self.engine_s, work.amounts)
+
+    def run_time_s(self, work: Work) -> float:
+        """Estimate the time from the begin of the engine to the end."""
+        return _dot(self.run_s, work.amounts)
 
 
-def fit(points: Sequence[tuple[float, float]]) -> Speed | None:
-    """Fit a speed to pairs of work and seconds: the median of all slopes, so that single slow ones do not count.
-
-    None without points. Where the work is all the same, or the slope makes no sense, time is proportional to work.
-    """
-    if not points:
+@lru_cache(maxsize=16)
+def learn(samples: tuple[Sample, ...]) -> Speed | None:
+    """Learn from samples, the newest first. None without any."""
+    if not samples:
         return None
-    slopes = [
-        (seconds - other_seconds) / (work - other_work)
-        for (work, seconds), (other_work, other_seconds) in combinations(points, 2)
-        if abs(work - other_work) > 1e-3 * max(work, other_work)
-    ]
-    if slopes and (slope := median(slopes)) > 0:
-        base_s = median(seconds - slope * work for work, seconds in points)
-        if base_s >= 0:
-            return Speed(base_s=base_s, per_work_s=slope)
-    return Speed(base_s=0.0, per_work_s=median(seconds / work for work, seconds in points))
+    amounts = [sample.work.amounts for sample in samples]
+    return Speed(
+        engine_s=fit(amounts, [sample.engine_s for sample in samples]),
+        run_s=fit(amounts, [sample.run_s for sample in samples]),
+        typical_s=sum(sample.engine_s for sample in samples) / len(samples),
+    )
+
+
+def fit(amounts: Sequence[Sequence[float]], seconds: Sequence[float]) -> tuple[float, ...]:
+    """Fit the costs of the amounts, none of them negative, to seconds, the newest first.
+
+    The error counts as a share of the estimate, so that short and long ones count the same and their sum has no bias.
+    Samples lose weight with age, and if they are far off (Huber's weights).
+    """
+    units = [max(column) or 1.0 for column in zip(*amounts, strict=True)]
+    scaled = [[a / unit for a, unit in zip(row, units, strict=True)] for row in amounts]
+    ages = [_DECAY**age for age in range(len(scaled))]
+    middle = max(median(seconds), _LEAST_S)
+    weights = [age / (s + middle) ** 2 for age, s in zip(ages, seconds, strict=True)]
+    costs: list[float] = []
+    for _ in range(_PASSES):
+        costs = _least_squares(scaled, seconds, weights)
+        estimates = [max(_dot(costs, row), _LEAST_S) for row in scaled]
+        errors = [abs(e - s) / e for e, s in zip(estimates, seconds, strict=True)]
+        weights = [
+            age / e**2 * min(1.0, _OUTLIER / max(error, 1e-9))
+            for age, e, error in zip(ages, estimates, errors, strict=True)
+        ]
+    return tuple(cost / unit for cost, unit in zip(costs, units, strict=True))
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return float(sum(map(mul, one, other)))
+
+
+def _least_squares(
+    rows: Sequence[Sequence[float]], targets: Sequence[float], weights: Sequence[float]
+) -> list[float]:
+    """Solve weighted least squares without negative values, by coordinate descent. All values but the first have a penalty."""
+    columns = list(zip(*rows, strict=True))
+    weighted = [[w * x for w, x in zip(weights, column, strict=True)] for column in columns]
+    matrix = [[_dot(one, other) for other in columns] for one in weighted]
+    right = [_dot(one, targets) for one in weighted]
+    for k in range(1, len(columns)):
+        matrix[k][k] += _PENALTY * sum(weights) / len(weights)
+    values = [0.0] * len(columns)
+    for _ in range(_SWEEPS):
+        for k, row in enumerate(matrix):
+            if row[k]:
+                values[k] = max(0.0, values[k] + (right[k] - _dot(row, values)) / row[k])
+    return values

@@ -46,7 +46,7 @@ Guard = Callable[[Coroutine[Any, Any, list[CheckedImage | ImageRejected]]], Awai
 """Runs the reading of images, and cancels it when nobody waits for the result any more."""
 FindPlace = Callable[[Prediction], Place]
 """Returns the place that a prediction would have if it was accepted now."""
-OnAccepted = Callable[[Prediction, int, int], None]
+OnAccepted = Callable[[Prediction, int], None]
 """Called with an accepted prediction and how many come before it."""
 RETRY_AFTER_S = 10  # where a key has no slot for a look-up, an image or a LoRA
 
@@ -73,7 +73,7 @@ class Submissions:
         accepts_unreachable_images: bool = False,
         keeps_prompts: bool = True,
         find_place: FindPlace | None = None,
-        on_accepted: OnAccepted = lambda _prediction, _ahead, _running: None,
+        on_accepted: OnAccepted = lambda _prediction, _ahead: None,
     ) -> None:
         self._store = store
         self._validator = validator
@@ -202,7 +202,7 @@ class Submissions:
         if accepted.prediction.id != prediction.id:
             self._delete_references(prediction)
         if accepted.ahead is not None:
-            self._on_accepted(prediction, accepted.ahead, accepted.running)
+            self._on_accepted(prediction, accepted.ahead)
         if inputs.failure is not None:
             return self._store.change(accepted.prediction.id, Prediction.fail_early)
         return accepted.prediction

@@ -75,7 +75,7 @@ def counting(connection) -> Iterator[Count]:
 
 def is_by_time(call: list[str]) -> bool:
     """Return whether a call belongs to no prediction."""
-    is_outlook = "klein:recent" in call[0] and "klein:open" not in call[0]  # once a second
+    is_outlook = "klein:samples" in call[0] and "klein:turns" in call[0]  # five times a second
     return (
         is_outlook
         or call[0].startswith(BY_TIME)

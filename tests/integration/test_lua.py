@@ -89,10 +89,9 @@ def add(connection):
 
 def test_add_prediction(connection, add):
     """The record is written once, with its due time, its place in the history, its maximum cost, its place in line and a token."""
-    connection.zadd("open", {"runs": 1})
-    assert add(cost=7) == [b"p", b"", 0, 1]
+    assert add(cost=7) == [b"p", b"", 0]
     assert add(cost=9, value="again") == [b"p", b""]
-    assert add(id="q", record="q") == [b"q", b"", 1, 0]  # it is not the next one
+    assert add(id="q", record="q") == [b"q", b"", 1]
     connection.zrem("line:k", "q")
     connection.zrem("waiting", "q")
     connection.hdel("held", "q")
@@ -107,7 +106,7 @@ def test_add_prediction(connection, add):
 
 def test_add_prediction_with_idempotency_key(connection, add):
     """The first id is kept for a time. Another record with the same idempotency key is not written."""
-    assert add(idempotency="key") == [b"p", b"", 0, 0]
+    assert add(idempotency="key") == [b"p", b"", 0]
     assert add(idempotency="key", id="q", record="other") == [b"p", b""]
 
     assert 0 < connection.pttl("key") <= 9000
@@ -618,20 +617,23 @@ def test_find_place_among_many_keys(connection, key_id, rank, expected):
 
 
 def test_read_outlook(connection, join):
-    """The samples, and the records of the next predictions in their order, as many as requested. A record may be gone."""
+    """The samples, the records of the next predictions and how many wait, and the records of those that are checked soon. Each has as many as requested, and a record may be gone."""
     read = load_script("read_outlook")
     for key_id, prediction_id in (("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2")):
         join(key_id, prediction_id)
-    connection.mset({"record:a1": "A1", "record:b1": "B1", "record:b2": "B2"})
+    records = ("a1", "b1", "b2", "late", "soon", "later")
+    connection.mset({f"record:{name}": name.upper() for name in records})
     connection.rpush("recent", "x", "y", "z")
+    now = now_ms()
+    connection.zadd("open", {"late": 1, "soon": now + 30_000, "later": now + 600_000})
 
     def outlook(limit):
-        keys = {"turns": "turns", "recent": "recent"}
+        keys = {"turns": "turns", "waiting": "waiting", "recent": "recent", "open": "open"}
         prefixes = {"line_prefix": "line:", "record_prefix": "record:"}
-        return read(connection, **keys, **prefixes, limit=limit, samples=2)
+        return read(connection, **keys, **prefixes, limit=limit, samples=2, soon_ms=60_000)
 
-    assert outlook(2) == [[b"x", b"y"], [b"A1", b"B1"]]
-    assert outlook(9) == [[b"x", b"y"], [b"A1", b"B1", None, b"B2"]]
+    assert outlook(1) == [[b"x", b"y"], [b"A1"], 4, [b"LATE"]]
+    assert outlook(9) == [[b"x", b"y"], [b"A1", b"B1", None, b"B2"], 4, [b"LATE", b"SOON"]]
 
 
 @pytest.fixture

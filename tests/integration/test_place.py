@@ -11,10 +11,12 @@ from fastapi.testclient import TestClient
 from app.keys import KeyRing
 from app.main import create_app
 from app.predictions.accounts import Limits
+from app.predictions.backlog import Backlog
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.place import Outlook, Place, Places, estimate_start
-from app.predictions.queue import Queues, recent_key
-from app.predictions.speed import Sample, Speed, work_of
+from app.predictions.place import Place, Places, schedule_workers
+from app.predictions.queue import Queues, kind_of, recent_key
+from app.predictions.schedule import NOTICED_S, estimate_start, run_all
+from app.predictions.speed import Sample, work_of
 from app.predictions.worker_registry import Worker, WorkerRegistry, WorkerState
 from app.settings import Settings
 from tests.support.fakes import a_prediction, a_store
@@ -22,14 +24,35 @@ from tests.support.fakes import a_prediction, a_store
 KIND = CheckpointKind.DISTILLED
 
 
-def announce(registry, name="w"):
-    registry.announce(
-        Worker(name=name, checkpoint=KIND, weights="x", revision="1", seen_at=time.time())
-    )
+def a_worker(name="w", **values):
+    worker = Worker(name=name, checkpoint=KIND, weights="x", revision="1", seen_at=time.time())
+    return replace(worker, **values)
 
 
-def seconds(number):
-    return timedelta(seconds=number)
+def announce(connection, *workers):
+    WorkerRegistry(connection).announce(*(workers or [a_worker()]))
+
+
+def places_of(connection, backlog=None):
+    """Return places that have not looked yet."""
+    backlog = backlog or Backlog(a_store(connection))
+    return Places(connection, Queues(connection), WorkerRegistry(connection), backlog)
+
+
+def add_sample(connection, prediction, engine_s, run_s=None):
+    """Let a prediction like this one have succeeded."""
+    work, kind = work_of(prediction), kind_of(prediction)
+    sample = Sample(work=work, engine_s=engine_s, run_s=run_s or engine_s)
+    connection.lpush(recent_key(kind), sample.encode())
+
+
+def images(prediction, count):
+    return replace(prediction, parameters=replace(prediction.parameters, seeds=tuple(range(count))))
+
+
+def about(number):
+    """What is estimated while the clock goes on."""
+    return pytest.approx(timedelta(seconds=number), abs=timedelta(seconds=0.5))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -52,67 +75,106 @@ def test_the_place_is_the_turn(connection, seed):
 
 
 def test_the_wait_is_estimated_from_recent_runs(connection):
-    """Behind one other, with runs of 4 s and two workers, it waits 3 s. Without a worker nobody knows."""
-    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
-    places = Places(connection, store, queues, registry)
+    """Behind three others, with runs of 40 s and two workers, it waits 40 s. Without a worker nobody knows."""
+    store = a_store(connection)
     now = datetime.now(UTC)
-    ended = a_prediction("done").claim("w", now - timedelta(seconds=4))
+    ended = a_prediction("done").claim("w", now - timedelta(seconds=40))
     store.add(ended)
     store.change("done", lambda p, _at: p.succeed("w", (), (), now))
-    queues.take(KIND)
-    for name in ("first", "second"):
+    Queues(connection).take(KIND)
+    for name in "abcd":
         store.add(a_prediction(name))
 
-    unknown = places.find(store.get("second"))
-    assert unknown
-    assert unknown.expected_wait is None
-    for name in ("w1", "w2"):
-        announce(registry, name)
-    place = Places(connection, store, queues, WorkerRegistry(connection)).find(store.get("second"))
-    assert place
-    assert place.ahead == 1
-    assert place.expected_wait == timedelta(seconds=3)
+    unknown = places_of(connection).find(store.get("d"))
+    announce(connection, a_worker("w1"), a_worker("w2"))
+    places = places_of(connection)
+    place = places.find(store.get("d"))
+
+    assert unknown == Place(ahead=3, expected_wait=None, expected_end=None)
+    assert place == Place(ahead=3, expected_wait=about(40), expected_end=about(80))
     assert places.find(store.get("done")) is None
+    assert places.wait_at_end(KIND) == about(80)
 
 
 def test_estimate_knows_the_work_ahead(connection):
-    """Behind a prediction of four images one waits four times as long as behind one of a single image."""
-    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
-    announce(registry)
-    work = work_of(a_prediction())
-    connection.lpush(recent_key(KIND), Sample(work=work, run_s=1.5, engine_s=1.0).encode())
-    parameters = a_prediction().parameters
-    assert parameters is not None
-    store.add(a_prediction("large", parameters=replace(parameters, seeds=(1, 2, 3, 4))))
-    store.add(a_prediction("small"))
-    store.add(a_prediction("last"))
-    places = Places(connection, store, queues, registry)
+    """What runs, what waits in line and the prediction itself each count with their own work."""
+    store = a_store(connection)
+    announce(connection)
+    add_sample(connection, a_prediction(), 10.0, 15.0)
+    for name, count in (("running", 2), ("large", 4), ("small", 1)):
+        store.add(images(a_prediction(name), count))
+    Queues(connection).take(KIND)
+    store.change("running", lambda p, now: p.claim("a", now))
+    places = places_of(connection)
 
-    # half a typical run for what may be running, and what comes before it
+    assert places.find(store.get("large")) == Place(
+        ahead=0, expected_wait=about(20), expected_end=about(20 + 60)
+    )
     assert places.find(store.get("small")) == Place(
-        ahead=1, expected_wait=seconds(4 + 1 / 2), expected_end=seconds(4.5 + 1.5)
+        ahead=1, expected_wait=about(20 + 40), expected_end=about(60 + 15)
     )
-    assert places.find(store.get("last")) == Place(
-        ahead=2, expected_wait=seconds(5 + 1 / 2), expected_end=seconds(5.5 + 1.5)
+    assert places.find_for_new(a_prediction("new")) == Place(
+        ahead=2, expected_wait=about(20 + 40 + 10), expected_end=about(70 + 15)
     )
-    new = places.find_for_new(a_prediction("new"))
-    assert new.ahead == 3
-    assert new == places.place_behind(3, a_prediction("new"))
+
+
+def test_burst_is_known_between_two_looks(connection):
+    """What this process accepts and hears to have ended since it last looked counts at once."""
+    store = a_store(connection)
+    announce(connection)
+    add_sample(connection, a_prediction(), 10.0)
+    backlog = Backlog(store)
+    places = places_of(connection, backlog)
+    free = places.place_behind(0, a_prediction("first"))
+    for name, count in (("first", 4), ("second", 1)):
+        backlog.accept(images(a_prediction(name, created_at=datetime.now(UTC)), count))
+    behind_both = places.place_behind(2, a_prediction("third"))
+    first_runs = places.place_behind(1, a_prediction("third"))
+    backlog.end("first")
+    first_ended = places.place_behind(1, a_prediction("third"))
+
+    waits = [p.expected_wait for p in (free, behind_both, first_runs, first_ended)]
+    assert waits == [about(0), about(50), about(50), about(10)]
+
+
+def test_prediction_that_was_just_taken_is_not_forgotten(connection):
+    """Between its line and its claim a prediction counts as running."""
+    store = a_store(connection)
+    announce(connection)
+    add_sample(connection, a_prediction(), 10.0)
+    store.add(images(a_prediction("taken", created_at=datetime.now(UTC)), 4))
+    Queues(connection).take(KIND)
+
+    assert places_of(connection).find_for_new(a_prediction()).expected_wait == about(40)
+
+
+def test_keys_take_turns_in_the_estimate(connection):
+    """A key without predictions in line waits for one of another key, and not for all of them."""
+    store = a_store(connection)
+    announce(connection)
+    add_sample(connection, a_prediction(), 10.0)
+    for number in range(9):
+        store.add(a_prediction(f"{number}", key_id="busy"))
+    place = places_of(connection).find_for_new(a_prediction(key_id="other"))
+
+    assert place == Place(ahead=1, expected_wait=about(10), expected_end=about(20))
+
+
+def test_long_line_counts_as_its_mean(connection):
+    """Those behind the first 50 take as long as recent ones do on average."""
+    store = a_store(connection)
+    announce(connection)
+    add_sample(connection, a_prediction(), 1.0)
+    for number in range(60):
+        store.add(a_prediction(f"{number}"))
+
+    assert places_of(connection).wait_at_end(KIND) == about(60)
 
 
 def test_wait_includes_turn_and_start_of_swapped_models(connection):
     """For a model that is asleep in a worker whose loaded model has work, the wait is that work and the start."""
-    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
     base = a_prediction("base", model="flux-2-klein-4b-base-text-to-image")
-    loaded = Worker(
-        name="w-distilled",
-        checkpoint=KIND,
-        weights="x",
-        revision="1",
-        seen_at=time.time(),
-        process="w",
-        turn_s=60,
-    )
+    loaded = a_worker("w-distilled", process="w", turn_s=60, state_since=time.time())
     asleep = replace(
         loaded,
         name="w-base",
@@ -120,69 +182,47 @@ def test_wait_includes_turn_and_start_of_swapped_models(connection):
         state=WorkerState.ASLEEP,
         start_s=30,
     )
-    for entry in (loaded, asleep):
-        registry.announce(entry)
-    for kind, prediction in ((KIND, a_prediction()), (CheckpointKind.BASE, base)):
-        sample = Sample(work=work_of(prediction), run_s=2.0, engine_s=2.0)
-        connection.lpush(recent_key(kind), sample.encode())
+    announce(connection, loaded, asleep)
+    for prediction in (a_prediction(), base):
+        add_sample(connection, prediction, 2.0)
     for name in "abcd":
-        store.add(a_prediction(name))
-    place = Places(connection, store, queues, registry).find_for_new(base)
+        a_store(connection).add(a_prediction(name))
 
-    # half of its own time for what may be running, 4 times 2 s of work, and the start
-    assert place.expected_wait == seconds(1 + 8 + 30)
-
-
-def test_idle_worker_is_not_waited_for(connection):
-    """Where fewer run than there are workers, the next prediction starts at once. Otherwise it waits for half a typical run."""
-    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
-    announce(registry)
-    work = work_of(a_prediction())
-    connection.lpush(recent_key(KIND), Sample(work=work, run_s=1.5, engine_s=1.0).encode())
-    places = Places(connection, store, queues, registry)
-
-    assert places.place_behind(0, a_prediction(), 0).expected_wait == seconds(0)
-    assert places.place_behind(0, a_prediction(), 1).expected_wait == seconds(0.5)
-    assert places.place_behind(2, a_prediction(), 0).expected_wait == seconds(2.5)
+    assert places_of(connection).find_for_new(base).expected_wait == about(4 * 2 + 30)
 
 
 def test_running_prediction_has_an_expected_end(connection):
     """One that runs has no position, and ends when it has run as long as its like."""
-    store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
-    announce(registry)
-    work = work_of(a_prediction())
-    connection.lpush(recent_key(KIND), Sample(work=work, run_s=30.0, engine_s=1.0).encode())
-    store.add(a_prediction())
-    running = store.change("p", lambda p, now: p.claim("a", now))
-    place = Places(connection, store, queues, registry).find(running)
+    announce(connection)
+    add_sample(connection, a_prediction(), 1.0, 30.0)
+    a_store(connection).add(a_prediction())
+    running = a_store(connection).change("p", lambda p, now: p.claim("a", now))
+    place = places_of(connection).find(running)
 
-    assert place
-    assert (place.ahead, place.expected_wait) == (None, None)
-    assert seconds(0) < place.expected_end <= seconds(30)
+    assert place == Place(ahead=None, expected_wait=None, expected_end=about(30))
 
 
 def test_create_that_starts_too_late_is_refused(connection, redis_server, tmp_path):
     """With KLEIN_REFUSE_LATE a create that cannot start within its queue timeout is a 429 with the rest as Retry-After."""
-    announce(WorkerRegistry(connection))
+    announce(connection)
     body = {"model": "flux-2-klein-4b-text-to-image", "input": {"prompt": "x"}}
     _, key = KeyRing(connection, frozenset()).create("k", None, Limits())
     settings = Settings(redis_url=redis_server.url, data=tmp_path, refuse_late=True, _env_file=None)
     with TestClient(create_app(settings), headers={"X-API-Key": key}) as client:
         accepted = client.post("/v1/prediction", json=body)
-        work = work_of(a_store(connection).get(accepted.json()["id"]))
-        connection.lpush(recent_key(KIND), Sample(work=work, run_s=60.0, engine_s=60.0).encode())
+        add_sample(connection, a_store(connection).get(accepted.json()["id"]), 60.0)
 
     with TestClient(create_app(settings), headers={"X-API-Key": key}) as client:
         late = client.post("/v1/prediction", json=body, headers={"X-Queue-Timeout": "30"})
         patient = client.post("/v1/prediction", json=body, headers={"X-Queue-Timeout": "200"})
         unlimited = client.post("/v1/prediction", json=body)
 
-    assert (late.status_code, late.headers["Retry-After"]) == (429, "60")
-    assert "would start in about 90 s, after its X-Queue-Timeout of 30 s" in late.json()["details"]
+    assert (late.status_code, late.headers["Retry-After"]) == (429, "30")
+    assert "would start in about 60 s, after its X-Queue-Timeout of 30 s" in late.json()["details"]
     assert patient.status_code == unlimited.status_code == 200
     assert patient.headers["X-Queue-Position"] == "2"
-    assert patient.headers["X-Expected-Wait"] == "90.0"
-    assert patient.headers["X-Expected-End"] == "150.0"
+    assert patient.headers["X-Expected-Wait"] == "60.0"
+    assert patient.headers["X-Expected-End"] == "120.0"
     assert "X-Expected-Wait" not in accepted.headers
     assert connection.zcard("klein:open") == 3
 
@@ -190,47 +230,28 @@ def test_create_that_starts_too_late_is_refused(connection, redis_server, tmp_pa
 @pytest.mark.parametrize(
     ("states", "start_s"),
     [
-        ([], 0),
-        ([WorkerState.ASLEEP], 40),
+        ([WorkerState.ASLEEP], NOTICED_S + 40),
         ([WorkerState.LOADING], 30),
-        ([WorkerState.ASLEEP, WorkerState.LOADING], 30),
+        ([WorkerState.ASLEEP, WorkerState.LOADING], NOTICED_S + 40),  # the first one takes it
         ([WorkerState.ASLEEP, WorkerState.READY], 0),
     ],
 )
 def test_estimate_includes_start_of_engine(states, start_s):
     """Without a loaded engine the wait includes a start as long as the last one, or what is left of it."""
-    workers = [
-        Worker(
-            name="w",
-            checkpoint=KIND,
-            weights="x",
-            revision="1",
-            seen_at=100,
-            state=state,
-            state_since=90,
-            start_s=40,
-        )
-        for state in states
+    entries = [
+        a_worker(f"{number}", state=state, state_since=90, start_s=40)
+        for number, state in enumerate(states)
     ]
-    start = estimate_start(workers, now=100)
+    workers = schedule_workers(entries, now=100)
+    run_all(workers, [])
 
-    assert start == timedelta(seconds=start_s)
-    speed = Speed(base_s=4, per_work_s=0)
-    outlook = Outlook(workers=1, run=speed, engine=speed, works=(), start=start)
-    assert outlook.wait_behind(0, 1) == timedelta(seconds=start_s + 2)
+    assert estimate_start(KIND, {KIND: []}, workers, {KIND: NOTICED_S}) == start_s
 
 
 def test_overdue_start_is_not_negative():
     """A start that takes longer than the last one is expected now."""
-    worker = Worker(
-        name="w",
-        checkpoint=KIND,
-        weights="x",
-        revision="1",
-        seen_at=100,
-        state=WorkerState.LOADING,
-        state_since=10,
-        start_s=40,
-    )
+    entry = a_worker(state=WorkerState.LOADING, state_since=10, start_s=40)
+    workers = schedule_workers([entry], now=100)
+    run_all(workers, [])
 
-    assert estimate_start([worker], now=100) == timedelta()
+    assert estimate_start(KIND, {KIND: []}, workers, {}) == 0

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+from app.predictions.backlog import Backlog
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.ledger import Ledger
 from app.predictions.place import Places
@@ -15,9 +16,8 @@ from tests.support.fakes import a_prediction, a_store
 def test_idle_system_has_zero_counts(connection):
     """Without predictions and workers every count is zero."""
     store, queues, registry = a_store(connection), Queues(connection), WorkerRegistry(connection)
-    stats = collect_stats(
-        store, queues, registry, Ledger(connection), Places(connection, store, queues, registry)
-    )
+    places = Places(connection, queues, registry, Backlog(store))
+    stats = collect_stats(store, queues, registry, Ledger(connection), places)
 
     assert (stats.running, stats.webhooks, stats.overdue, stats.workers) == (0, 0, 0, [])
     assert {(line.count, line.oldest) for line in stats.waiting.values()} == {(0, timedelta())}
@@ -40,9 +40,8 @@ def test_waiting_and_running_predictions_are_counted(connection):
     )
     registry.announce(worker)
 
-    stats = collect_stats(
-        store, queues, registry, Ledger(connection), Places(connection, store, queues, registry)
-    )
+    places = Places(connection, queues, registry, Backlog(store))
+    stats = collect_stats(store, queues, registry, Ledger(connection), places)
 
     line = stats.waiting[CheckpointKind.DISTILLED]
     assert (line.count, stats.running, stats.workers) == (2, 1, [worker])

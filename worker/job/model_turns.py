@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from app.predictions.checkpoint_kind import CheckpointKind
-
-PATIENCE_S = 1.0
-"""How long a worker leaves a token to others that have its model loaded."""
+from app.predictions.schedule import PATIENCE_S, order_models
 
 
 class ModelTurns:
@@ -39,13 +37,13 @@ class ModelTurns:
     ) -> list[CheckpointKind]:
         """Return the kinds whose tokens to take, the first one first. `tokens` counts those of kinds that are not loaded.
 
-        Loaded models take turns. One that is not loaded comes after them, or before them once their turn is over: when the
-        last of them was loaded `turn_s` ago. Of several, the one comes first that has waited longest.
+        Loaded models take turns. Of those that are not loaded, the one comes first that has waited longest.
         """
         now = self._clock()
         loaded_at = {kind: self._loaded_since(kind) for kind in kinds}
-        since = [at for at in loaded_at.values() if at is not None]
-        loaded = sorted((k for k, at in loaded_at.items() if at is not None), key=self._last_use)
+        loaded = {
+            k: at for k in sorted(loaded_at, key=self._last_use) if (at := loaded_at[k]) is not None
+        }
         self._waiting_since = {
             kind: self._waiting_since.get(kind, now)
             for kind, at in loaded_at.items()
@@ -56,8 +54,7 @@ class ModelTurns:
             for kind, seen in sorted(self._waiting_since.items(), key=lambda item: item[1])
             if now - seen >= self.patience_s
         ]
-        is_turn_over = bool(since) and now - max(since) >= self._turn_s
-        return [*waiting, *loaded] if is_turn_over else [*loaded, *waiting]
+        return order_models(loaded, waiting, now, self._turn_s)
 
     def _last_use(self, kind: CheckpointKind) -> int:
         return self._used.index(kind) if kind in self._used else -1

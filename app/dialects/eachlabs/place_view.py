@@ -28,4 +28,4 @@ def place_headers(place: Place | None) -> dict[str, str]:
 
 
 def _seconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else round(duration.total_seconds(), 1)
+    return None if duration is None else round(duration.total_seconds(), 2)

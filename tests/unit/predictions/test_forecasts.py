@@ -2,23 +2,29 @@
 
 from datetime import timedelta
 
+import redis
 from prometheus_client import REGISTRY
 from pydantic import TypeAdapter
 
+from app.predictions.backlog import Backlog
 from app.predictions.errors import Unavailable
 from app.predictions.forecasts import Forecasts
 from app.predictions.place import Place
 from app.predictions.prediction import Prediction
-from tests.support.fakes import NOW, a_prediction
+from tests.support.fakes import NOW, a_prediction, a_store
 
 PLACE = Place(ahead=1, expected_wait=timedelta(seconds=2), expected_end=timedelta(seconds=6))
 
 
-def estimate(_ahead, _prediction, _running):
+def a_backlog():
+    return Backlog(a_store(redis.Redis()))  # which is not connected to
+
+
+def estimate(_ahead, _prediction):
     return PLACE
 
 
-def no_redis(_ahead, _prediction, _running):
+def no_redis(_ahead, _prediction):
     raise Unavailable
 
 
@@ -33,8 +39,8 @@ def record(prediction):
 
 def test_error_is_measured_at_the_end():
     """A prediction that was expected to take 6 s and took 8 s is off by a quarter, and is then forgotten."""
-    forecasts = Forecasts(estimate)
-    forecasts.remember(a_prediction(), 1, 0)
+    forecasts = Forecasts(estimate, a_backlog())
+    forecasts.remember(a_prediction(), 1)
     assert forecasts.get("p") == PLACE
     running = a_prediction().claim("a", NOW)
     end = record(running.succeed("a", (), (), NOW + timedelta(seconds=8)))
@@ -49,8 +55,8 @@ def test_error_is_measured_at_the_end():
 
 def test_only_successes_count():
     """A cancelled prediction says nothing about the estimate."""
-    forecasts = Forecasts(estimate)
-    forecasts.remember(a_prediction(), 1, 0)
+    forecasts = Forecasts(estimate, a_backlog())
+    forecasts.remember(a_prediction(), 1)
     before = errors()
     forecasts.end("p", record(a_prediction().cancel(NOW)))
 
@@ -59,7 +65,7 @@ def test_only_successes_count():
 
 def test_accepted_prediction_needs_no_estimate():
     """While Redis does not respond there is no estimate, and no error."""
-    forecasts = Forecasts(no_redis)
-    forecasts.remember(a_prediction(), 1, 0)
+    forecasts = Forecasts(no_redis, a_backlog())
+    forecasts.remember(a_prediction(), 1)
 
     assert forecasts.get("p") is None

@@ -1,0 +1,124 @@
+"""Knows the unfinished predictions: those that a recent look at Redis found, and what this process heard since."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from app.cached import Cached
+from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.prediction import Prediction, Status
+from app.predictions.queue import kind_of
+from app.predictions.speed import Speed, learn, work_of
+from app.predictions.store import Store
+
+T = TypeVar("T")
+LOOKED_AT = 50  # predictions of a checkpoint kind that wait, and that run
+LOOK_S = 0.2  # shortest time between two looks
+MAX_HEARD = 1000  # predictions and ends of which this process heard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The unfinished predictions of one checkpoint kind."""
+
+    speed: Speed | None = None
+    waiting: Sequence[Prediction] = ()  # the first ones, in the order in which they are taken
+    count: int = 0  # of all that wait
+    running: Sequence[Prediction] = ()
+
+    def before(self, prediction: Prediction, ahead: int) -> "Line":
+        """Return the line that `ahead` others form before a prediction. Those that must have been taken since now run."""
+        ids = [other.id for other in self.waiting]
+        is_here = prediction.id in ids
+        waiting = self.waiting[: ids.index(prediction.id)] if is_here else self.waiting
+        running = [other for other in self.running if other.id != prediction.id]
+        if not is_here and any(other.key_id != prediction.key_id for other in waiting):
+            taken = 0  # API keys take turns, so that it comes before some of those
+        else:
+            taken = max(0, len(waiting) - ahead)
+        return replace(
+            self,
+            waiting=waiting[taken : taken + ahead],
+            count=ahead,
+            running=[*running, *waiting[:taken]],
+        )
+
+    def engine_time(self, prediction: Prediction) -> float:
+        """Estimate the seconds for which a prediction keeps an engine. 0 if nothing is known."""
+        return 0.0 if self.speed is None else self.speed.engine_time_s(work_of(prediction))
+
+    def engine_times(self) -> list[float]:
+        """Return the engine times of those that wait. Those that are not known take the mean of recent ones."""
+        known = [self.engine_time(prediction) for prediction in self.waiting[: self.count]]
+        typical_s = self.speed.typical_s if self.speed else 0.0
+        return known + [typical_s] * (self.count - len(known))
+
+
+class Backlog:
+    """The lines of all checkpoint kinds. Any number of threads may use it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._accepted: OrderedDict[str, Prediction] = OrderedDict()  # since the last look
+        self._ended: OrderedDict[str, float] = OrderedDict()  # when, on the monotonic clock
+        self._looks = {kind: Cached(partial(self._look, kind), LOOK_S) for kind in CheckpointKind}
+
+    def accept(self, prediction: Prediction) -> None:
+        """Add a prediction that this process accepted."""
+        _remember(self._accepted, prediction.id, prediction)
+
+    def end(self, prediction_id: str) -> None:
+        """Remove a prediction that has ended, whichever process accepted it."""
+        _remember(self._ended, prediction_id, time.monotonic())
+
+    @property
+    def last_end_age_s(self) -> float | None:
+        """The time since this process last heard of an end. None: it did not."""
+        ends = list(self._ended.values())
+        return time.monotonic() - ends[-1] if ends else None
+
+    def line(self, kind: CheckpointKind) -> Line:
+        """Return the line of a checkpoint kind. Raises Unavailable."""
+        look = self._looks[kind].get()
+        known = {prediction.id for prediction in (*look.waiting, *look.running)}
+        accepted = [
+            prediction
+            for prediction in list(self._accepted.values())
+            if kind_of(prediction) is kind and prediction.id not in known
+        ]
+        return replace(
+            look,
+            waiting=[p for p in (*look.waiting, *accepted) if p.id not in self._ended],
+            count=look.count + len(accepted),
+            running=[p for p in look.running if p.id not in self._ended],
+        )
+
+    def _look(self, kind: CheckpointKind) -> Line:
+        before = [p.id for p in list(self._accepted.values()) if kind_of(p) is kind]
+        samples, waiting, count, checked_soon = self._store.read_outlook(kind, LOOKED_AT)
+        for prediction_id in before:
+            self._accepted.pop(prediction_id, None)
+        ids = {prediction.id for prediction in waiting} if count <= LOOKED_AT else None
+        running = [
+            prediction
+            for prediction in checked_soon
+            if kind_of(prediction) is kind and _runs(prediction, ids)
+        ]
+        return Line(speed=learn(tuple(samples)), waiting=waiting, count=count, running=running)
+
+
+def _runs(prediction: Prediction, waiting: set[str] | None) -> bool:
+    """Return whether a prediction runs, or was taken to run. `waiting` has the ids of all that wait, if they are known."""
+    if prediction.status is Status.QUEUED:
+        was_taken = waiting is not None and prediction.id not in waiting
+        return was_taken and prediction.not_before is None
+    return prediction.status is Status.RUNNING
+
+
+def _remember(memory: OrderedDict[str, T], key: str, value: T) -> None:
+    memory[key] = value
+    while len(memory) > MAX_HEARD:
+        memory.popitem(last=False)
