@@ -1,6 +1,6 @@
 """Writes and reads the text in an image file that says how it was generated, as Stable Diffusion web UI does. Does no I/O.
 
-The text is the prompt, a line `Negative prompt: …` where there is one, and a line of `Name: value` pairs.
+The text is the prompt, a line `Negative prompt: …` if there is one, and a line of `Name: value` pairs.
 """
 
 import json

@@ -41,7 +41,7 @@ class UploadQuota:
     reserve_bytes: int = 0  # that uploads leave free on the disk
 
     def check_disk(self, free_bytes: int | None) -> None:
-        """Raise DiskLow where a disk (None: a storage without a known size) has less than the reserve."""
+        """Raise DiskLow if a disk (None means a storage without a known size) has less than the reserve."""
         if free_bytes is not None and free_bytes < self.reserve_bytes:
             raise DiskLow
 

@@ -59,7 +59,7 @@ class Upload:
     expires_at: datetime
     name: str = ""  # as the caller named it
     metadata: dict[str, Any] = field(default_factory=dict)  # the caller's
-    size_bytes: int | None = None  # None: not sent yet
+    size_bytes: int | None = None  # None means not sent yet
     sha256: str = ""  # of the only file accepted, once one was received
 
     @property

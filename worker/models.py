@@ -29,7 +29,7 @@ class ModelOptions:
     """What the settings say about the models of a worker."""
 
     weights: tuple[str, ...]
-    """Names of checkpoints. Empty: the built-in model."""
+    """Names of checkpoints. Empty means the built-in model."""
     components: Mapping[Component, Path]
     """Files and folders that replace components of the only checkpoint."""
     tuning: Tuning
@@ -111,7 +111,7 @@ class Models:
 
     @property
     def remaining_s(self) -> float | None:
-        """Estimated time until the running batch ends. None: not known. Infinite if no engine runs one or could."""
+        """Estimated time until the running batch ends. None means unknown. Infinite if no engine runs one or could."""
         busy = [e.client for e in self._engines if e.client.is_busy]
         if busy:
             return busy[0].remaining_s if busy[0].is_ready else float("inf")

@@ -1,4 +1,4 @@
-"""Gives every request an id, a trace span, one log line, and an error response where a route fails."""
+"""Gives every request an id, a trace span, one log line, and an error response if a route fails."""
 
 import re
 import time

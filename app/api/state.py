@@ -46,7 +46,9 @@ class ApiState:
     upload_slots: UploadSlots
     scratch: Scratch
     page: Page
-    proxy: httpx.Client | None  # reads files from the storage; None where callers reach it
+    proxy: (
+        httpx.Client | None
+    )  # reads files from the storage; None if callers reach the storage themselves
     address_budget: AddressBudget
     known_callers: KnownCallers
     readiness: Cached[Readiness]
@@ -57,7 +59,7 @@ class ApiState:
     status_words: dict[Status, str]  # of the hosted API
     retention: timedelta
     body_max_bytes: int
-    public_url: str | None  # without a trailing slash; None: as the request names it
+    public_url: str | None  # without a trailing slash; None means the host that the request named
 
 
 def set_state(app: Starlette, state: ApiState) -> None:

@@ -35,7 +35,7 @@ def check_weights(settings: Settings) -> Iterator[Finding]:
 
 
 def _check(settings: Settings, weights: str | None) -> Iterator[Finding]:
-    """Check one checkpoint. None: the built-in model."""
+    """Check one checkpoint. None means the built-in model."""
     name = weights or "the built-in model"
     try:
         completed = subprocess.run(  # noqa: S603 -- our own module

@@ -56,7 +56,7 @@ def send(request: urllib.request.Request, timeout_s: float, *, follows: bool = F
         )
     try:
         response: Response = _opener(proxies, follows=follows).open(request, timeout=timeout_s)
-    except urllib.error.HTTPError as exc:  # only where redirects are followed
+    except urllib.error.HTTPError as exc:  # only if redirects are followed
         return exc  # type: ignore[return-value]  # it is a response as well
     except (OSError, http.client.HTTPException, ValueError) as exc:
         raise ServerUnavailable(_describe(exc, url, proxy)) from None

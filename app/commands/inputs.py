@@ -66,7 +66,7 @@ def parse_lora(text: str) -> dict[str, Any]:
 
 
 def _read_stdin(size_bytes: int) -> bytes:
-    # None: the shell closed it
+    # None means the shell closed it
     return b"" if sys.stdin is None else sys.stdin.buffer.read(size_bytes)
 
 

@@ -26,7 +26,7 @@ class Output:
     """The file, or stdout, that receives the images."""
 
     name: str  # STDOUT, or the path of a file
-    format: str | None  # None: the name does not say it
+    format: str | None  # None means the name does not say it
 
     @property
     def is_stdout(self) -> bool:

@@ -25,7 +25,7 @@ class Dialect:
     is_at_root: bool = False  # whether it also shares the paths without a prefix
     is_default: bool = False  # whether the paths are its own that no other dialect has
     matches: re.Pattern[str] | None = None  # `METHOD /path` of its requests at the root
-    webhook_body: RenderWebhook | None = None  # None: it has no webhooks
+    webhook_body: RenderWebhook | None = None  # None means it has no webhooks
 
 
 DIALECTS = (  # in the order of their routers at the root

@@ -75,7 +75,7 @@ def _decode(encoded: str) -> bytes:
     joined = "".join(line.strip() for line in encoded.splitlines())
     compact = joined.translate(_URL_SAFE)
     if " " in compact:
-        # A form decoder makes a blank of each plus. Where a plus is left, blanks only separate groups.
+        # A form decoder makes a blank of each plus. If a plus is left, blanks only separate groups.
         with_plus = compact.replace(" ", "+")
         is_form = "+" not in compact and len(with_plus.rstrip("=")) % 4 != 1
         is_exact = len(with_plus) % 4 == 0 or len(compact.replace(" ", "")) % 4 != 0

@@ -21,7 +21,7 @@ _NAMES_MAX = 5  # in a message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFile:
-    """A file of a repository, or its only LoRA where `file` is None."""
+    """A file of a repository, or its only LoRA if `file` is None."""
 
     owner: str
     name: str

@@ -35,7 +35,7 @@ class LuaScript:
         _TEXTS[self._sha] = text
 
     def __call__(self, client: "redis.Redis", **values: Value) -> Any:
-        """Run the script, or queue it where `client` is a pipeline: run that by `execute`.
+        """Run the script, or queue it if `client` is a pipeline: run that by `execute`.
 
         An argument of None is sent as ''. The last keys may be None and are left out.
         """
@@ -66,7 +66,7 @@ def execute(pipe: Pipeline) -> list[Any]:
     """Execute a pipeline that runs scripts, and load those that the server does not have.
 
     A server that lost a script after this process loaded it (a restart, a failover, SCRIPT FLUSH) runs the other
-    commands before the error is known, so these run twice. They must allow that, as they must where the client
+    commands before the error is known, so these run twice. They must allow that, as they must if the client
     repeats a transaction whose reply was lost.
     """
     commands = list(pipe.command_stack)

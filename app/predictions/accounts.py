@@ -1,6 +1,6 @@
 """Limits what each API key may have in flight and spend. The scripts that change records count both.
 
-Redis keys: `klein:held:{key}` holds the maximum cost of each open prediction, `klein:reserved:{key}` their sum where a
+Redis keys: `klein:held:{key}` holds the maximum cost of each open prediction, `klein:reserved:{key}` their sum if a
 budget was checked, `klein:spent:{key}` the cost of successful ones by month. Amounts are nanodollars. The maximum cost of a prediction is held until its end. The script that makes it
 a success charges the cost, so a repeated call counts once. Failures and cancels cost nothing.
 """

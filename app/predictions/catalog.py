@@ -40,7 +40,9 @@ class Model:
     title: str
     checkpoint: CheckpointKind
     input: type[ModelInput]
-    default_size: str | None = None  # a named size; None: the size of the first reference image
+    default_size: str | None = (
+        None  # a named size; None means the size of the first reference image
+    )
 
     @property
     def is_edit(self) -> bool:

@@ -15,7 +15,7 @@ class CheckpointKind(StrEnum):
 
     @property
     def default_steps(self) -> int:
-        """The denoising steps where the caller names none."""
+        """The denoising steps if the caller names none."""
         return 28 if self.is_guided else 4
 
     @property
@@ -31,7 +31,7 @@ class CheckpointKind(StrEnum):
 
     @property
     def substitute(self) -> "CheckpointKind | None":
-        """The kind that serves the models of this kind where no worker has it."""
+        """The kind that serves the models of this kind if no worker has it."""
         substitutes = {
             CheckpointKind.DISTILLED: CheckpointKind.BASE,
             CheckpointKind.DISTILLED_9B: CheckpointKind.BASE_9B,

@@ -85,7 +85,7 @@ def end_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, V
 
 
 def _keys_where(is_needed: bool, **keys: str) -> dict[str, str | None]:
-    """Return the last keys of a script, which are not sent where it does not need them."""
+    """Return the last keys of a script, which are not sent if it does not need them."""
     return {name: key if is_needed else None for name, key in keys.items()}
 
 

@@ -9,7 +9,7 @@ class EngineStart:
     """A phase of the start, and when the start is going to end."""
 
     phase: str
-    ready_at: datetime | None = None  # estimated from the start before; None: the first one
+    ready_at: datetime | None = None  # estimated from the start before; None means the first one
 
     @classmethod
     def create(cls, phase: str, left: timedelta | None, now: datetime) -> "EngineStart":

@@ -99,7 +99,7 @@ class Ledger:
 class _Entry(NamedTuple):
     id: str
     state: EntryState
-    ends_by: datetime | None  # None: it has ended
+    ends_by: datetime | None  # None means it has ended
 
 
 def _entry(prediction_id: str, record: bytes | None, look_at: datetime) -> _Entry:

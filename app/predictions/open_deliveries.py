@@ -24,7 +24,7 @@ class OpenDeliveries:
         self._max_per_key = max_per_key
 
     def check(self, key_id: str) -> None:
-        """Raise TooManyRequests where a key may not add a webhook."""
+        """Raise TooManyRequests if a key may not add a webhook."""
         key = f"{deliveries_key(key_id)}:open"
         with redis_errors():
             if self._redis.scard(key) < self._max_per_key or self._remove_ended(key):

@@ -28,8 +28,8 @@ class Place:
     """The place of a prediction that waits or runs."""
 
     ahead: int | None  # predictions that start before it; None once it runs
-    expected_wait: timedelta | None  # until it starts; None: not known, or it runs
-    expected_end: timedelta | None  # from now; None: not known
+    expected_wait: timedelta | None  # until it starts; None means unknown, or it runs
+    expected_end: timedelta | None  # from now; None means unknown
 
 
 class Places:

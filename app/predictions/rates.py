@@ -46,7 +46,7 @@ class Rates:
 
     @cached_property
     def _window(self) -> "MovingWindowRateLimiter":
-        # where there is no limit, the library is not loaded: it loads all its storages
+        # if there is no limit, the library is not loaded: it loads all its storages
         from limits.storage import RedisStorage  # noqa: PLC0415
         from limits.strategies import MovingWindowRateLimiter  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ from app.predictions.errors import Unavailable
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Raise Unavailable where Redis does not respond, is full or is read-only."""
+    """Raise Unavailable if Redis does not respond, is full or is read-only."""
     try:
         yield
     except redis.RedisError as exc:

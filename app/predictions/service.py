@@ -63,7 +63,7 @@ class Service:
         return own_prediction(key_id, await self._watch.read(prediction_id))
 
     async def wait(self, prediction: Prediction, timeout: float | None) -> Prediction:
-        """Return a prediction, just read, once it is final, or as it is after `timeout` seconds (None: no limit).
+        """Return a prediction, just read, once it is final, or as it is after `timeout` seconds (None means no limit).
 
         Raises ShuttingDown if there is no limit and this process is shutting down.
         """

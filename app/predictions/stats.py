@@ -21,7 +21,7 @@ class Waiting:
     count: int
     oldest: timedelta  # how long the oldest has waited
     expected_wait: timedelta | None = (
-        None  # of one behind all of them; None: nothing to estimate it from
+        None  # of one behind all of them; None means nothing to estimate it from
     )
 
 

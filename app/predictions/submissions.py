@@ -48,7 +48,7 @@ FindPlace = Callable[[Prediction], Place]
 """Returns the place that a prediction would have if it was accepted now."""
 OnAccepted = Callable[[Prediction, int], None]
 """Called with an accepted prediction and how many come before it."""
-RETRY_AFTER_S = 10  # where a key has no slot for a look-up, an image or a LoRA
+RETRY_AFTER_S = 10  # if a key has no slot for a look-up, an image or a LoRA
 
 
 async def unguarded(reading: Coroutine[Any, Any, T]) -> T:
@@ -85,7 +85,7 @@ class Submissions:
         self._loras = loras
         self._accepts_unreachable_images = accepts_unreachable_images
         self._keeps_prompts = keeps_prompts
-        self._find_place = find_place  # None: a late start is no reason to refuse
+        self._find_place = find_place  # None means a late start is no reason to refuse
         self._on_accepted = on_accepted
         self._storing = SlowThreads()
         self._fetching_loras = SlowThreads()
@@ -158,7 +158,7 @@ class Submissions:
         inputs: InputImages,
         traced: str | None,
     ) -> Prediction:
-        """Store the images and queue the prediction, or end it where an image is unreachable."""
+        """Store the images and queue the prediction, or end it if an image is unreachable."""
         prediction_id = str(uuid.uuid4())
         keys = inputs.storage_keys(prediction_id)
         has_mask = request.checked.mask is not None
@@ -208,7 +208,7 @@ class Submissions:
         return accepted.prediction
 
     def _refuse_late(self, prediction: Prediction) -> None:
-        """Raise TooManyRequests where the caller's queue timeout will probably be over before it starts."""
+        """Raise TooManyRequests if the caller's queue timeout will probably be over before it starts."""
         timeouts = prediction.timeouts
         if self._find_place is None or timeouts is None or timeouts.queue >= self._timeouts.queue:
             return

@@ -51,7 +51,7 @@ class Validator:
         keeps_prompts: bool = True,
         metadata: Metadata = Metadata.NONE,
     ) -> None:
-        """`metadata` applies where the caller does not choose."""
+        """`metadata` applies if the caller does not choose."""
         self._store = store
         self._registry = registry
         self._admission = admission

@@ -82,7 +82,7 @@ class Watch:
     async def wait(
         self, prediction_id: str, timeout: float | None, known: Prediction | None = None
     ) -> Prediction:
-        """Return the prediction once it is final, or as it is after `timeout` seconds (None: no limit).
+        """Return the prediction once it is final, or as it is after `timeout` seconds (None means no limit).
 
         `known` is what the caller has just read. Raises ShuttingDown if there is no limit and this process is shutting
         down.

@@ -59,7 +59,7 @@ class Worker:
     weights: str  # the name of the weights
     revision: str
     seen_at: float  # unix seconds, by Redis's clock
-    transformer: TransformerSize | None = None  # None: a worker of klein 0.1
+    transformer: TransformerSize | None = None  # None means a worker of klein 0.1
     has_lora_folder: bool = True
     state: WorkerState = WorkerState.READY
     state_since: float = 0.0  # unix seconds, by Redis's clock

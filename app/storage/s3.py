@@ -28,7 +28,7 @@ _RETRIES: Any = {
     "retry_timeout": timedelta(seconds=10),
     "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2)},
 }
-_METADATA_PATH = "/latest/api/token"  # requested for the role of the machine where no keys are set
+_METADATA_PATH = "/latest/api/token"  # requested for the role of the machine if no keys are set
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 
@@ -95,7 +95,7 @@ class S3Storage:
                 obstore.delete(self._files, [file["path"] for file in page])
 
     def free_bytes(self) -> int | None:
-        """Return None: a bucket has no size."""
+        """Return None, because a bucket has no size."""
         return None
 
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> str:

@@ -33,7 +33,7 @@ class DeliveryAttempt:
 
     at: datetime
     took: timedelta | None = (
-        None  # until the response; None: there was none, or klein 0.1 recorded it
+        None  # until the response; None means there was none, or klein 0.1 recorded it
     )
     status_code: int | None = None
     response: str | None = None
@@ -59,7 +59,7 @@ class Delivery:
 
     @property
     def acknowledged_at(self) -> datetime | None:
-        """Return when the receiver first acknowledged it. None: not yet."""
+        """Return when the receiver first acknowledged it. None means not yet."""
         acknowledged = (attempt for attempt in self.attempts if attempt.is_acknowledged)
         return next((a.at + (a.took or timedelta()) for a in acknowledged), None)
 

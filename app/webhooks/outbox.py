@@ -135,7 +135,7 @@ class Outbox:
         return deliveries[0]
 
     def acknowledged_at(self, prediction: Prediction) -> datetime | None:
-        """Return when the receiver first acknowledged the end. None: not yet, or there is no webhook. Raises Unavailable."""
+        """Return when the receiver first acknowledged the end. None means not yet, or there is no webhook. Raises Unavailable."""
         if prediction.webhook is None or not prediction.status.is_final:
             return None
         return next((d.acknowledged_at for _, d in self._read([prediction.id])), None)

@@ -54,7 +54,7 @@ def test_head_is_get_without_body(client: httpx.Client, path: str) -> None:
 
 
 def test_head_of_other_path_is_refused(client: httpx.Client) -> None:
-    """A path without GET has no HEAD either, and `Allow` names HEAD where GET is served."""
+    """A path without GET has no HEAD either, and `Allow` names HEAD if GET is served."""
     assert client.head("/v1/prediction").status_code == 405
     assert client.put("/v1/models").headers["Allow"] == "GET, HEAD, OPTIONS, QUERY"
 

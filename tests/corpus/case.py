@@ -26,7 +26,7 @@ class Case:
     names: str
     """The field, parameter, header or thing that the error names."""
     says: str = ""
-    """Words of the advice in the error, where they matter."""
+    """Words of the advice in the error, if they matter."""
     dialect: Dialect = "eachlabs"
 
     def __str__(self) -> str:

@@ -110,7 +110,7 @@ class Recorder(TorchDispatchMode):
 
 @pytest.mark.parametrize("needed", [True, False])
 def test_engine_multiplies_as_chosen(tiny_weights, monkeypatch, needed):
-    """Every product of an image is in float32 where that is chosen, and the numerics of the image say so."""
+    """Every product of an image is in float32 if that is chosen, and the numerics of the image say so."""
     monkeypatch.setattr(model, "choose_weights_dtype", lambda *_: torch.bfloat16)
     monkeypatch.setattr(model, "needs_float32_products", lambda *_: needed)
     engine = open_engine(tiny_weights)

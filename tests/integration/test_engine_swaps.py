@@ -1,4 +1,4 @@
-"""Two engines of one worker, as real processes with a fake model: they are swapped where memory does not hold both."""
+"""Two engines of one worker, as real processes with a fake model: they are swapped if memory does not hold both."""
 
 import pytest
 from prometheus_client import REGISTRY

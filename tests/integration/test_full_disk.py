@@ -37,7 +37,7 @@ storage.put("p/a/0.png", b"x" * 8192)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte. Skips where this machine does not allow mounting one."""
+    """A file system of one megabyte. Skips if this machine does not allow mounting one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]

@@ -273,7 +273,7 @@ def test_end_prediction_with_shorter_record(connection, end):
 
 
 def test_end_prediction_releases_reserved_cost(connection, end):
-    """The sum of the held costs falls by that of the prediction, and is forgotten where none is held any more."""
+    """The sum of the held costs falls by that of the prediction, and is forgotten if none is held any more."""
     connection.hset("held", "q", 5)
     connection.set("reserved", 12)
     end()

@@ -51,7 +51,7 @@ def states(receiver):
 
 
 def test_start_and_end_are_told_in_order(post):
-    """Also where both are over before the courier looks, each has an id of its own, and the start shows no end."""
+    """Even if both are over before the courier looks, each has an id of its own, and the start shows no end."""
     with running_receiver() as receiver:
         add(post, receiver.url, START, COMPLETED)
         claim(post)

@@ -94,7 +94,7 @@ class Network:
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """Create a network and remove it afterwards. Skips the test where that is not possible."""
+    """Create a network and remove it afterwards. Skips the test if that is not possible."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip(NEEDS)
     with ExitStack() as stack:

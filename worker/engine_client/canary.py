@@ -18,7 +18,7 @@ ORDER = Order(prompt=PROMPT, width=256, height=256, steps=2, guidance=1.0, seeds
 GPU_MIN_DB = 30.0
 """Least signal-to-noise ratio of two canaries on a GPU, whose kernels may differ from process to process."""
 MAX_LOAD = 0.05
-"""Largest share of the time that canaries may take, where each takes long."""
+"""Largest share of the time that canaries may take, if each takes long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Canary:
     def __init__(
         self, interval_s: float | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._interval_s = interval_s  # None: no canaries
+        self._interval_s = interval_s  # None means no canaries
         self._clock = clock
         self._due_s = clock() if interval_s is not None else math.inf
         self._first: tuple[Checkpoint, ImageArray] | None = None
@@ -83,7 +83,7 @@ def least_db(checkpoint: Checkpoint) -> float:
 
 
 def compare(first: ImageArray, image: ImageArray, least_db: float) -> CanaryDifference | None:
-    """Compare an image with the first one. None: it differs by no more than it may."""
+    """Compare an image with the first one. None means it differs by no more than it may."""
     if first.shape != image.shape:
         return CanaryDifference(psnr_db=0.0, least_db=least_db)
     noise = float(np.mean((first.astype(np.float64) - image) ** 2))

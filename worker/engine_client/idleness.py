@@ -10,7 +10,7 @@ class IdleTimer:
     def __init__(
         self, limit_s: float | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._limit_s = limit_s  # None: it stays loaded
+        self._limit_s = limit_s  # None means it stays loaded
         self._clock = clock
         self._completed = 0
         self._since = clock()

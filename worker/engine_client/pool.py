@@ -17,7 +17,7 @@ class PooledEngine:
     client: EngineClient
     supervisor: EngineSupervisor
     weights_bytes: int = 0
-    """Size of its weights. 0: not known, and not needed, as it is the only one."""
+    """Size of its weights. 0 means unknown, and not needed, as it is the only one."""
 
     @property
     def kind(self) -> CheckpointKind | None:
@@ -38,7 +38,7 @@ class EnginePool:
         self.lock = threading.RLock()
         self._engines: list[PooledEngine] = []  # the least recently used first
         self._limit_bytes = limit_bytes
-        self._free_bytes = 0  # what the device had free when none was loaded. 0: not known
+        self._free_bytes = 0  # what the device had free when none was loaded. 0 means unknown
 
     def add(self, engine: PooledEngine) -> None:
         """Add an engine, before its supervisor starts it."""
@@ -51,7 +51,7 @@ class EnginePool:
         return engine
 
     def loaded_since(self, kind: CheckpointKind) -> float | None:
-        """Return when the engine of a checkpoint kind was loaded, on the monotonic clock. None: it is not."""
+        """Return when the engine of a checkpoint kind was loaded, on the monotonic clock. None means it is not."""
         return next(e.supervisor.loaded_since for e in self._engines if e.kind is kind)
 
     def make_room(self, supervisor: EngineSupervisor, is_idle: Callable[[], bool]) -> bool:

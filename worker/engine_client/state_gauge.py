@@ -8,7 +8,7 @@ class StateGauge:
     """The part of one engine in the metric."""
 
     def __init__(self) -> None:
-        self._state: WorkerState | None = None  # None: before the first start
+        self._state: WorkerState | None = None  # None means before the first start
 
     def set(self, state: WorkerState) -> None:
         """Count the engine in this state, and no longer in the one before."""

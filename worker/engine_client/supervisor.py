@@ -82,7 +82,7 @@ class EngineSupervisor:
 
     @property
     def loaded_since(self) -> float | None:
-        """When the engine was loaded, on the monotonic clock. None: it was not, or was unloaded. It may have died since."""
+        """When the engine was loaded, on the monotonic clock. None means it was not, or was unloaded. It may have died since."""
         return self._loaded_since
 
     def start(self) -> Checkpoint:
@@ -104,7 +104,7 @@ class EngineSupervisor:
     def ensure_running(self) -> None:
         """Start an engine that is asleep, or restart a dead one with exponential backoff.
 
-        Raises SystemExit in a crash loop, and if the weights can no longer be served. Call it where no engine of the
+        Raises SystemExit in a crash loop, and if the weights can no longer be served. Call it while no engine of the
         worker generates: others are unloaded if memory does not hold them too.
         """
         with self._restarting:

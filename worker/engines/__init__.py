@@ -73,7 +73,7 @@ class Lora:
     scale: float
     """Multiplies the LoRA's weight changes. 0 changes nothing."""
     file: str = ""
-    """The path of a fetched file. Empty: `path` is a name in the folder."""
+    """The path of a fetched file. Empty means `path` is a name in the folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class Order:
     reference_files: tuple[bytes, ...] = ()
     """Reference images, as PNG, JPEG, WebP or AVIF files."""
     mask_file: bytes = b""
-    """Mask of the first reference image, as a grey PNG of any size: white is redrawn. Empty: all is redrawn."""
+    """Mask of the first reference image, as a grey PNG of any size: white is redrawn. Empty means all is redrawn."""
     strength: float = 1.0
     """How much the first reference image may change, above 0. Below 1 the denoising starts from that image."""
     negative_prompt: str = ""
@@ -142,15 +142,15 @@ class Checkpoint:
     batch: int = 1
     """Largest number of images of the native size that one call generates. Known after `warm_up`."""
     memory_bytes: int = 0
-    """Peak memory of the engine process on its device. 0: not known."""
+    """Peak memory of the engine process on its device. 0 means unknown."""
     free_bytes: int = 0
-    """Memory that the device had free before the weights were loaded. 0: not known."""
+    """Memory that the device had free before the weights were loaded. 0 means unknown."""
     takes_minutes: bool = False
     """Whether an image of the native size takes longer than a minute, as that of a large model does on a CPU."""
 
     @property
     def label(self) -> str:
-        """What operators see: the description, or the name where there is none."""
+        """What operators see: the description, or the name if there is none."""
         return self.description or self.name
 
 

@@ -56,7 +56,7 @@ class LoadedModel:
     loras: LoraManager
     decode_memory: DecodeMemory
     found_bytes: int
-    """Free memory of the device, or of the host for a CPU, before the weights were loaded. 0: not known."""
+    """Free memory of the device, or of the host for a CPU, before the weights were loaded. 0 means unknown."""
     record_event: Callable[[], DeviceEvent] | None
     """Records an event in the device's queue. None for a CPU, whose calls return when they are done."""
 

@@ -22,7 +22,7 @@ class Original:
 
     image: Image.Image
     mask: Image.Image | None
-    """Mode L. White is redrawn, grey blends. None: all is redrawn."""
+    """Mode L. White is redrawn, grey blends. None means all is redrawn."""
     box: Box
     """The part that the model generates."""
 
@@ -56,7 +56,7 @@ class Original:
 
 
 def box_around(mask: Image.Image, min_side: int) -> Box:
-    """Return the box of what a mask redraws, with an aspect ratio of at most 2 where the image has room for it."""
+    """Return the box of what a mask redraws, with an aspect ratio of at most 2 if the image has room for it."""
     left, top, right, bottom = mask.getbbox() or (0, 0, *mask.size)
     shortest = max(min_side, max(right - left, bottom - top) // 2)
     left, right = _widened(left, right, shortest, mask.width)

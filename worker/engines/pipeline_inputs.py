@@ -34,7 +34,7 @@ class PipelineInputs:
     use_tiling: bool
     """Whether to decode the images in tiles, one image at a time."""
     original: Original | None = None
-    """The image that the denoising starts from, in pixels. None: pure noise."""
+    """The image that the denoising starts from, in pixels. None means pure noise."""
     start: Start | None = None
     """The same image in latents."""
 

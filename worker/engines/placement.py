@@ -43,7 +43,7 @@ class ComponentSizes:
     transformer: int
     vae: int
     block: int = 0
-    """Size of the largest block that is quantised, of which one at a time lies on the device unquantised. 0: none is."""
+    """Size of the largest block that is quantised, of which one at a time lies on the device unquantised. 0 means none is."""
 
     @property
     def advice(self) -> str:
@@ -83,7 +83,7 @@ def _quantized_bytes(module: Any, quantization: Quantization) -> int:
 
 
 def required_bytes(placement: Placement, sizes: ComponentSizes) -> int:
-    """Return the peak memory in bytes of a placement: at start, where blocks are quantised, and for images of one megapixel."""
+    """Return the peak memory in bytes of a placement: at start, if blocks are quantised, and for images of one megapixel."""
     denoising = sizes.transformer + sizes.block + _DENOISE_BYTES
     match placement:
         case Placement.RESIDENT:

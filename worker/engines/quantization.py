@@ -21,7 +21,7 @@ class QuantizationRecipe:
     make_config: Callable[[], Any]
     """Returns the configuration for torchao, which is imported only by this call."""
     min_capability: tuple[int, int] | None
-    """CUDA compute capability with hardware support. None: any device."""
+    """CUDA compute capability with hardware support. None means any device."""
     gpu_generations: str
     min_snr_db: float
     """A result with a lower signal-to-noise ratio counts as broken."""

@@ -95,7 +95,7 @@ class SafetyCheckedEngine:
         on_step: OnStep,
         _on_previews: Sequence[OnPreview | None] = (),
     ) -> tuple[Result | None, ...]:
-        """Generate a batch. An unsafe result becomes None: `generate` then raises `Withheld` for that order."""
+        """Generate a batch. An unsafe result becomes None. `generate` then raises `Withheld` for that order."""
         results = self._engine.generate_batch(orders, on_step)
         return tuple(
             None if result is None or self._is_unsafe(result.images) else result

@@ -25,7 +25,7 @@ class Start:
     clean: torch.Tensor
     """Latents of the image: 1 x channels x rows x columns, one position for each token."""
     weights: torch.Tensor | None
-    """How much of each token is redrawn: 1 x tokens x 1, in 0 to 1. None: all."""
+    """How much of each token is redrawn: 1 x tokens x 1, in 0 to 1. None means all."""
     steps: int
     """Steps of the whole schedule."""
     first_step: int

@@ -19,7 +19,7 @@ class StartMemory:
     placement: Placement
     sizes: ComponentSizes
     free_bytes: int | None
-    """None: the device is the host's own memory."""
+    """None means the device is the host's own memory."""
 
     @property
     def process_bytes(self) -> int:

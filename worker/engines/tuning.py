@@ -54,7 +54,7 @@ class Tuning:
     text_encoder_quantization: Quantization = Quantization.NONE
     compile: Compile = Compile.AUTO
     warm_sizes: tuple[tuple[int, int], ...] = ()
-    """Width and height of the warm-up images. Empty: the checkpoint's native size."""
+    """Width and height of the warm-up images. Empty means the checkpoint's native size."""
 
     safety_checker: Path | None = None
     """Folder of an image classifier that checks reference images and output images."""

@@ -17,7 +17,7 @@ class ModelTurns:
         patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._loaded_since = loaded_since  # by the same clock. None: not loaded
+        self._loaded_since = loaded_since  # by the same clock. None means not loaded
         self._turn_s = turn_s  # how long loaded models keep the worker while others have tokens
         self.patience_s = patience_s
         self._clock = clock

@@ -91,7 +91,7 @@ class QueueWorker(SimpleWorker):
 
     queue_class = TokenQueue
     should_run_maintenance_tasks = False  # of those records
-    graceful_shutdown: GracefulShutdown | None = None  # None: signals are left alone
+    graceful_shutdown: GracefulShutdown | None = None  # None means signals are left alone
 
     def execute_job(self, job: Job, queue: Queue) -> None:  # noqa: ARG002 -- as RQ calls it
         """Run the next prediction of the queue. A failure is logged: the record of the prediction decides what follows."""

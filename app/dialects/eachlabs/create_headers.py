@@ -22,7 +22,7 @@ class CreateHeaders:
     """What the headers of a create say."""
 
     timeouts: Timeouts
-    retention: timedelta | None  # None: as long as the server keeps predictions
+    retention: timedelta | None  # None means as long as the server's setting
     idempotency_key: str | None
 
 

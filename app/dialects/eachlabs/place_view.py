@@ -7,7 +7,7 @@ from app.predictions.place import Place
 
 
 def place_body(place: Place | None) -> dict[str, Any]:
-    """Render a place. None: the prediction neither waits nor runs."""
+    """Render a place. None means the prediction neither waits nor runs."""
     ahead = place.ahead if place else None
     return {
         "position": None if ahead is None else ahead + 1,

@@ -29,7 +29,7 @@ _STATUS = {Status.QUEUED: "IN_QUEUE", Status.RUNNING: "IN_PROGRESS"}
 COMPLETED = "COMPLETED"
 _SIDE_DEFAULT, _SIDE_MAX = 512, 14142  # px, as fal's schema says
 _NO_EFFECT = {"acceleration", "enable_safety_checker"}
-_GUIDED = {"guidance_scale", "negative_prompt"}  # have an effect where the checkpoint is guided
+_GUIDED = {"guidance_scale", "negative_prompt"}  # have an effect if the checkpoint is guided
 
 
 def find_slug(app_id: str) -> str:

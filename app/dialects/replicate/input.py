@@ -249,7 +249,7 @@ _RATIOS = {
 def show_input(stored: dict[str, Any], default_size: str | None) -> dict[str, Any]:
     """Render a stored input with Replicate's names, whichever dialect it came from.
 
-    `default_size` is the named size that the model takes where the input has none.
+    `default_size` is the named size that the model takes if the input has none.
     """
     shown: dict[str, Any] = {"prompt": stored["prompt"]}
     if stored.get("image_urls"):

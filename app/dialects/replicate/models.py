@@ -17,7 +17,7 @@ _PUBLISHED = {
     ]: "b037b94bdba7e4a7454b68e9dc6cf8e98c83f0f216fe5474144f52f69420c95c",
 }
 MODEL_NAMES = (*_KINDS, *(name + _LORA for name, kind in _KINDS.items() if kind.is_guided))
-# where the version at Replicate is not known, an id of the same form
+# if the version at Replicate is not known, an id of the same form
 VERSIONS = {
     name: _PUBLISHED.get(name) or hashlib.sha256(name.encode()).hexdigest() for name in MODEL_NAMES
 }

@@ -14,7 +14,7 @@ PAUSE_S = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where an attack goes: the server, the attacker's key (None: a stranger), and hosts that never answer."""
+    """Where an attack goes: the server, the attacker's key (None means a stranger), and hosts that never answer."""
 
     url: str
     key: str | None

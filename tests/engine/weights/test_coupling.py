@@ -70,7 +70,7 @@ def test_noise_that_looks_like_a_thing_elsewhere_puts_it_there(encoder, canvas, 
 
 
 def test_a_scene_without_things_has_one_picture(encoder):
-    """Nothing is read where nothing can move."""
+    """Nothing is read if nothing can move."""
     scene = Sampler(random.Random(1)).scene(0)
     picture = Picture(scene=scene, spots=(), canvas=Canvas())
 

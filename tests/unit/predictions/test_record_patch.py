@@ -18,7 +18,7 @@ from app.predictions.record_patch import patch_in_place, patch_to_end
     ],
 )
 def test_only_the_difference_is_written(old, new, offset, part):
-    """An equal beginning is never written, an equal end only where the record gets longer."""
+    """An equal beginning is never written, an equal end only if the record gets longer."""
     patch = patch_in_place(old, new)
 
     assert (patch.offset, patch.part) == (offset, part)

@@ -33,7 +33,7 @@ def test_stages_of_success_add_up():
 
 
 def test_clocks_that_disagree_give_no_negative_time():
-    """A stage takes no negative time where the worker measured more than Redis's clock."""
+    """A stage takes no negative time if the worker measured more than Redis's clock."""
     ended = a_prediction().claim("a", after(0)).succeed("a", OUTPUTS, (), after(800), TIMINGS)
 
     assert milliseconds(ended)[TimelineStage.TOLD] == 0
