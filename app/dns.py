@@ -61,22 +61,22 @@ class DnsLookup:
             return await asyncio.wrap_future(self._start(owner, arguments))
 
     def _start(self, owner: str, arguments: tuple[Any, ...]) -> "Future[Answers]":
-        answer: Future[Answers] = Future()
-        answer.set_running_or_notify_cancel()  # the slot is held until the look-up returns
+        future: Future[Answers] = Future()
+        future.set_running_or_notify_cancel()  # the slot is held until the look-up returns
 
         def run() -> None:
             try:
-                answers = list(self._look_up(*arguments))
+                addresses = list(self._look_up(*arguments))
             except Exception as exc:  # noqa: BLE001 -- raised again where it is awaited
                 self._slots.release(owner)
-                answer.set_exception(exc)
+                future.set_exception(exc)
             else:
                 self._slots.release(owner)
-                answer.set_result(answers)
+                future.set_result(addresses)
 
         try:
             self._threads.run(run)
         except RuntimeError as exc:  # the process has as many threads as it may
             self._slots.release(owner)
             raise OSError("no thread for a look-up") from exc
-        return answer
+        return future

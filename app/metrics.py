@@ -113,7 +113,7 @@ def serve_metrics(
             f"cannot serve metrics on {host}:{port} ({exc.strerror}); set KLEIN_METRICS_PORT"
         ) from None
 
-    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def respond(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/readyz":
             text = write()
             headers = [("Content-Type", CONTENT_TYPE_LATEST), ("Content-Length", str(len(text)))]
@@ -124,7 +124,7 @@ def serve_metrics(
         start_response(status, [("Content-Type", "text/plain")])
         return [_readiness(is_ready=bool(is_ready)).encode()]
 
-    server.set_app(answer)
+    server.set_app(respond)
 
 
 def _readiness(*, is_ready: bool) -> str:

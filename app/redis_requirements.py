@@ -81,7 +81,9 @@ class RedisCheck:
     def unmet(self) -> UnmetRequirement | None:
         """Return the first unmet requirement, as it was at most CACHED_S ago. Raises redis.RedisError."""
         if time.monotonic() - self._checked_at > CACHED_S:
-            found = unmet_requirements(self._redis, is_volatile_allowed=self._is_volatile_allowed)
-            self._unmet = next(found, None)
+            problems = unmet_requirements(
+                self._redis, is_volatile_allowed=self._is_volatile_allowed
+            )
+            self._unmet = next(problems, None)
             self._checked_at = time.monotonic()
         return self._unmet

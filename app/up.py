@@ -285,7 +285,7 @@ def _is_ready(address: str) -> bool:
 
 def _welcome(settings: Settings, key: str | None) -> str:
     url = settings.public_url or settings.address
-    shown = key or "YOUR_KEY"  # only a new key is printed: the output may end up in a log
+    example_key = key or "YOUR_KEY"  # only a new key is printed: the output may end up in a log
     page = f"{url}/#key={key}" if key else url  # browsers do not send what follows the #
     if key is not None:
         about_key = f"{key}   (shown only now; klein stores its hash)"
@@ -301,7 +301,7 @@ klein is ready.
   key  {about_key}
   page {page}
 
-  curl -s {url}/v1/prediction/run -H 'X-API-Key: {shown}' \\
+  curl -s {url}/v1/prediction/run -H 'X-API-Key: {example_key}' \\
     -d '{{"model": "flux-2-klein-4b-text-to-image", "input": {{"prompt": "a red circle on a blue background"}}}}'
 
 The response contains the URL of the image. Ctrl-C stops everything.

@@ -101,8 +101,8 @@ class Models:
     @property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """The checkpoints, in the order of the settings. Known after `start`."""
-        found = (engine.supervisor.checkpoint for engine in self._engines)
-        return tuple(checkpoint for checkpoint in found if checkpoint is not None)
+        checkpoints = (engine.supervisor.checkpoint for engine in self._engines)
+        return tuple(checkpoint for checkpoint in checkpoints if checkpoint is not None)
 
     @property
     def failure(self) -> str | None:

@@ -37,26 +37,26 @@ class Server:
     def models(self) -> list[str]:
         """List the slugs of the models that the server offers."""
         try:
-            return [str(model["slug"]) for model in self._ask("GET", "/v1/models", list)]
+            return [str(model["slug"]) for model in self._call("GET", "/v1/models", list)]
         except (KeyError, TypeError):
             self._fail_as_foreign()
 
     def create(self, model: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """Create a prediction. The response holds its id as `predictionID`."""
         body = {"model": model, "input": inputs}
-        accepted: dict[str, Any] = self._ask("POST", "/v1/prediction", dict, body=body)
+        accepted: dict[str, Any] = self._call("POST", "/v1/prediction", dict, body=body)
         if "predictionID" not in accepted:
             self._fail_as_foreign()
         return accepted
 
     def get(self, prediction_id: str) -> dict[str, Any]:
         """Return a prediction as the API shows it."""
-        prediction: dict[str, Any] = self._ask("GET", _path(prediction_id), dict)
+        prediction: dict[str, Any] = self._call("GET", _path(prediction_id), dict)
         return prediction
 
     def cancel(self, prediction_id: str) -> None:
         """Cancel a prediction."""
-        self._ask("POST", f"{_path(prediction_id)}/cancel", dict, timeout_s=CANCEL_S)
+        self._call("POST", f"{_path(prediction_id)}/cancel", dict, timeout_s=CANCEL_S)
 
     def delete(self, prediction_id: str) -> None:
         """Delete a prediction with everything that belongs to it."""
@@ -70,7 +70,7 @@ class Server:
         cursor: str | None = ""
         while cursor is not None:
             query = urlencode({"limit": HISTORY_PAGE, "cursor": cursor})
-            page = self._ask("GET", f"/v1/history?{query}", dict)
+            page = self._call("GET", f"/v1/history?{query}", dict)
             try:
                 yield from page["predictions"]
                 cursor = page["cursor"]
@@ -79,7 +79,7 @@ class Server:
 
     def usage(self, days: int) -> list[dict[str, Any]]:
         """Return what the key used, the newest day first."""
-        body = self._ask("GET", f"/v1/usage?{urlencode({'days': days})}", dict)
+        body = self._call("GET", f"/v1/usage?{urlencode({'days': days})}", dict)
         if not isinstance(body.get("usage"), list):
             self._fail_as_foreign()
         rows: list[dict[str, Any]] = body["usage"]
@@ -88,12 +88,12 @@ class Server:
     def list(self, **filters: object) -> dict[str, Any]:
         """List predictions, newest first. The response holds them as `executions`."""
         query = urlencode({name: value for name, value in filters.items() if value is not None})
-        page: dict[str, Any] = self._ask("GET", f"/v1/executions?{query}", dict)
+        page: dict[str, Any] = self._call("GET", f"/v1/executions?{query}", dict)
         return page
 
     def status(self) -> dict[str, Any]:
         """Return the queues and the workers."""
-        status: dict[str, Any] = self._ask("GET", "/v1/status", dict)
+        status: dict[str, Any] = self._call("GET", "/v1/status", dict)
         return status
 
     def fetch(self, url: str) -> bytes:
@@ -152,7 +152,7 @@ class Server:
             except ValueError:
                 self._fail_as_foreign()
 
-    def _ask(
+    def _call(
         self,
         method: str,
         path: str,
@@ -164,12 +164,12 @@ class Server:
             if response.status != http.client.OK:
                 self._fail(response)
             try:
-                answer = json.loads(http_client.read(response))
+                response_body = json.loads(http_client.read(response))
             except ValueError:
                 self._fail_as_foreign()
-        if not isinstance(answer, kind):
+        if not isinstance(response_body, kind):
             self._fail_as_foreign()
-        return answer
+        return response_body
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Request:
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode()

@@ -59,8 +59,8 @@ def error_renderer(scope: Scope) -> RenderError:
 
 def mount_of(scope: Scope) -> str:
     """Return the prefix of the dialect below which the request came, else ''."""
-    found = _at_prefix(scope["path"])
-    return "" if found is None else found.prefix
+    dialect = _at_prefix(scope["path"])
+    return "" if dialect is None else dialect.prefix
 
 
 @cache
@@ -72,11 +72,11 @@ def load_http(dialect: Dialect) -> HttpDialect:
 
 def _dialect_of(scope: Scope) -> Dialect:
     """Return the dialect whose prefix the path has, whose routes the request matches, or whose client sent it."""
-    if found := _at_prefix(scope["path"]):
-        return found
+    if dialect := _at_prefix(scope["path"]):
+        return dialect
     request = f"{scope['method']} {scope['path']}"
-    if found := next((d for d in DIALECTS if d.matches and d.matches.match(request)), None):
-        return found
+    if dialect := next((d for d in DIALECTS if d.matches and d.matches.match(request)), None):
+        return dialect
     vendor = find_vendor(Headers(scope=scope))
     default = next(d for d in DIALECTS if d.is_default)
     return next((d for d in DIALECTS if d.name == vendor), default)

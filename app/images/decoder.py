@@ -54,7 +54,7 @@ class Verdicts:
         self._verdicts: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
     def check(self, data: bytes) -> dict[str, Any]:
-        """Decode an image that is not known yet, and return the answer."""
+        """Decode an image that is not known yet, and return the response."""
         content = hashlib.sha256(data).digest()
         if content not in self._verdicts:
             try:
@@ -111,8 +111,8 @@ def _limit(what: int, value: int) -> None:
         resource.setrlimit(what, (value, resource.getrlimit(what)[1]))
 
 
-def _write(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
+def _write(response: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(response) + "\n")
     sys.stdout.flush()
 
 

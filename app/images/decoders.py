@@ -20,7 +20,7 @@ from app.turns import Turns
 
 PROCESSES = 2  # while others wait, a key has one of them
 WAIT_S = 60.0  # for a turn
-ANSWER_S = 60.0  # of wall time; the CPU time has a limit of its own
+RESPONSE_S = 60.0  # of wall time; the CPU time has a limit of its own
 START_S = 60.0
 _PASSED_NAMES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 TOO_COSTLY = "the image takes too long to decode; open it and save it again, or scale it down"
@@ -37,11 +37,11 @@ class DecoderUnavailable(Exception):
 class Decoders:
     """Checks image files in other processes. Use it on one event loop."""
 
-    def __init__(self, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, response_s: float = RESPONSE_S) -> None:
         self._turns = Turns(PROCESSES, PROCESSES, WAIT_S)
         self._large = Turns(1, 1, WAIT_S)
         self._idle: list[_Decoder] = []
-        self._answer_s = answer_s
+        self._response_s = response_s
 
     async def check(
         self, path: Path, owner: str, *, is_uri: bool = False, mask: MaskReading | None = None
@@ -59,25 +59,25 @@ class Decoders:
             "mask": None if mask is None else asdict(mask),
         }
         async with self._turns.turn(owner):
-            answer = await self._ask(request)
-        if "is_large" in answer:
+            response = await self._request(request)
+        if "is_large" in response:
             request["may_be_large"] = True
             async with self._large.turn(owner), self._turns.turn(owner):
-                answer = await self._ask(request)
-        return ImageInfo(**answer)
+                response = await self._request(request)
+        return ImageInfo(**response)
 
     async def close(self) -> None:
         """End the processes."""
         while self._idle:
             await self._idle.pop().end()
 
-    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _request(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request to an idle process, or to a new one. Raises ImageRejected or DecoderUnavailable."""
         while True:
             is_new = not self._idle
             decoder = self._idle.pop() if self._idle else await _Decoder.start()
             try:
-                answer = await decoder.ask(request, self._answer_s)
+                response = await decoder.request(request, self._response_s)
             except TimeoutError:
                 log.warning("decoder_killed", reason="timeout")
                 raise ImageRejected(TOO_COSTLY) from None
@@ -89,9 +89,9 @@ class Decoders:
                     raise ImageRejected(DIED) from None
                 continue  # it may have died before; a new one decides
             self._idle.append(decoder)
-            if "problem" in answer:
-                raise ImageRejected(answer["problem"])
-            return answer
+            if "problem" in response:
+                raise ImageRejected(response["problem"])
+            return response
 
 
 class _Decoder:
@@ -123,8 +123,8 @@ class _Decoder:
         """The exit code, or None while the process runs."""
         return self._process.returncode
 
-    async def ask(self, request: dict[str, Any], within_s: float) -> dict[str, Any]:
-        """Send a request and return the answer. On any other end of the call the process is killed.
+    async def request(self, request: dict[str, Any], within_s: float) -> dict[str, Any]:
+        """Send a request and return the response. On any other end of the call the process is killed.
 
         Raises TimeoutError, or EOFError where the process died.
         """
@@ -147,11 +147,11 @@ class _Decoder:
         try:
             async with asyncio.timeout(within_s):
                 line = await self._process.stdout.readline()
-            answer: dict[str, Any] = json.loads(_whole(line))
+            response: dict[str, Any] = json.loads(_whole(line))
         except BaseException:
             await asyncio.shield(self.end())
             raise
-        return answer
+        return response
 
 
 def _whole(line: bytes) -> bytes:

@@ -21,16 +21,16 @@ def drop_large_chunks(data: bytes) -> bytes:
     """
     if media_type_of(data) != "image/png":
         return data
-    kept, at = [data[:_SIGNATURE_BYTES]], _SIGNATURE_BYTES
+    parts, at = [data[:_SIGNATURE_BYTES]], _SIGNATURE_BYTES
     start = at
     while at + _FRAME_BYTES <= len(data):
         length = int.from_bytes(data[at : at + 4])
         name, end = data[at + 4 : at + 8], at + _FRAME_BYTES + length
         if not _is_kept(name, data[at + 8 : min(end - 4, at + 8 + length)]):
-            kept.append(data[start:at])
+            parts.append(data[start:at])
             start = end
         at = end
-    return data if start == _SIGNATURE_BYTES else b"".join([*kept, data[start:]])
+    return data if start == _SIGNATURE_BYTES else b"".join([*parts, data[start:]])
 
 
 def _is_kept(name: bytes, content: bytes) -> bool:

@@ -120,19 +120,19 @@ def _iter_modules(linears: Linears) -> Iterator[tuple[str, Module]]:
                 _ADA_LAYER_NORM[0],
                 Module(layers=(name,), rows=rows, columns=columns, has_swapped_halves=True),
             )
-        for (theirs, fused), parts in _FUSED.items():
+        for (bfl_name, fused), parts in _FUSED.items():
             if name.endswith(f".{parts[0]}"):
                 block = name.removesuffix(f".{parts[0]}")
                 layers = tuple(f"{block}.{part}" for part in parts)
                 whole = Module(layers=layers, rows=3 * rows, columns=columns)
                 yield f"{block}.{fused}", whole
-                yield f"double_blocks.{_index(block)}.{theirs}", whole
+                yield f"double_blocks.{_index(block)}.{bfl_name}", whole
 
 
 def _other_names(name: str) -> Iterator[str]:
-    for theirs, ours in _BFL_LAYERS.items():
-        if name == ours:
-            yield theirs
+    for bfl_name, diffusers_name in _BFL_LAYERS.items():
+        if name == diffusers_name:
+            yield bfl_name
     kind, _, rest = name.partition(".")
     index, _, layer = rest.partition(".")
     blocks = {
@@ -142,10 +142,10 @@ def _other_names(name: str) -> Iterator[str]:
     if kind in blocks:
         if kind == "transformer_blocks":
             yield f"sformer_blocks.{rest}"  # some exports cut off the first letters
-        theirs, layers = blocks[kind]
-        for their_layer, our_layer in layers.items():
-            if layer == our_layer:
-                yield f"{theirs}.{index}.{their_layer}"
+        bfl_kind, layers = blocks[kind]
+        for bfl_layer, diffusers_layer in layers.items():
+            if layer == diffusers_layer:
+                yield f"{bfl_kind}.{index}.{bfl_layer}"
 
 
 def _index(block: str) -> str:

@@ -243,8 +243,8 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _names(names: list[str], opening: str = ":") -> str:
-    shown = [
+    short_names = [
         name if len(name) <= _NAME_MAX_LENGTH else f"{name[:_NAME_MAX_LENGTH]}…" for name in names
     ]
     more = " …" if len(names) > _NAMES_MAX else ""
-    return f"{opening} {', '.join(shown[:_NAMES_MAX])}{more}"
+    return f"{opening} {', '.join(short_names[:_NAMES_MAX])}{more}"

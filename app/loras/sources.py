@@ -70,8 +70,8 @@ def choose_file(listing: Any) -> str:
         return (usual or files)[0]
     if not files:
         raise IncompatibleLora("the repository has no .safetensors file")
-    shown = ", ".join(name[:80] for name in files[:_NAMES_MAX])
-    raise IncompatibleLora(f"the repository has several LoRAs; add one to the path: {shown}")
+    first_files = ", ".join(name[:80] for name in files[:_NAMES_MAX])
+    raise IncompatibleLora(f"the repository has several LoRAs; add one to the path: {first_files}")
 
 
 def config_url(url: str) -> str | None:

@@ -56,7 +56,7 @@ def _json(text: str) -> Any:
 
 def _clean(words: list[Any]) -> list[str]:
     texts = (" ".join(word.split()) for word in words if isinstance(word, str))
-    shown = ("".join(c for c in text if c.isprintable()) for text in texts)
-    return list(dict.fromkeys(word for word in shown if 0 < len(word) <= _WORD_MAX_LENGTH))[
+    printable = ("".join(c for c in text if c.isprintable()) for text in texts)
+    return list(dict.fromkeys(word for word in printable if 0 < len(word) <= _WORD_MAX_LENGTH))[
         :WORDS_MAX
     ]

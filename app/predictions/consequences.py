@@ -39,22 +39,24 @@ from app.predictions.webhook_due import owes_start, webhook_due
 def change_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, Value]:
     """Return what follows from a change that is not the end. A renewed lease alone is announced to nobody."""
     due = due_at(after, now)
-    told_at = webhook_due(was, after, now)
+    webhook_due_at = webhook_due(was, after, now)
     is_renewal = replace(was, lease_until=after.lease_until) == after
     return {
         "open": OPEN,
         "due_ms": None if due is None or due == due_at(was, now) else to_ms(due),
         "channel": None if is_renewal else CHANGED_CHANNEL,
-        "webhook_due_ms": None if told_at is None else to_ms(told_at),
+        "webhook_due_ms": None if webhook_due_at is None else to_ms(webhook_due_at),
         "owes_start": int(owes_start(was, after)),
-        **_keys_where(after.webhook is not None, webhooks_due=WEBHOOKS_DUE, starts=WEBHOOK_STARTS),
+        # the last keys of a script: those that are None are not sent
+        "webhooks_due": WEBHOOKS_DUE if after.webhook else None,
+        "starts": WEBHOOK_STARTS if after.webhook else None,
     }
 
 
 def end_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, Value]:
     """Return what follows from the end."""
     sample = _sample(was, after)
-    told_at = webhook_due(was, after, now)
+    webhook_due_at = webhook_due(was, after, now)
     return {
         "open": OPEN,
         "ledger": LEDGER,
@@ -66,7 +68,7 @@ def end_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, V
         "recent": recent_key(kind_of(after)),
         "usage": usage_key(after.key_id, now.date()),
         "channel": ENDED_CHANNEL,
-        "webhook_due_ms": None if told_at is None else to_ms(told_at),
+        "webhook_due_ms": None if webhook_due_at is None else to_ms(webhook_due_at),
         "month": month_of(now),
         "cost": nanodollars(cost_of(after)),
         "sample": None if sample is None else sample.encode(),
@@ -76,17 +78,10 @@ def end_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, V
         "images": 0 if sample is None else len(after.outputs),
         "pixels": sum(output.width * output.height for output in after.outputs),
         "engine_ms": 0 if sample is None else round(sample.engine_s * 1000),
-        **_keys_where(
-            told_at is not None,
-            webhooks_due=WEBHOOKS_DUE,
-            deliveries=deliveries_key(after.key_id),
-        ),
+        # as above
+        "webhooks_due": WEBHOOKS_DUE if webhook_due_at else None,
+        "deliveries": deliveries_key(after.key_id) if webhook_due_at else None,
     }
-
-
-def _keys_where(is_needed: bool, **keys: str) -> dict[str, str | None]:
-    """Return the last keys of a script, which are not sent if it does not need them."""
-    return {name: key if is_needed else None for name, key in keys.items()}
 
 
 def _sample(was: Prediction, after: Prediction) -> Sample | None:

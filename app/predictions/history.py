@@ -7,7 +7,7 @@ from typing import Any, cast
 import redis
 
 from app.predictions.clock import to_ms
-from app.predictions.page import Found, Page, Position
+from app.predictions.page import CursorPage, Page, Position
 from app.predictions.prediction import Prediction
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import history_key
@@ -71,24 +71,24 @@ class History:
             with redis_errors():
                 total = self._redis.zcount(history_key(key_id), last, first)
             ids = self._ids(key_id, first, last, byscore=True, offset=offset, num=limit)
-            found = list(self._store.read_all(ids))
-            return Page(predictions=found, total=total, is_capped=False)
+            predictions = list(self._store.read_all(ids))
+            return Page(predictions=predictions, total=total, is_capped=False)
         count = self._max_read + 1
         ids = self._ids(key_id, first, last, byscore=True, offset=0, num=count)
 
         def ids_from(place: int, count: int) -> list[str]:
             return ids[place : place + count]
 
-        found, total = [], 0
+        predictions, total = [], 0
         budget = _Budget(self._max_read)
         for prediction in self._walk(ids_from, PART):
             if not budget.covers(prediction):
-                return Page(predictions=found, total=total, is_capped=True)
+                return Page(predictions=predictions, total=total, is_capped=True)
             if matches(prediction):
                 if offset <= total < offset + limit:
-                    found.append(prediction)
+                    predictions.append(prediction)
                 total += 1
-        return Page(predictions=found, total=total, is_capped=False)
+        return Page(predictions=predictions, total=total, is_capped=False)
 
     def find(
         self,
@@ -98,7 +98,7 @@ class History:
         after: Position | None,
         limit: int,
         max_read: int = MAX_SEARCHED,
-    ) -> Found:
+    ) -> CursorPage:
         """Return up to `limit` matching predictions from behind `after`.
 
         Reads at most `max_read` records, and fewer if their prompts are long. There may be fewer predictions than
@@ -110,17 +110,17 @@ class History:
         def ids_from(place: int, count: int) -> list[str]:
             return self._ids(key_id, start + place, start + place + count - 1)
 
-        found: list[Prediction] = []
+        predictions: list[Prediction] = []
         budget = _Budget(max_read)
         for prediction in self._walk(ids_from, limit + 1):
             if not budget.covers(prediction):
-                return Found(predictions=found, rest=after)
+                return CursorPage(predictions=predictions, rest=after)
             if matches(prediction):
-                if len(found) == limit:
-                    return Found(predictions=found, rest=_behind(found[-1]))
-                found.append(prediction)
+                if len(predictions) == limit:
+                    return CursorPage(predictions=predictions, rest=_behind(predictions[-1]))
+                predictions.append(prediction)
             after = _behind(prediction)
-        return Found(predictions=found, rest=None)
+        return CursorPage(predictions=predictions, rest=None)
 
     def _walk(self, ids_from: IdsFrom, first: int) -> Iterator[Prediction]:
         """Read on to the end: `first` records at once, then twice as many, up to PART."""

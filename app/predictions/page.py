@@ -23,7 +23,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class CursorPage:
     """Some of the matching predictions, and where to continue. `rest` is None if there are no more."""
 
     predictions: list[Prediction]

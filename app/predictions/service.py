@@ -23,8 +23,6 @@ from app.predictions.watch import FAR_S, Watch
 from app.predictions.worker_registry import Worker, WorkerRegistry
 from app.storage import Storage
 
-LOOKUPS_RETRY_S = 10  # while the host names of a key are being resolved
-
 
 class Service:
     """The operations of every dialect. Routes use these methods and nothing behind them."""

@@ -59,8 +59,8 @@ def timeline_of(prediction: Prediction, acknowledged_at: datetime | None = None)
         stages.append(_stage(stage, timedelta(milliseconds=ms)))
     measured = sum((stage.duration for stage in stages[1:]), timedelta())
     until_end = max(timedelta(), prediction.run_time - measured)
-    told = until_end + _acknowledgement(prediction, acknowledged_at)
-    return [*stages, _stage(TimelineStage.TOLD, told)]
+    acknowledged = until_end + _acknowledgement(prediction, acknowledged_at)
+    return [*stages, _stage(TimelineStage.TOLD, acknowledged)]
 
 
 def whole_time(prediction: Prediction, acknowledged_at: datetime | None = None) -> timedelta | None:

@@ -5,7 +5,6 @@ from typing import Any
 from tests.corpus.case import JSON, Case, written
 
 TEXT, EDIT = "flux-2-klein-4b-text-to-image", "flux-2-klein-4b-edit"
-NOT_A_MODEL = "model field is required"
 
 NO_MODELS: list[Any] = [
     {},

@@ -60,7 +60,7 @@ def test_values_equal_those_of_gguf(name, tmp_path):
     blocks = random_blocks(kind)
     file = open_tensor_file(write(tmp_path / "a.gguf", blocks, kind))
 
-    values = TensorReader(Component.TEXT_ENCODER, [file], sketch=False).read(NAME)
+    values = TensorReader(Component.TEXT_ENCODER, [file], shapes_only=False).read(NAME)
 
     expected = torch.from_numpy(np.array(dequantize(blocks, kind)).astype(np.float32))
     assert file.tensors[NAME].shape == values.shape == (ROWS, COLUMNS)

@@ -81,8 +81,8 @@ class EngineProcess:
             return
         self.kill()  # closes the socket of a process that died by itself
         self.started_s = time.monotonic()
-        ours, theirs = socket.socketpair()
-        ends = ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
+        parent_end, child_end = socket.socketpair()
+        ends = ["--fd", str(child_end.fileno()), "--parent", str(os.getpid())]
         self._output.clear()
         try:
             self._process = self._starter.submit(
@@ -94,16 +94,16 @@ class EngineProcess:
                 text=True,
                 errors="replace",
                 env=engine_environment(self._environ),
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(child_end.fileno(),),
             ).result()
         except BaseException as exc:
-            ours.close()
+            parent_end.close()
             if self._is_closed:
                 raise EngineDied("the worker is stopping", "") from exc
             raise
         finally:
-            theirs.close()
-        self._connection = EngineConnection(ours)
+            child_end.close()
+        self._connection = EngineConnection(parent_end)
         self._was_killed_here = False
         self._output_reader = threading.Thread(
             target=self._read_output, name="engine-output", daemon=True

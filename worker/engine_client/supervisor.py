@@ -71,11 +71,6 @@ class EngineSupervisor:
         """The same as a cause."""
 
     @property
-    def is_asleep(self) -> bool:
-        """Whether the engine was unloaded, and nothing has started it since."""
-        return self._is_asleep
-
-    @property
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint that was loaded last. None before the first time."""
         return self._checkpoint

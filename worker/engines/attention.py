@@ -57,9 +57,9 @@ def select_attention_backend(  # noqa: PLR0913 -- the last two are for tests
     )
     choices = choices or KernelChoices.open()
     key = _key(shape, device, pipe.transformer.dtype)
-    if (kept := choices.get(key)) in CANDIDATES[device.type]:
-        on_status(f"attention {kept} ({tokens} tokens, as chosen before)")
-        return kept
+    if (choice := choices.get(key)) in CANDIDATES[device.type]:
+        on_status(f"attention {choice} ({tokens} tokens, as chosen before)")
+        return choice
     seconds = time_backends(shape, device, pipe.transformer.dtype)
     selected = fastest_backend(seconds)
     choices.keep(key, selected)

@@ -43,7 +43,7 @@ class ComponentSummary:
 def check_component(source: ComponentSource) -> ComponentSummary:
     """Compare the files' tensors with those that the class needs. Raises `WeightsError`, which names a tensor."""
     model = _skeleton(source)
-    reader = _open(source, sketch=True)
+    reader = _open(source, shapes_only=True)
     _compare(source, model, _converted(source, reader, model))
     naming = ", Black Forest Labs' names" if is_bfl(reader.infos) else ""
     is_gguf = any(file.is_gguf for file in source.files)
@@ -62,7 +62,7 @@ def load_component(source: ComponentSource, dtype: torch.dtype) -> Any:
     """
     model = _skeleton(source)
     try:
-        tensors = _converted(source, _open(source, sketch=False), model, dtype)
+        tensors = _converted(source, _open(source, shapes_only=False), model, dtype)
         model.load_state_dict(tensors, strict=False, assign=True)
     except WeightsError:
         raise
@@ -71,8 +71,8 @@ def load_component(source: ComponentSource, dtype: torch.dtype) -> Any:
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def _open(source: ComponentSource, *, sketch: bool) -> TensorReader:
-    return TensorReader(source.component, source.files, sketch=sketch)
+def _open(source: ComponentSource, *, shapes_only: bool) -> TensorReader:
+    return TensorReader(source.component, source.files, shapes_only=shapes_only)
 
 
 def _skeleton(source: ComponentSource) -> Any:

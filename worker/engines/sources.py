@@ -108,9 +108,9 @@ def find_sources(weights: Path, overrides: Mapping[Component, Path]) -> Sources:
                 is_whole_folder=is_folder,
             )
         )
-    found = Sources(base=base, index=index, components=tuple(sources))
-    _check_kind(found)
-    return found
+    checkpoint_sources = Sources(base=base, index=index, components=tuple(sources))
+    _check_kind(checkpoint_sources)
+    return checkpoint_sources
 
 
 def hub_snapshot(path: Path) -> Path:
@@ -240,8 +240,8 @@ def _foreign(file: TensorFile, wanted: str) -> str:
     names = list(file.tensors)
     if any(_LORA.search(name) for name in names):
         return f"{file.path} holds a LoRA and no model. Put it into the folder KLEIN_LORAS"
-    shown = ", ".join(names[:2]) or "no tensors"
-    return f"{file.path} holds no {wanted} of FLUX.2 [klein] ({shown} …). Name a file of that checkpoint"
+    first_names = ", ".join(names[:2]) or "no tensors"
+    return f"{file.path} holds no {wanted} of FLUX.2 [klein] ({first_names} …). Name a file of that checkpoint"
 
 
 def _comfy_file(main: Path, component: Component, config: Path) -> TensorFile | None:

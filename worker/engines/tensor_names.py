@@ -125,10 +125,10 @@ def _convert_vae(tensors: dict[str, Any], config: Any) -> dict[str, Any]:
     typed: Callable[..., dict[str, Any]] = convert_ldm_vae_checkpoint
     statistics = {name: tensor for name, tensor in renamed.items() if name.startswith("bn.")}
     converted = typed(renamed, config) | statistics
-    kept = set(map(id, converted.values()))
+    converted_ids = set(map(id, converted.values()))
     # The conversion drops names that it does not know. It reshapes those of attentions.
     for name, tensor in renamed.items():
-        if id(tensor) not in kept and ".attn_" not in name:
+        if id(tensor) not in converted_ids and ".attn_" not in name:
             raise KeyError(name)
     return converted
 

@@ -34,10 +34,12 @@ _MAX_TEXT_BYTES = 1 << 20
 
 
 class TensorReader:
-    """Reads tensors by their names in a component. Without data if `sketch` is set: shapes and types alone."""
+    """Reads tensors by their names in a component. `shapes_only` reads shapes and types, and no data."""
 
-    def __init__(self, component: Component, files: Iterable[TensorFile], *, sketch: bool) -> None:
-        self._sketch = sketch
+    def __init__(
+        self, component: Component, files: Iterable[TensorFile], *, shapes_only: bool
+    ) -> None:
+        self._shapes_only = shapes_only
         self._stored: dict[str, tuple[TensorFile, str]] = {}
         self._handles: dict[Path, Any] = {}
         for file in files:
@@ -69,7 +71,7 @@ class TensorReader:
         """Return one tensor on the host, or without data on the meta device."""
         file, stored = self._stored[name]
         info = file.tensors[stored]
-        if self._sketch:
+        if self._shapes_only:
             dtype = _DTYPES.get(info.dtype, torch.float32 if file.is_gguf else None)
             if dtype is None:
                 raise WeightsError(

@@ -35,14 +35,14 @@ def main() -> None:
     components = {component: getattr(arguments, component.value) for component in Component}
     try:
         quantization = Quantization(arguments.quantization)
-        found = describe(
+        report = describe(
             arguments.weights,
             components,
             quantization,
             arguments.device,
             Quantization(arguments.text_encoder_quantization),
         )
-        print(found)  # noqa: T201 -- the output of a command
+        print(report)  # noqa: T201 -- the output of a command
     except NotDownloaded as exc:
         print(exc)  # noqa: T201
         raise SystemExit(MISSING) from None

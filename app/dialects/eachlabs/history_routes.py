@@ -67,13 +67,11 @@ async def history(  # noqa: PLR0913 -- one argument a filter
     after = _parse_cursor(cursor)
 
     def read() -> Response:
-        found = state_of(request.app).history.find(
-            key_id, matches=matches, after=after, limit=limit
-        )
+        page = state_of(request.app).history.find(key_id, matches=matches, after=after, limit=limit)
         body = LongJson(
             {
-                "predictions": [wire.history_entry(view, p) for p in found.predictions],
-                "cursor": None if found.rest is None else _format_cursor(found.rest),
+                "predictions": [wire.history_entry(view, p) for p in page.predictions],
+                "cursor": None if page.rest is None else _format_cursor(page.rest),
             }
         )
         return compress(request, body)

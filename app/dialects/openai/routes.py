@@ -163,11 +163,15 @@ async def _answer(
     form = wire.form_of(parsed, names)
     if form.has_file:
         files = await run.read_files(ended)
-        shown = [wire.image_body(p, output, data, image_links, form) for p, output, data in files]
+        image_bodies = [
+            wire.image_body(p, output, data, image_links, form) for p, output, data in files
+        ]
     else:
         outputs = [(p, output) for p in ended for output in p.outputs]
-        shown = [wire.image_body(p, output, None, image_links, form) for p, output in outputs]
-    return JSONResponse(wire.images_body(ended, shown))
+        image_bodies = [
+            wire.image_body(p, output, None, image_links, form) for p, output in outputs
+        ]
+    return JSONResponse(wire.images_body(ended, image_bodies))
 
 
 def _no_file(file_id: str) -> str:
