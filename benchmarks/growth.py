@@ -164,7 +164,7 @@ def operations(bench: Bench, keys: int) -> dict[str, Callable[[], object]]:
         ),
         "cancel": lambda: bench.store.change(added.pop(), lambda p, at: p.cancel(at)),
         "sweep of the courier": bench.maintenance.reconcile,
-        "take": lambda: bench.queues.take(KIND),
+        "take and claim": lambda: bench.store.take_next(KIND, "owner"),
     }
 
 
@@ -173,6 +173,9 @@ def measure_growth(bench: Bench, open_count: int, keys: int) -> dict[str, float]
     bench.fill(open_count, keys)
     times = {}
     for name, operate in operations(bench, keys).items():
+        if name.startswith("take"):  # each one finds a prediction, also in the smallest queue
+            for number in range(REPEATS):
+                bench.add(f"key{number % keys}")
         before = bench.processor_us()
         for _ in range(REPEATS):
             operate()

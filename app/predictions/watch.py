@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import cast
 
 import redis.asyncio
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from app.logs import log
@@ -55,6 +56,8 @@ class Watch:
         self._followers: _Events = defaultdict(set)  # woken by each change
         self._ends: OrderedDict[str, bytes] = OrderedDict()  # the latest final records
         self._shutdown_at: float | None = None  # set at shutdown
+        self._pubsub: PubSub | None = None  # while it is subscribed
+        self._hears_changes = False
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -115,6 +118,7 @@ class Watch:
         """
         last_progress = None
         with _registered(self._followers, prediction_id) as event:
+            await self._hear_changes()
             while True:
                 event.clear()
                 prediction = await self._latest(prediction_id)  # after clear, as above
@@ -159,17 +163,44 @@ class Watch:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(ENDED_CHANNEL, FINAL_CHANNEL, CHANGED_CHANNEL)
+                    await pubsub.subscribe(ENDED_CHANNEL, FINAL_CHANNEL)
+                    self._pubsub, self._hears_changes = pubsub, False
+                    if self._followers:
+                        await self._hear_changes()
                     async for message in pubsub.listen():
-                        if (
-                            message["type"] != "message"
-                        ):  # subscribed, perhaps after a silent reconnect
-                            self._wake_all()  # messages before that were missed
-                            continue
-                        self._hear(message["channel"].decode(), message["data"])
+                        channel = message["channel"].decode()
+                        if message["type"] == "message":
+                            self._hear(channel, message["data"])
+                        elif message["type"] == "subscribe":  # perhaps after a silent reconnect
+                            self._catch_up(channel)
             except RedisError as exc:
                 log.warning("subscription_lost", error=str(exc))
                 await asyncio.sleep(RECONNECT_S)
+            finally:
+                self._pubsub = None
+
+    def _catch_up(self, channel: str) -> None:
+        """Wake those that may have missed a message before the subscription."""
+        if channel == ENDED_CHANNEL:
+            self._wake_all()
+        elif channel == CHANGED_CHANNEL:
+            _wake_each(self._followers)
+
+    async def _hear_changes(self) -> None:
+        """Subscribe to changes before the end, if somebody follows. The confirmation wakes the followers."""
+        if self._pubsub is None or self._hears_changes:
+            return
+        self._hears_changes = True
+        try:
+            await self._pubsub.subscribe(CHANGED_CHANNEL)
+        except RedisError:  # the listener or the next check subscribes again
+            self._hears_changes = False
+
+    async def _ignore_changes(self) -> None:
+        if self._pubsub is None or not self._hears_changes:
+            return
+        self._hears_changes = False
+        await self._pubsub.unsubscribe(CHANGED_CHANNEL)
 
     def _hear(self, channel: str, data: bytes) -> None:
         name, _, record = data.partition(b"\n")
@@ -198,6 +229,7 @@ class Watch:
                 check.cancel()
 
     async def _check(self) -> None:
+        await (self._hear_changes() if self._followers else self._ignore_changes())
         for events in (self._waiters, self._followers):
             ids = list(events)
             for start in range(0, len(ids), CHECK_PART):
@@ -209,12 +241,16 @@ class Watch:
 
     def _wake_all(self) -> None:
         for events in (self._waiters, self._followers):
-            for prediction_id in events:
-                _wake(events, prediction_id)
+            _wake_each(events)
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _wake_each(events: _Events) -> None:
+    for prediction_id in events:
+        _wake(events, prediction_id)
 
 
 def _wake(events: _Events, prediction_id: str) -> None:

@@ -11,7 +11,13 @@ from app.connections import open_readers
 from app.predictions import scripts
 from app.predictions.errors import ShuttingDown, Unavailable, UnknownPrediction
 from app.predictions.prediction import Prediction, Status
-from app.predictions.redis_keys import ENDED_CHANNEL, FINAL_CHANNEL, OPEN, record_key
+from app.predictions.redis_keys import (
+    CHANGED_CHANNEL,
+    ENDED_CHANNEL,
+    FINAL_CHANNEL,
+    OPEN,
+    record_key,
+)
 from app.predictions.watch import Watch
 from app.records import Records
 from tests.support.fakes import NOW, a_prediction, a_store, edited
@@ -186,6 +192,25 @@ async def test_steps_wake_only_followers(watch, store, connection):
     assert await anext(following) == ended
     assert await waiter == ended
     await following.aclose()
+
+
+async def test_changes_are_heard_while_somebody_follows(redis_server, store, connection):
+    """Changes before an end reach no process in which nobody follows a prediction."""
+    store.add(a_prediction())
+
+    def heard():
+        return dict(connection.pubsub_numsub(CHANGED_CHANNEL))[CHANGED_CHANNEL.encode()]
+
+    async with open_readers(redis_server.url, 8) as readers:
+        watch = CountingWatch(readers, poll_s=0.05)
+        async with watch.listening():
+            await until_listening(connection, watch)
+            assert heard() == 0
+            following = watch.follow("p")
+            await anext(following)
+            await until(lambda: heard() == 1)
+            await following.aclose()
+            await until(lambda: heard() == 0)
 
 
 async def test_closed_stream_frees_follower(watch, store):

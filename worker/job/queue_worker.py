@@ -23,7 +23,7 @@ from worker.job.model_turns import ModelTurns, always_loaded
 from worker.job.token import run_next
 
 WORKER_TTL_S = 30
-HEARTBEAT = timedelta(seconds=1)
+HEARTBEAT = timedelta(seconds=10)  # well within the 90 s after which RQ forgets the worker
 MIN_LOOK_S = 0.01  # Redis takes less for no limit
 
 
@@ -110,7 +110,7 @@ class QueueWorker(SimpleWorker):
         self._state = state
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Send RQ's heartbeat at most once a second. RQ sends three a job, with three synced writes each."""
+        """Send RQ's heartbeat at most every ten seconds. RQ sends three a job, with three synced writes each."""
         last = self.last_heartbeat
         if pipeline is not None or last is None or datetime.now(UTC) - last > HEARTBEAT:
             super().heartbeat(timeout, pipeline)
