@@ -1,5 +1,6 @@
 """Checks that the documentation agrees with the code."""
 
+import ast
 import re
 from datetime import timedelta
 from enum import StrEnum
@@ -20,6 +21,7 @@ A_LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 A_MODULE = re.compile(r"python -m ((?:app|worker|tests|deploy)[\w.]*)")
 A_SHELL_BLOCK = re.compile(r"^```sh\n(.+?)^```", re.MULTILINE | re.DOTALL)
 A_MARK = re.compile(r"^<!-- (?:(not tested.+)|tested by (.+)) -->$", re.MULTILINE)
+ADDED_BY_RECIPES = {"Priority", "priority"}
 A_TARGET = re.compile(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)")
 
 
@@ -96,6 +98,31 @@ def test_names_in_docs_exist(page: Path) -> None:
     assert [target for target in A_TARGET.findall(text) if target not in targets] == []
     modules = [ROOT / name.replace(".", "/") for name in A_MODULE.findall(text)]
     assert [m for m in modules if not m.is_dir() and not m.with_suffix(".py").exists()] == []
+
+
+def test_recipes_name_code_that_exists() -> None:
+    """Each name in docs/extending.md that looks like one of the code is one, except for what a recipe adds."""
+    trees = [
+        ast.parse(path.read_text())
+        for root in ("app", "worker", "tests")
+        for path in (ROOT / root).rglob("*.py")
+    ]
+    defined = {name for tree in trees for node in ast.walk(tree) for name in _names_of(node)}
+    named = re.findall(r"`(?!KLEIN_)([A-Za-z]\w+|_\w+)`", (ROOT / "docs/extending.md").read_text())
+
+    assert set(named) - defined == ADDED_BY_RECIPES
+
+
+def _names_of(node: ast.AST) -> tuple[str | None, ...]:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return (node.name,)
+        case ast.Name():
+            return (node.id,)
+        case ast.arg() | ast.keyword():
+            return (node.arg,)
+        case _:
+            return ()
 
 
 def test_map_names_every_folder() -> None:
