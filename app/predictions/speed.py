@@ -14,7 +14,6 @@ SAMPLES = 40  # recent successes of one checkpoint kind
 _SIDE = 1024  # px; an edit without a size takes that of an image which the record does not know
 _DECAY = 0.95  # the weight of a sample, by that of the next newer one
 _OUTLIER = 0.5  # relative error from which on a sample loses weight
-_PENALTY = 0.01  # of all costs but the first: few samples scale with the work
 _LEAST_S = 1e-3  # shorter times count as this
 _PASSES = 3  # each gives the samples new weights
 _SWEEPS = 30  # over the costs, in each pass
@@ -152,13 +151,11 @@ def _dot(one: Sequence[float], other: Sequence[float]) -> float:
 def _least_squares(
     rows: Sequence[Sequence[float]], targets: Sequence[float], weights: Sequence[float]
 ) -> list[float]:
-    """Solve weighted least squares without negative values, by coordinate descent. All values but the first have a penalty."""
+    """Solve weighted least squares without negative values, by coordinate descent. What equal rows leave open is given to the first values."""
     columns = list(zip(*rows, strict=True))
     weighted = [[w * x for w, x in zip(weights, column, strict=True)] for column in columns]
     matrix = [[_dot(one, other) for other in columns] for one in weighted]
     right = [_dot(one, targets) for one in weighted]
-    for k in range(1, len(columns)):
-        matrix[k][k] += _PENALTY * sum(weights) / len(weights)
     values = [0.0] * len(columns)
     for _ in range(_SWEEPS):
         for k, row in enumerate(matrix):

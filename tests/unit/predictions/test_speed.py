@@ -1,5 +1,6 @@
 """How long predictions take, learned from recent ones."""
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 
@@ -47,6 +48,21 @@ def test_costs_are_learned_from_mixed_work(outlier_s):
     for work in (a_work(), a_work(images=2, steps=6), a_work(references=1, megapixels=0.5)):
         assert speed.engine_time_s(work) == pytest.approx(seconds(work), rel=0.1)
         assert speed.run_time_s(work) == pytest.approx(seconds(work) + 0.2, rel=0.1)
+
+
+def test_no_cost_is_negative():
+    """Chance does not make more work shorter, where the size of an image hardly counts."""
+    chance = random.Random(2)
+    samples = tuple(
+        Sample(work=work, engine_s=s, run_s=s)
+        for work in MIXED
+        if (s := 0.1 * work.images * work.steps * chance.uniform(0.5, 1.5))
+    )
+    speed = learn(samples)
+
+    assert speed is not None
+    assert min(speed.engine_s) >= 0
+    assert speed.engine_time_s(a_work(megapixels=16)) >= speed.engine_time_s(a_work())
 
 
 def test_newer_samples_count_more():
