@@ -20,8 +20,12 @@ REDIS_WORKER_PASSWORD=$(secret)
 HF_TOKEN=
 END
   echo "wrote .env with fresh secrets. Your API key: $api_key"
+else
+  echo "kept .env. Your API keys are in its line KLEIN_API_KEYS"
 fi
 if [ ! -e deploy/env ]; then
   cp deploy/env.example deploy/env
   echo "wrote deploy/env: edit it to change settings"
+else
+  echo "kept deploy/env"
 fi

@@ -13,7 +13,9 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the arguments name. Raises click.UsageError."""
         name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
+        is_known = self.get_command(ctx, name) is not None
+        # resilient: the shell completes what is being typed
+        if not (is_known or name.startswith("-") or ctx.resilient_parsing):
             from difflib import get_close_matches  # noqa: PLC0415 -- rarely needed
 
             names = self.list_commands(ctx)

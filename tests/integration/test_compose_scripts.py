@@ -37,7 +37,10 @@ def test_setup_writes_fresh_secrets_once(tmp_path: Path) -> None:
     assert len(set(secrets)) == 4
     assert key in output
     assert {(tmp_path / n).stat().st_mode & 0o777 for n in (".env", "deploy/env")} == {0o600}
-    assert set_up(tmp_path) == ""
+    assert set_up(tmp_path).splitlines() == [
+        "kept .env. Your API keys are in its line KLEIN_API_KEYS",
+        "kept deploy/env",
+    ]
     assert (tmp_path / ".env").read_text() == written
 
 

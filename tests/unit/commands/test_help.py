@@ -61,3 +61,15 @@ def test_wrong_value_is_refused_with_what_is_possible(arguments, message):
 
     assert result.exit_code == 2
     assert result.output.strip().endswith(message)
+
+
+def test_completion_after_an_unknown_command_is_silent():
+    """Tab after a name that is no command completes nothing, and prints no error."""
+    environ = {
+        "_KLEIN_COMPLETE": "bash_complete",
+        "COMP_WORDS": "klein nothing x",
+        "COMP_CWORD": "2",
+    }
+    result = CliRunner().invoke(main, prog_name="klein", env=environ)
+
+    assert (result.exit_code, result.output.strip()) == (0, "")
