@@ -77,9 +77,12 @@ export class Gallery {
   }
 
   async #more() {
+    const shown = at("gallery").children.length;
     const { predictions, cursor } = await this.#page(this.#cursor);
     for (const entry of predictions) this.put(entry, "append");
+    const isFocused = document.activeElement === at("more");
     this.#continue(cursor);
+    if (isFocused && !cursor) at("gallery").children[shown]?.firstElementChild.focus();
   }
 
   #page(cursor) {

@@ -77,6 +77,8 @@ export class Loras {
       this.#chosen = this.#chosen.filter((other) => other !== lora);
       this.#show();
       this.#changed();
+      const next = at("lora-list").querySelector("button") ?? at("lora-choice");
+      (next.hidden ? at("loras") : next).focus();
     });
     item.append(name, scale, remove);
     return item;

@@ -9,6 +9,7 @@ export const DRAGGED = "application/x-klein-image";
 export class References {
   #images = []; // {url, name}
   #list;
+  #input;
   #changed;
   #says;
   #origin = null; // the section in which a drag began
@@ -16,6 +17,7 @@ export class References {
   /** `restore` uses the settings in a file that is dropped outside of `field`, and returns whether there are any. */
   constructor({ area, field, list, input, says, changed, restore }) {
     this.#list = list;
+    this.#input = input;
     this.#changed = changed;
     this.#says = says;
     input.addEventListener("change", () => {
@@ -92,7 +94,7 @@ export class References {
 
   #show() {
     this.#list.replaceChildren(
-      ...this.#images.map((image) => {
+      ...this.#images.map((image, k) => {
         const item = document.createElement("li");
         const thumbnail = new Image();
         thumbnail.src = image.url;
@@ -105,6 +107,8 @@ export class References {
           this.#images = this.#images.filter((other) => other !== image);
           this.#say("");
           this.#show();
+          const buttons = this.#list.querySelectorAll("button");
+          (buttons[Math.min(k, buttons.length - 1)] ?? this.#input).focus();
         });
         item.append(thumbnail, remove);
         return item;

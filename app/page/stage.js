@@ -46,7 +46,7 @@ export class Stage {
     this.isWaiting = event === "status" && (data.status === "created" || data.status === "starting");
     if (event === "progress") {
       at("progress").value = data.step / data.steps;
-      this.#say(`Step ${data.step} of ${data.steps}`);
+      this.#say(`Step ${data.step} of ${data.steps}`, "off"); // a screen reader would read nothing else
     } else if (event === "loading") {
       const about = data.expected_wait_s ? `, about ${duration(data.expected_wait_s)} left` : "";
       this.#say(`Loading the model (${data.phase})${about}…`);
@@ -97,6 +97,7 @@ export class Stage {
   }
 
   #set(state) {
+    const focused = at("stage").contains(document.activeElement) ? document.activeElement : null;
     this.isWaiting = false;
     at("stage").dataset.state = state;
     at("frame").classList.toggle("busy", state === "live");
@@ -105,6 +106,8 @@ export class Stage {
     at("timeline").hidden = true;
     at("done").hidden = state !== "done" && state !== "ended";
     at("delete").textContent = "Delete";
+    // a button that goes away must not take the keyboard's place with it
+    if (focused && !focused.checkVisibility()) at("stage").focus({ preventScroll: true });
   }
 
   #preview(url) {
@@ -120,7 +123,8 @@ export class Stage {
     image.src = url;
   }
 
-  #say(text) {
+  #say(text, live = "polite") {
+    at("says").ariaLive = live;
     if (at("says").textContent !== text) at("says").textContent = text;
   }
 }

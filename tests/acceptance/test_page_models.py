@@ -21,6 +21,11 @@ BROKEN_WORDS = """() => [...document.querySelectorAll("#usage :is(th, td):not(:n
   range.selectNodeContents(cell);
   return new Set([...range.getClientRects()].map(({ top }) => top)).size > 1;
 }).map((cell) => cell.textContent)"""
+HIGHLIGHT = """() => {
+  const probe = document.body.appendChild(document.createElement("i"));
+  Object.assign(probe.style, { forcedColorAdjust: "none", backgroundColor: "Highlight" });
+  return getComputedStyle(probe).backgroundColor;
+}"""
 STYLE_OF = "(element, name) => getComputedStyle(element)[name]"
 
 
@@ -97,6 +102,7 @@ def test_forced_colours_show_what_is_chosen(browser: Browser, two_models: Klein)
         chosen = page.locator("#sizes label:has(:checked)").evaluate(STYLE_OF, "backgroundColor")
         lines = [tab.evaluate(STYLE_OF, "borderBottomColor") for tab in page.get_by_role("tab").all()]  # fmt: skip
 
+        assert chosen == page.evaluate(HIGHLIGHT)
         assert grounds.count(chosen) == 1
         assert lines.count(lines[0]) == 1
         assert page.locator("#progress").evaluate(STYLE_OF, "forcedColorAdjust") == "none"
