@@ -140,18 +140,19 @@ def _work(
     shutdown: GracefulShutdown,
     turns: ModelTurns,
 ) -> None:
-    """Take tokens until told to stop. Start RQ's worker again when an outage of Redis ended it."""
+    """Take tokens until told to stop, by one connection, which costs less than a pool. Start RQ's worker again after an outage of Redis."""
     with suppress(StopRequested):  # the signal came between two RQ workers
         while not shutdown.is_requested:
             try:
-                worker = open_worker(
-                    connection,
-                    f"{name}-{secrets.token_hex(2)}",  # RQ refuses the name of a worker that died
-                    kinds,
-                    shutdown,
-                    turns,
-                )
-                worker.work(logging_level="WARNING")
+                with connection.client() as client:  # type: ignore[no-untyped-call]  # redis-py is untyped here
+                    worker = open_worker(
+                        client,
+                        f"{name}-{secrets.token_hex(2)}",  # RQ refuses the name of a worker that died
+                        kinds,
+                        shutdown,
+                        turns,
+                    )
+                    worker.work(logging_level="WARNING")
                 if not shutdown.is_requested:
                     time.sleep(RECONNECT_S)
             except redis.RedisError as exc:

@@ -8,7 +8,6 @@ from app.predictions.backlog import Backlog
 from app.predictions.errors import KleinError, Unavailable
 from app.predictions.place import Place
 from app.predictions.prediction import Prediction, Status
-from app.predictions.record_reader import decode
 
 MAX_FORECASTS = 10_000  # predictions
 
@@ -35,14 +34,14 @@ class Forecasts:
         """Return the estimate of a prediction that this process accepted."""
         return self._forecasts.get(prediction_id)
 
-    def end(self, prediction_id: str, record: bytes) -> None:
-        """Note the end of a prediction, and compare its estimate with its final record."""
+    def end(self, prediction_id: str, read_end: Callable[[], Prediction]) -> None:
+        """Note the end of a prediction, and compare its estimate with its final record, read by `read_end`."""
         self._backlog.end(prediction_id)
         place = self._forecasts.pop(prediction_id, None)
         if place is None or place.expected_end is None:
             return
         try:
-            ended = decode(record, prediction_id)
+            ended = read_end()
         except KleinError:
             return
         if ended.status is Status.SUCCEEDED and ended.finished_at is not None:

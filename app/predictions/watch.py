@@ -7,6 +7,7 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache, partial
 from typing import cast
 
 import redis.asyncio
@@ -35,8 +36,8 @@ RECONNECT_S = 0.5
 NEVER = float("inf")
 FAR_S = 3600.0
 
-OnEnd = Callable[[str, bytes], None]
-"""Called with the id and the final record of each prediction that ends, whichever process accepted it."""
+OnEnd = Callable[[str, Callable[[], Prediction]], None]
+"""Called with the id of each prediction that ends, whichever process accepted it, and what reads its final record."""
 _Events = defaultdict[str, set[asyncio.Event]]  # by prediction id
 
 
@@ -47,14 +48,14 @@ class Watch:
         self,
         connection: "redis.asyncio.Redis",
         poll_s: float = POLL_S,
-        on_end: OnEnd = lambda _id, _record: None,
+        on_end: OnEnd = lambda _id, _read_end: None,
     ) -> None:
         self._redis = connection
         self._poll_s = poll_s
         self._on_end = on_end
         self._waiters: _Events = defaultdict(set)  # woken by the end
         self._followers: _Events = defaultdict(set)  # woken by each change
-        self._ends: OrderedDict[str, bytes] = OrderedDict()  # the latest final records
+        self._ends: OrderedDict[str, Callable[[], Prediction]] = OrderedDict()  # the latest
         self._shutdown_at: float | None = None  # set at shutdown
         self._pubsub: PubSub | None = None  # while it is subscribed
         self._hears_changes = False
@@ -150,8 +151,8 @@ class Watch:
 
     async def _latest(self, prediction_id: str) -> Prediction:
         """Return the prediction as it was announced to have ended, or else read it."""
-        if (ended := self._ends.get(prediction_id)) is not None:
-            return decode(ended, prediction_id)
+        if (read_end := self._ends.get(prediction_id)) is not None:
+            return read_end()
         return await self.read(prediction_id)
 
     def _left_s(self, ends: float) -> float:
@@ -206,8 +207,9 @@ class Watch:
         name, _, record = data.partition(b"\n")
         prediction_id = name.decode(errors="replace")
         if channel == ENDED_CHANNEL:
-            self._on_end(prediction_id, record)
-            self._ends[prediction_id] = record
+            read_end = cache(partial(decode, record, prediction_id))  # once for all
+            self._ends[prediction_id] = read_end
+            self._on_end(prediction_id, read_end)
             if len(self._ends) > ENDS_KEPT:
                 self._ends.popitem(last=False)
         if channel != CHANGED_CHANNEL:
