@@ -4,13 +4,17 @@ import json
 import re
 import struct
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from app.file_kind import name_foreign_file
 from app.loras.errors import IncompatibleLora
 
 HEADER_MAX_BYTES = 16 * 1024 * 1024
 _LENGTH = struct.Struct("<Q")
+_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}
+"""Of one value, for the types that a change may have."""
 _LFS_POINTER = b"version https://git-lfs"
 _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x02-\x05].{6}[^{]", re.DOTALL)  # a safetensors file has { there
@@ -35,6 +39,10 @@ def read_header(file: Path) -> LoraHeader:
         _check_kind(start)
         (length,) = _LENGTH.unpack(start[: _LENGTH.size])
         if length > min(size_bytes - _LENGTH.size, HEADER_MAX_BYTES):
+            if kind := name_foreign_file(start):
+                raise IncompatibleLora(
+                    f"it is {kind}, and no safetensors file; download or convert it again"
+                )
             raise IncompatibleLora(
                 "it is no complete safetensors file: its header is cut off; copy it again"
             )
@@ -45,7 +53,9 @@ def read_header(file: Path) -> LoraHeader:
         metadata = header.pop("__metadata__", None) or {}
         shapes = {name: _shape(tensor["shape"]) for name, tensor in header.items()}
         dtypes = {name: str(tensor["dtype"]) for name, tensor in header.items()}
-        end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+        end = _end_of_data(header)
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise TypeError  # noqa: TRY301 -- as for the other values
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise IncompatibleLora("it is no safetensors file; convert it, or copy it again") from None
     if size_bytes != _LENGTH.size + length + end:
@@ -55,7 +65,7 @@ def read_header(file: Path) -> LoraHeader:
     return LoraHeader(
         shapes=shapes,
         dtypes=dtypes,
-        metadata={str(k): str(v) for k, v in metadata.items()} if _is_dict(metadata) else {},
+        metadata=metadata,
     )
 
 
@@ -78,5 +88,14 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _is_dict(value: object) -> bool:
-    return isinstance(value, dict)
+def _end_of_data(header: dict[str, Any]) -> int:
+    """Return where the numbers end. Raises ValueError if tensors overlap, leave gaps, or do not have the size of their shape."""
+    end = 0
+    for tensor in sorted(header.values(), key=lambda tensor: tuple(tensor["data_offsets"])):
+        begin, following = tensor["data_offsets"]
+        bits = _BITS.get(tensor["dtype"])
+        size_bits = 8 * (following - begin)
+        if begin != end or (bits is not None and size_bits != bits * prod(tensor["shape"])):
+            raise ValueError(begin)
+        end = following
+    return int(end)

@@ -133,9 +133,15 @@ def _why_unfit(path: Path, size: TransformerSize) -> str | None:
 
 
 def _iter_files(folder: Path) -> Iterator[Path]:
-    for visited, (root, folders, files) in enumerate(os.walk(folder)):
+    seen = set()
+    for visited, (root, folders, files) in enumerate(os.walk(folder, followlinks=True)):
         if visited >= _FOLDERS_MAX:
             return
+        place = os.path.realpath(root)
+        if place in seen:  # a link to a folder above it, or to one that is listed already
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in files:
             if file.lower().endswith(SUFFIX) and not file.startswith("."):

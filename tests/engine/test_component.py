@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from worker.engines import WeightsError
 from worker.engines.component import check_component, load_component
@@ -223,6 +224,26 @@ def test_invalid_configuration_is_refused(weights):
     file.write_text(json.dumps(config))
 
     assert "config.json does not fit Flux2Transformer2DModel" in refused(weights)
+
+
+def test_text_encoder_of_other_model_is_refused(weights):
+    """A configuration of another class is refused, although its fields fit."""
+    file = weights / "text_encoder" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_type": "llama"}))
+
+    assert "does not fit Qwen3ForCausalLM: its model_type is llama" in refused(weights)
+
+
+def test_whole_numbers_without_scale_are_refused(weights):
+    """Weights of 8-bit numbers are refused by name if nothing scales them."""
+
+    def as_integers(tensors):
+        name = first_linear(tensors)
+        return tensors | {name: (tensors[name].float() * 10).to(torch.int8)}
+
+    rewrite(weights, "transformer", as_integers)
+
+    assert "holds whole numbers (int8) without a scale" in refused(weights)
 
 
 @pytest.mark.parametrize("method", ["torchao", "bitsandbytes"])

@@ -90,6 +90,26 @@ def _manifest_not_json(weights: Path) -> None:
     (weights / "klein.json").write_text("{")
 
 
+def _web_page(weights: Path) -> None:
+    (weights / "vae" / "diffusion_pytorch_model.safetensors").write_text("<!DOCTYPE html><html>")
+
+
+def _dangling_link(weights: Path) -> None:
+    file = weights / "vae" / "diffusion_pytorch_model.safetensors"
+    file.unlink()
+    file.symlink_to("../../blobs/gone")
+
+
+JSON_FILES = (
+    "scheduler/scheduler_config.json",
+    "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json",
+    "transformer/config.json",
+    "text_encoder/config.json",
+    "vae/config.json",
+)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -103,6 +123,24 @@ def _manifest_not_json(weights: Path) -> None:
         (_pointer, "Git LFS pointer"),
         (_pickle_only, "pickles are not loaded"),
         (_no_template, "no chat template"),
+        *(
+            (lambda weights, file=file: (weights / file).write_text("{"), f"{file} is not readable")
+            for file in JSON_FILES
+        ),
+        *(
+            (lambda weights, file=file: (weights / file).write_text("[]"), f"{file} holds no JSON")
+            for file in JSON_FILES
+        ),
+        (
+            lambda weights: (weights / "tokenizer" / "tokenizer.json").unlink(),
+            "has no tokenizer.json, nor vocab.json and merges.txt",
+        ),
+        (
+            lambda weights: (weights / "scheduler" / "scheduler_config.json").unlink(),
+            "has no scheduler_config.json",
+        ),
+        (_web_page, "is a web page"),
+        (_dangling_link, "is a link to a file that does not exist"),
         (_bad_manifest, "native_size must be a positive integer"),
         (_manifest_not_json, "not readable JSON"),
     ],

@@ -1,5 +1,6 @@
 """Tests of docs/loras.md: each row of its tables, with files that hold the same weight changes in every spelling."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from app.loras.errors import IncompatibleLora
+from app.loras.header import read_header
 from app.loras.module_names import ModuleNames
 from tests.support.lora_spellings import (
     REFERENCES,
@@ -82,6 +84,9 @@ def test_refusal_names_reason_and_tensor(tmp_path, name):
         (b"PK\x03\x04" + bytes(30), "PyTorch pickle"),
         (b"\x80\x02" + bytes(30), "PyTorch pickle"),
         (b"\xff" * 40, "cut off"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b'{"error": "not found"}', "JSON"),
+        (b"GGUF\x03\0\0\0" + bytes(40), "a GGUF file"),
         (b"\x02" + bytes(7) + b"[]", "no safetensors file"),
     ],
 )
@@ -92,6 +97,42 @@ def test_other_file_is_named(tmp_path, start, reason):
 
     with pytest.raises(IncompatibleLora, match=reason):
         read_lora(file, NAMES)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda header, name: header[name].update(data_offsets=[0, 4]),
+        lambda header, name: header[name].update(data_offsets=[-8, 8]),
+        lambda header, name: header[name].update(shape=[2, 2]),
+        lambda header, _: header.update(__metadata__=5),
+        lambda header, _: header.update(__metadata__={"a": 5}),
+    ],
+    ids=["overlap", "negative offset", "other shape", "metadata", "number in metadata"],
+)
+def test_header_that_safetensors_refuses_is_refused_early(tmp_path, spoil):
+    """What the library of safetensors refuses is refused by its header already, when a prediction is created."""
+    file = write_spelling(tmp_path, "diffusers")
+    data = file.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    spoil(header, next(name for name in header if name != "__metadata__"))
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+
+    with pytest.raises(IncompatibleLora, match="no safetensors file"):
+        read_header(file)
+
+
+def test_header_may_have_any_length(tmp_path):
+    """A file whose header's length begins with the byte of a brace is no JSON."""
+    file = write_spelling(tmp_path, "diffusers")
+    data = file.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    text = data[8:end].ljust((end // 256 + 1) * 256 + ord("{"))
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+
+    assert changes(file)
 
 
 def test_tables_of_documentation_are_complete():

@@ -95,6 +95,41 @@ def test_damaged_checkpoint_does_not_start(tmp_path, spoil):
     assert "\n" not in str(caught.value)
 
 
+def not_a_number(part):
+    def spoil(tensors):
+        name = next(name for name in tensors if name.startswith(part))
+        return tensors | {name: torch.full_like(tensors[name], torch.nan)}
+
+    return spoil
+
+
+def zeros(part):
+    return lambda tensors: {
+        name: torch.zeros_like(tensor) if name.startswith(part) else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("component", "file", "spoil", "reason"),
+    [
+        ("vae", "diffusion_pytorch_model", not_a_number("decoder.conv_out"), "decoder is not a"),
+        ("vae", "diffusion_pytorch_model", zeros("decoder"), "decoder is constant"),
+        ("vae", "diffusion_pytorch_model", not_a_number("encoder.conv_in"), "encoder of images is"),
+        ("text_encoder", "model", zeros(""), "the same for every word"),
+    ],
+    ids=["decoder NaN", "decoder zero", "encoder NaN", "text encoder zero"],
+)
+def test_damaged_component_does_not_start(tmp_path, component, file, spoil, reason):
+    """Values that are no numbers, or zeros of a file that was not written whole, are found in every component."""
+    weights = Path(shutil.copytree(BUILT_IN, tmp_path / "weights"))
+    path = weights / component / f"{file}.safetensors"
+    save_file(spoil(load_file(path)), path)
+
+    with pytest.raises(WeightsError, match=reason):
+        open_engine(weights)
+
+
 def test_built_in_model_passes():
     """The built-in model passes, and its status at start reports the check."""
     status: list[str] = []

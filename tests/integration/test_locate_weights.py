@@ -216,3 +216,33 @@ def test_missing_component_is_refused(tmp_path):
     """A path that does not exist is refused with the name of its setting."""
     with pytest.raises(WeightsError, match=r"KLEIN_VAE=/nonexistent: no such file or folder"):
         locate_components({Component.VAE: "/nonexistent"}, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "https://huggingface.co/owner/name",
+        "https://huggingface.co/owner/name/tree/main",
+        "https://hf.co/owner/name/",
+        "hf://owner/name",
+    ],
+)
+def test_page_of_hub_means_its_repository(setting, tmp_path):
+    """The address of a page of the hub means the repository."""
+    with pytest.raises(NotDownloaded, match=r"^owner/name is not on this machine"):
+        locate_weights(setting, is_offline=True, cache=tmp_path)
+
+
+def test_page_of_file_means_the_file(tmp_path):
+    """The address of a file's page on the hub means the file."""
+    page = "https://huggingface.co/owner/name/blob/main/klein.gguf"
+    with pytest.raises(NotDownloaded, match=r"^owner/name/klein\.gguf is not on this machine"):
+        locate_components({Component.TRANSFORMER: page}, is_offline=True, cache=tmp_path)
+
+
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
+    """A tilde means the home folder, also where no shell expands it."""
+    (tmp_path / "klein").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert locate_weights("~/klein") == tmp_path / "klein"

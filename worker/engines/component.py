@@ -91,11 +91,18 @@ def _skeleton(source: ComponentSource) -> Any:
                     model_class.load_config(folder, local_files_only=True)
                 )
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-            return getattr(transformers, class_name)(config)
+            return _for_config(getattr(transformers, class_name), config)
     except Exception as exc:  # configurations are wrong in many ways
         raise WeightsError(
             f"{folder}/config.json does not fit {class_name}: {_first_line(exc)}"
         ) from exc
+
+
+def _for_config(model_class: Any, config: Any) -> Any:
+    """Return a model without data. The configuration of another class may have the same fields and other defaults."""
+    if not isinstance(config, model_class.config_class):
+        raise TypeError(f"its model_type is {config.model_type}")
+    return model_class(config)
 
 
 def _quantized_by(folder: Path) -> str | None:
@@ -161,6 +168,11 @@ def _compare(source: ComponentSource, model: Any, tensors: dict[str, torch.Tenso
             f"{_join_names(unexpected)}. Use a checkpoint that fits its config.json"
         )
     for name, tensor in tensors.items():
+        if expected[name].is_floating_point() and not tensor.is_floating_point():
+            raise WeightsError(
+                f"{source.name}: {name} holds whole numbers ({str(tensor.dtype).removeprefix('torch.')}) without a scale. "
+                "Use a checkpoint in bf16"
+            )
         if tensor.shape != expected[name].shape:
             raise WeightsError(
                 f"{source.name}: {name} is {_shape(tensor)}, and {source.config}/config.json asks for "

@@ -30,6 +30,7 @@ def list_component_files(folder: Path, library: str) -> list[Path]:
         return _indexed(index)
     files = weights_in(folder)
     if not files:
+        _check_links(folder)
         return []
     groups: dict[str, list[Path]] = {}
     for file in files:
@@ -48,6 +49,15 @@ def list_component_files(folder: Path, library: str) -> list[Path]:
             f"Keep one, or rename it to {single.name}"
         )
     return _complete(folder, groups[chosen[0]])
+
+
+def _check_links(folder: Path) -> None:
+    """Name a link without its file: the hub's cache holds links, and copies of it may lack what they point to."""
+    for path in list_folder(folder):
+        if path.suffix in SUFFIXES and path.is_symlink() and not path.exists():
+            raise WeightsError(
+                f"{path} is a link to a file that does not exist. Copy or download the checkpoint again"
+            )
 
 
 def _complete(folder: Path, files: list[Path]) -> list[Path]:

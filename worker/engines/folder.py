@@ -16,6 +16,7 @@ from worker.engines.tensor_info import TensorInfo
 from worker.engines.tensor_names import Component
 
 _SAMPLE_BYTES = 1 << 20
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _WIDTH_OF_9B = 4096
 # A folder in the cache of the Hugging Face hub: models--OWNER--NAME/snapshots/COMMIT.
 _HUB_SNAPSHOT = re.compile(r"/models--[^/]+--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
@@ -48,6 +49,7 @@ def inspect_folder(path: Path, overrides: Mapping[Component, Path] | None = None
             raise WeightsError(
                 f"weights folder {base} has no {name} folder; copy or download the checkpoint again"
             )
+    _check_configuration(base)
     _check_chat_template(base / "tokenizer")
     snapshot = _HUB_SNAPSHOT.search(base.as_posix()) if sources.is_folder else None
     files = {file.path: file for source in sources.components for file in source.files}
@@ -88,6 +90,39 @@ def _width(sources: Sources) -> int:
         return int(config["num_attention_heads"]) * int(config["attention_head_dim"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0  # the check of the component says what is wrong
+
+
+def _check_configuration(base: Path) -> None:
+    """Check the files that libraries read later, with errors that name no file, or replace by an empty tokenizer."""
+    if not (base / "scheduler" / "scheduler_config.json").exists():
+        raise WeightsError(
+            f"{base}/scheduler has no scheduler_config.json; copy or download the checkpoint again"
+        )
+    tokenizer = base / "tokenizer"
+    if not any(all((tokenizer / name).exists() for name in names) for names in _VOCABULARIES):
+        raise WeightsError(
+            f"{tokenizer} has no tokenizer.json, nor vocab.json and merges.txt; copy or download the checkpoint again"
+        )
+    for file in (
+        base / "scheduler" / "scheduler_config.json",
+        tokenizer / "tokenizer.json",
+        tokenizer / "tokenizer_config.json",
+        *(base / component / "config.json" for component in Component),
+    ):
+        _check_json(file)
+
+
+def _check_json(file: Path) -> None:
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return  # reported where it is needed
+    except (OSError, ValueError, RecursionError) as exc:
+        raise WeightsError(
+            f"{file} is not readable JSON: {exc}. Copy or download it again"
+        ) from exc
+    if not isinstance(content, dict):
+        raise WeightsError(f"{file} holds no JSON object. Copy or download it again")
 
 
 def _check_chat_template(tokenizer: Path) -> None:

@@ -95,3 +95,20 @@ def generate_probe_latents(model: LoadedModel, prompt: str, size: tuple[int, int
             text_encoder_out_layers=model.manifest.text_encoder_out_layers,
         ).images
         return latents.float().cpu()
+
+
+def encode_probe(model: LoadedModel, prompt: str) -> torch.Tensor:
+    """Return the embeddings of a prompt, as tokens x values in float32 on the host."""
+    with translate_device_errors(), model.inference():
+        return model.prompt_encoder.encode(prompt).embeds[0].float().cpu()
+
+
+def probe_autoencoder(
+    model: LoadedModel, latents: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the image of latents, and the latents of that image, as float32 on the host."""
+    vae = model.pipe.vae
+    with translate_device_errors(), model.inference():
+        image = vae.decode(latents.to(model.device, model.dtype), return_dict=False)[0]
+        encoded = vae.encode(image.clamp(-1, 1)).latent_dist.mode()
+        return image.float().cpu(), encoded.float().cpu()

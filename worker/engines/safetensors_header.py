@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from app.file_kind import name_foreign_file
 from worker.engines.errors import WeightsError
 from worker.engines.tensor_info import TensorInfo, Tensors
 
@@ -45,6 +46,10 @@ def read_header_and_metadata(file: Path) -> tuple[Tensors, dict[str, Any]]:
                 )
             (header_bytes,) = _LENGTH.unpack(start)
             if header_bytes > min(size_bytes, _MAX_HEADER_BYTES):
+                if kind := name_foreign_file(start):
+                    raise WeightsError(
+                        f"{file} is {kind}, and no safetensors file. Download it again"
+                    )
                 raise WeightsError(
                     f"{file} is not a complete safetensors file: its header is cut off. "
                     "Copy or download it again"

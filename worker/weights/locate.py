@@ -12,6 +12,14 @@ from worker.weights.progress import Progress
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_FILE = re.compile(rf"(?P<repository>{HUB_ID.pattern})/(?P<file>[\w./-]+\.(safetensors|gguf))")
+# what people copy from the address line of a browser; only of the main branch, because no other is downloaded
+_HUB_PAGE = re.compile(
+    rf"(?:https?://(?:huggingface\.co|hf\.co)/|hf://)(?P<repository>{HUB_ID.pattern})(?:/tree/main)?/?"
+)
+_HUB_FILE_PAGE = re.compile(
+    rf"(?:https?://(?:huggingface\.co|hf\.co)/|hf://)(?P<repository>{HUB_ID.pattern})/(?:(?:blob|resolve)/main/)?"
+    r"(?P<file>[\w./-]+\.(?:safetensors|gguf))(?:\?download=true)?"
+)
 # The files of a diffusers pipeline: no pickles, and no second copy of the weights as one file in the root.
 FILES = ("*.json", "*/*.safetensors", "*/*.txt", "*/*.jinja")
 REPORT_S = 5.0
@@ -52,9 +60,11 @@ def locate_weights(  # noqa: PLR0913 -- the last four are for tests and other co
     With `is_offline`, a missing file raises `NotDownloaded`.
     `endpoint` and `cache` default to those of huggingface_hub. Raises `WeightsError`.
     """
-    path = Path(setting)
+    path = Path(setting).expanduser()
     if path.exists():
         return path
+    if page := _HUB_PAGE.fullmatch(setting):
+        setting = page["repository"]
     if not HUB_ID.fullmatch(setting):
         raise WeightsError(
             f"KLEIN_WEIGHTS={setting}: no such file or folder, and not a hub id (owner/name)"
@@ -109,9 +119,11 @@ def _locate_component(  # noqa: PLR0913 -- all by name
     report: Report,
     report_s: float,
 ) -> Path:
-    path = Path(setting)
+    path = Path(setting).expanduser()
     if path.exists():
         return path.absolute()
+    if page := _HUB_FILE_PAGE.fullmatch(setting):
+        setting = f"{page['repository']}/{page['file']}"
     hub_file = HUB_FILE.fullmatch(setting)
     if hub_file is None:
         raise WeightsError(
