@@ -1,6 +1,8 @@
 """Asks each kind of server for one image over HTTP, and returns the PNG."""
 
+import asyncio
 import json
+from base64 import b64decode
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -10,6 +12,7 @@ from benchmarks.processes import KEY
 from benchmarks.serving import SLUG
 
 HEADERS = {"X-API-Key": KEY}
+COG_AGAIN_S = 0.01
 Ask = Callable[[httpx.AsyncClient, str], Awaitable[bytes]]
 
 
@@ -22,6 +25,23 @@ async def ask_klein(client: httpx.AsyncClient, prompt: str) -> bytes:
     created = await _json(client.post("/v1/prediction", json=body))
     ended = await _json(client.get(f"/v1/prediction/{created['predictionID']}?wait=60"))
     return (await client.get(ended["output"])).content
+
+
+async def run_klein(client: httpx.AsyncClient, prompt: str) -> bytes:
+    """Create a prediction and wait for it in one request, and download its image."""
+    inputs = {"prompt": prompt, "image_size": {"width": SIDE, "height": SIDE}}
+    ended = await _json(client.post("/v1/prediction/run", json={"model": SLUG, "input": inputs}))
+    return (await client.get(ended["output"])).content
+
+
+async def ask_cog(client: httpx.AsyncClient, prompt: str) -> bytes:
+    """Get the image as a data URI. cog refuses what comes while it works, so ask again."""
+    while True:
+        response = await client.post("/predictions", json={"input": {"prompt": prompt}})
+        if response.status_code != httpx.codes.CONFLICT:
+            break
+        await asyncio.sleep(COG_AGAIN_S)
+    return b64decode(response.json()["output"].partition(",")[2])
 
 
 async def ask_directly(client: httpx.AsyncClient, prompt: str) -> bytes:

@@ -1,12 +1,14 @@
 """Runs klein and other servers around the same job, and measures them."""
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import httpx
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
@@ -14,18 +16,19 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 from benchmarks.peer_clients import (
     HEADERS,
     Ask,
+    ask_cog,
     ask_directly,
     ask_gradio,
     ask_jobs,
     ask_klein,
     ask_litserve,
+    run_klein,
 )
+from benchmarks.peer_environments import python_of
 from benchmarks.peer_servers.job import JOB_S
 from benchmarks.processes import KEY, free_port, process, wait_for_port
 from tests.support.redis_server import running_redis
 
-PYTHON = ".peers/bin/python"
-"""Python of the environment with the other servers."""
 SERVERS = "benchmarks.peer_servers"
 CONNECTIONS = 8  # of a backlog
 START_S = 120.0
@@ -36,58 +39,83 @@ class Peer:
     """A server, and how it is run."""
 
     title: str
-    packages: tuple[str, ...]  # whose versions are shown; none: klein
+    requirements: tuple[str, ...]  # of its environment; none: klein
     ask: Ask
     commands: tuple[tuple[str, ...], ...]  # with PORT for the port; the first one listens
     uses_redis: bool = False
+    environ: tuple[tuple[str, str], ...] = ()  # with PORT for the port
+
+    @property
+    def environment(self) -> str:
+        """The name of its environment."""
+        return self.title.lower().replace(" ", "-")
+
+    @property
+    def versions(self) -> str:
+        """Return its packages with their versions."""
+        pins = (requirement.replace("==", " ") for requirement in self.requirements)
+        return ", ".join(pins) or self.title
 
 
+KLEIN = Peer(
+    title="klein",
+    requirements=(),
+    ask=ask_klein,
+    commands=(
+        ("-m", "app.cli", "api"),
+        ("-m", "benchmarks.fixed_worker", "benchmarks.short_engine"),
+        ("-m", "app.cli", "courier"),
+    ),
+    uses_redis=True,
+)
 PEERS = (
+    KLEIN,
+    replace(KLEIN, title="klein, run", ask=run_klein),
     Peer(
-        title="klein",
-        packages=(),
-        ask=ask_klein,
-        commands=(
-            ("-m", "app.cli", "api"),
-            ("-m", "benchmarks.fixed_worker", "benchmarks.short_engine"),
-            ("-m", "app.cli", "courier"),
+        title="cog",
+        requirements=("cog==0.23.1",),
+        ask=ask_cog,
+        commands=(("-m", "cog.server.http", "--host", "127.0.0.1"),),
+        environ=(
+            ("PORT", "PORT"),
+            ("COG_PREDICT_TYPE_STUB", "benchmarks/peer_servers/cog_predictor.py:Predictor"),
+            ("COG_LOG_LEVEL", "warning"),
         ),
-        uses_redis=True,
     ),
     Peer(
         title="FastAPI",
-        packages=("fastapi",),
+        requirements=("fastapi==0.165.0", "uvicorn==0.54.0"),
         ask=ask_directly,
         commands=(("-m", f"{SERVERS}.fastapi_alone", "PORT"),),
     ),
     Peer(
         title="LitServe",
-        packages=("litserve",),
+        requirements=("litserve==0.2.19",),
         ask=ask_litserve,
         commands=(("-m", f"{SERVERS}.litserve_server", "PORT"),),
     ),
     Peer(
         title="BentoML",
-        packages=("bentoml",),
+        requirements=("bentoml==1.4.40",),
         ask=ask_directly,
         commands=(("-m", "bentoml", "serve", f"{SERVERS}.bentoml_service:Draw", "--port", "PORT"),),
     ),
     Peer(
         title="Gradio",
-        packages=("gradio",),
+        requirements=("gradio==6.31.0",),
         ask=ask_gradio,
         commands=(("-m", f"{SERVERS}.gradio_app", "PORT"),),
     ),
     Peer(
         title="RQ and FastAPI",
-        packages=("rq", "fastapi"),
+        requirements=("rq==3.0.0", "fastapi==0.165.0", "uvicorn==0.54.0"),
         ask=ask_jobs,
         commands=(("-m", f"{SERVERS}.rq_fastapi", "PORT"), ("-m", f"{SERVERS}.rq_fastapi", "worker")),
         uses_redis=True,
     ),
     Peer(
         title="Celery and FastAPI",
-        packages=("celery", "fastapi"),
+        requirements=("celery[redis]==5.7.0", "fastapi==0.165.0", "uvicorn==0.54.0"),
         ask=ask_jobs,
         commands=(
             ("-m", f"{SERVERS}.celery_fastapi", "PORT"),
@@ -174,7 +202,7 @@ class Running:
 def running(peer: Peer) -> Iterator[Running]:
     """Run a server while the body runs."""
     with ExitStack() as stack:
-        port = free_port()
+        port, python = free_port(), sys.executable
         environ = {"BENTOML_DO_NOT_TRACK": "True", "GRADIO_ANALYTICS_ENABLED": "False"}
         pids = []
         if peer.uses_redis:
@@ -182,15 +210,19 @@ def running(peer: Peer) -> Iterator[Running]:
             with server.connect() as connection:
                 pids.append(connection.info()["process_id"])
             environ["REDIS_URL"] = server.url
-        if not peer.packages:
+        if not peer.requirements:
             environ |= {
                 "KLEIN_DATA": stack.enter_context(tempfile.TemporaryDirectory(prefix="klein-")),
                 "KLEIN_PORT": str(port),
                 "KLEIN_API_KEYS": KEY,
             }
+        else:
+            python = str(python_of(peer.environment))
+            path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"  # cog starts `python`
+            environ |= {"PATH": path, "PYTHONPATH": "."}
+        environ |= {name: str(port) if value == "PORT" else value for name, value in peer.environ}
         for command in peer.commands:
             arguments = [str(port) if part == "PORT" else part for part in command]
-            python = PYTHON if peer.packages else sys.executable
             started = stack.enter_context(process(arguments, python=python, **environ))
             pids.append(started.pid)
             if len(pids) == 1 + peer.uses_redis:

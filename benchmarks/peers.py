@@ -1,53 +1,28 @@
 """Compares klein with other servers around the same job: processor time, overhead, backlog and start.
 
-`make bench-peers` runs it in less than ten minutes and writes its table into docs/serving.md. The other servers run in an environment
-of their own, `.peers`, which the first run installs from PyPI.
+`make bench-peers` runs it in less than ten minutes and writes its table into docs/serving.md. Each of the other
+servers runs in an environment of its own below `.peers`, which the first run installs from PyPI.
 """
 
 import argparse
 import asyncio
 import os
 import statistics
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.peer_runs import CONNECTIONS, PEERS, PYTHON, Figures, Peer, running
+from benchmarks.peer_environments import install
+from benchmarks.peer_runs import CONNECTIONS, PEERS, Figures, Peer, running
 from benchmarks.peer_servers.job import JOB_S, SIDE
 from benchmarks.report import write_section
 from benchmarks.serving import machine
-from tests.support import processes
 
 REPORT = Path("docs/serving.md")
-REQUIREMENTS = Path("benchmarks/peer_servers/requirements.txt")
-ENVIRONMENT = Path(PYTHON).parents[1]
-INSTALL_S = 900.0
 ROUNDS = 3
 REQUESTS = 40  # one after the other, in each round
 BACKLOG = 64
-
-
-def install() -> None:
-    """Create the environment of the other servers, unless it is there."""
-    mark = ENVIRONMENT / "installed"
-    wanted = REQUIREMENTS.read_text()
-    if mark.exists() and mark.read_text() == wanted:
-        return
-    print("installing the other servers …", flush=True)
-    for command in (
-        [sys.executable, "-m", "venv", str(ENVIRONMENT)],
-        [PYTHON, "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS)],
-    ):
-        processes.run(command, timeout_s=INSTALL_S, check=True)
-    mark.write_text(wanted)
-
-
-def version(package: str) -> str:
-    """Return the installed version of a package of the other servers."""
-    code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    return processes.run([PYTHON, "-c", code], check=True).stdout.strip()
 
 
 async def measure(
@@ -92,16 +67,13 @@ def _spread(values: list[float], shape: str) -> str:
 
 def describe(figures: dict[str, Figures], load: float) -> str:
     """Return the section of the report."""
-    packages = {peer.title: peer.packages for peer in PEERS}
-    versions = {
-        title: ", ".join(f"{name} {version(name)}" for name in packages[title]) or title
-        for title in figures
-    }
+    versions = {peer.title: peer.versions for peer in PEERS}
     return (
         f"Measured by `make bench-peers` on {datetime.now(UTC):%Y-%m-%d}: {machine()}, load {load:.1f} at the start. Each server does "
         f"the same job, one at a time: it waits {JOB_S * 1000:.0f} ms without the processor, and encodes a PNG of {SIDE}x{SIDE}. The servers took turns for "
         f"{ROUNDS} rounds. Figures are medians, and the smallest and largest round. The load generator shared the machine.\n\n"
-        "A request is everything until the client has the image: for klein a create, a long poll and a download. Processor time is that of all processes of a server, "
+        "A request is everything until the client has the image: for klein a create, a long poll and a download, or a `run` and a download. cog "
+        "runs without its container, and keeps no queue: its clients ask again every 10 ms. Processor time is that of all processes of a server, "
         "with Redis where it has one. Overhead is the median time of a request without the job. The backlog is compared with the jobs' own time. "
         "klein runs its API, one worker, the courier and a Valkey that syncs every write. RQ and Celery use the same Valkey, and workers that do not fork.\n\n"
         f"{table(figures, versions)}\n\n"
@@ -116,8 +88,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[peer.title for peer in PEERS])
     arguments = parser.parse_args()
     peers = [peer for peer in PEERS if peer.title in arguments.only]
-    if any(peer.packages for peer in peers):
-        install()
+    for peer in peers:
+        if peer.requirements:
+            install(peer.environment, peer.requirements)
     load = os.getloadavg()[0]
     rounds, requests, backlog = (1, 3, 8) if arguments.short else (ROUNDS, REQUESTS, BACKLOG)
     figures = asyncio.run(measure(peers, rounds, requests, backlog))
