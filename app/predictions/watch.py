@@ -92,7 +92,7 @@ class Watch:
         down.
         """
         ends = _now() + timeout if timeout is not None else NEVER
-        with _registered(self._waiters, prediction_id) as event:
+        with _event_of(self._waiters, prediction_id) as event:
             prediction = await self._latest(prediction_id) if known is None else known
             if not prediction.status.is_final and prediction_id in self._ends:
                 prediction = await self._latest(prediction_id)  # it ended since it was read
@@ -118,7 +118,7 @@ class Watch:
         or Unavailable.
         """
         last_progress = None
-        with _registered(self._followers, prediction_id) as event:
+        with _event_of(self._followers, prediction_id) as event:
             await self._hear_changes()
             while True:
                 event.clear()
@@ -261,7 +261,8 @@ def _wake(events: _Events, prediction_id: str) -> None:
 
 
 @contextmanager
-def _registered(events: _Events, prediction_id: str) -> Iterator[asyncio.Event]:
+def _event_of(events: _Events, prediction_id: str) -> Iterator[asyncio.Event]:
+    """Add an event that the announcements of a prediction set, and remove it after the body."""
     event = asyncio.Event()
     events[prediction_id].add(event)
     try:

@@ -129,7 +129,7 @@ class EngineProcess:
         self.kill()
 
     def send(self, message: Message) -> None:
-        """Send a message. Raises EngineGone if the process has ended."""
+        """Send a message. Raises EngineGone if the process has ended, after reaping it."""
         if self._connection is None:
             raise EngineGone("the engine process was not started", "")
         try:
@@ -145,7 +145,11 @@ class EngineProcess:
                 self._connection.send(message)
 
     def receive(self, timeout_s: float) -> tuple[Message, int | None]:
-        """Wait for a message and its file descriptor, if it has one. Raises EngineDied and EngineHung."""
+        """Wait for a message and its file descriptor, if it has one.
+
+        Raises EngineDied if the process has ended, after reaping it. Raises EngineHung if nothing came in time, after
+        killing the process.
+        """
         if self._connection is None:
             raise EngineDied("the engine process was not started", "")
         try:

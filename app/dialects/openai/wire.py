@@ -32,7 +32,7 @@ class Form:
 
 
 def form_of(body: ImageBody, names: ModelNames) -> Form:
-    """Return the form that was asked for, else that of the model that was named."""
+    """Return the form that the request chooses, or else the one that the vendor's model of that name returns."""
     if body.response_format is not None:
         is_url = body.response_format == "url"
         return Form(has_file=not is_url, has_url=is_url)
