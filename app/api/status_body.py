@@ -64,7 +64,9 @@ def status_body(stats: SystemStats) -> SystemStatus:
                 checkpoint=kind,
                 waiting=line.count,
                 oldest_s=line.oldest.total_seconds(),
-                expected_wait_s=line.expected_wait and round(line.expected_wait.total_seconds(), 1),
+                expected_wait_s=None
+                if line.expected_wait is None
+                else round(line.expected_wait.total_seconds(), 1),
             )
             for kind, line in stats.waiting.items()
         ],
