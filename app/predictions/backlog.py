@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -11,12 +11,13 @@ from app.cached import Cached
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Prediction, Status
 from app.predictions.queue import kind_of
-from app.predictions.speed import Speed, learn, work_of
+from app.predictions.speed import Sample, Speed, learn, work_of
 from app.predictions.store import Store
 
 T = TypeVar("T")
 LOOKED_AT = 50  # predictions of a checkpoint kind that wait, and that run
 LOOK_S = 0.2  # shortest time between two looks
+LEARN_S = 1.0  # shortest time between two fits of the speed, which take longer than a look
 MAX_HEARD = 1000  # predictions and ends of which this process heard
 
 
@@ -60,11 +61,15 @@ class Line:
 class Backlog:
     """The lines of all checkpoint kinds. Any number of threads may use it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
         self._accepted: OrderedDict[str, Prediction] = OrderedDict()  # since the last look
         self._ended: OrderedDict[str, float] = OrderedDict()  # when, on the monotonic clock
-        self._looks = {kind: Cached(partial(self._look, kind), LOOK_S) for kind in CheckpointKind}
+        self._speeds: dict[CheckpointKind, tuple[float, Speed]] = {}  # with the time of the fit
+        self._looks = {
+            kind: Cached(partial(self._look, kind), LOOK_S, clock) for kind in CheckpointKind
+        }
 
     def accept(self, prediction: Prediction) -> None:
         """Add a prediction that this process accepted."""
@@ -107,7 +112,18 @@ class Backlog:
             for prediction in checked_soon
             if kind_of(prediction) is kind and _runs(prediction, ids)
         ]
-        return Line(speed=learn(tuple(samples)), waiting=waiting, count=count, running=running)
+        speed = self._learn(kind, samples)
+        return Line(speed=speed, waiting=waiting, count=count, running=running)
+
+    def _learn(self, kind: CheckpointKind, samples: Sequence[Sample]) -> Speed | None:
+        """Return the speed of a checkpoint kind by recent samples, fitted at most LEARN_S ago."""
+        now_s = self._clock()
+        learned_s, speed = self._speeds.get(kind, (0.0, None))
+        if speed is not None and now_s - learned_s < LEARN_S:
+            return speed
+        if (speed := learn(tuple(samples))) is not None:
+            self._speeds[kind] = now_s, speed
+        return speed
 
 
 def _runs(prediction: Prediction, waiting: set[str] | None) -> bool:

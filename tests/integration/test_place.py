@@ -255,3 +255,17 @@ def test_overdue_start_is_not_negative():
     run_all(workers, [])
 
     assert estimate_start(KIND, {KIND: []}, workers, {}) == 0
+
+
+def test_speed_is_fitted_at_most_once_a_second(connection):
+    """A look at the line reads new samples, and the fit that they change is made once a second."""
+    now_s = 100.0
+    backlog = Backlog(a_store(connection), clock=lambda: now_s)
+    prediction = a_prediction()
+    times = []
+    for now_s, engine_s in ((100.0, 2.0), (100.5, 4.0), (101.5, 4.0)):  # noqa: B007 -- the clock reads it
+        add_sample(connection, prediction, engine_s)
+        times.append(backlog.line(KIND).engine_time(prediction))
+
+    assert times[0] == times[1] == pytest.approx(2.0)
+    assert times[2] > 2.5
