@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
+from benchmarks import quick_engine
 from benchmarks.client import Connection
 from benchmarks.fixed_engine import STEP_S
 from benchmarks.processes import KEY, free_port, process, wait_for_port
@@ -49,8 +50,9 @@ class Row:
 class System:
     """Redis, one API process, a courier, and a growing number of workers."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, engine: str) -> None:
         self._stack = stack
+        self._engine = engine
         server = stack.enter_context(running_redis())
         data = stack.enter_context(tempfile.TemporaryDirectory(prefix="klein-"))
         self.port = free_port()
@@ -72,7 +74,7 @@ class System:
         """Start workers until there are `count`, and wait until all are ready."""
         workers = self._parts["workers"]
         while len(workers) < count:
-            workers.append(self._run(["-m", "benchmarks.fixed_worker"]).pid)
+            workers.append(self._run(["-m", "benchmarks.fixed_worker", self._engine]).pid)
         deadline = time.monotonic() + START_S
         while len((await connection.ask("GET", "/v1/status", KEY))["workers"]) < count:
             if time.monotonic() > deadline:
@@ -88,10 +90,10 @@ class System:
 
 
 @contextmanager
-def running_system() -> Iterator[System]:
-    """Run the system while the body runs."""
+def running_system(engine: str) -> Iterator[System]:
+    """Run the system while the body runs, with workers around an engine module."""
     with ExitStack() as stack:
-        yield System(stack)
+        yield System(stack, engine)
 
 
 async def measure(system: System, count: int, steps: int, rounds: int) -> Row:
@@ -180,12 +182,19 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=REPORT)
     arguments = parser.parse_args()
     rows = []
-    with running_system() as system:
+    with running_system("benchmarks.fixed_engine") as system:
         for count in sorted(arguments.workers):
             rows.append(asyncio.run(measure(system, count, arguments.steps, arguments.rounds)))
             print(rows[-1], flush=True)
+    with running_system("benchmarks.quick_engine") as system:
+        rounds = arguments.rounds * 4  # it takes seconds
+        quick = asyncio.run(measure(system, max(arguments.workers), quick_engine.STEPS, rounds))
     image_s = arguments.steps * STEP_S
-    both = scaling_table(rows, image_s) + "\n\n" + feeding_table(rows[-1])
+    share = quick.per_second * quick_engine.IMAGE_S / quick.workers
+    both = (
+        f"{scaling_table(rows, image_s)}\n\n{feeding_table(rows[-1])}\n\nWith images of {quick_engine.IMAGE_S} s, {quick.workers} workers made "
+        f"{quick.per_second:.1f} images/s, which is {share:.3f} of engine time (target 0.97)."
+    )
     write_section(
         arguments.report,
         "Several workers",
