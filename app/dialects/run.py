@@ -19,7 +19,7 @@ from app.dialects.dependencies import ServiceOf, scratch_folder, submit, wait_fo
 from app.images.mask import WHITE_IS_REDRAWN, MaskReading
 from app.images.scratch import ScratchFolder, SentImage
 from app.predictions.errors import AlreadyFinal, KleinError, UnknownPrediction
-from app.predictions.prediction import Output, Prediction, Status
+from app.predictions.prediction import Output, Prediction, Status, Timeouts
 from app.predictions.service import Service
 from app.predictions.submission import Submission
 
@@ -82,6 +82,7 @@ class Run:
         inputs: Sequence[dict[str, Any]],
         notes: tuple[str, ...] = (),
         mask_reading: MaskReading = WHITE_IS_REDRAWN,
+        timeouts: Timeouts | None = None,
     ) -> None:
         """Submit a prediction for each input. Raises what `Service.submit` raises."""
         for model_input in inputs:
@@ -92,6 +93,7 @@ class Run:
                 images=self._images,
                 mask_reading=mask_reading,
                 notes=notes,
+                timeouts=timeouts,
             )
             self.predictions.append(await submit(self._request, self.service, submission))
         self._folder.delete()

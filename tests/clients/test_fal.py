@@ -8,6 +8,7 @@ import pytest
 from tests.clients.cells import answer_cells, error_cells
 from tests.clients.operations import ERRORS_BY_TLS, FAL_BY_TLS
 from tests.clients.python_client import run_operations
+from tests.support.api_client import LONG, create, until
 from tests.support.klein_server import Klein
 from tests.support.tls_proxy import tls_front, write_certificate
 
@@ -53,3 +54,24 @@ def test_proxy_leads_nowhere_else(klein: Klein) -> None:
         client.headers = {"Authorization": "Key wrong"}
         target = {"x-fal-target-url": "https://fal.run/fal-ai/flux-2/klein/4b"}
         assert client.post("/fal", json={"prompt": "x"}, headers=target).status_code == 401
+
+
+def test_request_that_does_not_start_in_time(klein: Klein) -> None:
+    """`startTimeout` of fal's clients ends a request that still waits, with the answer that they do not repeat."""
+    app = "fal-ai/flux-2/klein/4b"
+    limit = {"x-fal-request-timeout": "1"}
+    with klein.client() as client:
+        busy = create(client, **LONG)
+        late = client.post(f"/fal/run/{app}", json={"prompt": "x"}, headers=limit)
+        queued = client.post(f"/fal/queue/{app}", json={"prompt": "x"}, headers=limit).json()
+        until(lambda: client.get(queued["status_url"]).json()["status"] == "COMPLETED")
+        status = client.get(queued["status_url"]).json()
+        response = client.get(f"{queued['response_url']}/response")
+        client.post(f"/v1/prediction/{busy}/cancel")
+        refused = client.post(f"/fal/run/{app}", json={}, headers={"x-fal-request-timeout": "soon"})
+
+    assert late.status_code == response.status_code == 504
+    assert late.headers["x-fal-request-timeout-type"] == "user"
+    assert status["error_type"] == "queue_timeout"
+    assert status["error"]
+    assert "x-fal-request-timeout: must be a number" in refused.text

@@ -3,9 +3,10 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -32,7 +33,7 @@ from app.dialects.run import NoImage, RunOf, succeeded
 from app.images.media_type import SUFFIXES
 from app.predictions.catalog import Model, find_model
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
-from app.predictions.prediction import Prediction
+from app.predictions.prediction import Cause, Prediction, Timeouts
 from app.predictions.problems import location
 from app.predictions.service import Service
 from app.predictions.submission import Submission
@@ -42,6 +43,22 @@ NOT_READY = "the request is still in progress; poll its status_url"
 _REQUEST_ID = "x-fal-request-id"
 router = APIRouter(include_in_schema=False)  # documented by fal
 WithLogs = Annotated[bool, Query(alias="logs")]
+
+
+async def _timeouts(
+    service: ServiceOf,
+    seconds: Annotated[
+        float | None, Header(alias="x-fal-request-timeout", gt=0, allow_inf_nan=False)
+    ] = None,
+) -> Timeouts | None:
+    """Return the limits of a request that must have started after this many seconds."""
+    if seconds is None:
+        return None
+    most = service.timeouts
+    return Timeouts(queue=timedelta(seconds=min(seconds, most.queue.total_seconds())), run=most.run)
+
+
+TimeoutsOf = Annotated[Timeouts | None, Depends(_timeouts)]
 
 
 class UploadBody(BaseModel):
@@ -54,12 +71,18 @@ class UploadBody(BaseModel):
 
 
 @router.post("/run/{app_id:path}", response_model=None)
-async def run(run: RunOf, app_id: str, service: ServiceOf, image_links: ImageLinksOf) -> Response:
+async def run(
+    run: RunOf,
+    app_id: str,
+    service: ServiceOf,
+    image_links: ImageLinksOf,
+    timeouts: TimeoutsOf,
+) -> Response:
     """Generate images and return them."""
     slug = wire.find_slug(app_id)
     body = await run.read_json()
     notes = wire.read_notes(body, await _find_model(run.service, slug))
-    await run.submit(slug, [wire.read_input(body)], notes)
+    await run.submit(slug, [wire.read_input(body)], notes, timeouts=timeouts)
     [ended] = await run.wait()
     return await _output(ended, service, image_links)
 
@@ -100,7 +123,8 @@ async def stream_status(  # noqa: PLR0913 -- FastAPI passes each part by name
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-@router.get("/queue/{app_id:path}/requests/{prediction_id}", response_model=None)  # noqa: FAST003 -- the id is enough
+@router.get("/queue/{app_id:path}/requests/{prediction_id}/response", response_model=None)  # noqa: FAST003 -- the id is enough
+@router.get("/queue/{app_id:path}/requests/{prediction_id}", response_model=None)
 async def result(
     prediction_id: str, key_id: KeyId, service: ServiceOf, image_links: ImageLinksOf
 ) -> Response:
@@ -128,6 +152,7 @@ async def create(  # noqa: PLR0913 -- FastAPI passes each part by name
     key_id: KeyId,
     service: ServiceOf,
     image_links: ImageLinksOf,
+    timeouts: TimeoutsOf,
     fal_webhook: Annotated[str, Query(max_length=2048)] = "",
 ) -> Response:
     """Create a prediction and return its id and URLs."""
@@ -140,6 +165,7 @@ async def create(  # noqa: PLR0913 -- FastAPI passes each part by name
             input=wire.read_input(body),
             images=images,
             webhook=webhook,
+            timeouts=timeouts,
             notes=wire.read_notes(body, await _find_model(service, slug)),
         )
         created = await submit(request, service, submission)
@@ -192,7 +218,7 @@ async def forward(request: Request) -> Response:
 def render_error(exc: Exception) -> ErrorResponse:
     """Render an error: `detail` is a list of the wrong fields, or a sentence."""
     description = describe_error(exc)
-    status = description.status
+    status, headers = description.status, description.headers
     detail: Any = description.details or description.error
     if isinstance(exc, HTTPException):
         detail = f"{description.error}: {description.details}"
@@ -200,13 +226,18 @@ def render_error(exc: Exception) -> ErrorResponse:
         detail = "Authentication is required: send a key of this server as Authorization: Key"
     if isinstance(exc, NoImage):
         status, detail = 400 if exc.is_caller_error else 500, str(exc)
+        if (
+            exc.cause is Cause.QUEUE_TIMEOUT
+        ):  # with this header fal's clients do not repeat the request
+            headers = {**headers, "x-fal-request-timeout-type": "user"}
+            status = 504
     if isinstance(exc, InvalidInput):
         status = 422
         detail = [
             {"loc": ["body", *location(p.field)], "msg": p.message, "type": "value_error"}
             for p in exc.problems
         ]
-    return ErrorResponse(status=status, body={"detail": detail}, headers=description.headers)
+    return ErrorResponse(status=status, body={"detail": detail}, headers=headers)
 
 
 HTTP = HttpDialect(routers=(router,), render_error=render_error)

@@ -102,6 +102,10 @@ def status_body(
         body["queue_position"] = 0
     if status == COMPLETED:
         body["metrics"] = {"inference_time": prediction.run_time.total_seconds()}
+        if prediction.status is Status.CANCELLED:
+            body |= {"error": "the request was cancelled", "error_type": "cancelled"}
+        elif prediction.failure is not None:
+            body |= {"error": prediction.failure.message, "error_type": prediction.failure.cause}
     return body
 
 
