@@ -133,6 +133,8 @@ def take_screenshots(browser: Browser, url: str, folder: Path) -> None:
         ("page-phone", "light", 360),
     ):
         options: dict[str, Any] = {"color_scheme": theme, "reduced_motion": "reduce"}
+        if name == "page-phone":
+            options |= {"has_touch": True, "is_mobile": True}
         context = browser.new_context(viewport={"width": width, "height": 800}, **options)
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
@@ -154,6 +156,7 @@ def _generate(page: Page, url: str) -> None:
         "window.scrollTo(0, document.body.scrollHeight)"
     )  # the gallery loads when it is visible
     page.wait_for_function(_GALLERY_IS_LOADED)
+    expect(page.locator("#pulse")).to_have_attribute("data-state", "good", timeout=WAIT_MS)
     page.evaluate("window.scrollTo(0, 0)")
     page.mouse.move(0, 0)
 
