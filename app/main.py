@@ -11,6 +11,7 @@ from fastapi.middleware import Middleware
 from app.api import docs, files, health, metrics, page, status, uploads
 from app.api.address_budget import AddressBudget
 from app.api.assets import open_page
+from app.api.body_memory import BodyMemory
 from app.api.errors import install_errors
 from app.api.head import HeadAsGet
 from app.api.origins import allow_origins
@@ -213,6 +214,7 @@ def create_app(settings: Settings) -> FastAPI:
             proxy=proxy,
             address_budget=address_budget,
             known_callers=known_callers,
+            body_memory=BodyMemory(),
             readiness=Cached(partial(check_readiness, service, redis_check)),
             served_models=Cached(service.list_served),
             collect_stats=stats,

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import Request
 from pydantic_core import from_json
 
+from app.api.body_memory import Reserve
 from app.api.connection import read_chunks, refuse_encoding
 from app.api.errors import BadBody, BodyTooLarge
 from app.images.scratch import ScratchFile, ScratchFolder, SentImage
@@ -22,6 +23,7 @@ TEXT_MAX_BYTES = 1024 * 1024  # of the body without long data URIs
 VALUES_MAX = 5_000  # strings, commas and brackets; a request has some dozens
 IMAGES_MAX = 32  # long data URIs; no model takes as many
 LONG_BYTES = 16 * 1024
+LEAST_BYTES = 8 * 1024  # that a body counts for, because its request takes memory too
 _TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)  # within a string
 _COUNTED = b',[]{}"'
 _URI = re.compile(rb"\s*data:", re.IGNORECASE)
@@ -38,24 +40,31 @@ class JsonBody:
     images: Mapping[str, SentImage]
 
 
-async def read_json(request: Request, largest_bytes: int) -> dict[str, Any]:
-    """Read a JSON object of at most 1 MB. Raises BadBody or BodyTooLarge."""
+async def read_json(
+    request: Request, largest_bytes: int, reserve: Reserve = lambda _: None
+) -> dict[str, Any]:
+    """Read a JSON object of at most 1 MB; `reserve` gets the bytes in memory. Raises BadBody, BodyTooLarge or TooManyRequests."""
     refuse_encoding(request)
-    splitter = Splitter(None)
+    splitter = Splitter(None, reserve=reserve)
     async for chunk in read_chunks(request, min(largest_bytes, TEXT_MAX_BYTES)):
         splitter.feed(chunk)
     return splitter.parse()
 
 
 async def read_json_with_images(
-    request: Request, largest_bytes: int, folder: ScratchFolder, *, takes_base64: bool = False
+    request: Request,
+    largest_bytes: int,
+    folder: ScratchFolder,
+    reserve: Reserve = lambda _: None,
+    *,
+    takes_base64: bool = False,
 ) -> JsonBody:
     """Read a JSON object that may contain images as data URIs, or as bare base64. The folder receives them.
 
-    Raises BadBody, BodyTooLarge, ScratchFull or StorageError.
+    `reserve` gets the bytes in memory. Raises BadBody, BodyTooLarge, TooManyRequests, ScratchFull or StorageError.
     """
     refuse_encoding(request)
-    splitter = Splitter(folder, takes_base64=takes_base64)
+    splitter = Splitter(folder, reserve=reserve, takes_base64=takes_base64)
     try:
         async for chunk in read_chunks(request, largest_bytes):
             splitter.feed(chunk)
@@ -67,7 +76,13 @@ async def read_json_with_images(
 class Splitter:
     """Separates JSON from the long data URIs in it, chunk by chunk. It knows strings and counts what separates values."""
 
-    def __init__(self, folder: ScratchFolder | None, *, takes_base64: bool = False) -> None:
+    def __init__(
+        self,
+        folder: ScratchFolder | None,
+        *,
+        reserve: Reserve = lambda _: None,
+        takes_base64: bool = False,
+    ) -> None:
         self.images: dict[str, SentImage] = {}
         self._folder = folder
         self._takes_base64 = takes_base64
@@ -77,9 +92,12 @@ class Splitter:
         self._left = b""  # a backslash at the end of a chunk, whose other half comes later
         self._file: ScratchFile | None = None  # of the open string, once it is a long data URI
         self._digest = hashlib.sha256()
+        self._reserve = reserve
+        self._reserved_bytes = LEAST_BYTES
+        reserve(LEAST_BYTES)
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next chunk. Raises BodyTooLarge, ScratchFull or StorageError."""
+        """Take the next chunk. Raises BodyTooLarge, TooManyRequests, ScratchFull or StorageError."""
         chunk, at = self._left + chunk, 0
         is_cut = (len(chunk) - len(chunk.rstrip(b"\\"))) % 2 == 1
         self._left = chunk[-1:] if is_cut else b""
@@ -91,6 +109,9 @@ class Splitter:
                 at = self._feed_string(chunk, at, self._string_at)
         if len(self._text) > TEXT_MAX_BYTES:
             raise BodyTooLarge("the body without its images, as data URIs, is larger than 1 MB")
+        if (more_bytes := len(self._text) - self._reserved_bytes) > 0:
+            self._reserve(more_bytes)
+            self._reserved_bytes += more_bytes
 
     def parse(self) -> dict[str, Any]:
         """Parse the text. Raises BadBody."""

@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.address_budget import network_of
 from app.api.errors import ErrorRenderer
 from app.api.presented_keys import presented_keys
-from app.held_turn import hold
+from app.fair_slots import FairSlots
+from app.held import begin_to_hold, hold, release_held
 from app.predictions.errors import TooManyRequests
 from app.turns import NoTurn, Turns
 
@@ -23,6 +24,9 @@ HOLD_S = (
     0.25  # the longest that a request counts: what takes longer waits, or has limits of its own
 )
 WAIT_S = 60.0  # for a turn
+ACCOUNT_WAITING = 16_000, 8_000  # requests that wait for a turn, and those of one caller
+ADDRESS_WAITING = 4_000, 1_000
+BODY_COUNTS = 8  # for so many requests a waiting one counts that has a body, of which up to 64 KB are in memory
 MAX_ACCOUNTS = 10_000  # of keys that are remembered
 RETRY_AFTER_S = 1
 
@@ -58,8 +62,8 @@ class RequestTurns:
         self._app = app
         self._callers = callers
         self._error_renderer = error_renderer
-        self._of_accounts = Turns(*ACCOUNT_TURNS, WAIT_S)
-        self._of_addresses = Turns(*ADDRESS_TURNS, WAIT_S)
+        self._accounts = _Line(ACCOUNT_TURNS, ACCOUNT_WAITING)
+        self._addresses = _Line(ADDRESS_TURNS, ADDRESS_WAITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -68,10 +72,10 @@ class RequestTurns:
             return
         connection = HTTPConnection(scope)
         account = self._callers.account_of(connection)
-        turns = self._of_addresses if account is None else self._of_accounts
+        line = self._addresses if account is None else self._accounts
         caller = account or network_of(connection.client.host if connection.client else "")
         try:
-            await turns.take(caller)
+            await line.take_turn(caller, BODY_COUNTS if _has_body(connection) else 1)
         except NoTurn:
             refusal = TooManyRequests(
                 "too many requests of this caller wait to be served; send fewer at once",
@@ -86,8 +90,9 @@ class RequestTurns:
             nonlocal is_held
             if is_held:
                 is_held = False
-                loop.call_soon(turns.give_back, caller)
+                loop.call_soon(line.give_back, caller)
 
+        begin_to_hold()
         hold(give_back)
         timer = loop.call_later(HOLD_S, give_back)
 
@@ -99,4 +104,29 @@ class RequestTurns:
             await self._app(scope, receive, send_and_give_back)
         finally:
             timer.cancel()
-            give_back()
+            release_held()
+
+
+class _Line:
+    """Callers that take turns, with a limit on the requests that wait."""
+
+    def __init__(self, turns: tuple[int, int], waiting: tuple[int, int]) -> None:
+        self._turns = Turns(*turns, WAIT_S)
+        self._waiting = FairSlots(*waiting)
+        self.give_back = self._turns.give_back
+
+    async def take_turn(self, caller: str, count: int) -> None:
+        """Wait for a turn; the request counts as so many. Raises NoTurn."""
+        if not self._waiting.take(caller, count):
+            raise NoTurn
+        try:
+            await self._turns.take(caller)
+        finally:
+            self._waiting.release(caller, count)
+
+
+def _has_body(connection: HTTPConnection) -> bool:
+    return (
+        connection.headers.get("Content-Length", "0") != "0"
+        or "Transfer-Encoding" in connection.headers
+    )

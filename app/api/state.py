@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from app.api.address_budget import AddressBudget
 from app.api.assets import Page
+from app.api.body_memory import BodyMemory
 from app.api.readiness import Readiness
 from app.api.request_turns import KnownCallers
 from app.cached import Cached
@@ -50,6 +51,7 @@ class ApiState:
         httpx.Client | None
     )  # reads files from the storage; None if callers reach the storage themselves
     address_budget: AddressBudget
+    body_memory: BodyMemory
     known_callers: KnownCallers
     readiness: Cached[Readiness]
     served_models: Cached[list[tuple[Model, str | None]]]  # with the weights that serve each

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from app.api.auth import KeyId
+from app.api.body_memory import Reserve
 from app.api.connection import while_connected
 from app.api.json_body import read_json, read_json_with_images
 from app.api.state import state_of
@@ -43,7 +44,14 @@ async def _uploads(request: Request) -> Uploads:
 
 
 async def _json_body(request: Request) -> dict[str, Any]:
-    return await read_json(request, state_of(request.app).body_max_bytes)
+    state = state_of(request.app)
+    return await read_json(request, state.body_max_bytes, body_reservation(request))
+
+
+def body_reservation(request: Request) -> Reserve:
+    """Return a function that counts what the body of a request takes in memory."""
+    owner = getattr(request.state, "key_id", "")  # "": before authentication, where nothing is read
+    return state_of(request.app).body_memory.reservation(owner)
 
 
 async def _read_slots(request: Request) -> ReadSlots:
@@ -76,7 +84,7 @@ async def create_body(
     largest_bytes = state_of(request.app).body_max_bytes
     with scratch_folder(request, key_id) as folder:
         body = await read_json_with_images(
-            request, largest_bytes, folder, takes_base64=takes_base64
+            request, largest_bytes, folder, body_reservation(request), takes_base64=takes_base64
         )
         yield body.content, body.images
 

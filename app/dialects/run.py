@@ -15,7 +15,13 @@ from app.api.auth import KeyId
 from app.api.forms import read_form
 from app.api.json_body import TEXT_MAX_BYTES, read_json_with_images
 from app.api.state import state_of
-from app.dialects.dependencies import ServiceOf, scratch_folder, submit, wait_for_end
+from app.dialects.dependencies import (
+    ServiceOf,
+    body_reservation,
+    scratch_folder,
+    submit,
+    wait_for_end,
+)
 from app.images.mask import WHITE_IS_REDRAWN, MaskReading
 from app.images.scratch import ScratchFolder, SentImage
 from app.predictions.errors import AlreadyFinal, KleinError, UnknownPrediction
@@ -55,7 +61,11 @@ class Run:
         """
         largest_bytes = state_of(self._request.app).body_max_bytes
         body = await read_json_with_images(
-            self._request, largest_bytes, self._folder, takes_base64=takes_base64
+            self._request,
+            largest_bytes,
+            self._folder,
+            body_reservation(self._request),
+            takes_base64=takes_base64,
         )
         self._images |= body.images
         return body.content

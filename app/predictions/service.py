@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from app.held_turn import give_back_turn
+from app.held import release_held
 from app.predictions.admission import Admission
 from app.predictions.catalog import MODELS, Model, find_model
 from app.predictions.checkpoint_kind import CheckpointKind
@@ -65,7 +65,7 @@ class Service:
 
         Raises ShuttingDown if there is no limit and this process is shutting down.
         """
-        give_back_turn()
+        release_held()
         return await self._watch.wait(prediction.id, timeout, known=prediction)
 
     def follow(self, prediction: Prediction, again_s: float = FAR_S) -> AsyncGenerator[Prediction]:

@@ -4,14 +4,15 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a separate package
 import pytest
 
+from app.api.body_memory import MAX_BYTES_OF_KEY
 from app.api.json_body import TEXT_MAX_BYTES, VALUES_MAX
 from tests.abuse.parts import ATTACKER, VICTIM
-from tests.support.api_client import EDIT, order
+from tests.support.api_client import EDIT, create, order, until
 
 MB = 1024 * 1024
 GROWTH_MAX_BYTES = 64 * MB
@@ -22,6 +23,7 @@ VALUES = b"[" + b"{}," * (10 * MB) + b"{}]"
 HEAD = b"POST /v1/prediction HTTP/1.1\r\nHost: klein\r\nTransfer-Encoding: chunked\r\n"
 WITH_KEY = HEAD + b"X-API-Key: " + ATTACKER.encode() + b"\r\n"
 POURED_BYTES = 32 * MB
+STALLED = 100
 
 
 class Growth:
@@ -137,3 +139,37 @@ def test_body_of_stranger_is_not_read(parts):
 
     assert received.startswith(b"HTTP/1.1 401 ")
     assert sent_bytes < POURED_BYTES
+
+
+def test_stalled_bodies_are_limited(parts):
+    """Of 100 bodies of one key that stop before their end, those above 24 MB are refused. Another key creates meanwhile. When they end,
+    the key creates again.
+    """
+    host, port = parts.url.removeprefix("http://").split(":")
+    start = WITH_KEY.replace(b"Transfer-Encoding: chunked", b"Content-Length: 1000001")
+    with ExitStack() as stack, parts.client(ATTACKER) as attacker, parts.client(VICTIM) as victim:
+        stalled = []
+        for _ in range(STALLED):
+            connection = stack.enter_context(
+                socket.create_connection((host, int(port)), timeout=60)
+            )
+            connection.sendall(start + b'\r\n{"a":"' + b"x" * 999_994)
+            connection.setblocking(False)
+            stalled.append(connection)
+        held = MAX_BYTES_OF_KEY // 1_000_000
+        until(lambda: sum(has_answer(each) for each in stalled) == STALLED - held, 60)
+        create(victim)
+        refused = attacker.post("/v1/prediction", json=order(junk="x" * (MB // 2))).status_code
+        for each in stalled:
+            each.close()
+
+        assert refused == 429
+        until(lambda: attacker.post("/v1/prediction", json=order()).status_code == 200, 60)
+
+
+def has_answer(connection):
+    """Return whether an answer has come."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False

@@ -6,8 +6,15 @@ from itertools import pairwise
 import pytest
 
 from app.api.errors import ErrorResponse
-from app.api.request_turns import ACCOUNT_TURNS, ADDRESS_TURNS, KnownCallers, RequestTurns
-from app.held_turn import give_back_turn
+from app.api.request_turns import (
+    ACCOUNT_TURNS,
+    ADDRESS_TURNS,
+    ADDRESS_WAITING,
+    BODY_COUNTS,
+    KnownCallers,
+    RequestTurns,
+)
+from app.held import release_held
 
 KEY = "a-key"
 MANY = 40
@@ -28,7 +35,7 @@ class Application:
         if self.begins_response:
             await send({"type": "http.response.start", "status": 200, "headers": []})
         if self.waits:
-            give_back_turn()
+            release_held()
         await self.released.wait()
 
 
@@ -106,3 +113,28 @@ async def test_round_of_event_loop_serves_few_of_caller(application):
 
     steps = [after - before for before, after in pairwise(rounds)]
     assert max(steps) <= ADDRESS_TURNS[1]
+
+
+@pytest.mark.parametrize(
+    ("headers", "count"), [([], 1), ([(b"content-length", b"5")], BODY_COUNTS)]
+)
+async def test_waiting_requests_are_limited(application, headers, count):
+    """Of many waiting requests of an address those above a limit are refused, sooner where they have bodies."""
+    refused = []
+
+    async def note_status(message):
+        if message["type"] == "http.response.start":
+            refused.append(message["status"])
+
+    turns = RequestTurns(application, KnownCallers(), render)
+    request = scope("/flood")
+    request["headers"] = headers
+    sent = ADDRESS_WAITING[1] // count + ADDRESS_TURNS[1] + 3
+    tasks = [asyncio.create_task(turns(request, no_message, note_status)) for _ in range(sent)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    refused_meanwhile = list(refused)
+    application.released.set()
+    await asyncio.gather(*tasks)
+
+    assert refused_meanwhile == [429] * 3
