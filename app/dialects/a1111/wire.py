@@ -88,8 +88,11 @@ def parse_body(body: dict[str, Any], *, is_edit: bool) -> ImageBody:
 
 def find_slug(body: ImageBody, served: frozenset[CheckpointKind], *, is_edit: bool) -> str:
     """Return the slug of the model in `override_settings`, or of the one that is served. Raises UnknownModel."""
-    named = body.override_settings.get("sd_model_checkpoint")
-    name = find_model(named, served) if isinstance(named, str) and named else default_model(served)
+    named = body.override_settings.get("sd_model_checkpoint") or ""
+    if not isinstance(named, str):
+        message = "sd_model_checkpoint must be a string"
+        raise InvalidInput(FieldProblem(field="override_settings", message=message))
+    name = find_model(named, served) if named else default_model(served)
     return model_slug(name, is_edit=is_edit)
 
 

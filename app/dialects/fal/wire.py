@@ -51,7 +51,7 @@ def find_target(url: str) -> tuple[str, str]:
 
 
 def read_input(body: dict[str, Any]) -> dict[str, Any]:
-    """Map an input to that of its model: a size in pixels is rounded to one that the model takes."""
+    """Map an input to that of its model: a size in pixels is rounded to one that the model takes. Raises InvalidInput."""
     size = body.get("image_size")
     if not isinstance(size, dict):
         return body
@@ -60,7 +60,8 @@ def read_input(body: dict[str, Any]) -> dict[str, Any]:
         for side in ("width", "height")
     ]
     if not all(type(side) is int and 1 <= side <= _SIDE_MAX for side in sides):
-        return body  # refused by the model's own check, with the name of the field
+        message = f"width and height must be whole numbers from 1 to {_SIDE_MAX}"
+        raise InvalidInput(FieldProblem(field="image_size", message=message))
     width, height = nearest_size(*sides)
     return body | {"image_size": {"width": width, "height": height}}
 

@@ -167,3 +167,13 @@ def test_errors():
         == "seed: m"
     )
     assert "secret" not in str(render_error(RuntimeError("secret")).body)
+
+
+def test_model_that_is_no_name_is_refused():
+    """A model in the options that is no text is refused, instead of being ignored."""
+    body = wire.parse_body(
+        {"prompt": "x", "override_settings": {"sd_model_checkpoint": 5}}, is_edit=False
+    )
+
+    with pytest.raises(InvalidInput, match="sd_model_checkpoint must be a string"):
+        wire.find_slug(body, frozenset({CheckpointKind.DISTILLED}), is_edit=False)

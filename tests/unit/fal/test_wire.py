@@ -82,3 +82,12 @@ def test_states_and_output():
     failure = Failure(cause=Cause.ENGINE, message="why")
     failed = json.loads(webhook_body(running.fail("a", failure, ENDED), LINKS, show))
     assert (failed["status"], failed["payload"], failed["error"]) == ("ERROR", None, "why")
+
+
+@pytest.mark.parametrize(
+    "size", [{"width": 0}, {"width": 14143}, {"height": "64"}, {"width": 64.5}, {"height": True}]
+)
+def test_sides_are_refused_by_their_limits(size):
+    """Sides that cannot be rounded to a size are refused by the limits of fal, not by those of the model."""
+    with pytest.raises(InvalidInput, match="image_size: width and height must be whole numbers"):
+        wire.read_input({"prompt": "x", "image_size": size})
