@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 LOOKED_AT = 50  # predictions of a checkpoint kind that wait, and that run
 LOOK_S = 0.2  # shortest time between two looks
 LEARN_S = 1.0  # shortest time between two fits of the speed, which take longer than a look
-MAX_HEARD = 1000  # predictions and ends of which this process heard
+MAX_ENDS = 1000  # that this process heard of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Line:
     waiting: Sequence[Prediction] = ()  # the first ones, in the order in which they are taken
     count: int = 0  # of all that wait
     running: Sequence[Prediction] = ()
+    _times: dict[str, float] = field(default_factory=dict)  # of engines, by prediction id
 
     def before(self, prediction: Prediction, ahead: int) -> "Line":
         """Return the line that `ahead` others form before a prediction. Those that must have been taken since now run."""
@@ -49,7 +50,11 @@ class Line:
 
     def engine_time(self, prediction: Prediction) -> float:
         """Estimate the seconds for which a prediction keeps an engine. 0 if nothing is known."""
-        return 0.0 if self.speed is None else self.speed.engine_time_s(work_of(prediction))
+        if self.speed is None:
+            return 0.0
+        if (known_s := self._times.get(prediction.id)) is None:
+            known_s = self._times[prediction.id] = self.speed.engine_time_s(work_of(prediction))
+        return known_s
 
     def engine_times(self) -> list[float]:
         """Return the engine times of those that wait. Those that are not known take the mean of recent ones."""
@@ -65,7 +70,8 @@ class Backlog:
         self._store = store
         self._clock = clock
         self._accepted: OrderedDict[str, Prediction] = OrderedDict()  # since the last look
-        self._ended: OrderedDict[str, float] = OrderedDict()  # when, on the monotonic clock
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._last_end: float | None = None  # on the monotonic clock
         self._speeds: dict[CheckpointKind, tuple[float, Speed]] = {}  # with the time of the fit
         self._looks = {
             kind: Cached(partial(self._look, kind), LOOK_S, clock) for kind in CheckpointKind
@@ -73,17 +79,17 @@ class Backlog:
 
     def accept(self, prediction: Prediction) -> None:
         """Add a prediction that this process accepted."""
-        _remember(self._accepted, prediction.id, prediction)
+        _remember(self._accepted, prediction.id, prediction, LOOKED_AT)
 
     def end(self, prediction_id: str) -> None:
         """Remove a prediction that has ended, whichever process accepted it."""
-        _remember(self._ended, prediction_id, time.monotonic())
+        self._last_end = time.monotonic()
+        _remember(self._ended, prediction_id, None, MAX_ENDS)
 
     @property
     def last_end_age_s(self) -> float | None:
         """The time since this process last heard of an end. None: it did not."""
-        ends = list(self._ended.values())
-        return time.monotonic() - ends[-1] if ends else None
+        return None if self._last_end is None else time.monotonic() - self._last_end
 
     def line(self, kind: CheckpointKind) -> Line:
         """Return the line of a checkpoint kind. Raises Unavailable."""
@@ -134,7 +140,7 @@ def _runs(prediction: Prediction, waiting: set[str] | None) -> bool:
     return prediction.status is Status.RUNNING
 
 
-def _remember(memory: OrderedDict[str, T], key: str, value: T) -> None:
+def _remember(memory: OrderedDict[str, T], key: str, value: T, limit: int) -> None:
     memory[key] = value
-    while len(memory) > MAX_HEARD:
+    while len(memory) > limit:
         memory.popitem(last=False)
