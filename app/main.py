@@ -107,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        """Listen for announcements while the app serves, then end its processes and connections."""
         async with watch.listening():
             yield
         await decoders.close()

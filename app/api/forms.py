@@ -47,6 +47,7 @@ async def read_form(
 async def _read_form(
     request: Request, largest_bytes: int, count: Callable[[int], None], field_max_bytes: int
 ) -> AsyncIterator[FormData]:
+    """Parse the form of a request, and close its files after the body. Raises what `read_form` raises."""
     refuse_encoding(request)
     content_type = request.headers.get("Content-Type", "")
     if not content_type.lower().startswith("multipart/form-data"):
@@ -66,7 +67,7 @@ async def _read_form(
         except (MultiPartException, KeyError, ValueError) as exc:  # ValueError: an unknown charset
             raise BadBody(f"send multipart/form-data: {exc}") from None
         if not parser.has_ended:
-            raise BadRequest("incomplete form", _CUT_OFF)
+            raise BadRequest("the form ends before its last boundary; send it whole", _CUT_OFF)
         yield form
     finally:
         for file in parser._files_to_close_on_error:  # noqa: SLF001 -- all, also of a form that was cut off

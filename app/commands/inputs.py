@@ -18,7 +18,9 @@ def read_prompt(text: str) -> str:
     if text == STDIN:
         data = _read_stdin(PROMPT_MAX_BYTES + 1)
         if len(data) > PROMPT_MAX_BYTES:
-            raise _wrong_prompt(f"stdin has more than {PROMPT_MAX_BYTES} bytes")
+            raise _wrong_prompt(
+                f"stdin has more than {PROMPT_MAX_BYTES} bytes; send a shorter prompt"
+            )
         try:
             text = data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
@@ -61,7 +63,9 @@ def parse_lora(text: str) -> dict[str, Any]:
     if not colon:
         return {"path": text}
     if not math.isfinite(scale):
-        raise click.BadParameter(f"the scale of {name} is not a number", param_hint="--lora")
+        raise click.BadParameter(
+            f"the scale of {name} is not a number; write NAME:0.8", param_hint="--lora"
+        )
     return {"path": name, "scale": scale}
 
 

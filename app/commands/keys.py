@@ -159,6 +159,7 @@ def has_keys(settings: Settings) -> bool:
 
 @contextmanager
 def _ring() -> Iterator[KeyRing]:
+    """Open the keys in the Redis of the settings. Raises ServerUnavailable."""
     settings = read_settings()
     with _connection(settings) as connection:
         yield _open_ring(connection, settings)
@@ -166,6 +167,7 @@ def _ring() -> Iterator[KeyRing]:
 
 @contextmanager
 def _connection(settings: Settings) -> Iterator["redis.Redis"]:
+    """Connect to Redis without retries. Raises ServerUnavailable."""
     with (
         report_redis_errors(settings),
         open_redis(settings.redis, retry=None) as connection,

@@ -87,6 +87,8 @@ def _place(place: dict[str, Any]) -> str:
 
 @contextmanager
 def _terminations() -> Iterator[None]:
+    """Raise _Terminated in the body if SIGTERM arrives."""
+
     def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
         raise _Terminated
 

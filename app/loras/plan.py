@@ -62,7 +62,7 @@ def plan_changes(
 ) -> list[Change]:
     """Return the changes that a file makes to a model with these modules. Raises IncompatibleLora."""
     if not header.shapes:
-        raise IncompatibleLora("it has no tensors")
+        raise IncompatibleLora("it has no tensors; copy or download it again")
     modules = _Collector(header, names).collect()
     changes = [
         _change(parts, header, config) for parts in modules if set(parts.tensors) != {Part.ALPHA}

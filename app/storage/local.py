@@ -80,6 +80,7 @@ class LocalStorage:
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:
+        """Open a file to read. Raises FileMissing or StorageError, also for errors of the body."""
         try:
             with self._path(key).open("rb") as file:
                 yield file

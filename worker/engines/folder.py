@@ -131,7 +131,9 @@ def _check_chat_template(tokenizer: Path) -> None:
     try:
         config = json.loads((tokenizer / "tokenizer_config.json").read_bytes())
     except (OSError, ValueError) as exc:
-        raise WeightsError(f"{tokenizer}/tokenizer_config.json is not readable: {exc}") from exc
+        raise WeightsError(
+            f"{tokenizer}/tokenizer_config.json is not readable: {exc}. Copy or download it again"
+        ) from exc
     if not config.get("chat_template"):
         raise WeightsError(f"{tokenizer} has no chat template; add its chat_template.jinja")
 

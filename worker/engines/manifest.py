@@ -43,7 +43,9 @@ def read_manifest(weights: Path, *, name: str = "", licence: str = "Apache-2.0")
     except FileNotFoundError:
         return Manifest(name=name or weights.name, licence=licence)
     except (OSError, ValueError) as exc:
-        raise WeightsError(f"{path} is not readable JSON: {exc}") from exc
+        raise WeightsError(
+            f"{path} is not readable JSON: {exc}. Copy or download it again"
+        ) from exc
     if not isinstance(raw, dict):
         raise WeightsError(f"{path} must hold a JSON object")
 

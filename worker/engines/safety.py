@@ -47,7 +47,7 @@ class SafetyChecker:
         label_ids = {str(name).lower(): k for k, name in self._model.config.id2label.items()}
         if LABEL not in label_ids:
             raise UnusableSetting(
-                f"KLEIN_SAFETY_CHECKER: {folder} has no label {LABEL!r}, only {', '.join(label_ids)}"
+                f"KLEIN_SAFETY_CHECKER: {folder} has no label {LABEL!r}, only {', '.join(label_ids)}. Use a classifier with that label"
             )
         self._unsafe_id = label_ids[LABEL]
         self._model.eval()
@@ -83,7 +83,7 @@ class SafetyCheckedEngine:
         """Generate the images of one order. Raises `Withheld` if a reference or output image is unsafe."""
         reference_images = [decode_reference(data) for data in order.reference_files]
         if reference_images and self._checker.is_any_unsafe(reference_images):
-            raise Withheld("the safety checker does not accept an input image")
+            raise Withheld("the safety checker does not accept an input image; send another one")
         result = self._engine.generate(order, on_step)
         if self._is_unsafe(result.images):
             raise Withheld

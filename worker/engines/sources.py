@@ -141,7 +141,9 @@ def read_index(path: Path) -> dict[str, object]:
             f"KLEIN_TRANSFORMER to it, and {_EXAMPLE} or to a folder of that checkpoint"
         ) from None
     except (OSError, ValueError, RecursionError) as exc:
-        raise WeightsError(f"{file} is not readable JSON: {exc}") from exc
+        raise WeightsError(
+            f"{file} is not readable JSON: {exc}. Copy or download it again"
+        ) from exc
     class_name = index.get("_class_name") if isinstance(index, dict) else None
     if class_name != PIPELINE_CLASS:
         raise WeightsError(

@@ -17,9 +17,9 @@ def open_credentials(certificate: Path | None, key: Path | None) -> "ContentCred
         case None, None:
             return None
         case None, _:
-            raise UnusableCredentials("KLEIN_C2PA_KEY is set, but KLEIN_C2PA_CERT is not")
+            raise UnusableCredentials("KLEIN_C2PA_KEY is set, but KLEIN_C2PA_CERT is not; set both")
         case _, None:
-            raise UnusableCredentials("KLEIN_C2PA_CERT is set, but KLEIN_C2PA_KEY is not")
+            raise UnusableCredentials("KLEIN_C2PA_CERT is set, but KLEIN_C2PA_KEY is not; set both")
     assert certificate is not None  # noqa: S101 -- matched above
     assert key is not None  # noqa: S101
     try:

@@ -48,7 +48,7 @@ def test_unknown_command_is_refused(arguments, message):
         ("predict x -n 9", "'9' is not a whole number from 1 to 4"),
         ("predict x --strength 50%", "'50%' is not a number above 0, up to 1"),
         ("predict x --guidance nan", "'nan' is not a number"),
-        ("predict x --lora ink:1e400", "the scale of ink is not a number"),
+        ("predict x --lora ink:1e400", "the scale of ink is not a number; write NAME:0.8"),
         ("list --limit 1k", "'1k' is not a whole number from 1 to 100"),
         ("usage --days 7d", "'7d' is not a whole number from 1 to 3660"),
         ("keys create x --dollars inf", "'inf' is not a number of 0 or more"),
