@@ -93,7 +93,11 @@ def test_predict_with_mask(command: Run, tmp_path: Path) -> None:
         (["--steps", "99"], {}, "num_inference_steps"),
         (["--mask", "mask.png"], {}, "--mask and --strength need the --image that they apply to"),
         (["--image", "data:,", "--mask", "no.png"], {}, "--mask: no.png: No such file"),
-        (["--image", "data:,", "--strength", "0"], {}, "'--strength': 0"),
+        (
+            ["--image", "data:,", "--strength", "0"],
+            {},
+            "'--strength': '0' is not a number above 0, up to 1",
+        ),
         (["--lora", "ink.safetensors:0.5"], {}, "this server has no LoRA folder"),
         (["-o", "image.gif"], {}, "the name must end in .png, .jpg or .webp"),
         (["-o", "nowhere/image.png"], {}, "nowhere does not exist"),
