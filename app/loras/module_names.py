@@ -25,7 +25,6 @@ _PREFIXES = (
     "pipe_dit_",
     "pipe_",
     "dit_",
-    "unet_",
     "module_",
     "model_",
     "orig_mod_",
