@@ -18,10 +18,16 @@ SECRET = "a secret of mine"
 
 
 @pytest.fixture(scope="module")
-def klein(tiny_weights: Path) -> Iterator[Klein]:
+def calling_klein(tiny_weights: Path) -> Iterator[Klein]:
     """A system that may call this machine."""
     with running_klein(tiny_weights, KLEIN_ALLOW_HOSTS="127.0.0.1") as running:
         yield running
+
+
+@pytest.fixture
+def client(calling_klein: Klein) -> Iterator[httpx.Client]:
+    with calling_klein.client() as client:
+        yield client
 
 
 @pytest.fixture
@@ -81,7 +87,9 @@ def test_success_is_delivered_with_signature(client: httpx.Client, receiver: Rec
     assert delivery["attempts"][0]["response"] == "thanks"
 
 
-def test_secret_is_not_shown(klein: Klein, client: httpx.Client, receiver: Receiver) -> None:
+def test_secret_is_not_shown(
+    calling_klein: Klein, client: httpx.Client, receiver: Receiver
+) -> None:
     """Neither the prediction, the histories nor the log contain the secret."""
     prediction_id = ask(client, receiver.url, webhook_secret=SECRET.replace(" ", "-"))
     delivery = delivered(client, prediction_id)
@@ -91,7 +99,7 @@ def test_secret_is_not_shown(klein: Klein, client: httpx.Client, receiver: Recei
         str(get(client, prediction_id)),
         client.get("/v1/executions").text,
         client.get("/v1/webhooks").text,
-        "\n".join(klein.log),
+        "\n".join(calling_klein.log),
     ]
     assert receiver.calls[0].headers["X-Webhook-Secret"] == SECRET.replace(" ", "-")
     assert [place for place in places if SECRET.replace(" ", "-") in place] == []
@@ -109,7 +117,7 @@ def test_cancel_sends_no_webhook(client: httpx.Client, receiver: Receiver) -> No
 
 
 def test_webhook_pagination_and_isolation(
-    klein: Klein, client: httpx.Client, receiver: Receiver
+    calling_klein: Klein, client: httpx.Client, receiver: Receiver
 ) -> None:
     """The list has no attempts, newest first. Another key can neither list, read nor redeliver."""
     ids = [ask(client, receiver.url) for _ in range(3)]
@@ -123,7 +131,7 @@ def test_webhook_pagination_and_isolation(
     assert "attempts" not in listed["webhooks"][0]
     assert (listed["limit"], listed["offset"]) == (2, 1)
     assert listed["total_count"] >= 3
-    with klein.client(klein.other_key) as other_client:
+    with calling_klein.client(calling_klein.other_key) as other_client:
         assert other_client.get("/v1/webhooks").json()["webhooks"] == []
         assert other_client.get(f"/v1/webhooks/{ids[0]}").status_code == 404
         assert other_client.post(f"/v1/webhooks/{ids[0]}/redeliver").status_code == 404
@@ -145,10 +153,10 @@ def test_manual_redelivery(client: httpx.Client, receiver: Receiver) -> None:
 
 
 def test_courier_kill_loses_no_webhook(
-    klein: Klein, client: httpx.Client, receiver: Receiver
+    calling_klein: Klein, client: httpx.Client, receiver: Receiver
 ) -> None:
     """Predictions that end while no courier runs are delivered by the next one."""
-    courier = klein.part("courier")
+    courier = calling_klein.part("courier")
     assert courier is not None
     courier.suspend()
     prediction_id = ask(client, receiver.url)
