@@ -83,13 +83,13 @@ class Backlog:
 
     def end(self, prediction_id: str) -> None:
         """Remove a prediction that has ended, whichever process accepted it."""
-        self._last_end = time.monotonic()
+        self._last_end = self._clock()
         _remember(self._ended, prediction_id, None, MAX_ENDS)
 
     @property
     def last_end_age_s(self) -> float | None:
         """The time since this process last heard of an end. None: it did not."""
-        return None if self._last_end is None else time.monotonic() - self._last_end
+        return None if self._last_end is None else self._clock() - self._last_end
 
     def line(self, kind: CheckpointKind) -> Line:
         """Return the line of a checkpoint kind. Raises Unavailable."""
