@@ -1,5 +1,6 @@
 """`klein predict`: generates images with a running server."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.commands.output import FORMATS, OUTPUT_OPTION, default_output, parse_ou
 from app.commands.results import echo_json, finish
 from app.commands.server_options import server_options
 from app.commands.size import parse_size
-from app.commands.waiting import wait_for_end
+from app.commands.waiting import create_and_wait
 from app.predictions.sizes import NAMED_SIZES
 
 
@@ -185,12 +186,12 @@ def predict(  # noqa: PLR0913 -- one argument an option
         model = like_model if fits else _choose(slugs, is_edit=bool(images), is_guided=is_guided)
     if is_guided and "-base-" not in model:
         click.echo(f"Warning: {model} ignores --guidance and --negative", err=True)
-    accepted = server.create(model, inputs)
-    prediction_id = accepted["predictionID"]
+    create = partial(server.create, model, inputs)
     if no_wait:
-        echo_json(accepted) if is_json else click.echo(prediction_id)
+        accepted = create()
+        echo_json(accepted) if is_json else click.echo(accepted["predictionID"])
         return
-    final = wait_for_end(server, prediction_id, is_quiet=is_quiet, cancels=True)
+    final = create_and_wait(server, create, is_quiet=is_quiet)
     finish(server, final, target, is_json=is_json, is_quiet=is_quiet)
 
 

@@ -26,5 +26,5 @@ def wait(
     target = None if output is None else parse_output(output)
     if target is not None:
         target.check(1)
-    final = wait_for_end(server, prediction_id, is_quiet=is_quiet, cancels=False)
+    final = wait_for_end(server, prediction_id, is_quiet=is_quiet)
     finish(server, final, target, is_json=is_json, is_quiet=is_quiet)

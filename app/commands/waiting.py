@@ -2,10 +2,10 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -17,27 +17,68 @@ from app.commands.results import SUCCESS
 SIGNALLED = 128  # exit codes of shells: this and the number of the signal
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM arrived."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
-def wait_for_end(
-    server: Server, prediction_id: str, *, is_quiet: bool, cancels: bool
+class _Signals:
+    """Handles SIGINT and SIGTERM. The first one is held until `release`, and any other raises _Stopped at once."""
+
+    def __init__(self) -> None:
+        self._is_held = True
+        self._arrived: int | None = None
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Hold a signal, or raise _Stopped."""
+        if not self._is_held or self._arrived is not None:
+            raise _Stopped(number)
+        self._arrived = number
+
+    def release(self) -> None:
+        """Hold no more signals. Raises _Stopped if one has arrived."""
+        self._is_held = False
+        if self._arrived is not None:
+            raise _Stopped(self._arrived)
+
+
+def create_and_wait(
+    server: Server, create: Callable[[], dict[str, Any]], *, is_quiet: bool
 ) -> dict[str, Any]:
+    """Create a prediction, show its progress until it ends, and return it as the API shows it.
+
+    Ctrl-C and SIGTERM cancel it, also those that arrive before the server has told its id. A second one ends the command at once.
+    The command exits with 130 or 143 then.
+    """
+    with _signals() as signals:
+        prediction_id = create()["predictionID"]
+        return _wait(server, prediction_id, signals, is_quiet=is_quiet, cancels=True)
+
+
+def wait_for_end(server: Server, prediction_id: str, *, is_quiet: bool) -> dict[str, Any]:
     """Show the progress until the prediction ends, and return it as the API shows it.
 
-    `cancels`: whether Ctrl-C and SIGTERM cancel the prediction. The command exits with 130 or 143 then.
+    Ctrl-C and SIGTERM end the command with 130 or 143. The prediction goes on.
     """
-    with _terminations():
-        try:
-            return _watch(server, prediction_id, is_quiet=is_quiet)
-        except KeyboardInterrupt:
-            _stop(server, prediction_id, signal.SIGINT, cancels=cancels)
-        except _Terminated:
-            _stop(server, prediction_id, signal.SIGTERM, cancels=cancels)
-        except ServerUnavailable:
-            click.echo(_advice(prediction_id), err=True)
-            raise
+    with _signals() as signals:
+        return _wait(server, prediction_id, signals, is_quiet=is_quiet, cancels=False)
+
+
+def _wait(
+    server: Server, prediction_id: str, signals: _Signals, *, is_quiet: bool, cancels: bool
+) -> dict[str, Any]:
+    try:
+        signals.release()
+        return _watch(server, prediction_id, is_quiet=is_quiet)
+    except _Stopped as stopped:
+        click.echo(_cancel(server, prediction_id) if cancels else _advice(prediction_id), err=True)
+        raise _Stopped(stopped.number) from None
+    except ServerUnavailable:
+        click.echo(_advice(prediction_id), err=True)
+        raise
 
 
 def _watch(server: Server, prediction_id: str, *, is_quiet: bool) -> dict[str, Any]:
@@ -86,29 +127,29 @@ def _place(place: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _terminations() -> Iterator[None]:
-    """Raise _Terminated in the body if SIGTERM arrives."""
-
-    def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
+def _signals() -> Iterator[_Signals]:
+    """Handle SIGINT and SIGTERM in the body, and exit as shells do if they stop it. A signal that is ignored stays so."""
+    signals = _Signals()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signals.handle)
     try:
-        yield
+        yield signals
+    except _Stopped as stopped:
+        sys.exit(SIGNALLED + stopped.number)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _stop(server: Server, prediction_id: str, number: int, *, cancels: bool) -> NoReturn:
-    text = _advice(prediction_id)
-    if cancels:
-        try:
-            server.cancel(prediction_id)
-            text = f"cancelled {prediction_id}"
-        except click.ClickException as exc:
-            text = f"could not cancel {prediction_id}: {exc.message}"
-    click.echo(text, err=True)
-    sys.exit(SIGNALLED + number)
+def _cancel(server: Server, prediction_id: str) -> str:
+    """Cancel a prediction, and return what to say about it."""
+    try:
+        server.cancel(prediction_id)
+    except click.ClickException as exc:
+        return f"could not cancel {prediction_id}: {exc.message}"
+    return f"cancelled {prediction_id}"
 
 
 def _advice(prediction_id: str) -> str:

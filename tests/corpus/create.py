@@ -40,7 +40,7 @@ BODIES = [
             b"true",
             b"5",
             b"\xff\xfe",
-            b"\xef\xbb\xbf{}",
+            b"\xef\xbb\xbf",
             b"\0",
             b"{'model': 'm'}",
             b'{"model": "m",}',

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from app.embedded import server_binary
 from tests.support import processes
@@ -96,7 +98,8 @@ def test_transactions_survive_a_death_of_valkey(environ: dict[str, str]) -> None
     options = {"env": environ, "stdout": subprocess.DEVNULL}
     command += ["--unixsocket", str(socket)]
     url = f"unix://klein-worker:{PASSWORDS['klein-worker']}@{socket}"
-    with redis.Redis.from_url(url, decode_responses=True) as connection:
+    loading = Retry(ConstantBackoff(0.1), 100, (redis.BusyLoadingError,))
+    with redis.Redis.from_url(url, decode_responses=True, retry=loading) as connection:
         with processes.started(command, **options):
             eventually(socket.exists)
             with connection.pipeline(transaction=True) as transaction:

@@ -18,7 +18,13 @@ def test_short_run_prints_tables():
     run = processes.run([sys.executable, "-m", "benchmarks.growth", "--short"], timeout_s=110)
 
     assert run.returncode == 0, run.stderr
-    for row in ("| commands |", "| enqueue |", "| sweep of the courier |", "300 open, 300 keys", "Retention: "):
+    for row in (
+        "| commands |",
+        "| enqueue |",
+        "| sweep of the courier |",
+        "300 open, 300 keys",
+        "Retention: ",
+    ):
         assert row in run.stdout
     now = {name: int(n.replace(",", "")) for name, n in LIFE.findall(run.stdout)}
     assert now["commands"] <= 64

@@ -125,7 +125,7 @@ def test_configuration_of_peft_comes_along(api, tmp_path):
     ("path", "message"),
     [
         ("{url}/nine.safetensors", "another size"),
-        ("{url}/page.safetensors", "cut off"),
+        ("{url}/page.safetensors", "web page"),
         ("{url}/missing.safetensors", "could not be fetched"),
         ("owner/three", "could not be fetched"),
         ("https://example.com/a.safetensors", "KLEIN_LORA_SOURCES"),

@@ -80,10 +80,12 @@ def serving() -> Iterator[FakeServer]:
     fake = FakeServer()
     thread = threading.Thread(target=fake.server.serve_forever)
     thread.start()
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
-    thread.join()
+    try:
+        yield fake
+    finally:
+        fake.server.shutdown()
+        fake.server.server_close()
+        thread.join()
 
 
 def klein(*arguments: str, stdout: int = subprocess.PIPE, **environ: str) -> processes.Completed:
