@@ -16,7 +16,7 @@ CANCEL = f"/v1/prediction/{ID}/cancel"
 
 
 @contextmanager
-def creating() -> Iterator[tuple[subprocess.Popen[bytes], list[str], threading.Event]]:
+def creating() -> Iterator[tuple[processes.Process, list[str], threading.Event]]:
     """`klein predict`, whose create is answered after the event; and the requests that arrived."""
     is_asked, may_answer = threading.Event(), threading.Event()
 
