@@ -137,7 +137,7 @@ class SafeHttp:
     ) -> Reply:
         """Send one request and read at most `max_bytes` of the reply, or write them to `into`.
 
-        `owner` is whoever the look-ups count for. `resolution` is that of `url` if it has been resolved before.
+        The look-ups count against the limit of `owner`. `resolution` is that of `url` if it has been resolved before.
         `slots` is entered with the addresses of each host while a request to it runs.
         Raises Unreachable or LookupsBusy.
         """

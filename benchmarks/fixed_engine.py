@@ -18,13 +18,14 @@ STEP_S = 0.25
 class FixedEngine:
     """Sleeps for each step and returns black images."""
 
-    step_s = STEP_S
-
     checkpoint = replace(
         FakeEngine.checkpoint,
         name="fixed",
-        description="no model: every step takes a quarter of a second",
+        description="no model: every step takes a fixed time",
     )
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
 
     def warm_up(self) -> None:
         """Do nothing."""
@@ -37,7 +38,7 @@ class FixedEngine:
         started = time.perf_counter()
         steps = order.steps * len(order.seeds)
         for k in range(1, steps + 1):
-            time.sleep(max(0.0, started + k * self.step_s - time.perf_counter()))
+            time.sleep(max(0.0, started + k * self._step_s - time.perf_counter()))
             on_step(k, steps)
         image = np.zeros((order.height or 64, order.width or 64, 3), np.uint8)
         return Result(
@@ -57,12 +58,16 @@ class FixedEngine:
         return (None,) * len(orders)
 
 
-def open_fixed(
-    _weights: Path, _loras: Path | None, _tuning: Tuning, _on_status: OnStatus
-) -> FixedEngine:
-    """Return the engine. There are no weights to read."""
-    return FixedEngine()
+def serve_fixed(step_s: float) -> int:
+    """Run the engine process with steps of this many seconds. There are no weights to read. Returns the exit code."""
+
+    def open_fixed(
+        _weights: Path, _loras: Path | None, _tuning: Tuning, _on_status: OnStatus
+    ) -> FixedEngine:
+        return FixedEngine(step_s)
+
+    return main(open_fixed)
 
 
 if __name__ == "__main__":
-    sys.exit(main(open_fixed))
+    sys.exit(serve_fixed(STEP_S))

@@ -1,6 +1,6 @@
 -- Takes the next prediction out of the lines. Returns its id, whether it is claimed now, and its record as it was, or nil. Its key goes to the end of the turns.
 -- `claim` ends the text of a record that was never changed, and is all that its claim changes. The caller decides about any other record:
--- one that was changed, whose failure is known, that is due for a check, or whose receiver is told of its start. Without `claim` it decides about each.
+-- one that was changed, whose failure is known, that is due for a check, or that sends a webhook at its start. Without `claim` it decides about each.
 -- What is not claimed is checked again after `check_ms`, in case it never is.
 -- include now.lua
 local turns, waiting, arrivals, open = unpack(KEYS)

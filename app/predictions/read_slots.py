@@ -12,7 +12,7 @@ from app.turns import NoTurn
 T = TypeVar("T")
 MAX_LISTS = 8  # in one process, until they are sent
 MAX_LISTS_PER_KEY = 3
-THREADS = 2  # lists that are read; while others wait, a key reads one
+THREADS = 2  # read lists; a key has one, as FairSlots leaves it no more than are free
 RETRY_AFTER_S = 1
 
 
@@ -23,7 +23,7 @@ class ReadSlots:
         self, max_lists: int = MAX_LISTS, max_lists_per_key: int = MAX_LISTS_PER_KEY
     ) -> None:
         self._slots = FairSlots(max_lists, max_lists_per_key)
-        self._threads = SlowThreads(THREADS, per_key=1)
+        self._threads = SlowThreads(THREADS)
 
     @contextmanager
     def slot(self, key_id: str) -> Iterator[None]:

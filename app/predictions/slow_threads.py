@@ -16,8 +16,8 @@ WAIT_S = 60.0  # for one of them
 class SlowThreads:
     """A few threads, which the keys use in turn."""
 
-    def __init__(self, threads: int = THREADS, per_key: int = THREADS_PER_KEY) -> None:
-        self._turns = Turns(threads, per_key, WAIT_S)
+    def __init__(self, threads: int = THREADS) -> None:
+        self._turns = Turns(threads, THREADS_PER_KEY, WAIT_S)
         self._threads = CapacityLimiter(threads)
 
     async def run(self, key_id: str, work: Callable[..., T], *arguments: Any) -> T:

@@ -1,4 +1,4 @@
-"""Signs expiring URLs of stored files. Whoever has a URL may fetch the file without an API key."""
+"""Signs expiring URLs of stored files. Anyone with a URL can fetch its file without an API key."""
 
 import hashlib
 import hmac

@@ -105,7 +105,7 @@ TOLD = replace(WEBHOOK, events=(WebhookEvent.START, WebhookEvent.COMPLETED))
 
 @pytest.mark.parametrize("values", [{"known_failure": FAILURE}, {"webhook": TOLD}])
 def test_claim_with_consequences_is_left(store, values):
-    """One whose failure is known, or whose receiver is told of its start, is left to `Prediction.claim`."""
+    """One whose failure is known, or which sends a webhook at its start, is left to `Prediction.claim`."""
     store.add(a_prediction(**values))
 
     assert take(store) is None
