@@ -27,6 +27,9 @@ from app.storage.local import LocalStorage
 from benchmarks.report import write_section
 from tests.support.fakes import a_prediction
 from tests.support.redis_server import running_redis
+from worker.job.attempt import Attempt
+from worker.job.attempt_records import AttemptRecords
+from worker.job.leases import Lease, Leases
 from worker.job.queue_worker import open_worker
 from worker.job.token import provide_dependencies
 
@@ -42,7 +45,7 @@ SHORT_EXPIRED = 200
 SHORT_SIZES = ((10, 1), (300, 1), (300, 300))
 BUDGET = Terms(limits=Limits(dollars_per_month=1e6), cost=0.001)
 SECRET = "s" * 32
-LIFE = """One life: a create with an idempotency key, a budget and a webhook, the token, the claim, three steps, one renewal and the
+LIFE = """One life: a create with an idempotency key, a budget and a webhook, the token, the claim, three steps, one heartbeat and the
 end. The column `before` is commit 85ffd8b."""
 EARLIER = {"commands": 90, "bytes received": 21_500, "bytes of the append-only file": 8_800}
 """The same life at commit 85ffd8b."""
@@ -59,6 +62,7 @@ class Bench:
         self.queues = Queues(connection)
         self.store = Store(connection, self.queues, timedelta(days=7))
         self.history = History(connection, self.store)
+        self.records, self.leases = AttemptRecords(self.store), Leases(self.store)
         self.maintenance = Maintenance(self.store, self.queues, LocalStorage(folder))
         self.numbers = itertools.count()
 
@@ -99,11 +103,14 @@ class Bench:
         self.redis.set("klein:arrivals", count)
 
     def work(self, taken: Taken, _find_batch_mates: object = None) -> None:
-        """Run an attempt of three steps and one renewal, as the worker writes it."""
+        """Run an attempt of three steps and one heartbeat, as the worker writes it."""
         prediction_id, owner = taken.id, cast("str", cast("Prediction", taken.claimed).owner)
+        lease = Lease(prediction=cast("Prediction", taken.claimed), owner=owner)
+        attempt = Attempt(lease=lease)
         for step in (1, 2, 3):
-            self.store.change(prediction_id, lambda p, _now, s=step: p.advance(owner, s, 4))  # type: ignore[misc]  # mypy cannot infer this lambda
-        self.store.change(prediction_id, lambda p, now: p.renew(owner, now))
+            attempt.recorded_s = float("-inf")
+            self.records.advance(attempt, step, 4)
+        self.leases.renew(lease)  # the last step did so
         outputs = (Output(key=f"{prediction_id}/{owner}/0.png", width=1024, height=768),)
         self.store.change(prediction_id, lambda p, now: p.succeed(owner, outputs, (), now))
 

@@ -34,9 +34,9 @@ while true do
   end
   local line = line_prefix .. key_id
   local id = redis.call('ZPOPMIN', line)[1]
-  if redis.call('EXISTS', line) == 0 then
+  if not id or next_key_id and redis.call('EXISTS', line) == 0 then
     redis.call('ZREM', turns, key_id)
-  elseif next_key_id then -- a key alone keeps its turn: what arrives gets a later one
+  elseif next_key_id then -- a key alone keeps its turn, also behind its last one: what arrives gets a later one
     redis.call('ZADD', turns, redis.call('INCR', arrivals), key_id)
   end
   if id then

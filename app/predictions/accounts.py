@@ -1,7 +1,7 @@
 """Limits what each API key may have in flight and spend. The scripts that change records count both.
 
-Redis keys: `klein:held:{key}` holds the maximum cost of each open prediction, `klein:reserved:{key}` their sum if a
-budget was checked, `klein:spent:{key}` the cost of successful ones by month. Amounts are nanodollars. The maximum cost of a prediction is held until its end. The script that makes it
+Redis keys: `klein:held:{key}` holds the maximum cost of each open prediction, `klein:spent:{key}` the cost of successful ones by
+month, in its field `reserved` the sum of those that are held, if a budget was checked, and what `usage` counts. Amounts are nanodollars. The maximum cost of a prediction is held until its end. The script that makes it
 a success charges the cost, so a repeated call counts once. Failures and cancels cost nothing.
 """
 
@@ -50,11 +50,6 @@ class Refusal(StrEnum):
 def held_key(key_id: str) -> str:
     """Return the Redis key of the held costs of an API key."""
     return f"klein:held:{key_id}"
-
-
-def reserved_key(key_id: str) -> str:
-    """Return the Redis key of the sum of the held costs of an API key."""
-    return f"klein:reserved:{key_id}"
 
 
 def spent_key(key_id: str) -> str:

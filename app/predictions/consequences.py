@@ -12,7 +12,6 @@ from app.predictions.accounts import (
     held_key,
     month_of,
     nanodollars,
-    reserved_key,
     spent_key,
 )
 from app.predictions.catalog import parameters_of
@@ -30,7 +29,7 @@ from app.predictions.redis_keys import (
     WEBHOOKS_DUE,
     deliveries_key,
     preview_key,
-    usage_key,
+    usage_field,
 )
 from app.predictions.speed import SAMPLES, Sample, sample_of
 from app.predictions.webhook_due import owes_start, webhook_due
@@ -38,7 +37,8 @@ from app.predictions.webhook_due import owes_start, webhook_due
 
 def change_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, Value]:
     """Return what follows from a change that is not the end. A renewed lease alone is announced to nobody."""
-    due = due_at(after, now)
+    keeps_lease = was.owner is not None and was.owner == after.owner
+    due = None if keeps_lease else due_at(after, now)  # the check at its old end finds the new one
     webhook_due_at = webhook_due(was, after, now)
     is_renewal = replace(was, lease_until=after.lease_until) == after
     return {
@@ -63,10 +63,8 @@ def end_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, V
         "expiry": EXPIRY,
         "preview": preview_key(after.id),
         "held": held_key(after.key_id),
-        "reserved": reserved_key(after.key_id),
         "spent": spent_key(after.key_id),
         "recent": recent_key(kind_of(after)),
-        "usage": usage_key(after.key_id, now.date()),
         "channel": ENDED_CHANNEL,
         "webhook_due_ms": None if webhook_due_at is None else to_ms(webhook_due_at),
         "month": month_of(now),
@@ -74,7 +72,7 @@ def end_values(was: Prediction, after: Prediction, now: datetime) -> dict[str, V
         "sample": None if sample is None else sample.encode(),
         "samples": SAMPLES,
         "has_previews": int(parameters_of(after).previews),
-        "model": after.model,
+        "usage": usage_field(now.date(), after.model),
         "images": 0 if sample is None else len(after.outputs),
         "pixels": sum(output.width * output.height for output in after.outputs),
         "engine_ms": 0 if sample is None else round(sample.engine_s * 1000),

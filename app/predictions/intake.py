@@ -14,7 +14,6 @@ from app.predictions.accounts import (
     Terms,
     held_key,
     refusal_error,
-    reserved_key,
     spent_key,
 )
 from app.predictions.clock import Clock, to_ms
@@ -77,7 +76,6 @@ class Intake(RecordReader):
                 open=OPEN,
                 history=history_key(key_id),
                 held=held_key(key_id),
-                reserved=reserved_key(key_id),
                 spent=spent_key(key_id),
                 ledger=LEDGER,
                 idempotency=repeat_key,
@@ -108,7 +106,6 @@ class Intake(RecordReader):
                 self._redis,
                 open=OPEN,
                 held=held_key(key_id),
-                reserved=reserved_key(key_id),
                 spent=spent_key(key_id),
                 **terms.script_arguments(now),
             )

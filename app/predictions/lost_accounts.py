@@ -4,7 +4,7 @@ from typing import cast
 
 import redis
 
-from app.predictions.accounts import held_key, reserved_key
+from app.predictions.accounts import held_key, spent_key
 from app.predictions.redis_keys import OPEN
 
 CHECK_EVERY_S = 60
@@ -25,8 +25,6 @@ def release_lost(connection: "redis.Redis", key_id: str) -> int:
         lost = [i for i, score in zip(part, scores, strict=True) if score is None]
         if lost:
             connection.hdel(held_key(key_id), *lost)
-            connection.delete(
-                reserved_key(key_id)
-            )  # the next check of the budget sums the costs again
             released += len(lost)
+    connection.hdel(spent_key(key_id), "reserved")  # the next check of the budget sums the costs
     return released

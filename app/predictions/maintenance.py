@@ -47,7 +47,7 @@ class Maintenance:
         if prediction.status.is_final:
             log.info("prediction_given_up", prediction=prediction_id)
             return
-        if self._store.keep_in_line(prediction):
+        if self._store.plan_check(prediction):
             return
         self._store.queue(prediction)
         log.info("prediction_requeued", prediction=prediction_id, attempt=prediction.attempt)

@@ -206,10 +206,13 @@ class Prediction:
         self._require(owner)
         return replace(self, engine_start=None, started_at=now)
 
-    def advance(self, owner: str, step: int, steps: int) -> "Prediction":
-        """Record that denoising step `step` of `steps` is done."""
+    def advance(
+        self, owner: str, step: int, steps: int, renewed_at: datetime | None = None
+    ) -> "Prediction":
+        """Record that denoising step `step` of `steps` is done. With `renewed_at` it also extends the lease, as `renew` does."""
         self._require(owner)
-        return replace(self, engine_start=None, step=step, steps=steps)
+        lease_until = renewed_at + LEASE if renewed_at else self.lease_until
+        return replace(self, engine_start=None, step=step, steps=steps, lease_until=lease_until)
 
     def release(self, owner: str, now: datetime) -> "Prediction":
         """Return the prediction to the queue without counting the attempt."""

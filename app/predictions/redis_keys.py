@@ -3,7 +3,7 @@
 `klein:prediction:{id}` the record · `klein:preview:{id}` its latest preview · `klein:open` ids by the time of
 their next check · `klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{idempotency key}` the id that a repeated request
 gets · `klein:expiry` final ids by the time they are deleted · `klein:ledger` unfinished ids by a time before which no limit ends them · `klein:webhook:{id}` a delivery's record ·
-`klein:webhooks:due` ids by the time of the next attempt · `klein:webhooks:starts` ids whose start is not yet told · `klein:webhooks:of:{key}` a key's ids with a webhook · `klein:usage:{key}:{day}` what `usage` counts · and what
+`klein:webhooks:due` ids by the time of the next attempt · `klein:webhooks:starts` ids whose start is not yet told · `klein:webhooks:of:{key}` a key's ids with a webhook · and what
 `accounts` says.
 """
 
@@ -39,9 +39,9 @@ def deliveries_key(key_id: str) -> str:
     return f"klein:webhooks:of:{key_id}"
 
 
-def usage_key(key_id: str, day: date) -> str:
-    """Return the Redis key of what an API key used on a day (UTC)."""
-    return f"klein:usage:{key_id}:{day.isoformat()}"
+def usage_field(day: date, model: str = "") -> str:
+    """Return the field of `klein:spent:{key}` that counts a model on a day (UTC). Those of older days sort before it."""
+    return f"{day.isoformat()} {model}"
 
 
 def history_key(key_id: str) -> str:

@@ -40,6 +40,7 @@ from app.predictions.redis_keys import (
     idempotency_key,
     preview_key,
     record_key,
+    usage_field,
 )
 from app.predictions.telemetry import record_transition
 
@@ -183,10 +184,9 @@ class Store(Intake):
     def _end_values(self, was: Prediction, after: Prediction, now: datetime) -> dict[str, Value]:
         """Return what the script needs beside the record to end a prediction."""
         expires_at = now + (after.retention or self._retention)
-        usage_kept_s = round(self._usage_kept.total_seconds())
         return end_values(was, after, now) | {
             "expires_ms": to_ms(expires_at),
-            "usage_kept_s": usage_kept_s,
+            "usage_from": usage_field((now - self._usage_kept).date()),
         }
 
     def store_preview(self, prediction_id: str, preview: bytes) -> None:
@@ -203,10 +203,13 @@ class Store(Intake):
                 kept_s=round(PREVIEW_KEPT.total_seconds()),
             )
 
-    def keep_in_line(self, prediction: Prediction) -> bool:
-        """Plan the next check of a prediction that waits in line. Returns False if it does not."""
+    def plan_check(self, prediction: Prediction) -> bool:
+        """Plan the next check of a prediction that runs or waits in line. Returns False if it does neither."""
         with redis_errors():
-            return self._queues.schedule_check(prediction)
+            if prediction.lease_until is None or not prediction.is_leased(self._clock.now()):
+                return self._queues.schedule_check(prediction)
+            self._redis.zadd(OPEN, {prediction.id: to_ms(prediction.lease_until)}, xx=True)
+        return True
 
     def queue(self, prediction: Prediction) -> None:
         """Put an open prediction back in line, with a token. Does nothing if it is there or has ended."""

@@ -1,6 +1,6 @@
 """Reads what API keys used: images, megapixels, engine time and dollars, by day (UTC) and model.
 
-The script that makes a prediction a success counts, in `klein:usage:{key}:{day}`: a hash of the FIGURES of each model. It expires.
+The script that makes a prediction a success counts, in `klein:spent:{key}`: the FIGURES of each day and model. It removes old days.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,8 @@ from typing import Any, cast
 
 import redis
 
-from app.predictions.accounts import NANODOLLARS
+from app.predictions.accounts import NANODOLLARS, spent_key
 from app.predictions.redis_errors import redis_errors
-from app.predictions.redis_keys import usage_key
 
 FIGURES = ("images", "pixels", "engine_ms", "nanodollars")
 
@@ -50,34 +49,31 @@ class Usage:
 
     def read(self, key_ids: Sequence[str], last: date, days: int) -> list[DayUsage]:
         """Return the usage of keys in the `days` up to `last`, the newest day first. Raises Unavailable."""
-        places = [(last - timedelta(days=ago), key_id) for ago in range(days) for key_id in key_ids]
         pipe = self._redis.pipeline(transaction=False)
-        for day, key_id in places:
-            pipe.hgetall(usage_key(key_id, day))
+        for key_id in key_ids:
+            pipe.hgetall(spent_key(key_id))
         with redis_errors():
-            hashes = cast("list[dict[bytes, bytes]]", pipe.execute())
-        return [
-            row
-            for (day, key_id), counts in zip(places, hashes, strict=True)
-            for row in _rows(day, key_id, counts)
+            accounts = cast("list[dict[bytes, bytes]]", pipe.execute())
+        rows = [
+            _row(key_id, field.decode(), sums)
+            for key_id, account in zip(key_ids, accounts, strict=True)
+            for field, sums in sorted(account.items())
+            if b" " in field
         ]
+        first = last - timedelta(days=days - 1)
+        in_time = [row for row in rows if first <= row.day <= last]
+        return sorted(in_time, key=lambda row: row.day, reverse=True)
 
 
-def _rows(day: date, key_id: str, counts: dict[bytes, bytes]) -> list[DayUsage]:
-    figures = {
-        model.decode(): dict(zip(FIGURES, map(int, sums.split()), strict=True))
-        for model, sums in counts.items()
-        if b" " not in model  # of a klein before this form
-    }
-    return [
-        DayUsage(
-            day=day,
-            key_id=key_id,
-            model=model,
-            images=of_model["images"],
-            megapixels=of_model["pixels"] / 1e6,
-            engine_s=of_model["engine_ms"] / 1000,
-            dollars=of_model["nanodollars"] / NANODOLLARS,
-        )
-        for model, of_model in sorted(figures.items())
-    ]
+def _row(key_id: str, field: str, sums: bytes) -> DayUsage:
+    day, model = field.split(" ")
+    figures = dict(zip(FIGURES, map(int, sums.split()), strict=True))
+    return DayUsage(
+        day=date.fromisoformat(day),
+        key_id=key_id,
+        model=model,
+        images=figures["images"],
+        megapixels=figures["pixels"] / 1e6,
+        engine_s=figures["engine_ms"] / 1000,
+        dollars=figures["nanodollars"] / NANODOLLARS,
+    )

@@ -76,6 +76,16 @@ def test_sequential_key_gets_every_second_turn(connection, queues):
     assert Counter(i[0] for i in order) == {"a": 5, "b": 5}
 
 
+def test_key_whose_line_became_empty_comes_after_others(connection, queues):
+    """A key that was alone and has just been served comes after a key that arrived in between, and one without a line is passed over."""
+    for number in (0, 2):
+        add(connection, "a", 1, first=number)
+        assert take_many(queues, 1) == [f"a{number}"]
+        add(connection, "b", 1, first=number)
+        add(connection, "a", 1, first=number + 1)
+        assert take_many(queues, 3) == [f"b{number}", f"a{number + 1}", None]
+
+
 def test_cancelled_prediction_costs_no_turn(connection, queues):
     """A cancelled prediction leaves its line together with its token. The others keep their tokens and their order."""
     add(connection, "a", 3)

@@ -27,6 +27,6 @@ def test_short_run_prints_tables():
     ):
         assert row in run.stdout
     now = {name: int(n.replace(",", "")) for name, n in LIFE.findall(run.stdout)}
-    assert now["commands"] <= 64
-    assert now["bytes received"] < 4_800
-    assert now["bytes of the append-only file"] < 5_000
+    assert now["commands"] <= 53
+    assert now["bytes received"] < 4_200
+    assert now["bytes of the append-only file"] < 4_700

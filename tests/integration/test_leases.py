@@ -13,6 +13,8 @@ from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import LEASE, Status
 from app.predictions.worker_registry import Worker, WorkerCommand, WorkerRegistry, WorkerState
 from tests.support.fakes import a_prediction, a_store, eventually, expire_lease
+from worker.job.attempt import Attempt
+from worker.job.attempt_records import AttemptRecords
 from worker.job.leases import BEAT_S, Lease, Leases, LeaseStage
 from worker.job.registration import Registrations
 
@@ -120,10 +122,39 @@ def test_lease_is_not_renewed_after_deadline_of_its_stage(store, leases):
     assert leases.held == frozenset()
 
 
+def test_stored_step_renews_lease(store):
+    """A step renews the lease, and the heartbeat that follows at once changes nothing. A later heartbeat renews it."""
+    store.add(a_prediction())
+    lease = claim(store)
+    expire_lease(store, "p")
+    AttemptRecords(store).advance(Attempt(lease=lease, recorded_s=float("-inf")), 1, 4)
+    stepped = store.get("p")
+    assert (stepped.step, stepped.lease_until > lease.prediction.lease_until) == (1, True)
+    expire_lease(store, "p")
+    expired = store.get("p")
+    Leases(store).renew(lease)
+    assert store.get("p") == expired
+    Leases(store, beat_s=0).renew(lease)
+
+    assert store.get("p").lease_until > expired.lease_until
+
+
+def test_step_after_deadline_of_its_stage_does_not_renew_lease(store):
+    """A step that comes after the deadline of its stage is stored, and the lease expires nevertheless."""
+    store.add(a_prediction())
+    lease = claim(store)
+    lease.begin(LeaseStage.GENERATING, 0)
+    AttemptRecords(store).advance(Attempt(lease=lease, recorded_s=float("-inf")), 1, 4)
+
+    assert store.get("p") == replace(lease.prediction, step=1, steps=4)
+
+
 def test_lease_outlives_missed_heartbeats():
-    """A lease is long enough for two missed heartbeats, and for a heartbeat that waits for Redis as long as a command may."""
-    assert LEASE.total_seconds() > 3 * BEAT_S
-    assert LEASE.total_seconds() > BEAT_S + COMMAND_S
+    """A lease is long enough for two missed heartbeats, and for one that waits for Redis as long as a command may, after one that a step
+    made needless.
+    """
+    assert LEASE.total_seconds() > 3.5 * BEAT_S
+    assert LEASE.total_seconds() > 1.5 * BEAT_S + COMMAND_S
 
 
 def test_release_is_repeated_after_outage(tmp_path, store):

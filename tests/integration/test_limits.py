@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from app.keys import KeyRing
 from app.main import create_app
 from app.predictions import scripts
-from app.predictions.accounts import Limits, Terms, reserved_key, spent_key
+from app.predictions.accounts import Limits, Terms, spent_key
 from app.predictions.errors import BudgetSpent, TooManyRequests, UnknownPrediction
 from app.predictions.prediction import Cause, Failure, Output, Status
 from app.predictions.rates import Rates
@@ -171,7 +171,7 @@ def test_budget_check_reads_no_other_prediction(store, connection):
     store.check("key", budget, datetime.now(UTC))
 
     assert "cmdstat_hvals" not in connection.info("commandstats")
-    assert int(connection.get(reserved_key("key"))) == 20 * 1_000_000
+    assert int(connection.hget(spent_key("key"), "reserved")) == 20 * 1_000_000
 
 
 def test_sum_of_reserved_costs_follows_every_change(store, connection):
@@ -181,15 +181,16 @@ def test_sum_of_reserved_costs_follows_every_change(store, connection):
     for prediction_id in ("a", "b", "b", "c"):
         assert try_to_add(store, prediction_id, budget)
     assert not try_to_add(store, "d", budget)
+    assert try_to_add(store, "e", terms(dollars_per_month=1))
     end(store, "a")
     store.change("b", lambda p, now: p.cancel(now))
 
     held = connection.hgetall("klein:held:key")
-    assert sorted(held) == [b"before", b"c"]
-    assert int(connection.get(reserved_key("key"))) == sum(map(int, held.values()))
-    for prediction_id in ("before", "c"):
+    assert sorted(held) == [b"before", b"c", b"e"]
+    assert int(connection.hget(spent_key("key"), "reserved")) == sum(map(int, held.values()))
+    for prediction_id in ("before", "c", "e"):
         store.change(prediction_id, lambda p, now: p.cancel(now))
-    assert not connection.exists(reserved_key("key"))
+    assert connection.hget(spent_key("key"), "reserved") == b"0"
 
 
 @pytest.mark.parametrize("limit", [{"in_flight": 2}, {"dollars_per_month": 0.002}], ids=str)

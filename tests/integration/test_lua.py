@@ -31,7 +31,7 @@ LINE: Values = {
     "arrivals": "arrivals",
     "tokens": "tokens",
 }
-ACCOUNT: Values = {"open": "open", "held": "held", "reserved": "reserved", "spent": "spent"}
+ACCOUNT: Values = {"open": "open", "held": "held", "spent": "spent"}
 
 
 def now_ms():
@@ -238,11 +238,17 @@ def end(connection, open_record):
     """End the prediction. Its record is then `older, longer text`."""
     script = load_script("end_prediction")
     keys = {"record": "record", "expiry": "expiry", "webhooks_due": "due", "deliveries": "of"}
-    more_keys = {"ledger": "ledger", "preview": "preview", "recent": "recent", "usage": "usage"}
+    more_keys = {"ledger": "ledger", "preview": "preview", "recent": "recent"}
     record: Values = {"old_sha1": OLD_SHA1, "offset": 5, "part": ", longer text", "id": "p"}
     more: Values = {"channel": "channel", "has_previews": 1}
-    success: Values = {"sample": None, "samples": 2, "model": "m", "images": 0, "pixels": 0}
-    amounts: Values = {"month": "m", "cost": 0, "engine_ms": 0, "usage_kept_s": 60}
+    success: Values = {
+        "sample": None,
+        "samples": 2,
+        "usage": "2026-01-02 m",
+        "images": 0,
+        "pixels": 0,
+    }
+    amounts: Values = {"month": "m", "cost": 0, "engine_ms": 0, "usage_from": "2026-01-01 "}
     times: Values = {"expires_ms": 9, "webhook_due_ms": None}
 
     def call(**values):
@@ -273,14 +279,15 @@ def test_end_prediction_with_shorter_record(connection, end):
 
 
 def test_end_prediction_releases_reserved_cost(connection, end):
-    """The sum of the held costs falls by that of the prediction, and is forgotten if none is held any more."""
+    """The sum of the held costs falls by that of the prediction, and not if what it held was released before."""
     connection.hset("held", "q", 5)
-    connection.set("reserved", 12)
-    end()
-    assert (connection.get("reserved"), connection.hgetall("held")) == (b"5", {b"q": b"5"})
-    connection.set("record", "older text")
-    end(id="q")
-    assert connection.exists("reserved", "held") == 0
+    connection.hset("spent", "reserved", 12)
+    for _ in range(2):
+        connection.set("record", "older text")
+        end()
+        assert connection.hgetall("spent") == {b"reserved": b"5"}
+
+    assert connection.hgetall("held") == {b"q": b"5"}
 
 
 def test_end_prediction_keeps_samples(connection, end):
@@ -297,18 +304,23 @@ def test_end_prediction_keeps_samples(connection, end):
 
 
 def test_end_prediction_counts_usage(connection, end):
-    """A success adds its figures to those of its day, for a time. An end without images adds nothing."""
+    """A success adds its figures to those of its day and model, and removes old days. An end without images adds nothing."""
+    connection.hset("spent", mapping={"2025-12": 3, "2025-12-31 m": "1 2 3 4"})
     end()
-    assert not connection.exists("usage")
+    assert len(connection.hgetall("spent")) == 2
     for _ in range(2):
         connection.set("record", "older text")
         end(images=2, pixels=50, engine_ms=7, cost=9)
 
     connection.set("record", "older text")
-    end(model="n", images=1)
+    end(usage="2026-01-02 n", images=1)
 
-    assert connection.hgetall("usage") == {b"m": b"4 100 14 18", b"n": b"1 0 0 0"}
-    assert 0 < connection.ttl("usage") <= 60
+    assert connection.hgetall("spent") == {
+        b"2025-12": b"3",
+        b"m": b"18",
+        b"2026-01-02 m": b"4 100 14 18",
+        b"2026-01-02 n": b"1 0 0 0",
+    }
 
 
 def test_end_prediction_that_has_changed(connection, end):
@@ -796,7 +808,7 @@ def test_predictions_survive_script_flush(connection):
     connection.script_flush()
     store.add(a_prediction())
     connection.script_flush()
-    assert store.keep_in_line(store.get("p"))
+    assert store.plan_check(store.get("p"))
     connection.script_flush()
     assert queues.take(kind) == "p"
     connection.script_flush()

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.clock import to_ms
 from app.predictions.errors import Unavailable, UnknownPrediction
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Idempotency
@@ -87,6 +88,25 @@ def test_expired_lease_is_offered_again(store, maintenance, connection):
 
     assert connection.llen(QUEUE) == 1
     assert [queues.take(CheckpointKind.DISTILLED) for _ in range(2)] == ["dead", None]
+
+
+def test_check_of_running_prediction_follows_lease(store, maintenance, connection):
+    """A renewed lease leaves the time of the check. The check finds the lease valid, and plans the next one at its new end."""
+    store.add(a_prediction())
+    taken = store.take_next(CheckpointKind.DISTILLED, "a")
+    connection.delete(QUEUE)
+    planned = connection.zscore(OPEN, "p")
+    renewed = store.change("p", lambda p, now: p.renew("a", now + timedelta(milliseconds=5)))
+    assert connection.zscore(OPEN, "p") == planned == to_ms(taken.claimed.lease_until)
+    make_due(connection, "p")
+    maintenance.reconcile()
+
+    assert connection.zscore(OPEN, "p") == to_ms(renewed.lease_until) > planned
+    assert connection.llen(QUEUE) == 0
+    expire_lease(store, "p")
+    make_due(connection, "p")
+    maintenance.reconcile()
+    assert connection.llen(QUEUE) == 1
 
 
 def test_concurrent_reconcilers_queue_once(store, maintenance, connection):

@@ -106,7 +106,7 @@ class WorkerHarness:
         self.revived += 1
         if isinstance(self.engine, EngineClient):
             self.engine.restart()
-            self.engine.wait_ready(30)
+            self.engine.wait_ready(600)  # only the limit of the test ends a slow start
 
     def add(self, prediction_id="p", prompt="a red house", **values):
         inputs = {"prompt": prompt, "seed": 7, "image_size": {"width": 64, "height": 64}}

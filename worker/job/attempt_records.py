@@ -82,9 +82,13 @@ class AttemptRecords:
                 preview = encode(attempt.preview, OutputFormat.WEBP, PREVIEW_QUALITY)
                 self._store.store_preview(attempt.prediction.id, preview)
                 attempt.preview = None
-            self._store.change(
-                attempt.prediction.id, lambda p, _now: p.advance(attempt.owner, step, steps)
-            )
+            with attempt.lease.renewed_by_change() as is_renewed:
+                self._store.change(
+                    attempt.prediction.id,
+                    lambda p, now: p.advance(
+                        attempt.owner, step, steps, renewed_at=now if is_renewed else None
+                    ),
+                )
         except (LeaseLost, UnknownPrediction):
             return False
         except Unavailable:

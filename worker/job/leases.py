@@ -1,7 +1,9 @@
 """Renews the leases of the worker, with its heartbeats."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -33,11 +35,20 @@ class Lease:
     owner: str
     stage: LeaseStage = LeaseStage.WAITING
     deadline: Deadline = field(default_factory=lambda: Deadline.after(ENGINE_WAIT_S))
+    renewed_s: float = float("-inf")  # by a step, on the monotonic clock
 
     def begin(self, stage: LeaseStage, limit_s: float) -> None:
         """Begin a stage that may take this long."""
         self.stage = stage
         self.deadline = Deadline.after(limit_s)
+
+    @contextmanager
+    def renewed_by_change(self) -> Iterator[bool]:
+        """Change the record in the body, and renew the lease with it where this is true: within the deadline of its stage."""
+        is_renewed, began_s = not self.deadline.has_passed, time.monotonic()
+        yield is_renewed
+        if is_renewed:
+            self.renewed_s = began_s
 
 
 class Leases:
@@ -101,11 +112,13 @@ class Leases:
             self.release(lease)
 
     def renew(self, lease: Lease) -> None:
-        """Renew a lease once. Stop renewing it if it is lost, or if its stage is past its deadline."""
+        """Renew a lease once, unless a step has just done so. Stop renewing it if it is lost, or if its stage is past its deadline."""
         prediction_id = lease.prediction.id
         if lease.deadline.has_passed:  # it expires, and another attempt runs
             log.error("lease_overdue", prediction=prediction_id, stage=lease.stage)
             self.drop(lease)
+            return
+        if time.monotonic() - lease.renewed_s < self._beat_s / 2:
             return
         try:
             self._store.change(prediction_id, lambda p, now: p.renew(lease.owner, now))

@@ -130,6 +130,8 @@ def test_renewal_extends_lease():
 def test_progress_is_recorded():
     """`advance` records step k of n."""
     assert running.advance("a", 2, 4) == replace(running, step=2, steps=4)
+    renewed = running.advance("a", 2, 4, renewed_at=LATER)
+    assert renewed == replace(running, step=2, steps=4, lease_until=LATER + LEASE)
 
 
 def test_release_queues_again():
