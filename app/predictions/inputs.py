@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from app.predictions.json_values import normalised
 from app.predictions.lora import LORAS_MAX, LORAS_SCHEMA, Lora, check_distinct
-from app.predictions.sizes import ASPECT_MAX, NAMED_SIZES, PIXELS_MAX, SIDE_MIN, SIDE_MULTIPLE
+from app.predictions.sizes import NAMED_SIZES, SIDE_MAX, SIDE_MIN, size_problem
 from app.predictions.visible_text import is_blank
 
 PROMPT_MAX_LENGTH = 10_000  # characters; the text encoder keeps its first 512 tokens
@@ -29,15 +29,13 @@ class Size(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
     _normalise = model_validator(mode="before")(normalised)
 
-    width: int = Field(ge=SIDE_MIN, multiple_of=SIDE_MULTIPLE)
-    height: int = Field(ge=SIDE_MIN, multiple_of=SIDE_MULTIPLE)
+    width: int = Field(ge=SIDE_MIN, le=SIDE_MAX)
+    height: int = Field(ge=SIDE_MIN, le=SIDE_MAX)
 
     @model_validator(mode="after")
     def _within_limits(self) -> Self:
-        if self.width * self.height > PIXELS_MAX:
-            raise ValueError(f"width x height may be at most {PIXELS_MAX} pixels")
-        if max(self.width, self.height) > ASPECT_MAX * min(self.width, self.height):
-            raise ValueError(f"the longer side may be at most {ASPECT_MAX} times the shorter")
+        if problem := size_problem(self.width, self.height):
+            raise ValueError(problem)
         return self
 
 

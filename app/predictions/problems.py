@@ -31,6 +31,7 @@ _TEXTS = {
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
     "string_too_long": "must have at most {max_length} characters",
     "string_too_short": "must have at least {min_length} characters",
     "too_long": "must have at most {max_length} items",
@@ -75,10 +76,6 @@ def describe_problem(error: Any) -> str:
     kind, context = error["type"], normalised(error.get("ctx", {}))
     if kind in _EMPTY and context.get("min_length") == 1:
         return "must not be empty"
-    if kind == "multiple_of":
-        step, value = context["multiple_of"], error.get("input")
-        nearest = f", such as {max(1, round(value / step)) * step}" if type(value) is int else ""
-        return f"must be a multiple of {step}{nearest}"
     text = _TEXTS.get(kind)
     return (
         str(error["msg"]).removeprefix("Value error, ") if text is None else text.format(**context)

@@ -38,7 +38,7 @@ def test_invalid_size_names_side_and_nearest_size(text, message):
         parse_size(text)
 
 
-@given(st.integers(0, 999_999), st.integers(0, 999_999))
+@given(st.integers(-10, 9_999_999), st.integers(-10, 9_999_999))
 def test_the_nearest_size_is_one_that_the_server_takes(width, height):
     """The nearest size is valid, and a valid size is its own nearest."""
     nearest = nearest_size(width, height)

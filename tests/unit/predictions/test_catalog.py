@@ -181,13 +181,21 @@ def test_invalid_loras_are_refused(model, loras, field):
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        ({"width": 72, "height": 64}, "width must be a multiple of 16, such as 64"),
+        (
+            {"width": 72, "height": 64},
+            "the width 72 is not a multiple of 16; the nearest size is 80x64",
+        ),
         ({"width": 64}, "height is required"),
         ({"width": "64", "height": 64}, "width must be a whole number"),
         ([64, 64], "or an object"),
         ({"width": 48, "height": 64}, "width must be at least 64"),
-        ({"width": 2064, "height": 2048}, "at most 4194304 pixels"),
-        ({"width": 1024, "height": 64}, "8 times"),
+        ({"width": 65_552, "height": 64}, "width must be at most 65536"),
+        (
+            {"width": 2064, "height": 2048},
+            "more than 4194304 pixels; the nearest size is 2048x2032",
+        ),
+        ({"width": 4100, "height": 4100}, "the nearest size is 2048x2048"),
+        ({"width": 1024, "height": 64}, "8 times the height 64; the nearest size is 512x64"),
         ("huge", "square_hd"),
         (7, "square_hd"),
     ],

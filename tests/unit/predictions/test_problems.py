@@ -40,7 +40,7 @@ class Body(BaseModel):
         ("whole", 2.5, "must be a whole number"),
         ("whole", 0, "must be at least 1"),
         ("whole", 6, "must be at most 4"),
-        ("whole", 3, "must be a multiple of 2, such as 4"),
+        ("whole", 3, "must be a multiple of 2"),
         ("number", "1", "must be a number"),
         ("number", 0, "must be more than 0"),
         ("number", 2, "must be less than 2"),
