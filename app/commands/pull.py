@@ -19,7 +19,7 @@ def pull(model: str | None) -> None:
     """
     settings = read_settings()
     options = [
-        *(("weights", weights) for weights in ((model,) if model else settings.weights)),
+        *([("model", model)] if model else [("weights", weights) for weights in settings.weights]),
         ("transformer", settings.transformer),
         ("text-encoder", settings.text_encoder),
         ("vae", settings.vae),

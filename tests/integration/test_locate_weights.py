@@ -144,6 +144,18 @@ def test_pull_downloads_before_first_start(hub, tmp_path):
     assert (again.stdout, again.stderr, hub.requested) == (first.stdout, "", [])
 
 
+@pytest.mark.parametrize(("arguments", "name"), [(["no where"], "MODEL"), ([], "KLEIN_WEIGHTS")])
+def test_pull_names_what_is_wrong(arguments, name):
+    """An error of `klein pull` names the argument or the variable that is wrong."""
+    environ = {**os.environ, "KLEIN_WEIGHTS": "no where"}
+    result = processes.run([sys.executable, "-m", "app.cli", "pull", *arguments], env=environ)
+
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"klein pull: {name}=no where: no such file or folder, and not a hub id (owner/name)\n"
+    )
+
+
 def test_unknown_checkpoint_is_reported(hub, tmp_path):
     """The error for an unknown hub id names it."""
     with pytest.raises(WeightsError, match="owner/other") as failed:

@@ -44,9 +44,10 @@ def log_progress(setting: str, progress: Progress) -> None:
     )
 
 
-def locate_weights(  # noqa: PLR0913 -- the last four are for tests and other commands
+def locate_weights(  # noqa: PLR0913 -- all but the first are for tests and other commands
     setting: str,
     *,
+    name: str = "KLEIN_WEIGHTS",
     replaced: Collection[Component] = (),
     is_offline: bool = False,
     endpoint: str | None = None,
@@ -56,7 +57,7 @@ def locate_weights(  # noqa: PLR0913 -- the last four are for tests and other co
 ) -> Path:
     """Return the file or folder of a checkpoint. The hub is contacted only if files are missing locally.
 
-    `setting` is a path or a hub id (owner/name). The weights of `replaced` components are not downloaded.
+    `setting` is a path or a hub id (owner/name). Errors call it `name`. The weights of `replaced` components are not downloaded.
     With `is_offline`, a missing file raises `NotDownloaded`.
     `endpoint` and `cache` default to those of huggingface_hub. Raises `WeightsError`.
     """
@@ -67,7 +68,7 @@ def locate_weights(  # noqa: PLR0913 -- the last four are for tests and other co
         setting = page["repository"]
     if not HUB_ID.fullmatch(setting):
         raise WeightsError(
-            f"KLEIN_WEIGHTS={setting}: no such file or folder, and not a hub id (owner/name)"
+            f"{name}={setting}: no such file or folder, and not a hub id (owner/name)"
         )
     files = HubFiles(
         repository=setting,
@@ -77,7 +78,7 @@ def locate_weights(  # noqa: PLR0913 -- the last four are for tests and other co
         cache=cache,
     )
     return _find_or_download(
-        "KLEIN_WEIGHTS", setting, files, report=report, report_s=report_s, is_offline=is_offline
+        name, setting, files, report=report, report_s=report_s, is_offline=is_offline
     )
 
 

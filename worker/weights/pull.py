@@ -31,8 +31,11 @@ def main() -> None:
             report=report,
             report_s=report_s,
         )
-        for setting in arguments.weights:
-            weights = locate_weights(setting, replaced=components, report=report, report_s=report_s)
+        models = [("MODEL", model) for model in arguments.model]
+        for name, setting in models + [("KLEIN_WEIGHTS", weights) for weights in arguments.weights]:
+            weights = locate_weights(
+                setting, name=name, replaced=components, report=report, report_s=report_s
+            )
             print(weights)  # noqa: T201 -- the output of a command
     except EngineError as exc:
         raise SystemExit(f"klein pull: {exc}") from None
@@ -59,7 +62,8 @@ def _bar() -> Report:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker.weights.pull", description=main.__doc__)
-    parser.add_argument("--weights", action="append", default=[])
+    for name in ("--model", "--weights"):
+        parser.add_argument(name, action="append", default=[])
     parser.add_argument("--log-format", default="auto")
     for component in Component:
         parser.add_argument(f"--{component.replace('_', '-')}")
