@@ -2,6 +2,7 @@
 
 import { forget, recall, remember } from "./memory.js";
 
+const SILENT = "The server does not respond.";
 let key = recall("key") ?? "";
 
 export const hasKey = () => key !== "";
@@ -18,6 +19,15 @@ export class RequestError extends Error {
     super(message);
     this.status = status;
     this.problems = problems;
+  }
+}
+
+/** Import a module of the page; throws RequestError if it cannot be loaded. */
+export async function load(name) {
+  try {
+    return await import(`./${name}.js`);
+  } catch {
+    throw new RequestError(503, SILENT);
   }
 }
 
@@ -55,7 +65,7 @@ async function send(path, { headers, ...options }) {
     response = await fetch(path, { ...options, headers: { "X-API-Key": key, ...headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new RequestError(503, "The server does not respond.");
+    throw new RequestError(503, SILENT);
   }
   if (response.ok) return response;
   throw errorOf(response.status, await response.json().catch(() => ({})));

@@ -1,5 +1,6 @@
 // The code of a request: its tabs, and the button that copies it.
 
+import { load } from "./api.js";
 import { write } from "./snippets.js";
 
 const at = (id) => document.getElementById(id);
@@ -23,7 +24,7 @@ export class Code {
       next.focus();
     });
     at("copy").addEventListener("click", async () => {
-      const { confirmOn, copyText } = await import("./clipboard.js");
+      const { confirmOn, copyText } = await load("clipboard");
       await copyText(at("snippet").textContent);
       confirmOn(at("copy"), "Copied");
     });

@@ -1,5 +1,6 @@
 // The form: turns its fields into a request body, and back, and checks them.
 
+import { load } from "./api.js";
 import { Loras } from "./loras.js";
 import { References } from "./references.js";
 
@@ -126,7 +127,7 @@ export class Composer {
 
   /** Fill the form with the settings that an image file holds, and return whether there are any. */
   async #restore(file) {
-    const { readSettings } = await import("./settings.js");
+    const { readSettings } = await load("settings");
     const settings = await readSettings(file);
     if (!settings) return false;
     this.fill(settings.model, settings.input, []);
@@ -145,7 +146,7 @@ export class Composer {
 
   async #showMask() {
     if (this.#mask) return;
-    const { Mask } = await import("./mask.js");
+    const { Mask } = await load("mask");
     this.#mask ??= new Mask((url) => {
       this.#maskUrl = url;
       this.#changed({});

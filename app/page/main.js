@@ -1,6 +1,6 @@
 // Starts the page: the form, its code, the key. What needs a key is in predictions.js, loaded with the first key.
 
-import { hasKey, request, RequestError, setKey } from "./api.js";
+import { hasKey, load, request, RequestError, setKey } from "./api.js";
 import { Code } from "./code.js";
 import { Composer } from "./composer.js";
 import { forget, isRemembered, keepOnDevice, recall, remember } from "./memory.js";
@@ -13,11 +13,12 @@ const composer = new Composer(({ hasNewImages }) => {
   showCode();
   keepDraft(hasNewImages);
 });
-let loading; // of predictions.js
+let loading; // of predictions.js, a promise
 let models; // of the server, a promise
 
 function predictions() {
-  loading ??= import("./predictions.js").then(({ Predictions }) => new Predictions({ composer, code, onError: showError }));
+  loading ??= load("predictions").then(({ Predictions }) => new Predictions({ composer, code, onError: showError }));
+  loading.catch(() => (loading = undefined));
   return loading;
 }
 
@@ -58,7 +59,7 @@ function restoreDraft() {
 
 /** Show problems at their fields, and those of no field above the button. */
 async function showProblems(problems) {
-  const { showAtFields } = await import("./problems.js");
+  const { showAtFields } = await load("problems");
   at("problem").textContent = showAtFields(problems).join(" ");
 }
 
@@ -157,7 +158,7 @@ at("composer").addEventListener("submit", (event) => {
   if (!at("generate").disabled) generate();
 });
 at("composer").addEventListener("input", async ({ target }) => {
-  if (target.ariaInvalid) (await import("./problems.js")).clearAt(target);
+  if (target.ariaInvalid) (await load("problems")).clearAt(target);
 });
 at("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("composer").requestSubmit();
@@ -173,7 +174,8 @@ at("theme").addEventListener("click", () => {
   paint(theme);
   remember("theme", theme);
 });
-at("usage").addEventListener("toggle", async () => at("usage").open && (await import("./usage.js")).showUsage());
+at("usage").addEventListener("toggle", async () => at("usage").open && (await load("usage")).showUsage());
+addEventListener("unhandledrejection", ({ reason }) => reason instanceof RequestError && showError(reason));
 addEventListener("hashchange", () => takeKeyFromAddress() && enter());
 
 paint(recall("theme") ?? "auto");

@@ -1,6 +1,6 @@
 // Runs predictions and shows them: connects the stage, the gallery and the status.
 
-import { follow, request } from "./api.js";
+import { follow, load, request } from "./api.js";
 import { Gallery, isUnfinished } from "./gallery.js";
 import { Stage } from "./stage.js";
 import { Status } from "./status.js";
@@ -91,7 +91,7 @@ export class Predictions {
   }
 
   async #showTimeline(id, signal) {
-    const { showTimeline } = await import("./timeline.js");
+    const { showTimeline } = await load("timeline");
     const timeline = await request(`v1/prediction/${id}/timeline`, { signal }).catch(() => null);
     if (!signal.aborted) showTimeline(timeline);
   }

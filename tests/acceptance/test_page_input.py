@@ -60,3 +60,21 @@ def test_long_prompt_is_not_cut(tab: Tab, client: httpx.Client) -> None:
     tab.generate("🔴" * 10_000)
     [newest, *_] = client.get("/v1/history").json()["predictions"]
     assert re.fullmatch("🔴{10000}", newest["input"]["prompt"])
+
+
+def test_server_that_is_gone_is_reported(tab: Tab) -> None:
+    """Without the server the page says that it does not respond, whatever is clicked, and works once it is back."""
+    problem = tab.page.locator("#problem")
+    tab.open()
+    expect(tab.page.get_by_label("Prompt")).to_be_visible()
+    tab.page.wait_for_load_state("networkidle")
+    tab.page.context.set_offline(True)
+
+    tab.enter()
+    expect(problem).to_have_text("The server does not respond.", timeout=WAIT_MS)
+    tab.write("a red circle")
+    tab.page.get_by_role("button", name="Generate").click()
+    expect(problem).to_have_text("The server does not respond.", timeout=WAIT_MS)
+    tab.page.context.set_offline(False)
+    tab.generate("a red circle")
+    tab.faults = [fault for fault in tab.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
