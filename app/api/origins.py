@@ -3,7 +3,7 @@
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-_EXPOSED = ("Retry-After", "X-Request-Id", "X-Klein-Numerics")
+_EXPOSED = ("Retry-After", "X-Request-Id", "X-Klein-Notes", "X-Klein-Numerics")
 
 
 def allow_origins(origins: tuple[str, ...]) -> list[Middleware]:

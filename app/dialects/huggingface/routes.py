@@ -2,7 +2,7 @@
 
 import mimetypes
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.api.errors import ErrorResponse
@@ -16,15 +16,19 @@ router = APIRouter(include_in_schema=False)  # documented by Hugging Face
 
 
 @router.post("", response_model=None)
-async def text_to_image(run: RunOf) -> Response:
-    """Generate an image and return its file."""
-    slug, model_input = wire.read_input(await run.read_json(), run.service.served_kinds())
+async def text_to_image(request: Request, run: RunOf) -> Response:
+    """Generate an image and return its file. A header names the fields that have no effect."""
+    body = await run.read_json()
+    slug, model_input = wire.read_input(body, run.service.served_kinds())
+    model_input["output_format"] = wire.output_format(request.headers.get("Accept", ""))
+    notes = wire.read_notes(body)
     try:
-        await run.submit(slug, [model_input])
+        await run.submit(slug, [model_input], notes)
     except InvalidInput as exc:
         raise wire.rename_fields(exc) from None
     [(_, output, data)] = await run.read_files(await run.wait())
-    return Response(data, media_type=mimetypes.guess_type(output.key)[0])
+    media_type = mimetypes.guess_type(output.key)[0]
+    return Response(data, media_type=media_type, headers=wire.notes_header(notes))
 
 
 def render_error(exc: Exception) -> ErrorResponse:

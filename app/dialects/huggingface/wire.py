@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.dialects.ignored_fields import ignored_notes
 from app.dialects.model_names import NAMES, model_slug
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput
@@ -13,6 +14,7 @@ from app.predictions.problems import problems_of
 from app.predictions.sizes import nearest_size
 
 DEFAULT_SIDE = 1024  # px
+_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/webp": "webp"}
 _NAMES = {"prompt": "inputs", "image_size": "width"}
 
 
@@ -55,6 +57,30 @@ def read_input(
     is_distilled = CheckpointKind.DISTILLED in served or not served
     name = NAMES[CheckpointKind.DISTILLED if is_distilled else min(served)]
     return model_slug(name, is_edit=False), fields
+
+
+def read_notes(body: dict[str, Any]) -> tuple[str, ...]:
+    """Return a warning for each field of a valid request that has no effect."""
+    parameters = body.get("parameters") or {}
+    ignored = [name for name in body if name not in TextToImageBody.model_fields]
+    ignored += [
+        f"parameters.{name}"
+        for name, value in parameters.items()
+        if name not in Parameters.model_fields and value is not None
+    ]
+    return ignored_notes(ignored)
+
+
+def notes_header(notes: tuple[str, ...]) -> dict[str, str]:
+    """Return the response header that has the warnings. Names of fields are any text, and a header is ASCII."""
+    text = "; ".join(notes).encode("ascii", "backslashreplace").decode()
+    return {"X-Klein-Notes": text} if notes else {}
+
+
+def output_format(accept: str) -> str:
+    """Return the format of images that the header Accept names first, or else png."""
+    types = (part.partition(";")[0].strip().lower() for part in accept.split(","))
+    return next((_FORMATS[name] for name in types if name in _FORMATS), "png")
 
 
 def rename_fields(exc: InvalidInput) -> InvalidInput:

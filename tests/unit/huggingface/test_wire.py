@@ -36,6 +36,43 @@ def test_every_parameter_of_the_client_is_read():
     assert sent - {"scheduler"} <= set(wire.Parameters.model_fields)
 
 
+def test_fields_without_effect_are_named():
+    """Each field that is not read is named, whether of the request or of its parameters. One that is null is not sent."""
+    parameters = {"width": 64, "scheduler": "x", "eta": 1, "seed": None, "clip_skip": None}
+    body = {"inputs": "x", "parameters": parameters, "options": {"use_cache": False}}
+
+    assert wire.read_notes(body) == tuple(
+        f"WARNING: '{name}' has no effect here"
+        for name in ("options", "parameters.scheduler", "parameters.eta")
+    )
+    assert wire.read_notes({"inputs": "x", "parameters": None}) == ()
+
+
+def test_warnings_fit_a_header():
+    """The header with the warnings is one line of ASCII, whatever the names of the fields are. Without warnings there is none."""
+    notes = wire.read_notes({"inputs": "x", "größe\r\n": 1, "b": 2})
+
+    [text] = wire.notes_header(notes).values()
+    assert text.isascii()
+    assert text.isprintable()
+    assert text.count("has no effect here") == 2
+    assert wire.notes_header(()) == {}
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("", "png"),
+        ("*/*", "png"),
+        ("image/jpeg", "jpeg"),
+        ("text/html, IMAGE/WebP;q=0.9, image/png", "webp"),
+    ],
+)
+def test_accept_chooses_format(accept, chosen):
+    """The first format of images in `Accept` is that of the file."""
+    assert wire.output_format(accept) == chosen
+
+
 def test_base_model_is_served_where_it_is_the_only_one():
     """A server of a base checkpoint uses that."""
     slug, _ = wire.read_input({"inputs": "x"}, frozenset({CheckpointKind.BASE}))
