@@ -152,6 +152,7 @@ def create_app(settings: Settings) -> FastAPI:
             settings.hub_endpoint,
             settings.lora_cache_bytes,
             settings.data / "fetching",
+            settings.disk_reserve_bytes,
         ),
     )
     service = Service(

@@ -19,7 +19,8 @@ class NoTurn(Exception):
 class Turns:
     """Shares slots between owners, as FairSlots does. Waiting owners are served in turn."""
 
-    def __init__(self, slots: int, per_owner: int, within_s: float) -> None:
+    def __init__(self, slots: int, per_owner: int, within_s: float | None) -> None:
+        """Set how long an owner waits for a slot. None means without limit."""
         self._slots = FairSlots(slots, per_owner)
         self._within_s = within_s
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()

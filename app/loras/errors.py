@@ -1,4 +1,8 @@
-"""Defines why a LoRA file cannot be used."""
+"""Defines why a LoRA file cannot be fetched or used."""
+
+
+class DiskLow(Exception):
+    """The disk has too little space for a file, if some of it is to stay free."""
 
 
 class IncompatibleLora(Exception):

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-from app.loras.errors import IncompatibleLora
+from app.loras.errors import DiskLow, IncompatibleLora
 from app.loras.names import CONFIG_MAX_BYTES, PEFT_CONFIG, PEFT_FILE
 from app.loras.sources import HUB, HubFile, choose_file, config_url, is_url, permits_host
 from app.safe_http import Reply, SafeHttp, Unreachable
@@ -20,6 +20,7 @@ from app.safe_http import Reply, SafeHttp, Unreachable
 LARGEST_BYTES = 1024 * 1024 * 1024
 FETCH_S = 60.0
 REDIRECTS = 3
+FILES_AT_ONCE = 8  # four fetches of one process, each of which is copied once into the storage
 _LEFT_S = 3600.0
 _LISTING_MAX_BYTES = 4 * 1024 * 1024
 # one message for every failure, so that it does not reveal which hosts exist
@@ -46,19 +47,22 @@ class _Request:
 class LoraFetcher:
     """Fetches LoRAs from the hosts in `sources`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts that main wires
         self,
         outbound: SafeHttp,
         sources: tuple[str, ...],
         endpoint: str,
         max_bytes: int,
         scratch: Path,
+        reserve_bytes: int = 0,
     ) -> None:
+        """`reserve_bytes` of the disk of `scratch` stay free."""
         self._scratch = scratch
         self._outbound = outbound
         self._sources = sources
         self._endpoint = endpoint.rstrip("/")
         self._max_bytes = min(max_bytes, LARGEST_BYTES)
+        self._reserve_bytes = reserve_bytes
 
     @property
     def has_hub(self) -> bool:
@@ -87,17 +91,20 @@ class LoraFetcher:
     def fetch(self, source: str | HubFile, folder: Path, owner: str) -> Path:
         """Fetch a LoRA for an API key into an empty folder, and return its file.
 
-        Raises IncompatibleLora, which says what to do, or LookupsBusy.
+        Raises IncompatibleLora, which says what to do, DiskLow or LookupsBusy.
         """
         request = _Request(owner=owner, deadline=time.monotonic() + FETCH_S)
         try:
             url = self._url_of(source, request)
             beside = config_url(url)
             file = folder / (PEFT_FILE if beside else "lora.safetensors")
+            room_bytes = self._room_bytes(folder)
             with file.open("wb") as body:
-                reply = self._get(url, self._max_bytes + 1, request, body)
+                reply = self._get(url, min(self._max_bytes, room_bytes) + 1, request, body)
             if file.stat().st_size > self._max_bytes:
                 raise IncompatibleLora(f"it is larger than {self._max_bytes / 2**20:g} MB")
+            if file.stat().st_size > room_bytes:
+                raise DiskLow
             _check(reply)
             if beside:
                 self._fetch_config(beside, folder / PEFT_CONFIG, request)
@@ -140,6 +147,11 @@ class LoraFetcher:
                 into=into,
             )
         )
+
+    def _room_bytes(self, folder: Path) -> int:
+        """Return how large a file may be, so that as many as are fetched at once leave the reserve free."""
+        free_bytes = shutil.disk_usage(folder).free
+        return max(0, free_bytes - self._reserve_bytes) // FILES_AT_ONCE
 
     def _is_hub_page(self, url: str) -> bool:
         return is_url(url) and url.startswith(f"{self._endpoint}/")

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from threading import BoundedSemaphore
 
 from app.dns import LookupsBusy
 from app.logs import log
-from app.loras.errors import IncompatibleLora
+from app.loras.errors import DiskLow, IncompatibleLora
 from app.loras.fetch import LoraFetcher
 from app.loras.library import Library, LoraInfo, UnknownLora, inspect_file
 from app.loras.names import SUFFIX
@@ -14,13 +13,12 @@ from app.loras.sources import HubFile, is_url, parse_repository
 from app.loras.transformer import PUBLISHED
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.errors import FieldProblem, InvalidInput, TooManyRequests
+from app.predictions.errors import FieldProblem, InvalidInput, TooManyRequests, Unavailable
 from app.predictions.lora import Lora
 from app.predictions.lora_cache import FetchedLora, Fit, LoraCache
 from app.predictions.parameters import AppliedLora
 from app.predictions.worker_registry import Worker, WorkerRegistry
 
-FETCHES_MAX = 2  # at a time in one process
 RETRY_S = 5
 BUSY = "other LoRAs are being fetched; try again"
 NO_FOLDER = "this server has no LoRA folder; its operator can set KLEIN_LORAS"
@@ -42,6 +40,10 @@ class ListedLora:
     """Why no served model can use it."""
 
 
+class NoRoomForLora(Unavailable):
+    """The disk has too little space to fetch this LoRA; what is left is for images."""
+
+
 class LoraCatalog:
     """The LoRAs of this server, and the models that they fit."""
 
@@ -52,7 +54,6 @@ class LoraCatalog:
         self._registry = registry
         self._cache = cache
         self._fetcher = fetcher
-        self._fetches = BoundedSemaphore(FETCHES_MAX)
 
     def list_all(self, key_id: str) -> list[ListedLora]:
         """List the LoRAs of the folder, then those that this key fetched. Raises Unavailable."""
@@ -109,8 +110,6 @@ class LoraCatalog:
     def _fetch(
         self, key_id: str, path: str, source: str | HubFile, workers: Sequence[Worker]
     ) -> FetchedLora:
-        if not self._fetches.acquire(blocking=False):
-            raise TooManyRequests(BUSY, retry_after_s=RETRY_S)
         try:
             with self._fetcher.scratch_folder() as folder:
                 file = self._fetcher.fetch(source, folder, key_id)
@@ -132,8 +131,8 @@ class LoraCatalog:
                 return self._cache.add(key_id, file, fetched)
         except LookupsBusy as exc:
             raise TooManyRequests(BUSY, retry_after_s=RETRY_S) from exc
-        finally:
-            self._fetches.release()
+        except DiskLow as exc:
+            raise NoRoomForLora from exc
 
     def check(self, loras: Sequence[Lora], kind: CheckpointKind) -> list[FieldProblem]:
         """Return what is wrong with the LoRAs of a request, as far as this process can know. Raises Unavailable."""

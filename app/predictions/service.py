@@ -1,8 +1,9 @@
 """Implements the operations of every dialect: submit, get, wait, follow, cancel, delete, history, models, files."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,10 @@ from app.predictions.wait_limiter import WaitLimiter
 from app.predictions.watch import FAR_S, Watch
 from app.predictions.worker_registry import Worker, WorkerRegistry
 from app.storage import Storage
+from app.turns import Turns
+
+STREAM_TURNS = 8, 2  # event streams that are given a state at once, and those of one key
+PLACES_PER_S = 20  # that the streams of one key show; many streams show theirs less often
 
 
 class Service:
@@ -50,6 +55,7 @@ class Service:
         self._admission = admission
         self._wait_limiter = wait_limiter
         self._loras = loras
+        self._stream_turns = Turns(*STREAM_TURNS, within_s=None)
         self.timeouts = timeouts  # the default, and the longest that a caller may ask for
 
     async def submit(self, submission: Submission, guard: Guard = unguarded) -> Prediction:
@@ -69,15 +75,26 @@ class Service:
         return await self._watch.wait(prediction.id, timeout, known=prediction)
 
     def follow(self, prediction: Prediction, again_s: float = FAR_S) -> AsyncGenerator[Prediction]:
-        """Yield a prediction as it is now and after each change, until it is final, and every `again_s` seconds while it waits.
+        """Yield a prediction as it is now and after each change, until it is final, and about every `again_s` seconds while it waits.
 
-        Ends early when this process is shutting down. Raises UnknownPrediction or Unavailable.
+        The streams of a key take turns, so that many of them delay only each other. The caller holds one of the key's places
+        for waiters (`wait_slot`). Ends early when this process is shutting down. Raises UnknownPrediction or Unavailable.
         """
-        return self._watch.follow(prediction.id, again_s)
+        key_id = prediction.key_id
+        return self._watch.follow(
+            prediction.id,
+            lambda: max(again_s, self._wait_limiter.waiting[key_id] / PLACES_PER_S),
+            partial(self.stream_turn, key_id),
+        )
+
+    def stream_turn(self, key_id: str) -> AbstractAsyncContextManager[None]:
+        """Wait for the key's turn to prepare an event of a stream, and hold it while the body runs. Do not nest it."""
+        return self._stream_turns.turn(key_id)
 
     async def preview(self, prediction: Prediction) -> bytes | None:
         """Read the latest preview, a WebP file, or None if there is none. Raises Unavailable."""
-        return await self._watch.preview(prediction.id)
+        async with self.stream_turn(prediction.key_id):
+            return await self._watch.preview(prediction.id)
 
     def wait_slot(self, key_id: str) -> AbstractContextManager[None]:
         """Hold one of the key's places for a waiter while the body runs. Raises TooManyRequests."""

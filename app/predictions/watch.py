@@ -6,7 +6,13 @@ The announcement of an end brings the final record. Any other message only trigg
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from functools import cache, partial
 from typing import cast
 
@@ -110,19 +116,24 @@ class Watch:
                 )  # after clear: a later change sets it again
 
     async def follow(
-        self, prediction_id: str, again_s: float = FAR_S
+        self,
+        prediction_id: str,
+        again_s: Callable[[], float] = lambda: FAR_S,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> AsyncGenerator[Prediction]:
         """Yield the prediction as it is now, then after each change, until it is final.
 
-        While it waits it is yielded again every `again_s`, because its place in the queue may have changed. A slow follower misses intermediate states, but never the end, except at shutdown. Raises UnknownPrediction
-        or Unavailable.
+        While it waits it is yielded again after `again_s` seconds, because its place in the queue may have changed. `turn`
+        is entered to read the record. A slow follower misses intermediate states, but never the end, except at shutdown.
+        Raises UnknownPrediction or Unavailable.
         """
         last_progress = None
         with _event_of(self._followers, prediction_id) as event:
             await self._hear_changes()
             while True:
                 event.clear()
-                prediction = await self._latest(prediction_id)  # after clear, as above
+                async with turn():
+                    prediction = await self._latest(prediction_id)  # after clear, as above
                 _raise_if_cancelled()
                 if (now := _progress(prediction)) != last_progress:
                     last_progress = now
@@ -130,7 +141,7 @@ class Watch:
                 if prediction.status.is_final or self._shutdown_at is not None:
                     return
                 waits = prediction.status is Status.QUEUED
-                while not await _pause(event, again_s if waits else FAR_S) and waits:
+                while not await _pause(event, again_s() if waits else FAR_S) and waits:
                     yield prediction
 
     def release_waiters(self, within_s: float) -> None:

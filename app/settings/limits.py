@@ -77,7 +77,7 @@ class LimitSettings(BaseModel):
         1024 * 1024 * 1024,
         ge=0,
         alias="KLEIN_DISK_RESERVE_BYTES",
-        description="Free space that uploads leave on the disk of KLEIN_DATA or STORAGE_URL, for images. Uploads get a 503 below it.",
+        description="Free space that uploads and fetched LoRAs leave on the disk of KLEIN_DATA or STORAGE_URL, for images. They get a 503 below it.",
     )
     usage_days: int = Field(
         92,

@@ -1,7 +1,9 @@
 """LoRAs by URL and hub id: who may be asked, what is fetched, and what the cache keeps."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from app.loras.transformer import PUBLISHED
 from app.main import create_app
+from app.predictions.slow_threads import THREADS_PER_KEY
 from app.predictions.worker_registry import WorkerRegistry
 from app.settings import Settings
 from tests.integration.test_lora_list import DISTILLED_MODELS, LAYER, announce
@@ -175,6 +178,35 @@ def test_cache_keeps_to_its_size(server, open_api, tmp_path):
     assert [lora["name"] for lora in small.listed()] == ["owner/two"]
     assert len(list((tmp_path / "data" / "outputs" / "loras").iterdir())) == 1
     assert small.create("owner/one")[0] == 200
+
+
+def test_low_disk_refuses_lora(server, open_api):
+    """A LoRA that would take what the disk keeps for images is a 503, and the prediction is not queued."""
+    full = open_api(disk_reserve_bytes=2**60)
+
+    status, text = full.create("owner/one")
+
+    assert (status, "too little space" in text) == (503, True)
+    assert full.listed() == []
+
+
+def test_slow_hosts_of_one_key_leave_fetches_to_others(server, open_api):
+    """While a key fetches as many LoRAs as it may from a host that does not answer, another key's is fetched."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(3) as threads:
+        host, port = silent.getsockname()
+        api = open_api(lora_sources=("hub", host))
+        slow = [
+            threads.submit(api.create, f"http://{host}:{port}/{n}.safetensors") for n in range(3)
+        ]
+        held = [silent.accept()[0] for _ in range(THREADS_PER_KEY)]
+
+        other = api.create("owner/one", key="other")
+        for connection in held:
+            connection.close()
+        silent.accept()[0].close()
+
+        assert other[0] == 200
+        assert [create.result()[0] for create in slow] == [400] * 3
 
 
 def test_lora_above_limit_is_refused(server, open_api):

@@ -75,9 +75,10 @@ async def _events(
 ) -> list[ServerSentEvent]:
     """Return the events of a state. Equal events have equal ids."""
     if prediction.status.is_final:
-        body = await run_in_threadpool(
-            view.prediction, prediction, output_renderer(prediction, service, view)
-        )
+        async with service.stream_turn(prediction.key_id):
+            body = await run_in_threadpool(
+                view.prediction, prediction, output_renderer(prediction, service, view)
+            )
         timeline = wire.timeline_body(view, prediction)
         return [
             ServerSentEvent(event="timeline", id="timeline", data=timeline),
@@ -87,7 +88,8 @@ async def _events(
     status = {"id": prediction.id, "status": view.status_names[prediction.status]}
     events = [ServerSentEvent(event="status", id=state, data=status, retry=RETRY_MS)]
     if prediction.status is Status.QUEUED:
-        place = await run_in_threadpool(places.find, prediction)
+        async with service.stream_turn(prediction.key_id):
+            place = await run_in_threadpool(places.find, prediction)
         if place is not None:
             event_id = f"{state}-at-{place.ahead}"
             events.append(ServerSentEvent(event="queue", id=event_id, data=place_body(place)))
