@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.loras.errors import DiskLow
+from app.loras.fetch import LoraFetcher
 from app.loras.transformer import PUBLISHED
 from app.main import create_app
 from app.predictions.slow_threads import THREADS_PER_KEY
 from app.predictions.worker_registry import WorkerRegistry
+from app.safe_http import Reply, SafeHttp
 from app.settings import Settings
 from tests.integration.test_lora_list import DISTILLED_MODELS, LAYER, announce
 from tests.support.api_client import order
@@ -188,6 +191,28 @@ def test_low_disk_refuses_lora(server, open_api):
 
     assert (status, "too little space" in text) == (503, True)
     assert full.listed() == []
+
+
+class EndlessHost:
+    """Sends as much as is read."""
+
+    def __init__(self) -> None:
+        self.read_bytes: list[int] = []
+
+    async def send(self, *_: object, max_bytes: int, into: BinaryIO, **__: object) -> Reply:
+        self.read_bytes.append(max_bytes)
+        into.write(b"x" * max_bytes)
+        return Reply(status=200, is_encoded=False, body=b"", is_whole=False)
+
+
+def test_no_more_is_read_than_disk_has_room_for(tmp_path):
+    """Of a file without end no more is read than its share of what is free above the reserve."""
+    host = EndlessHost()
+    fetcher = LoraFetcher(cast("SafeHttp", host), ("*",), "", 2**30, tmp_path, reserve_bytes=2**60)
+    with pytest.raises(DiskLow):
+        fetcher.fetch("https://example.com/a.safetensors", tmp_path, "k")
+
+    assert host.read_bytes == [1]
 
 
 def test_slow_hosts_of_one_key_leave_fetches_to_others(server, open_api):
