@@ -1,15 +1,16 @@
 """Many event streams of one key: they take turns, show their places less often, and do not delay those of another key."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis.asyncio
 
 from app.predictions.service import PLACES_PER_S, STREAM_TURNS, Service
 from app.predictions.wait_limiter import WaitLimiter
-from app.predictions.watch import Watch
+from app.predictions.watch import FAR_S, Watch
 from tests.support.fakes import a_prediction, a_store
 
 STREAMS = 20
@@ -29,7 +30,7 @@ class GatedWatch(Watch):
         await self.gate.wait()
         return await super().read(prediction_id)
 
-    def follow(self, prediction_id, again_s, turn):
+    def follow(self, prediction_id, again_s=lambda: FAR_S, turn=nullcontext):
         self.asked_again_s.append(again_s)
         return super().follow(prediction_id, again_s, turn)
 
@@ -44,7 +45,7 @@ async def watch(redis_server):
 def service(watch):
     """A service of which only the parts of event streams are used."""
     others = ("store", "history", "registry", "storage", "submissions", "timeouts", "admission")
-    unused = {name: SimpleNamespace() for name in (*others, "loras")}
+    unused: dict[str, Any] = {name: SimpleNamespace() for name in (*others, "loras")}
     limiter = WaitLimiter(max_waiters=10_000, max_per_key=5_000)
     return Service(watch=watch, wait_limiter=limiter, **unused)
 
