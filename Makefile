@@ -48,9 +48,6 @@ fmt: .venv/.dev ## format, and apply ruff's fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench-serving: .venv/.dev ## measure the overhead of serving, into docs/serving.md
-	$(BIN)/python -m benchmarks.serving
-
 bench-engine: .venv/.dev ## compare the engine with plain diffusers, into docs/performance.md
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.backlog
@@ -62,8 +59,8 @@ bench-scaling: .venv/.dev ## measure the throughput of 1 to 8 workers, into docs
 bench-growth: .venv/.dev ## measure what a prediction costs Redis and how that grows, into docs/performance.md
 	$(BIN)/python -m benchmarks.growth
 
-bench-peers: .venv/.dev ## compare with other servers around the same job, into docs/serving.md
-	$(BIN)/python -m benchmarks.peers
+bench-peers: .venv/.dev ## compare with other servers around the same jobs and with the goals in 12 minutes, into docs/performance.md (ARGS=--short: see that it runs)
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 bench-gpu: .venv/.dev ## measure the engine on the GPU of this machine in 8 minutes, into docs/performance.md (ARGS=--rehearse: any machine)
 	$(BIN)/python -m benchmarks.gpu_all $(ARGS)
@@ -116,4 +113,4 @@ lock: .venv/.dev ## write the lock files from pyproject.toml, with the newest ve
 .venv/.worker: EXTRAS = worker
 .venv/.dev: EXTRAS = c2pa,telemetry,worker,dev
 
-.PHONY: help up test test-failed test-all test-unit audit tools check fmt bench-serving bench-engine bench-scaling bench-growth bench-estimate bench-peers bench-page bench-gpu gpu-wheels chaos abuse fuzz soak weights lock
+.PHONY: help up test test-failed test-all test-unit audit tools check fmt bench-engine bench-scaling bench-growth bench-estimate bench-peers bench-page bench-gpu gpu-wheels chaos abuse fuzz soak weights lock

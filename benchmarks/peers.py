@@ -1,103 +1,151 @@
-"""Compares klein with other servers around the same job: processor time, overhead, backlog and start.
+"""Compares klein with other servers around the same jobs, and with its goals.
 
-`make bench-peers` runs it in less than ten minutes and writes its table into docs/serving.md. Each of the other
-servers runs in an environment of its own below `.peers`, which the first run installs from PyPI.
+`make bench-peers` runs it in about twelve minutes and writes its tables into docs/performance.md. Each of the other
+servers runs in an environment of its own, which the first run installs from PyPI into the user's cache.
 """
 
 import argparse
 import asyncio
 import os
-import statistics
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.peer_clients import Picture
 from benchmarks.peer_environments import install
-from benchmarks.peer_runs import CONNECTIONS, PEERS, Figures, Peer, running
-from benchmarks.peer_servers.job import JOB_S, SIDE
+from benchmarks.peer_goals import Measured
+from benchmarks.peer_list import PEERS, SHORT, Peer
+from benchmarks.peer_pictures import measure_drawing
+from benchmarks.peer_runs import count_calls, running
+from benchmarks.peer_tables import describe
 from benchmarks.report import write_section
-from benchmarks.serving import machine
+from benchmarks.scaling import measure_quick
+from benchmarks.serving import measure_create
+from benchmarks.waiters import CROWD, measure_rest, measure_wakes
 
-REPORT = Path("docs/serving.md")
-ROUNDS = 3
-REQUESTS = 40  # one after the other, in each round
-BACKLOG = 64
+REPORT = Path("docs/performance.md")
+TITLE = "Beside other servers"
 
 
-async def measure(
-    peers: Sequence[Peer], rounds: int, requests: int, backlog: int
-) -> dict[str, Figures]:
-    """Start the servers one after the other, then measure them in turns."""
-    with ExitStack() as stack:
-        servers = []
-        for peer in peers:
-            server = stack.enter_context(running(peer))
-            await server.start()
-            servers.append(server)
-            print(f"{peer.title} has started", flush=True)
-        for number in range(rounds):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is measured."""
+
+    peers: Sequence[Peer] = PEERS
+    own_packages: bool = True
+    rounds: int = 3
+    requests: int = 30  # one after the other, in each round
+    backlog: int = 64
+    pictures: int = 30  # of each size
+    flood_s: float = 5.0
+    waiters: int = CROWD
+    rest_s: float = 20.0
+    workers: int = 8
+    images: int = 60  # a worker
+
+
+WHOLE = Scale()
+RUNS = Scale(
+    peers=SHORT,
+    own_packages=False,
+    rounds=1,
+    requests=3,
+    backlog=8,
+    pictures=2,
+    flood_s=0.5,
+    waiters=20,
+    rest_s=2.0,
+    workers=2,
+    images=4,
+)
+"""To see that everything runs."""
+
+
+class Comparison:
+    """Measures one part after the other."""
+
+    def __init__(self, scale: Scale) -> None:
+        self.measured = Measured()
+        self._scale = scale
+        self._began = time.monotonic()
+        self.parts: dict[str, Callable[[], None]] = {
+            "jobs": lambda: asyncio.run(self._measure_jobs()),
+            "pictures": lambda: asyncio.run(self._measure_drawing()),
+            "creates": self._measure_creates,
+            "waiters": self._measure_waiters,
+            "workers": self._measure_workers,
+        }
+
+    def say(self, line: str) -> None:
+        """Print progress."""
+        print(f"{time.monotonic() - self._began:4.0f} s  {line}", file=sys.stderr, flush=True)
+
+    async def _measure_jobs(self) -> None:
+        """Start the servers one after the other, then measure them in turns. Count klein's calls of Redis at the end."""
+        scale = self._scale
+        with ExitStack() as stack:
+            servers = []
+            for peer in scale.peers:
+                server = stack.enter_context(running(peer, own_packages=scale.own_packages))
+                await server.start(Picture(prompt="first"))
+                servers.append(server)
+                self.say(f"{peer.title} has started")
+            for number in range(scale.rounds):
+                for server in servers:
+                    await server.run_round(scale.requests, scale.backlog)
+                self.say(f"jobs: round {number + 1} of {scale.rounds}")
+            self.measured.calls = await count_calls(servers[0])
             for server in servers:
-                await server.run_round(requests, backlog)
-            print(f"round {number + 1} of {rounds}", flush=True)
-        for server in servers:
-            await server.close()
-    return {server.peer.title: server.figures for server in servers}
+                await server.close()
+        self.measured.jobs = {server.peer.title: server.figures for server in servers}
 
-
-def table(figures: dict[str, Figures], versions: dict[str, str]) -> str:
-    """Format the table: medians of the rounds, and the range of what depends on other load."""
-    lines = [
-        f"| Server | processor a request | one client's overhead | backlog of {BACKLOG} at {CONNECTIONS} connections | processor of the start | memory after it |",
-        "|---|---|---|---|---|---|",
-    ]
-    for title, measured in figures.items():
-        overhead_ms = (statistics.median(measured.latency_s) - JOB_S) * 1000
-        lines.append(
-            f"| {versions[title]} | {_spread([s * 1000 for s in measured.processor_s], '.1f')} ms "
-            f"| {overhead_ms:.1f} ms | {_spread(measured.backlog, '.2f')} "
-            f"| {measured.start_s:.1f} s | {measured.start_mb:.0f} MB |"
+    async def _measure_drawing(self) -> None:
+        scale = self._scale
+        peers = [peer for peer in scale.peers if peer.draws]
+        self.measured.drawn = await measure_drawing(
+            peers, scale.pictures, self.say, own_packages=scale.own_packages
         )
-    return "\n".join(lines)
 
+    def _measure_creates(self) -> None:
+        scale = self._scale
+        self.measured.creates = measure_create(scale.rounds, scale.flood_s)
 
-def _spread(values: list[float], shape: str) -> str:
-    return f"{statistics.median(values):{shape}} ({min(values):{shape}} to {max(values):{shape}})"
+    def _measure_waiters(self) -> None:
+        scale = self._scale
+        for waiters, rounds in ((10, scale.rounds), (scale.waiters, 1)):
+            self.measured.wakes[waiters] = measure_wakes(waiters, rounds)
+        self.say("waiters: all woken")
+        self.measured.rest = (scale.waiters, *measure_rest(scale.waiters, scale.rest_s))
 
-
-def describe(figures: dict[str, Figures], load: float) -> str:
-    """Return the section of the report."""
-    versions = {peer.title: peer.versions for peer in PEERS}
-    return (
-        f"Measured by `make bench-peers` on {datetime.now(UTC):%Y-%m-%d}: {machine()}, load {load:.1f} at the start. Each server does "
-        f"the same job, one at a time: it waits {JOB_S * 1000:.0f} ms without the processor, and encodes a PNG of {SIDE}x{SIDE}. The servers took turns for "
-        f"{ROUNDS} rounds. Figures are medians, and the smallest and largest round. The load generator shared the machine.\n\n"
-        "A request is everything until the client has the image: for klein a create, a long poll and a download, or a `run` and a download. cog "
-        "runs without its container, and keeps no queue: its clients ask again every 10 ms. Processor time is that of all processes of a server, "
-        "with Redis where it has one. Overhead is the median time of a request without the job. The backlog is compared with the jobs' own time. "
-        "klein runs its API, one worker, the courier and a Valkey that syncs every write. RQ and Celery use the same Valkey, and workers that do not fork.\n\n"
-        f"{table(figures, versions)}\n\n"
-        "For its time klein keeps what it accepts through the death of a worker, of the API and of Redis ([reliability](reliability.md))."
-    )
+    def _measure_workers(self) -> None:
+        scale = self._scale
+        self.measured.workers = (scale.workers, measure_quick(scale.workers, scale.images))
 
 
 def main() -> None:
-    """Measure, and write the section, or print it with `--short`."""
+    """Measure, and write the section. A part or a short form is printed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="measure a few requests and print")
-    parser.add_argument("--only", nargs="+", default=[peer.title for peer in PEERS])
+    parser.add_argument("--short", action="store_true", help="see that every part runs")
+    parser.add_argument("--parts", nargs="+", help="of jobs, pictures, creates, waiters, workers")
     arguments = parser.parse_args()
-    peers = [peer for peer in PEERS if peer.title in arguments.only]
-    for peer in peers:
-        if peer.requirements:
-            install(peer.environment, peer.requirements)
+    scale = RUNS if arguments.short else WHOLE
+    if scale.own_packages:
+        for peer in scale.peers:
+            if peer.requirements:
+                install(peer.environment, peer.requirements, draws=peer.draws)
     load = os.getloadavg()[0]
-    rounds, requests, backlog = (1, 3, 8) if arguments.short else (ROUNDS, REQUESTS, BACKLOG)
-    figures = asyncio.run(measure(peers, rounds, requests, backlog))
-    text = describe(figures, load)
+    comparison = Comparison(scale)
+    for name in arguments.parts or comparison.parts:
+        comparison.parts[name]()
+        comparison.say(f"{name}: measured")
+    text = describe(comparison.measured, load)
     print(text)
-    if not arguments.short:
-        write_section(REPORT, "Beside other servers", text)
+    if not arguments.short and not arguments.parts:
+        write_section(REPORT, TITLE, text)
+        comparison.say(f"wrote {REPORT}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def process(
 
 def wait_for_port(port: int, running: Process) -> None:
     """Wait until the process listens on the port."""
-    for _ in range(1200):
+    for _ in range(6000):  # five minutes, because on a busy machine a model loads for long
         if running.poll() is not None:
             raise RuntimeError("the process ended before it listened")
         try:

@@ -1,9 +1,8 @@
 """Measures what callers that wait cost an API process: how soon they are woken, and their processor time and memory at rest.
 
-`make bench-serving` runs it. `python -m benchmarks.waiters --short` prints the figures of a few waiters.
+`make bench-peers` runs it.
 """
 
-import argparse
 import asyncio
 import statistics
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +22,6 @@ from tests.support.redis_server import running_redis
 
 CROWD = 2000
 WAKES = 400
-REST_S = 20.0
 SETTLE_S = 2.0  # until the last one waits
 SIDE = 128
 SLUG = "flux-2-klein-4b-text-to-image"
@@ -74,12 +72,10 @@ async def polls(measured: Target) -> AsyncIterator[list[Connection]]:
         waiter.close()
 
 
-def measure_wakes(waiters: int, rounds: int) -> str:
-    """End some of the predictions one by one, and time the responses. Return a row of the table."""
+def measure_wakes(waiters: int, rounds: int) -> tuple[float, float]:
+    """End some of the predictions one by one, and time the responses. Return their median and p99 in ms."""
     times = [ms for _ in range(rounds) for ms in _wake_round(waiters)]
-    target_text = "p99 50 ms" if waiters > WAKES else "p50 5 ms"
-    p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
-    return f"| final write to response, {waiters} waiters | p50 {p50:.2f} ms, p99 {p99:.2f} ms | target {target_text} |"
+    return statistics.median(times), statistics.quantiles(times, n=100)[98]
 
 
 def _wake_round(waiters: int) -> list[float]:
@@ -104,8 +100,8 @@ def _wake_round(waiters: int) -> list[float]:
         return asyncio.run(end_some(measured))
 
 
-def measure_rest(waiters: int, seconds: float = REST_S) -> str:
-    """Let waiters wait in silence. Return a row of the table: the share of a core, and the memory of each."""
+def measure_rest(waiters: int, seconds: float) -> tuple[float, float]:
+    """Let waiters wait in silence. Return the share of a core of the API process, and the KB of memory of each waiter."""
 
     async def rest(measured: Target) -> tuple[float, float]:
         process = psutil.Process(measured.pid)
@@ -119,19 +115,4 @@ def measure_rest(waiters: int, seconds: float = REST_S) -> str:
         return used_s / seconds, each_kb
 
     with target(waiters) as measured:
-        share, each_kb = asyncio.run(rest(measured))
-    return f"| {waiters} waiters at rest for {seconds:.0f} s, API process | {share:.1%} of a core, {each_kb:.0f} KB each | target 1%, 25 KB |"
-
-
-def main() -> None:
-    """Print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="measure 20 waiters for two seconds")
-    if parser.parse_args().short:
-        print(measure_wakes(20, rounds=1), measure_rest(20, 2.0), sep="\n")
-    else:
-        print(measure_wakes(CROWD, rounds=1), measure_rest(CROWD), sep="\n")
-
-
-if __name__ == "__main__":
-    main()
+        return asyncio.run(rest(measured))

@@ -6,15 +6,18 @@ from typing import Annotated
 import uvicorn
 from fastapi import Body, FastAPI, Response
 
-from benchmarks.peer_servers.job import draw
+from benchmarks.peer_servers.job import load_job
 
+draw = load_job()
 app = FastAPI()
 
 
 @app.post("/draw")
-def answer(prompt: Annotated[str, Body(embed=True)]) -> Response:
+def answer(
+    prompt: Annotated[str, Body()], width: Annotated[int, Body()], height: Annotated[int, Body()]
+) -> Response:
     """Draw, and return the PNG."""
-    return Response(draw(prompt), media_type="image/png")
+    return Response(draw(prompt, width, height), media_type="image/png")
 
 
 if __name__ == "__main__":

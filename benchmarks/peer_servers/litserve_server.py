@@ -6,22 +6,24 @@ from typing import Any
 import litserve
 from fastapi import Response
 
-from benchmarks.peer_servers.job import draw
+from benchmarks.peer_servers.job import load_job
 
 
 class Draw(litserve.LitAPI):
     """Draws."""
 
     def setup(self, device: str) -> None:
-        """Load nothing."""
+        """Load the model."""
+        del device
+        self._draw = load_job()
 
-    def decode_request(self, request: dict[str, Any]) -> str:
-        """Read the prompt."""
-        return str(request["prompt"])
+    def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Take the request as it is."""
+        return request
 
-    def predict(self, prompt: str) -> bytes:
+    def predict(self, request: dict[str, Any]) -> bytes:
         """Draw the PNG."""
-        return draw(prompt)
+        return self._draw(request["prompt"], request["width"], request["height"])
 
     def encode_response(self, output: bytes) -> Response:
         """Return the PNG."""
