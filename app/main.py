@@ -25,7 +25,7 @@ from app.api.stranger_limit import StrangerLimit
 from app.cached import Cached
 from app.connections import open_readers, open_redis
 from app.dialects.eachlabs import wire
-from app.dialects.http import error_renderer, include_dialects
+from app.dialects.http import add_routes, error_renderer, include_dialects
 from app.images.decoders import Decoders
 from app.images.scratch import Scratch
 from app.images.source import ImageSource
@@ -229,13 +229,13 @@ def create_app(settings: Settings) -> FastAPI:
         ),
     )
     install_errors(app, error_renderer)
-    app.include_router(files.router)
+    add_routes(app, files.router)
     include_dialects(app)
-    app.include_router(uploads.router)
-    app.include_router(health.router)
+    add_routes(app, uploads.router)
+    add_routes(app, health.router)
     if settings.metrics_port is None:
-        app.include_router(metrics.router)
-    app.include_router(status.router)
-    app.include_router(docs.router)
-    app.include_router(page.router)
+        add_routes(app, metrics.router)
+    add_routes(app, status.router)
+    add_routes(app, docs.router)
+    add_routes(app, page.router)
     return app

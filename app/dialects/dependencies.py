@@ -24,11 +24,13 @@ from app.predictions.submissions import RETRY_AFTER_S
 from app.uploads import Uploads
 
 
-async def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
+    """Return the service. The routes that are called most use this, because FastAPI solves each dependency anew."""
     return state_of(request.app).service
 
 
-async def _image_links(request: Request) -> ImageLinks:
+def image_links_of(request: Request) -> ImageLinks:
+    """Return the links to images that a caller can reach."""
     state = state_of(request.app)
     base = state.public_url or str(request.base_url).rstrip("/")
     return ImageLinks(
@@ -37,6 +39,14 @@ async def _image_links(request: Request) -> ImageLinks:
         link=lambda key, expires: state.links.link(base, key, expires),
         mount=mount_of(request.scope),
     )
+
+
+async def _service(request: Request) -> Service:
+    return service_of(request)
+
+
+async def _image_links(request: Request) -> ImageLinks:
+    return image_links_of(request)
 
 
 async def _uploads(request: Request) -> Uploads:

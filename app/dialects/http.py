@@ -22,6 +22,7 @@ class HttpDialect:
 
     routers: tuple[APIRouter, ...]  # in the order in which they match
     prefixed: tuple[APIRouter, ...] = ()  # only below the prefix
+    first: tuple[APIRouter, ...] = ()  # tried before all others, which have none of their paths
     render_error: Callable[[Exception], ErrorResponse]
 
 
@@ -39,16 +40,24 @@ class VendorRoute(APIRoute):
         return match, child_scope
 
 
+def add_routes(app: FastAPI, router: APIRouter) -> None:
+    """Add the routes of a router as if they were the app's. `include_router` has each request search a router twice."""
+    app.router.routes.extend(router.routes)
+
+
 def include_dialects(app: FastAPI) -> None:
     """Include the routes of all dialects. A request tries them in this order, so the paths without a prefix come first."""
-    for dialect in DIALECTS:
-        if dialect.is_at_root:
-            for router in load_http(dialect).routers:
-                app.include_router(router)
+    at_root = [load_http(dialect) for dialect in DIALECTS if dialect.is_at_root]
+    for http in at_root:
+        for router in http.first:
+            add_routes(app, router)
+    for http in at_root:
+        for router in http.routers:
+            add_routes(app, router)
     for dialect in DIALECTS:
         if dialect.prefix:
             http = load_http(dialect)
-            for router in (*http.routers, *http.prefixed):
+            for router in (*http.first, *http.routers, *http.prefixed):
                 app.include_router(router, prefix=dialect.prefix)
 
 

@@ -1,9 +1,12 @@
 """Tests of the dialect registry, and of what routes may use of the service."""
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from app.api.errors import RenderError
 from app.dialects.callers import find_vendor
@@ -23,7 +26,7 @@ def test_each_dialect_has_routes_and_renders_errors(dialect: Dialect) -> None:
     http = load_http(dialect)
     rendered = http.render_error(RuntimeError("secret"))
 
-    assert all(router.routes for router in http.routers)
+    assert all(router.routes for router in (*http.first, *http.routers))
     assert rendered.status == 500
     assert "secret" not in str(rendered.body)
 
@@ -44,6 +47,26 @@ def test_vendors_that_use_fastapi_have_its_form_of_errors(name, exc, status, det
 
     assert rendered.status == status
     assert detail in str(rendered.body["detail"])
+
+
+def test_routes_that_are_tried_first_hide_none() -> None:
+    """No other route at the root matches a request for one of the routers that are tried before all others."""
+    at_root = [load_http(dialect) for dialect in DIALECTS if dialect.is_at_root]
+    first = api_routes(router for http in at_root for router in http.first)
+    others = api_routes(router for http in at_root for router in http.routers)
+
+    assert first
+    assert [
+        (route.path, other.path)
+        for route in first
+        for other in others
+        if other.path_regex.match(route.path) and other.methods & route.methods
+    ] == []
+
+
+def api_routes(routers: Iterable[APIRouter]) -> list[APIRoute]:
+    """Return the routes of routers."""
+    return [route for r in routers for route in r.routes if isinstance(route, APIRoute)]
 
 
 def test_exactly_one_dialect_is_default() -> None:

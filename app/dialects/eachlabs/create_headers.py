@@ -9,7 +9,6 @@ from fastapi import Depends, Header, Request
 
 from app.api.errors import BadRequest
 from app.api.state import state_of
-from app.dialects.dependencies import ServiceOf
 from app.predictions.prediction import Timeouts
 
 WAIT_MAX_S = 60.0
@@ -31,9 +30,8 @@ def _seconds(name: str, description: str) -> Any:
     return Header(alias=name, gt=0, allow_inf_nan=False, description=description)
 
 
-async def _read_headers(  # noqa: PLR0913 -- FastAPI passes each header by name
+async def _read_headers(
     request: Request,
-    service: ServiceOf,
     queue: Annotated[
         float | None,
         _seconds(
@@ -65,7 +63,8 @@ async def _read_headers(  # noqa: PLR0913 -- FastAPI passes each header by name
     ] = None,
 ) -> CreateHeaders:
     """Read the headers. Raises BadRequest if one exceeds the server's limit."""
-    maximum, server_retention = service.timeouts, state_of(request.app).retention
+    state = state_of(request.app)
+    maximum, server_retention = state.service.timeouts, state.retention
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise BadRequest(
             "invalid Idempotency-Key parameter",

@@ -14,8 +14,8 @@ from app.dialects.eachlabs.errors import render_error
 from app.dialects.http import HttpDialect
 
 HTTP = HttpDialect(
+    first=(routes.router,),
     routers=(
-        routes.router,
         history_routes.router,
         model_routes.router,
         lora_routes.router,

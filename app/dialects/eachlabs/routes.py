@@ -1,7 +1,8 @@
 """Serves predictions and their history in the form of the hosted API."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -13,11 +14,12 @@ from app.api.state import state_of
 from app.api.times import QueryTime
 from app.dialects.dependencies import (
     READ_SLOT,
-    ImageLinksOf,
     ReadSlotsOf,
     ServiceOf,
     create_body,
+    image_links_of,
     output_renderer,
+    service_of,
     submit,
     wait_for_end,
 )
@@ -31,6 +33,7 @@ from app.dialects.eachlabs.create_headers import (
 from app.dialects.eachlabs.output import CLASSIFICATIONS, classification_of
 from app.dialects.eachlabs.place_view import place_headers
 from app.dialects.eachlabs.responses import declare_errors, declare_responses
+from app.dialects.image_links import RenderOutput
 from app.predictions.prediction import Prediction
 from app.predictions.service import Service
 from app.predictions.submission import Submission
@@ -41,13 +44,19 @@ HISTORY = timedelta(days=90)
 router = APIRouter(tags=["predictions"], responses=declare_errors(401, 503))
 
 
-async def _view(request: Request, image_links: ImageLinksOf) -> wire.View:
+def view_of(request: Request) -> wire.View:
+    """Return what renders predictions for a caller."""
+    image_links = image_links_of(request)
     return wire.View(
         base=image_links.base,
         status_names=state_of(request.app).status_words,
         retention=image_links.retention,
         link=image_links.link,
     )
+
+
+async def _view(request: Request) -> wire.View:
+    return view_of(request)
 
 
 ViewOf = Annotated[wire.View, Depends(_view)]
@@ -65,11 +74,10 @@ _CREATE_DOCS = {
     openapi_extra=_CREATE_DOCS,
     responses=declare_responses(bodies.Accepted, 400, 402, 404, 409, 413, 422, 429),
 )
-async def create(
-    request: Request, key_id: KeyId, service: ServiceOf, view: ViewOf, headers: CreateHeadersOf
-) -> Response:
+async def create(request: Request, key_id: KeyId, headers: CreateHeadersOf) -> Response:
     """Create a prediction and return its id."""
-    created = await _submit(request, key_id, service, view, headers)
+    view = view_of(request)
+    created = await _submit(request, key_id, service_of(request), view, headers)
     forecast = state_of(request.app).forecasts.get(created.id)
     return JSONResponse(view.accepted(created), headers=place_headers(forecast))
 
@@ -80,15 +88,14 @@ async def create(
     openapi_extra=_CREATE_DOCS,
     responses=declare_responses(bodies.RunBody, 400, 402, 404, 409, 413, 422, 429),
 )
-async def run(
-    request: Request, key_id: KeyId, service: ServiceOf, view: ViewOf, headers: CreateHeadersOf
-) -> Response:
+async def run(request: Request, key_id: KeyId, headers: CreateHeadersOf) -> Response:
     """Create a prediction and return its result. The status is 200 even if it failed."""
+    service, view = service_of(request), view_of(request)
     with service.wait_slot(key_id):
         created = await _submit(request, key_id, service, view, headers)
         ended = await wait_for_end(request, service, created, None)
     return JSONResponse(
-        await run_in_threadpool(view.run, ended, output_renderer(ended, service, view)),
+        await _render(view.run, ended, output_renderer(ended, service, view)),
         headers=_numerics(ended),
     )
 
@@ -98,12 +105,10 @@ async def run(
     response_model=None,
     responses=declare_responses(bodies.PredictionBody, 400, 404, 429),
 )
-async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
+async def get(
     request: Request,
     prediction_id: str,
     key_id: KeyId,
-    service: ServiceOf,
-    view: ViewOf,
     wait: Annotated[
         float | None,
         Query(
@@ -114,17 +119,25 @@ async def get(  # noqa: PLR0913 -- FastAPI passes each part by name
     ] = None,
 ) -> Response:
     """Show a prediction. `?wait=` and `Prefer: wait=` wait until it is final."""
+    service, view = service_of(request), view_of(request)
     prediction = await service.get(key_id, prediction_id)
     timeout = preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
         with service.wait_slot(key_id):
             prediction = await wait_for_end(request, service, prediction, timeout)
-    show = output_renderer(prediction, service, view)
-    if prediction.input.get("sync_mode") is True:
-        body = await run_in_threadpool(view.prediction, prediction, show)
-    else:
-        body = view.prediction(prediction, show)
+    body = await _render(view.prediction, prediction, output_renderer(prediction, service, view))
     return JSONResponse(body, headers=_numerics(prediction))
+
+
+async def _render(
+    render: Callable[[Prediction, RenderOutput], dict[str, Any]],
+    prediction: Prediction,
+    show: RenderOutput,
+) -> dict[str, Any]:
+    """Render a prediction, in another thread if that reads its files."""
+    if prediction.input.get("sync_mode") is True:
+        return await run_in_threadpool(render, prediction, show)
+    return render(prediction, show)
 
 
 def _numerics(prediction: Prediction) -> dict[str, str]:
