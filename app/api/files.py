@@ -3,9 +3,8 @@
 import mimetypes
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
 from app.api.proxy import proxy_response
@@ -32,14 +31,11 @@ class _StoredFile(FileResponse):
     include_in_schema=False,  # responses contain its URLs, already signed
     response_model=None,
 )
-def read_file(
-    request: Request,
-    key: str,
-    expires: Annotated[str, Query()] = "",
-    signature: Annotated[str, Query()] = "",
-) -> Response:
+def read_file(request: Request) -> Response:
     """Serve a file or a range of it. Raises StorageError, or FileMissing, also if the signature is invalid."""
-    state = state_of(request.app)
+    state, query = state_of(request.app), request.query_params
+    key = str(request.path_params["key"])
+    expires, signature = query.get("expires", ""), query.get("signature", "")
     if not state.links.allows(key, expires, signature, datetime.now(UTC)):
         raise FileMissing(key)
     place = state.service.locate_file(key, "HEAD" if request.method == "HEAD" else "GET")

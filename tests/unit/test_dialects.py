@@ -60,7 +60,8 @@ def test_routes_that_are_tried_first_hide_none() -> None:
         (route.path, other.path)
         for route in first
         for other in others
-        if other.path_regex.match(route.path) and other.methods & route.methods
+        if other.path_regex.match(route.path)
+        and (other.methods or set()) & (route.methods or set())
     ] == []
 
 
