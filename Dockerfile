@@ -85,7 +85,7 @@ RUN pip --python /opt/klein/bin/python install --no-cache-dir --no-deps --no-bui
 
 # The courier is in worker/. The image of the API does not need the built-in model there.
 FROM code AS code-api
-RUN rm -r /code/lib/python3*/site-packages/worker/weights/builtin
+RUN rm -r /code/lib/python3*/site-packages/worker/weights/builtin*
 
 FROM run-time AS api
 COPY --from=build /opt/klein /opt/klein

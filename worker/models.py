@@ -19,9 +19,7 @@ from worker.engines.tensor_names import Component
 from worker.job.generator import Generator
 from worker.job.registration import Registration, Registrations
 from worker.weights.integrity import verify_checksums
-from worker.weights.locate import locate_weights
-
-BUILT_IN = Path(__file__).parent / "weights" / "builtin"
+from worker.weights.locate import BUILT_IN, locate_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from app.built_in_models import BUILT_IN_MODELS
 from app.commands.findings import Finding, ok, problem, warning
 from app.settings import Settings
 
@@ -139,7 +140,8 @@ def _memory() -> Iterator[Finding]:
 
 def _download_disk(settings: Settings) -> Iterator[Finding]:
     """Check the disk to which the weights of a hub id are downloaded."""
-    if all(Path(weights).exists() for weights in settings.weights):
+    named = [weights for weights in settings.weights if weights not in BUILT_IN_MODELS]
+    if all(Path(weights).exists() for weights in named):
         return
     cache = Path(os.environ.get("HF_HOME", Path.home() / ".cache/huggingface"))
     free = free_bytes(cache)

@@ -29,7 +29,8 @@ class ModelSettings(BaseModel):
         alias="KLEIN_WEIGHTS",
         description="Checkpoint folder or file, or a Hugging Face hub id such as `black-forest-labs/FLUX.2-klein-4B`, which is "
         "downloaded once. See [checkpoints.md](checkpoints.md). Several of different kinds, comma-separated: one worker "
-        "[serves them all](operating.md#several-models-in-one-worker). Unset: the built-in model.",
+        "[serves them all](operating.md#several-models-in-one-worker). `builtin` and `builtin-base` are the models that ship with "
+        "klein. Unset: `builtin`.",
     )
     model_turn: Duration = Field(
         timedelta(minutes=1),

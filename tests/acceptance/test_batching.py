@@ -15,7 +15,7 @@ from app.predictions.record_reader import decode
 from app.predictions.redis_keys import record_key
 from tests.support.api_client import create, decibels, events, get, ready_client, run, until
 from tests.support.klein_server import Klein, running_klein
-from worker.models import BUILT_IN
+from worker.weights.locate import BUILT_IN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 NATIVE = {"width": 128, "height": 128}

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.support import processes
 from tests.support.api_client import EDIT, create, data_uri, events, fetch, pixels, run, until
 from tests.support.klein_server import Klein, running_klein
-from worker.models import BUILT_IN
+from worker.weights.locate import BUILT_IN
 from worker.weights.recipe.reading import Seen, read
 from worker.weights.recipe.world import Colour, Shape
 

@@ -18,7 +18,7 @@ from PIL import Image
 from tests.support import processes
 from tests.support.api_client import LONG, create, get, until
 from tests.support.klein_server import Klein
-from worker.models import BUILT_IN
+from worker.weights.locate import BUILT_IN
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -39,9 +39,12 @@ def test_killed_recipe_resumes(tmp_path):
 
     assert second.returncode == 0, second.stderr
     assert "going on from" in second.stdout
-    for phase in ("transformer.again", "straight"):
+    for phase in ("transformer.again", "straight", "base"):
         assert f"{phase}: 1 of 1 steps" in second.stdout
     assert done.stat().st_mtime_ns == written
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- steps: 1 of the autoencoder, 1 more of its decoder, 4 of transformer" in card
     assert "one object | " in card
+    base = (tmp_path / "out-base" / "README.md").read_text()
+    assert "# klein-builtin-base" in base
+    assert "one object | " in base

@@ -10,7 +10,7 @@ import pytest
 from tests.support.api_client import EDIT, TEXT, data_uri, image_file, order, run
 from tests.support.klein_server import Klein, running_klein
 from tests.support.tiny_safety_checker import make_checker
-from worker.models import BUILT_IN
+from worker.weights.locate import BUILT_IN
 
 pytestmark = pytest.mark.slow
 

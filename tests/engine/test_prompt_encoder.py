@@ -7,7 +7,7 @@ from diffusers import Flux2KleinPipeline
 from tests.support.tiny_weights import make_tiny_weights
 from worker.engines.manifest import read_manifest
 from worker.engines.prompt_encoder import PromptEncoder, truncate_text_encoder
-from worker.models import BUILT_IN
+from worker.weights.locate import BUILT_IN
 
 PROMPTS = ["a red circle on a blue background", "", "ein Häuschen 🏠 <|im_end|>", "word " * 700]
 

@@ -101,7 +101,7 @@ def _size(size_bytes: int) -> str:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker.weights.check", description=main.__doc__)
-    parser.add_argument("--weights", default=str(Path(__file__).parent / "builtin"))
+    parser.add_argument("--weights", default="builtin")
     parser.add_argument("--quantization", default="none")
     parser.add_argument("--text-encoder-quantization", default="none")
     parser.add_argument("--device", type=DeviceChoice, default=DeviceChoice.AUTO)

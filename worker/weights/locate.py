@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from app.built_in_models import BUILT_IN_MODELS
 from app.logs import log
 from worker.engines.errors import WeightsError
 from worker.engines.tensor_names import Component
 from worker.weights.hub_files import HubFiles
 from worker.weights.progress import Progress
 
+BUILT_IN = Path(__file__).parent / "builtin"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_FILE = re.compile(rf"(?P<repository>{HUB_ID.pattern})/(?P<file>[\w./-]+\.(safetensors|gguf))")
 # what people copy from the address line of a browser; only of the main branch, because no other is downloaded
@@ -57,10 +59,13 @@ def locate_weights(  # noqa: PLR0913 -- all but the first are for tests and othe
 ) -> Path:
     """Return the file or folder of a checkpoint. The hub is contacted only if files are missing locally.
 
-    `setting` is a path or a hub id (owner/name). Errors call it `name`. The weights of `replaced` components are not downloaded.
+    `setting` is the name of a built-in model, a path, or a hub id (owner/name). Errors call it `name`. The weights of
+    `replaced` components are not downloaded.
     With `is_offline`, a missing file raises `NotDownloaded`.
     `endpoint` and `cache` default to those of huggingface_hub. Raises `WeightsError`.
     """
+    if setting in BUILT_IN_MODELS:
+        return BUILT_IN.with_name(setting)
     path = Path(setting).expanduser()
     if path.exists():
         return path

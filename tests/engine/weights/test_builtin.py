@@ -6,18 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.built_in_models import BUILT_IN_MODELS
 from worker.weights.integrity import CHECKSUM_FILE, verify_checksums
 from worker.weights.recipe.evaluate import Evaluation, open_pipeline
-from worker.weights.recipe.ship import KLEIN
+from worker.weights.recipe.ship import KLEIN, KLEIN_BASE
 from worker.weights.recipe.world import Canvas
 
-BUILTIN = Path(__file__).parents[3] / "worker" / "weights" / "builtin"
+WEIGHTS = Path(__file__).parents[3] / "worker" / "weights"
 LARGEST_BYTES = 15_000_000
 
+each_model = pytest.mark.parametrize("name", BUILT_IN_MODELS)
 
-def test_folder_is_small_and_has_no_pickle():
+
+@each_model
+def test_folder_is_small_and_has_no_pickle(name):
     """The folder has at most 15 MB and stores weights only as safetensors."""
-    files = [file for file in BUILTIN.rglob("*") if file.is_file()]
+    files = [file for file in (WEIGHTS / name).rglob("*") if file.is_file()]
 
     assert sum(file.stat().st_size for file in files) <= LARGEST_BYTES
     assert {".json", ".jinja", ".safetensors"} >= {
@@ -25,23 +29,27 @@ def test_folder_is_small_and_has_no_pickle():
     }
 
 
-def test_folder_matches_checksums():
+@each_model
+def test_folder_matches_checksums(name):
     """Each weights file has its line in SHA256SUMS, and every checksum is right."""
-    listed = {line.split()[1] for line in (BUILTIN / CHECKSUM_FILE).read_text().splitlines()}
+    folder = WEIGHTS / name
+    listed = {line.split()[1] for line in (folder / CHECKSUM_FILE).read_text().splitlines()}
 
-    assert listed == {f.relative_to(BUILTIN).as_posix() for f in BUILTIN.rglob("*.safetensors")}
-    verify_checksums(BUILTIN)
+    assert listed == {f.relative_to(folder).as_posix() for f in folder.rglob("*.safetensors")}
+    verify_checksums(folder)
 
 
-def test_klein_json_matches_recipe():
+@pytest.mark.parametrize(("name", "expected"), [("builtin", KLEIN), ("builtin-base", KLEIN_BASE)])
+def test_klein_json_matches_recipe(name, expected):
     """klein.json is the one that the recipe writes."""
-    assert json.loads((BUILTIN / "klein.json").read_text()) == KLEIN
+    assert json.loads((WEIGHTS / name / "klein.json").read_text()) == expected
 
 
+@each_model
 @pytest.mark.filterwarnings("ignore")  # warnings of diffusers and transformers
-def test_folder_loads_and_generates():
+def test_folder_loads_and_generates(name):
     """The same prompt and seed give the same image in the requested size, and an edit has that size too."""
-    pipeline = open_pipeline(BUILTIN, torch.device("cpu"), torch.float32)
+    pipeline = open_pipeline(WEIGHTS / name, torch.device("cpu"), torch.float32)
 
     def draw(**more):
         return pipeline(
@@ -60,4 +68,4 @@ def test_folder_loads_and_generates():
 
     assert (Canvas(width=176, height=96).width, 96) == one.size == edited[0].size
     assert one.tobytes() == two.tobytes()
-    assert Evaluation(pipeline=pipeline).steps == 4
+    assert Evaluation(pipeline=pipeline).steps == {"builtin": 4, "builtin-base": 28}[name]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLFlux2
 
-from worker.models import BUILT_IN
+from worker.weights.locate import BUILT_IN
 from worker.weights.recipe.coupling import coupled_pictures, read
 from worker.weights.recipe.pool import Encoder
 from worker.weights.recipe.tokenizer import new_tokenizer

@@ -8,14 +8,8 @@ from tqdm import tqdm
 from worker.engines.device import choose_device
 from worker.engines.libraries import silence_libraries
 from worker.engines.precision import choose_compute_dtype
-from worker.weights.recipe.phases import (
-    REHEARSAL,
-    Effort,
-    Recipe,
-    Steps,
-    describe_device,
-    evaluate,
-)
+from worker.weights.recipe.effort import REHEARSAL, Effort, Steps
+from worker.weights.recipe.phases import Recipe, describe_device, evaluate
 
 
 def main() -> None:
@@ -31,6 +25,9 @@ def main() -> None:
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="only measure this folder")
     parser.add_argument(
         "--straighten", type=Path, metavar="FOLDER", help="only the last phase, from this folder"
+    )
+    parser.add_argument(
+        "--base", type=Path, metavar="FOLDER", help="only the base model, from this folder"
     )
     parser.add_argument("--share", type=float, default=1.0, help="of the evaluation's samples")
     parser.add_argument("--facts", nargs="*", default=[], metavar="NAME=VALUE", help="for the card")
@@ -61,6 +58,10 @@ def main() -> None:
     if args.straighten:
         tqdm.write(f"straightening {args.straighten} on {describe_device(device, precision)}")
         recipe.straighten(args.straighten)
+        return
+    if args.base:
+        tqdm.write(f"training from {args.base} on {describe_device(device, precision)}")
+        recipe.train_base(args.base)
         return
     if args.resume and args.state.exists():
         tqdm.write(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.weights.recipe.evaluate import Figure
+from worker.weights.recipe.evaluate import BASE_GUIDANCE, BASE_STEPS, Figure
 from worker.weights.recipe.world import Colour, Place, Relation, Shape, Size
 
 HEAD = """---
@@ -11,24 +11,37 @@ license: apache-2.0
 library_name: diffusers
 pipeline_tag: text-to-image
 ---
-
-# klein-builtin
+"""
+DISTILLED = """# klein-builtin
 
 A small FLUX.2 [klein] pipeline: the classes of the 4B checkpoint with small weights, trained from
 nothing by `worker/weights/recipe`. It is what klein serves when `KLEIN_WEIGHTS` is unset, so that a
 prompt gives a picture of what it says without a GPU, a download or an account. It contains no
 weights and no output of any other model.
 """
+BASE = """# klein-builtin-base
+
+The base model of klein-builtin: a small FLUX.2 [klein] base pipeline, trained by
+`worker/weights/recipe` from the weights of klein-builtin and on the same world. klein serves it with
+`KLEIN_WEIGHTS=builtin-base`, or both with `KLEIN_WEIGHTS=builtin,builtin-base`, so that the models
+with `base` in their name, guidance and negative prompts can be tried without a GPU or a download.
+"""
 
 
 def write_card(
-    path: Path, figures: list[Figure], facts: Mapping[str, str], *, pictures: str | None
+    path: Path,
+    figures: list[Figure],
+    facts: Mapping[str, str],
+    *,
+    pictures: str | None,
+    is_distilled: bool = True,
 ) -> None:
     """Write the card with figures that were measured, and none that were not."""
     rows = [f"| {f.name} | {f.value} | {f.target} |" for f in figures]
     size_bytes = sum(file.stat().st_size for file in path.parent.rglob("*.safetensors"))
     parts = [
         HEAD,
+        DISTILLED if is_distilled else BASE,
         f"![pictures that this model drew]({pictures})\n" if pictures else "",
         "## Data\n\nScenes drawn by a program, described by a grammar of phrases; nothing else.\n",
         f"- colours: {', '.join(Colour)}",
@@ -42,8 +55,9 @@ def write_card(
         "## Training\n",
         *(f"- {name}: {value}" for name, value in facts.items()),
         "\n## Measured\n",
-        "By `python -m worker.weights.recipe --evaluate FOLDER`: through `Flux2KleinPipeline`, at 4",
-        "steps, on freshly drawn prompts, judged by the pixel rules in `rules.py`. One object is right",
+        "By `python -m worker.weights.recipe --evaluate FOLDER`: through `Flux2KleinPipeline`, at "
+        + ("4\nsteps" if is_distilled else f"{BASE_STEPS}\nsteps and guidance {BASE_GUIDANCE}")
+        + ", on freshly drawn prompts, judged by the pixel rules in `rules.py`. One object is right",
         "when background, colour and shape are; two when their relation is too; an edit when the",
         "change was made and everything else stayed. A shape is clean when it overlaps the ideal shape",
         "of equal area and centre by 0.93 or more (intersection over union), its edge has no bite,",
@@ -58,6 +72,8 @@ def write_card(
         "  4 % of a side is cropped. Larger pictures do not show more detail.",
         "- What goes unsaid: medium size, in the centre, on white (on black, if a thing is white).",
         "- Prompts are read up to 40 tokens, about 35 words; capitals do not matter.",
-        "- It is distilled by construction: `is_distilled` is true and guidance is ignored.\n",
+        "- It is distilled by construction: `is_distilled` is true and guidance is ignored.\n"
+        if is_distilled
+        else "- It follows a prompt less well than klein-builtin: it was trained for little longer.\n",
     ]
     path.write_text("\n".join(part for part in parts if part))

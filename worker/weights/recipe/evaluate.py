@@ -31,6 +31,8 @@ from worker.weights.recipe.ship import KLEIN
 from worker.weights.recipe.world import Canvas, Sampler
 
 STEPS = 4
+BASE_STEPS = 28
+BASE_GUIDANCE = 4.0
 BATCH = 20
 SEED = 20_000  # far from the seeds that training uses
 CHANGE_EVERYTHING = (Edit.BACKGROUND, Edit.BACKGROUND_FROM_SECOND)
@@ -93,8 +95,12 @@ class Evaluation:
     """Draws and judges; `share` makes every sample smaller, for a look in passing."""
 
     pipeline: Pipeline
-    steps: int = STEPS
     share: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        """The number of steps that the model is meant for."""
+        return STEPS if self.pipeline.config.is_distilled else BASE_STEPS
 
     def run(self) -> list[Figure]:
         """Measure everything."""
@@ -133,7 +139,7 @@ class Evaluation:
             height=canvas.height,
             width=canvas.width,
             num_inference_steps=self.steps,
-            guidance_scale=1.0,
+            guidance_scale=1.0 if self.pipeline.config.is_distilled else BASE_GUIDANCE,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             max_sequence_length=TEXT_LENGTH,
             text_encoder_out_layers=TEXT_LAYERS,

@@ -86,13 +86,14 @@ def assemble(
     transformer: Transformer,
     text_encoder: TextEncoder,
     tokenizer: Tokenizer,
+    is_distilled: bool,
 ) -> Pipeline:
-    """Put the components together as the distilled pipeline that ships."""
+    """Put the components together as a pipeline that ships."""
     return PIPELINE(
         scheduler=new_scheduler(),
         vae=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         transformer=transformer,
-        is_distilled=True,
+        is_distilled=is_distilled,
     )

@@ -6,7 +6,7 @@ import random
 import sys
 import time
 from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -17,73 +17,30 @@ from tqdm import tqdm
 from transformers import Qwen2Tokenizer
 
 from worker.weights.recipe import checkpoint
-from worker.weights.recipe.autoencoder import BATCH as AUTOENCODER_BATCH
-from worker.weights.recipe.autoencoder import (
-    MEASURED_PICTURES,
-    STATISTICS_PICTURES,
-    AutoencoderPhase,
-    set_statistics,
-)
+from worker.weights.recipe.autoencoder import AutoencoderPhase, set_statistics
 from worker.weights.recipe.card import write_card
+from worker.weights.recipe.effort import REHEARSAL, Effort, Steps
 from worker.weights.recipe.evaluate import Evaluation, open_pipeline
-from worker.weights.recipe.grid import COLUMNS, write_grid
+from worker.weights.recipe.grid import write_grid
 from worker.weights.recipe.model import Autoencoder, Tokenizer, new_autoencoder
-from worker.weights.recipe.networks import Networks, mean_of
+from worker.weights.recipe.networks import Networks, mean_of, use_plain_attention
 from worker.weights.recipe.pool import Encoder
 from worker.weights.recipe.ship import write_folder
-from worker.weights.recipe.straighten import BATCH as STRAIGHT_BATCH
 from worker.weights.recipe.straighten import StraightenPhase
-from worker.weights.recipe.tokenizer import SENTENCES, new_tokenizer
-from worker.weights.recipe.transformer import BATCH, CAPACITY, TransformerPhase
+from worker.weights.recipe.tokenizer import new_tokenizer
+from worker.weights.recipe.transformer import (
+    CAPACITY,
+    UNPROMPTED_SHARE,
+    TransformerPhase,
+)
 from worker.weights.recipe.world import Sampler
 
 TIMED_STEPS = 3
+BASE_SHARE = 0.3  # of the samples that the distilled model is measured with: a picture takes 14 times as long
 UNSTRAIGHTENED_SHARE = (
     0.4  # of the weights that ship: two seeds differ less the straighter the trajectories
 )
 STRAIGHT_STEP = 0.4  # of the time that a step of the transformer takes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
-    """How many steps each phase takes; each goes on from the one before."""
-
-    autoencoder: int = 2_000
-    transformer: int = 13_000
-    transformer_again: int = 2_000
-    decoder: int = 4_000  # which learns on once the transformer has learned the latents
-    straighten: int = 1_500  # mostly on the model's own trajectories
-
-    def scaled(self, scale: float) -> "Steps":
-        """Return so much more or less of each, at least one of those that are taken."""
-        return Steps(**{name: max(min(1, n), round(n * scale)) for name, n in asdict(self).items()})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
-    """How much one step and one measurement takes."""
-
-    sentences: int = SENTENCES  # that the tokenizer learns from
-    autoencoder_batch: int = AUTOENCODER_BATCH
-    statistics_pictures: int = STATISTICS_PICTURES
-    measured_pictures: int = MEASURED_PICTURES
-    batch: int = BATCH  # of the transformer
-    straight_batch: int = STRAIGHT_BATCH
-    share: float = 1.0  # of the evaluation's samples
-    columns: int = COLUMNS  # of the grid of pictures
-
-
-# Tries the recipe itself in a minute; the model that it gives draws nothing.
-REHEARSAL = Effort(
-    sentences=300,
-    autoencoder_batch=3,
-    statistics_pictures=16,
-    measured_pictures=16,
-    batch=4,
-    straight_batch=4,
-    share=0.002,
-    columns=1,
-)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,13 +72,11 @@ class Recipe:
         autoencoder = self._with_decoder(autoencoder)
         self._write(self._straighten(networks, autoencoder, tokenizer), autoencoder, tokenizer)
         evaluate(self.out, self.device, self.precision, facts=self._facts(), effort=self.effort)
+        self.train_base(self.out)
 
     def straighten(self, folder: Path) -> None:
         """Take only the last phase, from the weights of a folder that holds the phases before them."""
-        self.state.mkdir(parents=True, exist_ok=True)
-        pipeline = open_pipeline(folder, self.device, torch.float32)
-        autoencoder, tokenizer = pipeline.vae, pipeline.tokenizer
-        start = Networks(transformer=pipeline.transformer, text_encoder=pipeline.text_encoder)
+        start, autoencoder, tokenizer = self._open(folder)
         self._write(self._straighten(start, autoencoder, tokenizer), autoencoder, tokenizer)
         facts = {
             **self._facts(),
@@ -129,6 +84,43 @@ class Recipe:
             "on from the bf16 weights of the phases before it",
         }
         evaluate(self.out, self.device, self.precision, facts=facts, effort=self.effort)
+
+    def train_base(self, folder: Path) -> None:
+        """Train the base model from the weights of a folder, into a folder beside that of the distilled model."""
+        start, autoencoder, tokenizer = self._open(folder)
+        phase = replace(
+            self._transformer_phase(autoencoder, tokenizer),
+            steps=self.steps.base,
+            batch=self.effort.base_batch,
+            goes_on_from=start,
+            for_base=True,
+        )
+        out = self.out.with_name(f"{self.out.name}-base")
+        networks = phase.train()
+        write_folder(
+            out,
+            autoencoder=autoencoder,
+            transformer=networks.transformer,
+            text_encoder=networks.text_encoder,
+            tokenizer=tokenizer,
+            is_distilled=False,
+        )
+        facts = {
+            "steps": f"{self.steps.base:,} from the weights of the distilled model, at any noise level; "
+            f"{UNPROMPTED_SHARE:.0%} of the examples had no prompt",
+            "device": describe_device(self.device, self.precision),
+            "seed": str(self.seed),
+        }
+        effort = replace(self.effort, share=BASE_SHARE * self.effort.share)
+        evaluate(out, self.device, self.precision, facts=facts, effort=effort)
+
+    def _open(self, folder: Path) -> tuple[Networks, Autoencoder, Tokenizer]:
+        self.state.mkdir(parents=True, exist_ok=True)
+        pipeline = open_pipeline(folder, self.device, torch.float32)
+        start = Networks(transformer=pipeline.transformer, text_encoder=pipeline.text_encoder)
+        if self.device.type == "cpu":
+            use_plain_attention(start)
+        return start, pipeline.vae, pipeline.tokenizer
 
     def estimate(self) -> timedelta:
         """Tell from a few steps how long all of them will take here, without the evaluation."""
@@ -299,4 +291,10 @@ def evaluate(
         sys.stdout.write(f"{figure.name:55} {figure.value:18} {figure.target}\n")
     sampler = Sampler(random.Random(11))  # noqa: S311  not for secrets
     write_grid(evaluation, sampler, folder / "pictures.png", columns=effort.columns)
-    write_card(folder / "README.md", figures, facts, pictures="pictures.png")
+    write_card(
+        folder / "README.md",
+        figures,
+        facts,
+        pictures="pictures.png",
+        is_distilled=evaluation.pipeline.config.is_distilled,
+    )

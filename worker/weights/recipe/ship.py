@@ -35,15 +35,23 @@ KLEIN: dict[str, Any] = {
     "render_scaled": True,
     "licence": "Apache-2.0",
 }
+KLEIN_BASE = KLEIN | {
+    "name": "klein-builtin-base",
+    "description": (
+        "The base model of klein-builtin, which is not distilled: it takes 28 steps, guidance and a "
+        "negative prompt. Not the 4B checkpoint."
+    ),
+}
 
 
-def write_folder(
+def write_folder(  # noqa: PLR0913 -- all by name
     folder: Path,
     *,
     autoencoder: Autoencoder,
     transformer: Transformer,
     text_encoder: TextEncoder,
     tokenizer: Tokenizer,
+    is_distilled: bool = True,
 ) -> None:
     """Write the pipeline; what the folder held before is replaced, its model card kept."""
     pipeline = assemble(
@@ -51,6 +59,7 @@ def write_folder(
         transformer=_shippable(transformer),
         text_encoder=_shippable(text_encoder),
         tokenizer=tokenizer,
+        is_distilled=is_distilled,
     )
     draft = folder.with_name(folder.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -59,7 +68,8 @@ def write_folder(
         values = json.loads(config.read_text())
         values.pop("_name_or_path", None)  # the folder that the weights were loaded from
         config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-    (draft / "klein.json").write_text(json.dumps(KLEIN, indent=2) + "\n")
+    klein = KLEIN if is_distilled else KLEIN_BASE
+    (draft / "klein.json").write_text(json.dumps(klein, indent=2) + "\n")
     for kept in ("README.md", "pictures.png"):
         if (folder / kept).exists():
             shutil.copy(folder / kept, draft / kept)

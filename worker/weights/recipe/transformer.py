@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -47,13 +47,18 @@ AT_STEPS_SHARE = 0.75  # of the times; the rest lies anywhere, for those who ask
 LOWEST_U = 0.04  # before the shift; few-step schedules never look below
 AVERAGE = 0.997
 AGAIN_RATE = 0.5  # of these rates, at which a run goes on from another's end
+UNPROMPTED_SHARE = (
+    0.15  # of the base model's examples: guidance leads away from what it draws without a prompt
+)
 
 
-def sample_times(count: int, device: torch.device) -> Tensor:
-    """Sample times, shifted towards noise: mostly those that a run of `STEPS` visits, 1 first."""
+def sample_times(
+    count: int, device: torch.device, *, at_steps_share: float = AT_STEPS_SHARE
+) -> Tensor:
+    """Sample times, shifted towards noise: such a share of them are those that a run of `STEPS` visits, 1 first."""
     anywhere = torch.rand(count) * (1 - LOWEST_U) + LOWEST_U
     visited = torch.randint(1, STEPS + 1, (count,)) / STEPS
-    u = torch.where(torch.rand(count) < AT_STEPS_SHARE, visited, anywhere)
+    u = torch.where(torch.rand(count) < at_steps_share, visited, anywhere)
     return (SHIFT * u / (1 + (SHIFT - 1) * u)).to(device)
 
 
@@ -62,10 +67,12 @@ def flow_loss(
     batch: Batch,
     precision: torch.dtype,
     compiled: Callable[..., tuple[Tensor]] | None = None,
+    *,
+    at_steps_share: float = AT_STEPS_SHARE,
 ) -> Tensor:
     """Return the flow-matching loss of a batch."""
     device = batch.target.device
-    times = sample_times(len(batch), device)
+    times = sample_times(len(batch), device, at_steps_share=at_steps_share)
     noise = torch.randn(batch.target.shape).to(device)
     t = times.view(-1, 1, 1, 1)
     noisy = (1 - t) * batch.target + t * noise
@@ -80,6 +87,16 @@ def _is_common(batch: Batch) -> bool:
     # each shape is compiled anew, for a minute or two; the rare ones would never earn that back
     rows, columns = batch.target.shape[-2:]
     return rows == columns and len(batch.references) < 2  # noqa: PLR2004
+
+
+def without_prompts(batch: Batch, empty: tuple[Tensor, Tensor]) -> Batch:
+    """Replace `UNPROMPTED_SHARE` of the prompts by the tokens and the mask of the empty one."""
+    chosen = (torch.rand(len(batch)) < UNPROMPTED_SHARE).to(batch.target.device)[:, None]
+    return replace(
+        batch,
+        token_ids=torch.where(chosen, empty[0], batch.token_ids),
+        mask=torch.where(chosen, empty[1], batch.mask),
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,7 +141,10 @@ class Curriculum:
 
 @dataclass(slots=True, kw_only=True)
 class TransformerPhase:
-    """One run of transformer training; `on_save` gets the averaged networks every few minutes."""
+    """One run of transformer training; `on_save` gets the averaged networks every few minutes.
+
+    A run for the base model learns all noise levels alike, and to draw without a prompt.
+    """
 
     folder: Path
     steps: int
@@ -138,6 +158,7 @@ class TransformerPhase:
     stop_after: int | None = None  # steps
     compiled: bool = False
     goes_on_from: Networks | None = None  # what a run before this one gave
+    for_base: bool = False
     report: Callable[[str], None] = print
     on_save: Callable[[Networks, int], str] = lambda _networks, _steps: ""
 
@@ -146,7 +167,7 @@ class TransformerPhase:
         again = self.goes_on_from is not None
         training = NetworkTraining(
             start=self.goes_on_from or self._new_networks(),
-            path=self.folder / ("transformer.again.pt" if again else "transformer.pt"),
+            path=self.folder / self._state_name(),
             steps=self.steps,
             seed=self.seed + 1 if again else self.seed,  # to see other scenes
             rate=AGAIN_RATE if again else 1.0,
@@ -160,6 +181,11 @@ class TransformerPhase:
         )
         return training.run(self._lessons)
 
+    def _state_name(self) -> str:
+        if self.for_base:
+            return "base.pt"
+        return "transformer.pt" if self.goes_on_from is None else "transformer.again.pt"
+
     def _new_networks(self) -> Networks:
         torch.manual_seed(self.seed)
         return new_networks(self.vocabulary, self.device)
@@ -172,9 +198,15 @@ class TransformerPhase:
         )
         compiled = torch.compile(networks.transformer, dynamic=False) if self.compiled else None
         again = self.goes_on_from is not None
+        empty = self.encoder.tokens([""])
 
         def loss_of(progress: float, step: int) -> Tensor:
             batch = curriculum.next(1.0 if again else progress, step)
-            return flow_loss(networks, batch, self.encoder.precision, compiled)
+            if not self.for_base:
+                return flow_loss(networks, batch, self.encoder.precision, compiled)
+            unprompted = without_prompts(batch, empty)
+            return flow_loss(
+                networks, unprompted, self.encoder.precision, compiled, at_steps_share=0.0
+            )
 
         return loss_of
