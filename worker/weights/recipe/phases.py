@@ -137,6 +137,7 @@ class Recipe:
             seconds = (self.steps.autoencoder + self.steps.decoder) * _seconds_a_step(pictures)
             steps = self.steps.transformer + self.steps.transformer_again
             steps += round(STRAIGHT_STEP * self.steps.straighten)
+            steps += round(self.steps.base * self.effort.base_batch / self.effort.batch)
             seconds += steps * _seconds_a_step(tokens)
             return timedelta(seconds=round(seconds))
 
