@@ -41,6 +41,7 @@ _UNASSIGNED = Block(ipaddress.ip_network("::/0"), "not global unicast", "RFC4291
 _UNICAST = Block(ipaddress.ip_network("2000::/3"), "global unicast", "RFC4291", Reach.PERMITTED)
 _NOT_PUBLIC = AddressTable((*DEFAULT_DENIED.blocks, _AZURE, _UNASSIGNED, _UNICAST))
 _NOWHERE = AddressTable(tuple(Block(n, "everything", "-", Reach.DENIED) for n in _EVERYTHING))
+_TRUSTED = Policy(allowed_networks=_EVERYTHING, allowed_ports=_ANY_PORT, max_url_length=URL_MAX)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -92,17 +93,14 @@ class SafeHttp:
     ) -> None:
         self._names, networks = _parse_hosts(allow_hosts)
         self._lookup = lookup or DnsLookup(look_up=resolver)
-        self._trusted_policy = Policy(
-            allowed_networks=_EVERYTHING, allowed_ports=_ANY_PORT, max_url_length=URL_MAX
-        )
         self._public_policy = replace(
-            self._trusted_policy,
+            _TRUSTED,
             allowed_networks=networks,
             allowed_ports=public_ports,
             denied_networks=_NOT_PUBLIC,
         )
         self._private_policy = replace(
-            self._trusted_policy, allowed_networks=networks, denied_networks=_NOWHERE
+            _TRUSTED, allowed_networks=networks, denied_networks=_NOWHERE
         )
         self._tls = ssl.create_default_context()
 
@@ -209,17 +207,22 @@ class SafeHttp:
 
     def _check(self, url: str) -> tuple[Policy, Target]:
         """Choose the policy for a URL, and check it except for its addresses. Raises BlockedURLError."""
-        policy = self._policy_for(self._trusted_policy.check_url(url))
+        policy = self._policy_for(check_syntax(url))
         return policy, policy.check_url(url)
 
     def _policy_for(self, target: Target) -> Policy:
         if target.host.rstrip(".").lower() in self._names:
-            return self._trusted_policy
+            return _TRUSTED
         return (
             self._public_policy
             if target.port in self._public_policy.allowed_ports
             else self._private_policy
         )
+
+
+def check_syntax(url: str) -> Target:
+    """Check a URL without regard to its addresses. Raises BlockedURLError."""
+    return _TRUSTED.check_url(url)
 
 
 async def _read(

@@ -82,7 +82,7 @@ def describe_error(exc: Exception) -> ErrorDescription:
         return ErrorDescription(
             status=400,
             error=f"invalid {name} parameter",
-            details=f"{name}: {describe_problem(first)}",
+            details=f"{name}: {_describe_parameter(first)}",
         )
     if isinstance(exc, HTTPException):
         return _describe_http_error(exc)
@@ -93,6 +93,15 @@ def describe_error(exc: Exception) -> ErrorDescription:
                 status=status, error=error, details=_details(exc), headers=_retry_after(exc, status)
             )
     return ErrorDescription(status=500, error="Internal server error", details=None)
+
+
+def _describe_parameter(error: Any) -> str:
+    """Say what a parameter must be. Those that take fractions are in seconds. Any: an error of FastAPI, as a dict."""
+    text = describe_problem(error)
+    if text in {"must be a number", "must be a finite number"}:
+        return f"{text} of seconds"
+    is_bound = any(isinstance(bound, float) for bound in error.get("ctx", {}).values())
+    return f"{text} seconds" if is_bound else text
 
 
 def _describe_http_error(exc: HTTPException) -> ErrorDescription:

@@ -88,7 +88,7 @@ def examine_image(
     if len(data) > largest_bytes:
         megabytes = largest_bytes / (1024 * 1024)
         raise ImageRejected(f"the image is larger than {megabytes:g} MB; send a smaller file")
-    if is_too_costly(data):
+    if is_too_costly(data, largest_pixels):
         raise ImageRejected("the image file has too many parts; open it and save it again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,13 +16,16 @@ _BARE = {0x01, 0xC8, 0xD8, _END, *range(0xF0, 0xFE)}
 """Markers without a length, or whose length decoders do not read."""
 
 
-def is_too_costly(data: bytes) -> bool:
-    """Return whether a file has more parts than any encoder writes."""
+def is_too_costly(data: bytes, largest_pixels: int) -> bool:
+    """Return whether a file has more parts than any encoder writes.
+
+    The caller refuses an image of more than `largest_pixels` by its header, so more pixels are never decoded.
+    """
     match media_type_of(data):
         case "image/png":
             return _is_too_costly_png(data)
         case "image/jpeg":
-            return _is_too_costly_jpeg(data)
+            return _is_too_costly_jpeg(data, largest_pixels)
     return False
 
 
@@ -35,7 +38,7 @@ def _is_too_costly_png(data: bytes) -> bool:
     return True
 
 
-def _is_too_costly_jpeg(data: bytes) -> bool:
+def _is_too_costly_jpeg(data: bytes, largest_pixels: int) -> bool:
     at, parts, scans, pixels = 2, 0, 0, 0
     while match := _MARKER.search(data, at):
         marker = match[1][0]
@@ -47,7 +50,7 @@ def _is_too_costly_jpeg(data: bytes) -> bool:
         at = match.end()
         if marker in _FRAMES:  # length and precision come before height and width
             height, width = (int.from_bytes(data[at + k : at + k + 2]) for k in (3, 5))
-            pixels = max(pixels, height * width)
+            pixels = max(pixels, min(height * width, largest_pixels))
         if parts > PARTS_MAX or scans > SCANS_MAX or scans * pixels > SCANNED_PIXELS_MAX:
             return True
         if marker not in _BARE:

@@ -38,14 +38,7 @@ def read_header(file: Path) -> LoraHeader:
         start = stream.read(len(_LFS_POINTER))
         _check_kind(start)
         (length,) = _LENGTH.unpack(start[: _LENGTH.size])
-        if length > min(size_bytes - _LENGTH.size, HEADER_MAX_BYTES):
-            if kind := name_foreign_file(start):
-                raise IncompatibleLora(
-                    f"it is {kind}, and no safetensors file; download or convert it again"
-                )
-            raise IncompatibleLora(
-                "it is no complete safetensors file: its header is cut off; copy it again"
-            )
+        _check_length(length, size_bytes, start)
         stream.seek(_LENGTH.size)
         text = stream.read(length)
     try:
@@ -80,6 +73,24 @@ def _check_kind(start: bytes) -> None:
         )
     if len(start) < _LENGTH.size:
         raise IncompatibleLora("it is empty; copy it again")
+
+
+def _check_length(length: int, size_bytes: int, start: bytes) -> None:
+    """Check the length of the header, in bytes. Raises IncompatibleLora."""
+    if length <= min(size_bytes - _LENGTH.size, HEADER_MAX_BYTES):
+        return
+    if kind := name_foreign_file(start):
+        raise IncompatibleLora(
+            f"it is {kind}, and no safetensors file; download or convert it again"
+        )
+    if length > size_bytes - _LENGTH.size:
+        raise IncompatibleLora(
+            "it is no complete safetensors file: its header is cut off; copy it again"
+        )
+    raise IncompatibleLora(
+        f"its header has {length / 2**20:.0f} MB, and at most {HEADER_MAX_BYTES >> 20} MB are read; "
+        "save it again without metadata"
+    )
 
 
 def _shape(value: Any) -> tuple[int, ...]:

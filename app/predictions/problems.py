@@ -1,5 +1,6 @@
 """Translates pydantic's errors into problems with the caller's field names, in words that say what to send."""
 
+import math
 import re
 from typing import Any
 
@@ -43,6 +44,7 @@ _TEXTS = {
 }
 _BRANCH = re.compile(r"[\[A-Z]|^(none|str|int|float|bool|constrained-\w+)$")
 """How pydantic names the branch of a union."""
+_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 _EMPTY = {"string_too_short", "too_short"}
 
 
@@ -74,12 +76,22 @@ def _describe_inner(error: Any) -> str:
 def describe_problem(error: Any) -> str:
     """Say what a value must be. Any: an error of pydantic or FastAPI, as a dict."""
     kind, context = error["type"], normalised(error.get("ctx", {}))
+    if kind in _BOUNDS and _is_nan(error.get("input")):
+        kind = "float_parsing"
     if kind in _EMPTY and context.get("min_length") == 1:
         return "must not be empty"
     text = _TEXTS.get(kind)
     return (
         str(error["msg"]).removeprefix("Value error, ") if text is None else text.format(**context)
     )
+
+
+def _is_nan(value: Any) -> bool:
+    """Return whether a value is read as NaN, which lies within no bounds."""
+    try:
+        return math.isnan(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def location(field: str) -> list[int | str]:

@@ -74,4 +74,4 @@ def test_request_that_does_not_start_in_time(klein: Klein) -> None:
     assert late.headers["x-fal-request-timeout-type"] == "user"
     assert status["error_type"] == "queue_timeout"
     assert status["error"]
-    assert "x-fal-request-timeout: must be a number" in refused.text
+    assert "x-fal-request-timeout: must be a number of seconds" in refused.text

@@ -181,6 +181,11 @@ NO_URLS: list[Any] = [
     "https://x.test/" + "a" * 2048,
     " https://x.test/",
     "gopher://x.test/",
+    "https://a%00b/",
+    "https://a..b/",
+    "https://xn--a/",
+    "https://-x.test/",
+    "https://x.test:99999/",
     "\u202ehttps://x.test",
 ]
 NO_SECRETS: list[Any] = [5, [], "a\nb", "a\r\nX-Evil: 1", "two words", "schlüssel", "a" * 513, "\0"]

@@ -32,7 +32,14 @@ def claiming(width: int, height: int) -> bytes:
     )
 
 
+def jpeg_claiming(width: int, height: int) -> bytes:
+    """Write a JPEG whose header claims a size."""
+    at = JPEG.index(b"\xff\xc0") + 5  # the marker, its length and the precision
+    return JPEG[:at] + struct.pack(">HH", height, width) + JPEG[at + 4 :]
+
+
 PNG = image_file()
+JPEG = image_file(kind="JPEG")
 MORE = [Image.new("RGB", (64, 64), "red")]
 PROGRESSIVE = image_file(kind="JPEG", progressive=True)
 SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
@@ -65,19 +72,20 @@ NOT_IMAGES = [
     (PNG[:40], "not a supported image|truncated"),
     (PNG[:-30], "truncated or damaged"),
     (PNG[:60] + bytes(9) + PNG[69:], "truncated or damaged"),
-    (image_file(kind="JPEG")[:-60], "truncated or damaged"),
+    (JPEG[:-60], "truncated or damaged"),
     (image_file(kind="WEBP", lossless=True)[:-9], "truncated or damaged|not a supported image"),
     (image_file(kind="WEBP", save_all=True, append_images=MORE), "animated"),
     (image_file(save_all=True, append_images=MORE), "animated"),
     (claiming(60_000, 60_000), "megapixels"),
     (claiming(2**31 - 1, 2**31 - 1), "megapixels|truncated|not a supported image"),
+    (jpeg_claiming(65_500, 65_500), "megapixels"),
     (claiming(8000, 6001), "truncated or damaged"),
     (claiming(0, 0), "not a supported image|truncated|at least 64"),
     (image_file(16, 16), "at least 64 pixels"),
     (image_file(64, 63), "at least 64 pixels"),
     (image_file(1024, 64), "8 times"),
     (PROGRESSIVE[:-2] + SCAN * 200 + PROGRESSIVE[-2:], "too many parts"),
-    (image_file(kind="JPEG")[:2] + b"\xff\xfe\0\2" * 60_000, "too many parts"),
+    (JPEG[:2] + b"\xff\xfe\0\2" * 60_000, "too many parts"),
 ]
 REFERENCES = [
     "", " ", "not a url", "data", "http://", "http://[", "https://[::1", "http://:80/", "http://a b/",

@@ -65,6 +65,14 @@ def _truncate_header(weights: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
 
 
+def _large_header(weights: Path) -> None:
+    file = weights / "transformer" / "diffusion_pytorch_model.safetensors"
+    length = 101 << 20
+    with file.open("wb") as stream:
+        stream.write(length.to_bytes(8, "little"))
+        stream.truncate(8 + length)  # sparse
+
+
 def _pointer(weights: Path) -> None:
     file = weights / "vae" / "diffusion_pytorch_model.safetensors"
     file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
@@ -120,6 +128,7 @@ JSON_FILES = (
         (lambda weights: shutil.rmtree(weights / "vae"), "has no vae folder"),
         (_truncate, "is damaged"),
         (_truncate_header, "header is cut off"),
+        (_large_header, "has a header of 101 MB, and at most 100 MB are read"),
         (_pointer, "Git LFS pointer"),
         (_pickle_only, "pickles are not loaded"),
         (_no_template, "no chat template"),

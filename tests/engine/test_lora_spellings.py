@@ -88,7 +88,9 @@ def test_refusal_names_reason_and_tensor(tmp_path, name):
         (b'{"error": "not found"}', "JSON"),
         (b"GGUF\x03\0\0\0" + bytes(40), "a GGUF file"),
         (b"\x02" + bytes(7) + b"[]", "no safetensors file"),
+        ((17 << 20).to_bytes(8, "little") + bytes(17 << 20), "17 MB, and at most 16 MB are read"),
     ],
+    ids=lambda value: repr(value[:30]),
 )
 def test_other_file_is_named(tmp_path, start, reason):
     """A file of another kind is refused by its kind."""

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.safe_http import SafeHttp, Unreachable
-from app.webhooks.address import URL_MAX, is_url
+from app.safe_http import URL_MAX, SafeHttp, Unreachable, check_syntax
+from app.webhooks.address import find_problem
 
 PRIVATE_NETWORKS = ["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"]  # fmt: skip
 PRIVATE_ADDRESSES = st.sampled_from(PRIVATE_NETWORKS).flatmap(
@@ -48,9 +48,11 @@ def test_permitted_addresses_are_global(address):
 
 @given(url=st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["http", "HTTPS", "ftp"]), st.text("aé.:/@[]\\%1 \t\n\0-_#?", max_size=30)))  # fmt: skip
 @example(url="https://¡/")
+@example(url="http://a%00b/")
 def test_accepted_webhook_url_has_host(url):
-    """A text that is accepted as a webhook URL has a host and no user name."""
-    if is_url(url):
+    """A text that is accepted as a webhook URL has a host, no user name, and syntax that delivery accepts."""
+    if find_problem(url) is None:
+        check_syntax(url)
         assert len(url) <= URL_MAX
         assert urlsplit(url).hostname
         assert httpx.URL(url).userinfo == b""

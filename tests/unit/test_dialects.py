@@ -3,13 +3,17 @@
 import ast
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import Field, TypeAdapter, ValidationError
 
 from app.api.errors import RenderError
 from app.dialects.callers import find_vendor
+from app.dialects.errors import describe_error
 from app.dialects.http import error_renderer, load_http
 from app.dialects.registry import DIALECTS, Dialect
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownPrediction
@@ -47,6 +51,25 @@ def test_vendors_that_use_fastapi_have_its_form_of_errors(name, exc, status, det
 
     assert rendered.status == status
     assert detail in str(rendered.body["detail"])
+
+
+@pytest.mark.parametrize(
+    ("value", "details"),
+    [
+        ("soon", "wait: must be a number of seconds"),
+        ("nan", "wait: must be a number of seconds"),
+        ("61", "wait: must be at most 60 seconds"),
+        ("-1", "wait: must be at least 0 seconds"),
+    ],
+)
+def test_duration_that_is_invalid_is_told_its_unit(value: str, details: str) -> None:
+    """What is wrong with a duration in a query or a header is described in seconds."""
+    duration = TypeAdapter(Annotated[float, Field(ge=0, le=60)])
+    with pytest.raises(ValidationError) as caught:
+        duration.validate_python(value)
+    errors = [{**error, "loc": ("query", "wait")} for error in caught.value.errors()]
+
+    assert describe_error(RequestValidationError(errors)).details == details
 
 
 def test_routes_that_are_tried_first_hide_none() -> None:

@@ -45,15 +45,7 @@ def read_header_and_metadata(file: Path) -> tuple[Tensors, dict[str, Any]]:
                     f"{file} is a Git LFS pointer. Run `git lfs pull` in its repository"
                 )
             (header_bytes,) = _LENGTH.unpack(start)
-            if header_bytes > min(size_bytes, _MAX_HEADER_BYTES):
-                if kind := name_foreign_file(start):
-                    raise WeightsError(
-                        f"{file} is {kind}, and no safetensors file. Download it again"
-                    )
-                raise WeightsError(
-                    f"{file} is not a complete safetensors file: its header is cut off. "
-                    "Copy or download it again"
-                )
+            _check_length(file, header_bytes, size_bytes, start)
             stream.seek(_LENGTH.size)
             header = json.loads(stream.read(header_bytes))
         metadata = dict(header.pop("__metadata__", None) or {})
@@ -72,6 +64,21 @@ def read_header_and_metadata(file: Path) -> tuple[Tensors, dict[str, Any]]:
             f"{file} is damaged: it has {size_bytes} bytes instead of {expected_bytes}. Copy or download it again"
         )
     return tensors, metadata
+
+
+def _check_length(file: Path, header_bytes: int, size_bytes: int, start: bytes) -> None:
+    if header_bytes <= min(size_bytes, _MAX_HEADER_BYTES):
+        return
+    if kind := name_foreign_file(start):
+        raise WeightsError(f"{file} is {kind}, and no safetensors file. Download it again")
+    if header_bytes > size_bytes:
+        raise WeightsError(
+            f"{file} is not a complete safetensors file: its header is cut off. Copy or download it again"
+        )
+    raise WeightsError(
+        f"{file} has a header of {header_bytes >> 20} MB, and at most {_MAX_HEADER_BYTES >> 20} MB are read. "
+        "Save it again without metadata"
+    )
 
 
 def _shape(sides: list[object]) -> tuple[int, ...]:

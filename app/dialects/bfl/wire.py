@@ -25,7 +25,7 @@ from app.predictions.json_values import normalised
 from app.predictions.prediction import Cause, Prediction, Status, Webhook
 from app.predictions.problems import problems_of
 from app.predictions.sizes import nearest_size
-from app.webhooks.address import WHAT_TO_SEND, is_url
+from app.webhooks.address import find_problem
 
 _DEFAULT_SIDE = 1024  # px
 _RATIO = re.compile(r"([1-9][0-9]{0,3}):([1-9][0-9]{0,3})")
@@ -105,8 +105,8 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
         )
     except ValidationError as exc:
         raise InvalidInput(*problems_of(exc)) from None
-    if parsed.webhook_url and not is_url(parsed.webhook_url):
-        raise InvalidInput(FieldProblem(field="webhook_url", message=WHAT_TO_SEND))
+    if parsed.webhook_url and (problem := find_problem(parsed.webhook_url)):
+        raise InvalidInput(FieldProblem(field="webhook_url", message=problem))
     return parsed
 
 

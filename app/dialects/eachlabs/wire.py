@@ -20,7 +20,7 @@ from app.predictions.errors import FieldProblem, InvalidInput
 from app.predictions.prediction import Idempotency, Prediction, Status, Webhook
 from app.predictions.problems import problems_of
 from app.predictions.timeline import timeline_of, whole_time
-from app.webhooks.address import WHAT_TO_SEND, is_url
+from app.webhooks.address import find_problem
 
 LIVE = {
     Status.QUEUED: "created",
@@ -156,18 +156,12 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
         parsed = CreateBody.model_validate(body)
     except ValidationError as exc:
         raise InvalidInput(*problems_of(exc)) from None
-    problems = [
-        FieldProblem(field=name, message=message)
-        for name, message, is_valid in (
-            ("webhook_url", WHAT_TO_SEND, not parsed.webhook_url or is_url(parsed.webhook_url)),
-            (
-                "webhook_secret",
-                f"send at most {SECRET_MAX} visible ASCII characters",
-                _SECRET.fullmatch(parsed.webhook_secret or ""),
-            ),
-        )
-        if not is_valid
-    ]
+    problems = []
+    if parsed.webhook_url and (problem := find_problem(parsed.webhook_url)):
+        problems.append(FieldProblem(field="webhook_url", message=problem))
+    if not _SECRET.fullmatch(parsed.webhook_secret or ""):
+        message = f"send at most {SECRET_MAX} visible ASCII characters"
+        problems.append(FieldProblem(field="webhook_secret", message=message))
     if problems:
         raise InvalidInput(*problems)
     return parsed

@@ -14,7 +14,7 @@ from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
 from app.predictions.json_values import whole
 from app.predictions.prediction import Prediction, Status, Webhook
 from app.predictions.sizes import nearest_size
-from app.webhooks.address import WHAT_TO_SEND, is_url
+from app.webhooks.address import find_problem
 
 _APP = re.compile(
     r"(?:fal-ai/)?flux-2[/-]klein/(4b|9b)(/base)?(?:/distilled)?(?:/text-to-image)?(/edit)?(?:/lora)?"
@@ -80,8 +80,8 @@ def read_webhook(url: str, base: str) -> Webhook | None:
     """Return the webhook of a request, if it has one. Raises InvalidInput."""
     if not url:
         return None
-    if not is_url(url):
-        raise InvalidInput(FieldProblem(field="fal_webhook", message=WHAT_TO_SEND))
+    if problem := find_problem(url):
+        raise InvalidInput(FieldProblem(field="fal_webhook", message=problem))
     return Webhook(url=url, base=base, dialect="fal")
 
 

@@ -30,7 +30,7 @@ from app.predictions.prediction import Prediction, Status, Webhook
 from app.predictions.problems import problems_of
 from app.predictions.webhook_event import WebhookEvent
 from app.uploads import Upload
-from app.webhooks.address import WHAT_TO_SEND, is_url
+from app.webhooks.address import find_problem
 
 REQUESTS = re.compile(
     r"[A-Z]+ /v1/(predictions|models/[^/]+/(?!schemas/)[^/]+"
@@ -67,8 +67,8 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
         parsed = CreateBody.model_validate(body)
     except ValidationError as exc:
         raise InvalidInput(*problems_of(exc)) from None
-    if parsed.webhook and not is_url(parsed.webhook):
-        raise InvalidInput(FieldProblem(field="webhook", message=WHAT_TO_SEND))
+    if parsed.webhook and (problem := find_problem(parsed.webhook)):
+        raise InvalidInput(FieldProblem(field="webhook", message=problem))
     return parsed
 
 

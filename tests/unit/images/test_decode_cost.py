@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.images.check import check_image
+from app.images.check import LARGEST_PIXELS, check_image
 from app.images.decode_cost import PARTS_MAX, SCANS_MAX, is_too_costly
 from app.images.errors import ImageRejected
 
@@ -80,11 +80,11 @@ def test_too_many_parts_are_refused(data):
 )
 def test_files_of_common_encoders_are_accepted(data):
     """Progressive files, restart markers, profiles and appended videos are accepted."""
-    assert not is_too_costly(data)
+    assert not is_too_costly(data, LARGEST_PIXELS)
     assert check_image(data).width == 64
 
 
 def test_scans_of_large_image_are_limited():
     """Each scan is a pass over all pixels, so a large image may have fewer of them."""
-    assert not is_too_costly(sized(with_scans(20), 7000))
-    assert is_too_costly(sized(with_scans(21), 7000))
+    assert not is_too_costly(sized(with_scans(20), 7000), LARGEST_PIXELS)
+    assert is_too_costly(sized(with_scans(21), 7000), LARGEST_PIXELS)
