@@ -11,13 +11,15 @@ from app.cached import Cached
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Prediction, Status
 from app.predictions.queue import kind_of
-from app.predictions.speed import Sample, Speed, learn, work_of
+from app.predictions.speed import Speed, decode_sample, learn, work_of
 from app.predictions.store import Store
 
 T = TypeVar("T")
 LOOKED_AT = 50  # predictions of a checkpoint kind that wait, and that run
 LOOK_S = 0.2  # shortest time between two looks
 LEARN_S = 1.0  # shortest time between two fits of the speed, which take longer than a look
+NEW_PART = 1 / 8  # of the samples: so many are new before a fit
+LEARN_LATEST_S = 10.0  # from then on a single new one is enough
 MAX_ENDS = 1000  # that this process heard of
 
 
@@ -63,6 +65,23 @@ class Line:
         return known + [typical_s] * (self.count - len(known))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    """The speed of a checkpoint kind, and what it was learned from."""
+
+    speed: Speed
+    samples: frozenset[bytes]
+    made_s: float  # on the monotonic clock
+
+    def is_due(self, samples: Sequence[bytes], now_s: float) -> bool:
+        """Return whether enough samples are new for another fit."""
+        age_s = now_s - self.made_s
+        if age_s < LEARN_S:
+            return False
+        new = sum(sample not in self.samples for sample in samples)
+        return new >= NEW_PART * len(samples) or (new > 0 and age_s >= LEARN_LATEST_S)
+
+
 class Backlog:
     """The lines of all checkpoint kinds. Any number of threads may use it."""
 
@@ -72,7 +91,7 @@ class Backlog:
         self._accepted: OrderedDict[str, Prediction] = OrderedDict()  # since the last look
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._last_end: float | None = None  # on the monotonic clock
-        self._speeds: dict[CheckpointKind, tuple[float, Speed]] = {}  # with the time of the fit
+        self._fits: dict[CheckpointKind, _Fit] = {}
         self._looks = {
             kind: Cached(partial(self._look, kind), LOOK_S, clock) for kind in CheckpointKind
         }
@@ -121,14 +140,14 @@ class Backlog:
         speed = self._learn(kind, samples)
         return Line(speed=speed, waiting=waiting, count=count, running=running)
 
-    def _learn(self, kind: CheckpointKind, samples: Sequence[Sample]) -> Speed | None:
-        """Return the speed of a checkpoint kind by recent samples, fitted at most LEARN_S ago."""
-        now_s = self._clock()
-        learned_s, speed = self._speeds.get(kind, (0.0, None))
-        if speed is not None and now_s - learned_s < LEARN_S:
-            return speed
-        if (speed := learn(tuple(samples))) is not None:
-            self._speeds[kind] = now_s, speed
+    def _learn(self, kind: CheckpointKind, samples: Sequence[bytes]) -> Speed | None:
+        """Return the speed of a checkpoint kind by recent samples. It is fitted again once enough of them are new."""
+        now_s, fit = self._clock(), self._fits.get(kind)
+        if fit is not None and not fit.is_due(samples, now_s):
+            return fit.speed
+        speed = learn([decode_sample(sample) for sample in samples])
+        if speed is not None:
+            self._fits[kind] = _Fit(speed=speed, samples=frozenset(samples), made_s=now_s)
         return speed
 
 

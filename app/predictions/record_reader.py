@@ -13,7 +13,6 @@ from app.predictions.prediction import Prediction
 from app.predictions.queue import Queues
 from app.predictions.redis_errors import redis_errors
 from app.predictions.redis_keys import record_key
-from app.predictions.speed import Sample, decode_sample
 from app.records import Records
 
 RECORDS = Records(Prediction, is_known=lambda prediction: prediction.model in MODELS)
@@ -41,12 +40,12 @@ class RecordReader(DueIds):
 
     def read_outlook(
         self, kind: CheckpointKind, limit: int
-    ) -> tuple[list[Sample], list[Prediction], int, list[Prediction]]:
-        """Read what recent predictions took, up to `limit` that would be taken next, how many wait, and up to `limit` that are checked soon."""
+    ) -> tuple[list[bytes], list[Prediction], int, list[Prediction]]:
+        """Read the encoded samples of recent predictions, up to `limit` that would be taken next, how many wait, and up to `limit` that are checked soon."""
         with redis_errors():
             samples, waiting, count, soon = self._queues.read_outlook(kind, limit)
         return (
-            [decode_sample(sample) for sample in samples],
+            samples,
             list(RECORDS.read_each(waiting)),
             count,
             list(RECORDS.read_each(soon)),

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from functools import lru_cache
-from operator import mul
+from operator import mul, sub
 from statistics import median
 
 from app.predictions.catalog import parameters_of
@@ -16,7 +15,8 @@ _DECAY = 0.95  # the weight of a sample, by that of the next newer one
 _OUTLIER = 0.5  # relative error from which on a sample loses weight
 _LEAST_S = 1e-3  # shorter times count as this
 _PASSES = 3  # each gives the samples new weights
-_SWEEPS = 30  # over the costs, in each pass
+_SWEEPS = 30  # over the costs, at most, in each pass
+_SETTLED = 1e-9  # of the largest cost: a sweep that changes no cost by more is the last one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,38 +108,46 @@ class Speed:
         return _dot(self.run_s, work.amounts)
 
 
-@lru_cache(maxsize=16)
-def learn(samples: tuple[Sample, ...]) -> Speed | None:
+def learn(samples: Sequence[Sample]) -> Speed | None:
     """Learn from samples, the newest first. None without any."""
     if not samples:
         return None
-    amounts = [sample.work.amounts for sample in samples]
+    works = [sample.work for sample in samples]
     return Speed(
-        engine_s=fit(amounts, [sample.engine_s for sample in samples]),
-        run_s=fit(amounts, [sample.run_s for sample in samples]),
+        engine_s=fit(works, [sample.engine_s for sample in samples]),
+        run_s=fit(works, [sample.run_s for sample in samples]),
         typical_s=sum(sample.engine_s for sample in samples) / len(samples),
     )
 
 
-def fit(amounts: Sequence[Sequence[float]], seconds: Sequence[float]) -> tuple[float, ...]:
-    """Fit the costs of the amounts, none of them negative, to seconds, the newest first.
+def fit(works: Sequence[Work], seconds: Sequence[float]) -> tuple[float, ...]:
+    """Fit the costs of the amounts, none of them negative, to the seconds that works took, the newest first.
 
     The error counts as a share of the estimate, so that short and long ones count the same and their sum has no bias.
-    Samples lose weight with age, and if they are far off (Huber's weights).
+    Samples lose weight with age, and if they are far off (Huber's weights). Equal works make one row.
     """
+    rows = {work: number for number, work in enumerate(dict.fromkeys(works))}
+    samples = [
+        (rows[work], s, _DECAY**age)
+        for age, (work, s) in enumerate(zip(works, seconds, strict=True))
+    ]
+    amounts = [work.amounts for work in rows]
     units = [max(column) or 1.0 for column in zip(*amounts, strict=True)]
     scaled = [[a / unit for a, unit in zip(row, units, strict=True)] for row in amounts]
-    ages = [_DECAY**age for age in range(len(scaled))]
     middle = max(median(seconds), _LEAST_S)
-    weights = [age / (s + middle) ** 2 for age, s in zip(ages, seconds, strict=True)]
+    weights = [age / (s + middle) ** 2 for _, s, age in samples]
     costs: list[float] = []
     for _ in range(_PASSES):
-        costs = _least_squares(scaled, seconds, weights)
+        row_weights, row_seconds = [0.0] * len(rows), [0.0] * len(rows)
+        for (row, s, _age), weight in zip(samples, weights, strict=True):
+            row_weights[row] += weight
+            row_seconds[row] += weight * s
+        costs = _least_squares(scaled, row_weights, row_seconds)
         estimates = [max(_dot(costs, row), _LEAST_S) for row in scaled]
-        errors = [abs(e - s) / e for e, s in zip(estimates, seconds, strict=True)]
         weights = [
-            age / e**2 * min(1.0, _OUTLIER / max(error, 1e-9))
-            for age, e, error in zip(ages, estimates, errors, strict=True)
+            age / e**2 * min(1.0, _OUTLIER / max(abs(e - s) / e, 1e-9))
+            for row, s, age in samples
+            for e in (estimates[row],)
         ]
     return tuple(cost / unit for cost, unit in zip(costs, units, strict=True))
 
@@ -149,16 +157,23 @@ def _dot(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _least_squares(
-    rows: Sequence[Sequence[float]], targets: Sequence[float], weights: Sequence[float]
+    rows: Sequence[Sequence[float]], weights: Sequence[float], targets: Sequence[float]
 ) -> list[float]:
-    """Solve weighted least squares without negative values, by coordinate descent. What equal rows leave open is given to the first values."""
+    """Solve least squares without negative values, by coordinate descent. The targets are multiplied by the weights already.
+
+    What equal rows leave open is given to the first values.
+    """
     columns = list(zip(*rows, strict=True))
-    weighted = [[w * x for w, x in zip(weights, column, strict=True)] for column in columns]
+    weighted = [list(map(mul, weights, column)) for column in columns]
     matrix = [[_dot(one, other) for other in columns] for one in weighted]
-    right = [_dot(one, targets) for one in weighted]
+    right = [_dot(column, targets) for column in columns]
     values = [0.0] * len(columns)
+    used = [(k, row, row[k], right[k]) for k, row in enumerate(matrix) if row[k]]
     for _ in range(_SWEEPS):
-        for k, row in enumerate(matrix):
-            if row[k]:
-                values[k] = max(0.0, values[k] + (right[k] - _dot(row, values)) / row[k])
+        before = values.copy()
+        for k, row, own, target in used:
+            value = values[k] + (target - sum(map(mul, row, values))) / own
+            values[k] = max(0.0, value)
+        if max(map(abs, map(sub, values, before))) <= _SETTLED * max(values):
+            break
     return values

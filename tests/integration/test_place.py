@@ -269,3 +269,23 @@ def test_speed_is_fitted_at_most_once_a_second(connection):
 
     assert times[0] == times[1] == pytest.approx(2.0)
     assert times[2] > 2.5
+
+
+@pytest.mark.parametrize(
+    ("new", "later_s", "is_fitted"), [(1, 2.0, False), (1, 11.0, True), (3, 2.0, True)]
+)
+def test_speed_is_fitted_again_once_an_eighth_of_the_samples_is_new(
+    connection, new, later_s, is_fitted
+):
+    """A single new sample among many changes the estimate after ten seconds, several do after one."""
+    now_s = 100.0
+    backlog = Backlog(a_store(connection), clock=lambda: now_s)
+    prediction = a_prediction()
+    for number in range(16):
+        add_sample(connection, prediction, 2.0 + number / 1e3)
+    before = backlog.line(KIND).engine_time(prediction)
+    for number in range(new):
+        add_sample(connection, prediction, 3.0 + number / 1e3)
+    now_s += later_s
+
+    assert (backlog.line(KIND).engine_time(prediction) != before) is is_fitted
