@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from app.built_in_models import BUILT_IN_MODELS
 from app.commands.findings import Finding, ok, problem, warning
+from app.commands.slow_check import run_python, unfinished
 from app.settings import Settings
 
 GB = 1e9  # bytes
@@ -18,7 +18,7 @@ DISK_LOW, DISK_OUT = 5 * GB, 0.5 * GB
 MEMORY_LOW = 2 * GB
 DOWNLOAD = 20 * GB
 AMPERE = 8.0  # compute capability of the first GPUs that multiply bfloat16
-TORCH_S = 120  # to import torch on a busy machine
+TORCH_S = 60.0  # to import torch
 # run in a child process: `app` never imports torch
 _SCRIPT = """
 import torch
@@ -31,34 +31,27 @@ for k in range(torch.cuda.device_count()):
 """
 
 
-def check_host(settings: Settings) -> Iterator[Finding]:
-    """Check PyTorch, GPU, memory and disk."""
-    yield from _torch()
+def check_host(settings: Settings, limit_s: float = TORCH_S) -> Iterator[Finding]:
+    """Check PyTorch, which may take `limit_s` to load, GPU, memory and disk."""
+    yield from _torch(limit_s)
     yield from _memory()
     yield from _disk(settings.data)
     yield from _download_disk(settings)
 
 
-def _torch() -> Iterator[Finding]:
+def _torch(limit_s: float) -> Iterator[Finding]:
     if find_spec("torch") is None:
         advice = "API and courier need none; on a host of workers run: pip install '.[worker]'"
         yield warning("torch", "not installed", advice)
         return
     try:
-        completed = subprocess.run(  # noqa: S603 -- our own interpreter and script
-            [sys.executable, "-c", _SCRIPT],
-            capture_output=True,
-            text=True,
-            timeout=TORCH_S,
-            check=True,
-        )
+        completed = run_python(["-c", _SCRIPT], "loading PyTorch", limit_s)
     except subprocess.TimeoutExpired:
-        yield problem(
-            "torch", f"does not load within {TORCH_S} s", "check that the GPU driver responds"
-        )
+        text = f"did not load within {limit_s:.0f} s"
+        yield unfinished("torch", text, "check that the GPU driver responds")
         return
-    except subprocess.CalledProcessError as exc:
-        last = (exc.stderr.strip().splitlines() or ["no message"])[-1]
+    if completed.returncode:
+        last = (completed.stderr.strip().splitlines() or ["no message"])[-1]
         yield problem(
             "torch", f"does not load: {last}", "install the version in requirements.lock again"
         )

@@ -4,19 +4,20 @@ The check itself is the worker's (`worker.weights.check`), in a process of its o
 """
 
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 from app.commands.findings import Finding, ok, problem, warning
+from app.commands.slow_check import run_python, unfinished
 from app.settings import Settings
 
-CHECK_S = 120  # to import torch and read the headers of the files, on a busy machine
+CHECK_S = 60.0  # for all checkpoints: to import torch and read the headers of the files
 _REFUSED, _MISSING = 1, 3  # exit codes of the check
 
 
-def check_weights(settings: Settings) -> Iterator[Finding]:
-    """Check the weights that a worker on this machine would load."""
+def check_weights(settings: Settings, limit_s: float = CHECK_S) -> Iterator[Finding]:
+    """Check the weights that a worker on this machine would load. They share `limit_s`."""
     if find_spec("worker") is None:
         yield warning(
             "weights", "the package `worker` is not installed", "install it on hosts of workers"
@@ -30,25 +31,20 @@ def check_weights(settings: Settings) -> Iterator[Finding]:
             "run pip install '.[worker]' on hosts of workers",
         )
         return
+    ends_at = time.monotonic() + limit_s
     for weights in settings.weights or (None,):
-        yield from _check(settings, weights)
+        yield from _check(settings, weights, max(ends_at - time.monotonic(), 0))
 
 
-def _check(settings: Settings, weights: str | None) -> Iterator[Finding]:
+def _check(settings: Settings, weights: str | None, limit_s: float) -> Iterator[Finding]:
     """Check one checkpoint. None means the built-in model."""
     name = weights or "the built-in model"
+    arguments = ["-P", "-m", "worker.weights.check", *_arguments(settings, weights)]
     try:
-        completed = subprocess.run(  # noqa: S603 -- our own module
-            [sys.executable, "-P", "-m", "worker.weights.check", *_arguments(settings, weights)],
-            capture_output=True,
-            text=True,
-            timeout=CHECK_S,
-            check=False,
-        )
+        completed = run_python(arguments, f"reading {name}", limit_s)
     except subprocess.TimeoutExpired:
-        yield problem(
-            "weights", f"{name}: not read within {CHECK_S} s", "check that the disk responds"
-        )
+        text = f"{name}: not checked, because the time for all weights was over"
+        yield unfinished("weights", text, "check that the disk responds")
         return
     lines = completed.stdout.strip().splitlines()
     if completed.returncode == 0 and lines:

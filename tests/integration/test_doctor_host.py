@@ -1,4 +1,4 @@
-"""`klein doctor` on machines with GPUs: a module in place of torch describes them to the child process."""
+"""`klein doctor` on machines with GPUs: a module in place of torch describes them to the child process. And its limits."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from app.commands import doctor_host
 from app.commands.doctor_host import check_host
+from app.commands.doctor_weights import check_weights
 from app.settings import Settings
 
 TORCH = """
@@ -67,3 +68,31 @@ def test_disk_of_downloads_is_checked(check, monkeypatch):
 
     assert found.text == "1.0 GB free for weights in /full/hub"
     assert "HF_HOME" in found.advice
+
+
+def test_torch_that_does_not_load_is_left(tmp_path, monkeypatch, capsys):
+    """Doctor says what it waits for, ends the process at the limit, and goes on with the next check."""
+    (tmp_path / "torch.py").write_text("import signal\nsignal.pause()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    settings = Settings.model_validate({"KLEIN_DATA": tmp_path})
+    found = {finding.subject: finding for finding in check_host(settings, limit_s=0.1)}
+
+    assert "loading PyTorch: up to 0 s" in capsys.readouterr().err
+    assert found["torch"].level == "warning"
+    assert found["torch"].text == "did not load within 0 s"
+    assert "GPU driver" in found["torch"].advice
+    assert "disk" in found
+
+
+def test_checkpoints_share_one_limit(tmp_path):
+    """However many checkpoints there are, doctor waits no longer than for one."""
+    settings = Settings.model_validate(
+        {"KLEIN_DATA": tmp_path, "KLEIN_WEIGHTS": "builtin,builtin-base"}
+    )
+    found = list(check_weights(settings, limit_s=0))
+
+    assert [(finding.level, finding.text.partition(":")[0]) for finding in found] == [
+        ("warning", "builtin"),
+        ("warning", "builtin-base"),
+    ]
+    assert all("is not busy" in finding.advice for finding in found)
