@@ -164,7 +164,7 @@ def test_webhook_event_filter(names, events):
 @pytest.mark.parametrize("webhook", ["ftp://a", "nonsense", "https://me:secret@host"])
 def test_invalid_webhooks_are_refused(webhook):
     """A webhook URL that cannot be called is refused by name."""
-    with pytest.raises(InvalidInput, match="webhook: send an http"):
+    with pytest.raises(InvalidInput, match="webhook: send a URL"):
         wire.parse_create({"input": {}, "webhook": webhook})
 
 
