@@ -5,6 +5,7 @@ A caller is the account of a key that was valid before, or else a client address
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
@@ -55,7 +56,8 @@ class RequestTurns:
     """ASGI middleware that lets each request wait for its caller's turn.
 
     A request holds its turn until its response begins, it waits for something, or HOLD_S have passed; and in any case until the
-    event loop has served the others, because most requests take no more than one of its rounds.
+    event loop has served the others, because most requests take no more than one of its rounds. What waited for a prediction
+    takes another turn after that.
     """
 
     def __init__(self, app: ASGIApp, callers: KnownCallers, error_renderer: ErrorRenderer) -> None:
@@ -84,26 +86,17 @@ class RequestTurns:
             error = self._error_renderer(scope)(refusal)
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
             return
-        is_held, loop = True, asyncio.get_running_loop()
-
-        def give_back() -> None:
-            nonlocal is_held
-            if is_held:
-                is_held = False
-                loop.call_soon(line.give_back, caller)
-
-        begin_to_hold()
-        hold(give_back)
-        timer = loop.call_later(HOLD_S, give_back)
+        turn = _HeldTurn(line, caller)
+        begin_to_hold(turn.take_again)
+        turn.hold()
 
         async def send_and_give_back(message: Message) -> None:
-            give_back()
+            turn.give_back()
             await send(message)
 
         try:
             await self._app(scope, receive, send_and_give_back)
         finally:
-            timer.cancel()
             release_held()
 
 
@@ -113,6 +106,7 @@ class _Line:
     def __init__(self, turns: tuple[int, int], waiting: tuple[int, int]) -> None:
         self._turns = Turns(*turns, WAIT_S)
         self._waiting = FairSlots(*waiting)
+        self.take_next = self._turns.take
         self.give_back = self._turns.give_back
 
     async def take_turn(self, caller: str, count: int) -> None:
@@ -120,9 +114,36 @@ class _Line:
         if not self._waiting.take(caller, count):
             raise NoTurn
         try:
-            await self._turns.take(caller)
+            await self.take_next(caller)
         finally:
             self._waiting.release(caller, count)
+
+
+class _HeldTurn:
+    """The turn that a request holds, at most one at a time."""
+
+    def __init__(self, line: _Line, caller: str) -> None:
+        self._line = line
+        self._caller = caller
+        self._timer: asyncio.TimerHandle | None = None  # while it is held
+
+    def hold(self) -> None:
+        """Hold the turn that was taken, for HOLD_S at most."""
+        self._timer = asyncio.get_running_loop().call_later(HOLD_S, self.give_back)
+        hold(self.give_back)
+
+    def give_back(self) -> None:
+        """Give the turn back, if it is held, after the event loop has served the others."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            asyncio.get_running_loop().call_soon(self._line.give_back, self._caller)
+
+    async def take_again(self) -> None:
+        """Wait for another turn. A request that gets none in time goes on: the limits of waiters bound how many do."""
+        with suppress(NoTurn):
+            await self._line.take_next(self._caller)
+            self.hold()
 
 
 def _has_body(connection: HTTPConnection) -> bool:

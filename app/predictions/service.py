@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from app.held import release_held
+from app.held import release_held, take_turn_again
 from app.predictions.admission import Admission
 from app.predictions.catalog import MODELS, Model, find_model
 from app.predictions.checkpoint_kind import CheckpointKind
@@ -69,10 +69,13 @@ class Service:
     async def wait(self, prediction: Prediction, timeout: float | None) -> Prediction:
         """Return a prediction, just read, once it is final, or as it is after `timeout` seconds (None means no limit).
 
-        Raises ShuttingDown if there is no limit and this process is shutting down.
+        Many waiters of a key that end at once take turns. Raises ShuttingDown if there is no limit and this process is
+        shutting down.
         """
         release_held()
-        return await self._watch.wait(prediction.id, timeout, known=prediction)
+        ended = await self._watch.wait(prediction.id, timeout, known=prediction)
+        await take_turn_again()
+        return ended
 
     def follow(self, prediction: Prediction, again_s: float = FAR_S) -> AsyncGenerator[Prediction]:
         """Yield a prediction as it is now and after each change, until it is final, and about every `again_s` seconds while it waits.

@@ -14,7 +14,7 @@ from app.api.request_turns import (
     KnownCallers,
     RequestTurns,
 )
-from app.held import release_held
+from app.held import release_held, take_turn_again
 
 KEY = "a-key"
 MANY = 40
@@ -52,11 +52,11 @@ def render(_scope):
     return lambda exc: ErrorResponse(status=429, body={"error": str(exc)})
 
 
-async def served(application, *requests):
+async def served(application, *requests, serve=None):
     """Send requests and return how many of each path are inside once nothing moves any more."""
     callers = KnownCallers()
     callers.remember(KEY, "account")
-    turns = RequestTurns(application, callers, render)
+    turns = RequestTurns(serve or application, callers, render)
     tasks = [asyncio.create_task(turns(request, no_message, no_message)) for request in requests]
     for _ in range(4 * MANY):
         await asyncio.sleep(0)
@@ -95,6 +95,24 @@ async def test_request_that_waits_needs_no_turn(application, how):
     counts = await served(application, *[scope("/poll", KEY) for _ in range(MANY)])
 
     assert counts == {"/poll": MANY}
+
+
+async def test_requests_that_waited_take_turns(application):
+    """Requests that wait, and whose wait ends at once, are answered a few at a time."""
+    ended = asyncio.Event()
+
+    async def wait_and_answer(*request):
+        release_held()
+        await ended.wait()
+        await take_turn_again()
+        await application(*request)
+
+    asyncio.get_running_loop().call_later(0, ended.set)
+    counts = await served(
+        application, *[scope("/poll", KEY) for _ in range(MANY)], serve=wait_and_answer
+    )
+
+    assert counts == {"/poll": ACCOUNT_TURNS[1]}
 
 
 async def test_round_of_event_loop_serves_few_of_caller(application):
