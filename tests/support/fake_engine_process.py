@@ -1,7 +1,7 @@
 """An engine process without a model, for a fast start: `EngineClient(…, module="tests.support.fake_engine_process")`.
 
 The prompt says what happens after each step: "slow" waits 50 ms, "hang" blocks forever after two steps, "dawdle" works for some seconds before the first step and after the last, "die" ends the
-process, "out of memory" and "fault" fail, "device lost" behaves like a broken GPU.
+process, "out of memory" and "fault" fail, "device lost" behaves like a broken GPU, "gaps" frees the memory before a block that it keeps.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ from worker.engines import (
 )
 from worker.engines.errors import WeightsError
 
+GAPS_BYTES = 64 * 1024**2
 DAWDLE_S = 2.5
 """Longer than two seconds, which was once the limit."""
 
@@ -42,6 +43,7 @@ class FakeEngine:
     """Generates images of one colour, chosen by prompt and seed."""
 
     _steps = 0
+    _block: ImageArray | None = None
     folder = Path()
     """Where a file "drift.flag" makes every image another one, as damaged memory does."""
 
@@ -113,6 +115,10 @@ class FakeEngine:
             sys.stderr.write("last words\n")
             sys.stderr.flush()
             raise SystemExit(3)
+        if "gaps" in prompt:
+            size_bytes = 64 * 1024  # larger blocks are returned to the system one by one
+            blocks = [np.ones(size_bytes, np.uint8) for _ in range(GAPS_BYTES // size_bytes)]
+            self._block = blocks[-1]
         if "out of memory" in prompt:
             raise OutOfMemory
         if "unusable lora" in prompt:

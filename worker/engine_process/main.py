@@ -24,6 +24,7 @@ import numpy as np
 
 from app.garbage import collect_as_usual, collect_rarely
 from app.predictions.prediction import Cause
+from worker.engine_process.free_memory import return_free_memory
 from worker.engine_process.heartbeat import Heartbeat
 from worker.engine_process.protocol import (
     Broken,
@@ -55,6 +56,8 @@ from worker.engines.errors import EngineError, RequestFailed
 EXIT_BROKEN = 78
 EXIT_DEVICE_LOST = 86
 _PR_SET_PDEATHSIG = 1
+_IDLE_S = 0.5
+"""Time without a batch after which free memory is returned. The next batch takes some milliseconds to get it back."""
 
 OpenEngine = Callable[[Path, Path | None, Tuning, OnStatus], Engine]
 
@@ -109,8 +112,12 @@ class Inbox:
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def next(self) -> tuple[Generate, ...]:
-        """Wait for the next batch, and forget the cancels of earlier batches."""
-        first = self._requests.get()
+        """Wait for the next batch, and forget the cancels of earlier batches. Returns free memory when idle."""
+        try:
+            first = self._requests.get(timeout=_IDLE_S)
+        except queue.Empty:
+            return_free_memory()
+            first = self._requests.get()
         batch = (first, *(self._requests.get() for _ in range(first.batch_remaining)))
         self._cancelled &= {request.id for request in batch}
         return batch

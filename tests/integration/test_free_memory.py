@@ -1,0 +1,32 @@
+"""The memory of an engine process between two predictions."""
+
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.support.fake_engine_process import GAPS_BYTES
+from worker.engine_client.client import EngineClient
+from worker.engine_client.recycling import private_bytes
+from worker.engines import Order
+
+WAIT_S = 30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc can return memory between blocks")
+def test_idle_engine_returns_free_memory(tmp_path):
+    """An engine process that has no work soon returns what the last image took, and then draws the same image."""
+    order = Order(prompt="gaps", width=64, height=64, steps=1, guidance=1.0, seeds=(7,))
+    with EngineClient(tmp_path, module="tests.support.fake_engine_process") as engine:
+        engine.wait_ready(WAIT_S)
+        assert engine.pid is not None
+        size_bytes = private_bytes(engine.pid)
+        first = engine.generate(order, lambda _step, _steps: True)
+        deadline = time.monotonic() + WAIT_S
+        while private_bytes(engine.pid) > size_bytes + GAPS_BYTES // 2:
+            assert time.monotonic() < deadline, "the engine process keeps the memory"
+            threading.Event().wait(0.1)
+
+        second = engine.generate(order, lambda _step, _steps: True)
+        assert (second.images[0] == first.images[0]).all()
