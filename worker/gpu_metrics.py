@@ -1,12 +1,14 @@
 """Exports GPU metrics. They come from NVML, so that this process needs no torch."""
 
+import ctypes
 from collections.abc import Iterable
 from contextlib import suppress
 
-import pynvml
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+_DRIVER = "libnvidia-ml.so.1"
 
 
 class GpuCollector(Collector):
@@ -14,6 +16,8 @@ class GpuCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the memory and utilisation of each GPU."""
+        import pynvml  # noqa: PLC0415 -- loads only on a host with a driver
+
         memory = GaugeMetricFamily(
             "klein_gpu_memory_bytes", "Memory of the GPU", labels=("gpu", "state")
         )
@@ -36,7 +40,13 @@ class GpuCollector(Collector):
 def register_gpu_metrics() -> None:
     """Add GPU metrics to this process, if the host has a GPU."""
     try:
+        ctypes.CDLL(_DRIVER)
+    except OSError:
+        return
+    import pynvml  # noqa: PLC0415 -- loads only on a host with a driver
+
+    try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:  # no driver or no GPU
+    except pynvml.NVMLError:  # no GPU
         return
     REGISTRY.register(GpuCollector())

@@ -7,7 +7,6 @@ from typing import BinaryIO, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from app.storage.local import LocalStorage
-from app.storage.s3 import S3Storage
 
 
 class Storage(Protocol):
@@ -46,5 +45,7 @@ def open_storage(url: str, public_url: str | None = None) -> Storage:
     if parts.scheme == "file":
         return LocalStorage(Path(unquote(parts.path)))
     if parts.scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]+", parts.netloc):
+        from app.storage.s3 import S3Storage  # noqa: PLC0415 -- its library loads only where it is used
+
         return S3Storage(parts.netloc, unquote(parts.path), public_url)
     raise ValueError("STORAGE_URL: names no storage; use file:///folder or s3://bucket/prefix")

@@ -1,11 +1,15 @@
 """Tests of the GPU metrics and the free memory, without a GPU."""
 
+import ctypes
+import sys
+
 import pynvml
 import pytest
 import torch
+from prometheus_client import REGISTRY
 
 from worker.engines.device import free_memory_bytes
-from worker.gpu_metrics import GpuCollector
+from worker.gpu_metrics import GpuCollector, register_gpu_metrics
 
 
 @pytest.fixture
@@ -42,6 +46,19 @@ def test_missing_gpu_values_are_left_out():
         ("klein_gpu_memory_bytes", "0", "free"): 4,
         ("klein_gpu_busy_ratio", "1"): 0.5,
     }
+
+
+def test_host_without_driver_does_not_load_nvml(monkeypatch):
+    """Without a driver, the library of NVIDIA is not imported and no metrics are added."""
+
+    def no_library(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    monkeypatch.setattr(REGISTRY, "register", pytest.fail)
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # its import fails
+
+    register_gpu_metrics()
 
 
 def test_memory_cached_by_torch_is_free(monkeypatch):

@@ -71,7 +71,7 @@ def test_completion_imports_no_command():
 @pytest.mark.parametrize("module", ["app.main", "app.up", "worker.main", "worker.courier"])
 def test_processes_import_no_unused_parts_of_libraries(module):
     """A process does without the parts of libraries that load much and that it does not use."""
-    unused = ("limits", "opentelemetry.sdk", "pygments", "rich", "valkey")
+    unused = ("limits", "obstore", "opentelemetry.sdk", "pygments", "pynvml", "rich", "valkey")
     script = f"import sys, {module}; print(*(name for name in {unused} if sys.modules.get(name)))"
 
     assert processes.run([sys.executable, "-c", script]).stdout == "\n"
