@@ -97,11 +97,12 @@ def create_app(settings: Settings) -> FastAPI:
         ),
     )
     queues = Queues(connection)
-    store = Store(connection, queues, settings.retention)
-    registry = WorkerRegistry(connection)
+    clock = Clock(connection)  # one for all, so that a create reads the time once
+    store = Store(connection, queues, settings.retention, clock=clock)
+    registry = WorkerRegistry(connection, clock)
     history = History(connection, store)
     backlog = Backlog(store)
-    places = Places(connection, queues, registry, backlog)
+    places = Places(connection, queues, registry, backlog, clock)
     forecasts = Forecasts(places.place_behind, backlog)
     watch = Watch(reading, on_end=forecasts.end)
 
@@ -168,7 +169,7 @@ def create_app(settings: Settings) -> FastAPI:
                 registry=registry,
                 admission=admission,
                 loras=loras,
-                clock=Clock(connection),
+                clock=clock,
                 strict_inputs=settings.strict_inputs,
                 keeps_prompts=settings.keep_prompts,
                 metadata=settings.metadata,

@@ -49,10 +49,16 @@ class Accepted:
 class Intake(RecordReader):
     """Accepts predictions. Safe for any number of threads and processes."""
 
-    def __init__(self, connection: "redis.Redis", queues: Queues, retention: timedelta) -> None:
+    def __init__(
+        self,
+        connection: "redis.Redis",
+        queues: Queues,
+        retention: timedelta,
+        clock: Clock | None = None,
+    ) -> None:
         super().__init__(connection, queues)
         self._retention = retention
-        self._clock = Clock(connection)
+        self._clock = clock or Clock(connection)
 
     def add(self, prediction: Prediction, terms: Terms = UNLIMITED) -> Prediction:
         """Add a prediction, and return it. See `accept`."""

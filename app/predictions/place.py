@@ -41,11 +41,12 @@ class Places:
         queues: Queues,
         registry: WorkerRegistry,
         backlog: Backlog,
+        clock: Clock | None = None,
     ) -> None:
         self._queues = queues
         self._registry = registry
         self._backlog = backlog
-        self._clock = Clock(connection)
+        self._clock = clock or Clock(connection)
 
     def find(self, prediction: Prediction) -> Place | None:
         """Return the place of a prediction, or None if it neither waits in line nor runs. Raises Unavailable."""

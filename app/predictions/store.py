@@ -14,7 +14,7 @@ import redis
 from app.lua.script import Value, execute
 from app.predictions import scripts
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.clock import from_ms, to_ms
+from app.predictions.clock import Clock, from_ms, to_ms
 from app.predictions.consequences import change_values, end_values
 from app.predictions.errors import (
     KleinError,
@@ -71,8 +71,9 @@ class Store(Intake):
         queues: Queues,
         retention: timedelta,
         usage_kept: timedelta = USAGE_KEPT,
+        clock: Clock | None = None,
     ) -> None:
-        super().__init__(connection, queues, retention)
+        super().__init__(connection, queues, retention, clock)
         self._usage_kept = usage_kept
         self._last = LastRecords()
 

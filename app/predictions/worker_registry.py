@@ -85,9 +85,9 @@ _RECORDS = Records(Worker)
 class WorkerRegistry:
     """Reads and writes the announcements. Each process reads at most twice a second."""
 
-    def __init__(self, connection: "redis.Redis") -> None:
+    def __init__(self, connection: "redis.Redis", clock: Clock | None = None) -> None:
         self._redis = connection
-        self._clock = Clock(connection)
+        self._clock = clock or Clock(connection)
         self._read_at = 0.0
         self._workers: list[Worker] = []
 

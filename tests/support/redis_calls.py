@@ -16,7 +16,8 @@ class Count:
     """What clients send: each script with its commands, and each transaction, is one call."""
 
     def __init__(self) -> None:
-        self.calls: list[list[str]] = []
+        self.calls: list[list[str]] = []  # without those that belong to no prediction
+        self.by_time: list[list[str]] = []  # those
 
     @property
     def writes(self) -> int:
@@ -51,6 +52,7 @@ def counting(connection) -> Iterator[Count]:
     yield count
     connection.get(END)
     thread.join()
+    count.by_time = [call for call in count.calls if is_by_time(call)]
     count.calls = [call for call in count.calls if not is_by_time(call)]
 
 
