@@ -11,6 +11,10 @@ class WholeNumber(click.IntRange):
 
     name = "number"
 
+    def _describe_range(self) -> str:
+        """Describe the bounds for the help. click writes `x<=None` if there are none."""
+        return "" if self.min is self.max is None else super()._describe_range()
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read the text of an option. Raises click.BadParameter."""
         try:
@@ -23,6 +27,10 @@ class Number(click.FloatRange):
     """A finite number, from `min` to `max` where they are set."""
 
     name = "number"
+
+    def _describe_range(self) -> str:
+        """Describe the bounds for the help. click writes `x<=None` if there are none."""
+        return "" if self.min is self.max is None else super()._describe_range()
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read the text of an option. Raises click.BadParameter."""

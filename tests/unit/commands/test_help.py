@@ -73,3 +73,11 @@ def test_completion_after_an_unknown_command_is_silent():
     result = CliRunner().invoke(main, prog_name="klein", env=environ)
 
     assert (result.exit_code, result.output.strip()) == (0, "")
+
+
+def test_help_shows_no_bounds_where_there_are_none():
+    """A number that may be anything has no range in the help."""
+    text = CliRunner().invoke(main, ["predict", "--help"], terminal_width=200).output
+
+    assert "--guidance NUMBER" in text
+    assert "None" not in text
