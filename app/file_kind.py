@@ -8,8 +8,6 @@ _KINDS = (
     (b"GGUF", "a GGUF file"),
     (b"\x1f\x8b", "compressed (gzip)"),
     (b"\x89HDF", "an HDF5 file"),
-    (b"PK\x03\x04", "a PyTorch pickle or another ZIP file"),
-    *((bytes([0x80, protocol]), "a PyTorch pickle") for protocol in range(2, 6)),
 )
 
 

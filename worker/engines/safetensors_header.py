@@ -70,9 +70,7 @@ def _check_length(file: Path, header_bytes: int, size_bytes: int, start: bytes) 
     if header_bytes <= min(size_bytes, _MAX_HEADER_BYTES):
         return
     if kind := name_foreign_file(start):
-        raise WeightsError(
-            f"{file} is {kind}, and no safetensors file. Download the safetensors file"
-        )
+        raise WeightsError(f"{file} is {kind}, and no safetensors file. Download it again")
     if header_bytes > size_bytes:
         raise WeightsError(
             f"{file} is not a complete safetensors file: its header is cut off. Copy or download it again"
