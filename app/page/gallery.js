@@ -78,7 +78,9 @@ export class Gallery {
 
   async #more() {
     const shown = at("gallery").children.length;
+    const load = this.#load;
     const { predictions, cursor } = await this.#page(this.#cursor);
+    if (load !== this.#load) return; // another search has begun
     for (const entry of predictions) this.put(entry, "append");
     const isFocused = document.activeElement === at("more");
     this.#continue(cursor);

@@ -71,7 +71,7 @@ def test_last_page_of_the_gallery_has_the_focus(tab: Tab, client: httpx.Client) 
     tab.ready()
     page = tab.page
     page.get_by_label("Search").fill("focus")
-    expect(page.locator("#gallery li")).to_have_count(12, timeout=WAIT_MS)
+    expect(page.locator('#gallery img[alt^="focus"]')).to_have_count(12, timeout=WAIT_MS)
     press(tab, "Show more")
 
     expect(page.locator("#gallery li")).to_have_count(13, timeout=WAIT_MS)
