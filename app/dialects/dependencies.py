@@ -25,7 +25,7 @@ from app.uploads import Uploads
 
 
 def service_of(request: Request) -> Service:
-    """Return the service. The routes that are called most use this, because FastAPI solves each dependency anew."""
+    """Return the service. The busiest routes call this, because FastAPI resolves every dependency for each request."""
     return state_of(request.app).service
 
 

@@ -34,7 +34,7 @@ def write_card(
     facts: Mapping[str, str],
     *,
     pictures: str | None,
-    is_distilled: bool = True,
+    is_distilled: bool,
 ) -> None:
     """Write the card with figures that were measured, and none that were not."""
     rows = [f"| {f.name} | {f.value} | {f.target} |" for f in figures]
@@ -74,6 +74,6 @@ def write_card(
         "- Prompts are read up to 40 tokens, about 35 words; capitals do not matter.",
         "- It is distilled by construction: `is_distilled` is true and guidance is ignored.\n"
         if is_distilled
-        else "- It follows a prompt less well than klein-builtin: it was trained for little longer.\n",
+        else "- It follows a prompt less well than klein-builtin: it was trained only briefly.\n",
     ]
     path.write_text("\n".join(part for part in parts if part))
