@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,21 +27,22 @@ class LocalStorage:
     def put(self, key: str, data: bytes | BinaryIO) -> None:
         """Store a file atomically. Raises StorageError."""
         path = self._path(key)
-        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        folder, name = os.path.split(path)
+        unfinished = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
+            os.makedirs(folder, exist_ok=True)
+            with open(unfinished, "wb") as file:
                 if isinstance(data, bytes):
                     file.write(data)
                 else:
                     shutil.copyfileobj(data, file)
                 file.flush()
                 os.fsync(file.fileno())
-            unfinished.replace(path)
-            _sync_folder(path.parent)
+            os.replace(unfinished, path)
+            _sync_folder(folder)
         except OSError as exc:
             with suppress(OSError):
-                unfinished.unlink()
+                os.unlink(unfinished)
             raise StorageError(f"could not store {key}: {exc.strerror}") from exc
 
     def get(self, key: str, max_bytes: int | None = None) -> bytes:
@@ -74,29 +76,35 @@ class LocalStorage:
     def locate(self, key: str, verb: Literal["GET", "HEAD"] = "GET") -> Path:  # noqa: ARG002 -- a path serves both
         """Return the path of a file. Raises FileMissing."""
         path = self._path(key)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise FileMissing(key)
-        return path
+        return Path(path)
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:
         """Open a file to read. Raises FileMissing or StorageError, also for errors of the body."""
         try:
-            with self._path(key).open("rb") as file:
+            with open(self._path(key), "rb") as file:
                 yield file
         except FileNotFoundError:
             raise FileMissing(key) from None
         except OSError as exc:
             raise StorageError(f"could not read {key}: {exc.strerror}") from exc
 
-    def _path(self, key: str) -> Path:
-        path = self._root.joinpath(*names_of(key))
-        if not path.resolve().is_relative_to(self._root):  # a symbolic link that leads outside
-            raise FileMissing(key)
-        return path
+    def _path(self, key: str) -> str:
+        names = names_of(key)
+        for count in range(1, len(names) + 1):
+            path = os.path.join(self._root, *names[:count])
+            try:
+                is_link = stat.S_ISLNK(os.lstat(path).st_mode)
+            except OSError:  # nothing is there, so nothing leads outside
+                break
+            if is_link and not Path(path).resolve().is_relative_to(self._root):
+                raise FileMissing(key)
+        return os.path.join(self._root, *names)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     """Flush a folder to disk, which makes a rename durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
+from app.daemon_threads import DaemonThreads
 from app.storage import Storage
 from app.storage.errors import StorageError
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 class TimeLimitedStorage:
-    """Runs each operation of another storage in a thread and waits for a limited time.
+    """Runs each operation of another storage in another thread and waits for a limited time.
 
     A system call on a hung disk or network file system never returns. Its thread is left behind.
     """
@@ -27,6 +28,7 @@ class TimeLimitedStorage:
         self._storage = storage
         self._limit_s = limit_s
         self._slots = threading.Semaphore(MAX_OPERATIONS)
+        self._threads = DaemonThreads("storage")
         self.origin = storage.origin
         self.requirement = storage.requirement
 
@@ -69,7 +71,7 @@ class TimeLimitedStorage:
             finally:
                 self._slots.release()
 
-        threading.Thread(target=run, name="storage", daemon=True).start()
+        self._threads.run(run)
         try:
             return outcome.result(self._limit_s)
         except TimeoutError:

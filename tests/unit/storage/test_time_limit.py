@@ -32,6 +32,9 @@ class HungStorage:
     def delete(self, prefix):
         self.wait(prefix)
 
+    def free_bytes(self):
+        self.wait()
+
     def locate(self, key, verb="GET"):
         self.wait(key, verb)
         return "url"
@@ -55,6 +58,7 @@ def hung():
         (lambda storage: storage.get("p/0.png"), "could not read p/0.png"),
         (lambda storage: list(storage.read("p/0.png")), "could not read p/0.png"),
         (lambda storage: storage.delete("p"), "could not delete p"),
+        (lambda storage: storage.free_bytes(), "could not read the free space"),
         (lambda storage: storage.locate("p/0.png"), "could not find p/0.png"),
     ],
 )
@@ -77,3 +81,18 @@ def test_hung_operations_are_limited(hung):
     hung.gate.set()
 
     assert TimeLimitedStorage(hung).get("p/0.png") == b"file"
+
+
+def test_operations_share_a_thread():
+    """Operations one after the other start fewer threads than there are operations."""
+    threads = set()
+
+    class Recording(HungStorage):
+        def wait(self, *_):
+            threads.add(threading.current_thread())
+
+    storage = TimeLimitedStorage(Recording())
+    for _ in range(20):
+        storage.put("p/0.png", b"x")
+
+    assert len(threads) < 20
