@@ -82,6 +82,7 @@ export class Composer {
     const say = (field, message) => message && problems.push({ field, message });
     say("prompt", promptProblem(at("prompt").value));
     if (takesImages(this.#model) && !this.images.length) say("image_urls", "This model edits: add an image.");
+    if (!takesImages(this.#model) && this.images.length) say("image_urls", "This model takes no images: remove them, or choose a model that edits.");
     if (this.#size === "custom") {
       const [width, height] = [number("width"), number("height")];
       say("width", sideProblem(width));
@@ -190,11 +191,21 @@ export class Composer {
     return Number.isInteger(value) && value >= minimum && value <= maximum ? null : `Use a whole number from ${minimum} to ${maximum}.`;
   }
 
-  /** Select the model and the sizes that fit: with or without images. */
+  /** Select a model that takes images, or none: the counterpart of the chosen one if it is served. */
+  #chooseModel(edits) {
+    const fits = (model) => takesImages(model) === edits;
+    if (this.#model && fits(this.#model)) return;
+    const fitting = this.#models.filter(fits);
+    const checkpoint = checkpointOf(at("model").value);
+    const model = fitting.find(({ slug }) => checkpointOf(slug) === checkpoint) && fitting[0];
+    if (model) at("model").value = model.slug;
+  }
+
+  /** Adapt the form to the model and to whether there are images. */
   #fit() {
     const edits = this.images.length > 0;
-    const fits = (model) => model && takesImages(model) === edits;
-    if (!fits(this.#model)) at("model").value = this.#models.find(fits)?.slug ?? at("model").value;
+    // a model that the user chose stays, and `check` says what it lacks
+    if (!this.#model || edits !== this.#edits) this.#chooseModel(edits);
     at("size-auto").hidden = at("strength-field").hidden = !edits;
     if (edits !== this.#edits) choose(edits ? "" : this.#size || this.#defaultSize);
     this.#edits = edits;
@@ -211,6 +222,8 @@ function choose(size) {
 }
 
 const takesImages = (model) => model?.request_schema.properties.image_urls !== undefined;
+
+const checkpointOf = (slug) => slug.replace(/-(text-to-image|edit)$/, "");
 
 const number = (id) => (at(id).value === "" ? NaN : Number(at(id).value));
 

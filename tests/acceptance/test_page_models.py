@@ -8,6 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from tests.support.api_client import image_file
 from tests.support.browser_tab import CHROMIUM, WAIT_MS, Tab, opened
 from tests.support.klein_server import Klein, running_klein
 
@@ -16,6 +17,7 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 BASE = "flux-2-klein-4b-base-text-to-image"
+BASE_EDIT = "flux-2-klein-4b-base-edit"
 BROKEN_WORDS = """() => [...document.querySelectorAll("#usage :is(th, td):not(:nth-child(2))")].filter((cell) => {
   const range = document.createRange();
   range.selectNodeContents(cell);
@@ -73,6 +75,48 @@ def test_both_models_are_shown_and_chosen(tab: Tab) -> None:
     page.get_by_label("Model", exact=True).select_option("flux-2-klein-4b-text-to-image")
     expect(page.get_by_label("Guidance")).to_be_hidden()
     assert "guidance" not in page.locator("#snippet").inner_text()
+
+
+def test_images_keep_the_checkpoint(tab: Tab) -> None:
+    """Adding an image selects the edit model of the chosen checkpoint, and removing it the model without images."""
+    tab.ready()
+    page = tab.page
+    page.get_by_text("Model and options").click()
+    model = page.get_by_label("Model", exact=True)
+    model.select_option(BASE)
+    image = {"name": "in.png", "mimeType": "image/png", "buffer": image_file()}
+    page.locator("#files").set_input_files(image)  # type: ignore[arg-type]  # a dict is a FilePayload
+
+    expect(model).to_have_value(BASE_EDIT)
+    expect(page.get_by_label("Guidance")).to_be_visible()
+    expect(page.get_by_label("Steps", exact=True)).to_have_attribute("placeholder", "28")
+    assert f'"model": "{BASE_EDIT}"' in page.locator("#snippet").inner_text()
+    page.get_by_role("button", name="Remove in.png").click()
+    expect(model).to_have_value(BASE)
+
+
+def test_chosen_model_stays_and_says_what_it_lacks(tab: Tab) -> None:
+    """A model that does not fit the images stays chosen, as the code shows, and the page says why it cannot run."""
+    tab.ready()
+    page = tab.page
+    tab.write("make it red")
+    page.get_by_text("Model and options").click()
+    model = page.get_by_label("Model", exact=True)
+    model.select_option(BASE_EDIT)
+    page.get_by_role("button", name="Generate").click()
+
+    problem = page.locator("#files-problem")
+    expect(model).to_have_value(BASE_EDIT)
+    expect(problem).to_have_text("This model edits: add an image.")
+    assert f'"model": "{BASE_EDIT}"' in page.locator("#snippet").inner_text()
+    image = {"name": "in.png", "mimeType": "image/png", "buffer": image_file()}
+    page.locator("#files").set_input_files(image)  # type: ignore[arg-type]  # a dict is a FilePayload
+    expect(problem).to_be_hidden()
+    model.select_option(BASE)
+    page.get_by_role("button", name="Generate").click()
+    expect(problem).to_have_text(
+        "This model takes no images: remove them, or choose a model that edits."
+    )
 
 
 @pytest.mark.parametrize("width", [1280, 360])
