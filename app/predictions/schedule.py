@@ -7,6 +7,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from app.predictions.checkpoint_kind import CheckpointKind
@@ -50,9 +51,13 @@ class ScheduledWorker:
     turn_s: float = 0.0  # how long loaded models keep it while others have work
 
     def next_kind(
-        self, waiting: frozenset[CheckpointKind], since: Mapping[CheckpointKind, float]
+        self, waiting: AbstractSet[CheckpointKind], since: Mapping[CheckpointKind, float]
     ) -> CheckpointKind | None:
         """Return the model whose prediction it takes next. `since` says from when on it takes those of models that are not loaded."""
+        if len(self.models) == 1:  # the usual worker: what follows takes ten times as long
+            ((kind, model),) = self.models.items()
+            is_taken = model.loaded_at is not None or self.free_at >= since.get(kind, math.inf)
+            return kind if is_taken and kind in waiting else None
         loaded = {k: m.loaded_at for k, m in self.models.items() if m.loaded_at is not None}
         others = sorted(
             (k for k in self.models if k not in loaded and self.free_at >= since.get(k, math.inf)),
@@ -60,6 +65,10 @@ class ScheduledWorker:
         )
         order = order_models(loaded, others, self.free_at, self.turn_s)
         return next((kind for kind in order if kind in waiting), None)
+
+    def is_ready_for_only(self, kind: CheckpointKind) -> bool:
+        """Return whether this model is loaded, and the only one."""
+        return self.models.keys() == {kind} and self.models[kind].loaded_at is not None
 
     def use(self, kind: CheckpointKind) -> None:
         """Note the use of a model. One that is not loaded is loaded first, in place of the others."""
@@ -106,10 +115,12 @@ def estimate_start(
     }
     heap = [(worker.free_at, number) for number, worker in enumerate(workers)]
     heapq.heapify(heap)
+    waiting = {kind, *blocks}
     while heap:
         _, number = heapq.heappop(heap)
         worker = workers[number]
-        waiting = frozenset({kind, *(other for other, times in blocks.items() if times)})
+        if not heap and worker.is_ready_for_only(kind):  # it takes all of them, one after the other
+            return worker.free_at + sum(blocks.get(kind, ()))
         if (chosen := worker.next_kind(waiting, since)) is None:
             later = [at for k, at in since.items() if k in worker.models and at > worker.free_at]
             if not later:
@@ -120,5 +131,7 @@ def estimate_start(
             if not (times := blocks.get(chosen)):
                 return worker.free_at
             worker.free_at += times.popleft()
+            if not times and chosen is not kind:
+                waiting.remove(chosen)
         heapq.heappush(heap, (worker.free_at, number))
     return None
