@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import Process, started
+from tests.support.processes import Process, started, stop
 
 KEY = "bench-key-of-more-than-thirty-two-characters"
 
@@ -26,7 +26,7 @@ def free_port() -> int:
 def process(
     arguments: list[str], *, python: str = sys.executable, **environ: str
 ) -> Iterator[Process]:
-    """Run a Python process while the body runs. Print the end of its log if the body fails."""
+    """Run a Python process, and what it starts, while the body runs. Print the end of its log if the body fails."""
     with (
         tempfile.TemporaryFile() as log,
         started(
@@ -43,8 +43,7 @@ def process(
             sys.stderr.write(log.read()[-4000:].decode(errors="replace"))
             raise
         finally:
-            running.terminate()
-            running.wait(60)
+            stop(running, 60)
 
 
 def wait_for_port(port: int, running: Process) -> None:

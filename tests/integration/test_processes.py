@@ -1,6 +1,7 @@
 """No process outlives its test, and a run that hangs reports where. Each case runs a pytest of its own on a test that hangs."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,18 @@ def test_exception_ends_process() -> None:
     assert cat.returncode == -9
     assert cat.stdin is not None
     assert cat.stdin.closed
+
+
+def test_stop_kills_what_the_process_leaves() -> None:
+    """A process that ends on SIGTERM and leaves children, one of them in a session of its own, leaves none."""
+    leaves = "sleep 600 & echo $!; setsid sleep 600 & echo $!; wait"
+    with processes.started(["sh", "-c", leaves], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        children = [int(parent.stdout.readline()) for _ in range(2)]
+        processes.stop(parent, 30)
+
+    assert parent.returncode == -signal.SIGTERM
+    eventually(lambda: not any(map(is_running, children)))
 
 
 def test_run_has_a_timeout() -> None:

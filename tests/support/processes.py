@@ -26,18 +26,37 @@ def end(process: Process) -> None:
     """Kill a process and all its descendants, including those in sessions of their own. Close its pipes."""
     if process.poll() is None:
         process.send_signal(signal.SIGSTOP)  # a stopped process starts no more children
-        below = []
-        with suppress(psutil.NoSuchProcess):
-            below = psutil.Process(process.pid).children(recursive=True)
+        below = _descendants(process)
         process.kill()
-        for child in below:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+        _kill(below)
         process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             with suppress(BrokenPipeError, ValueError):  # ValueError: a thread is still reading it
                 pipe.close()
+
+
+def stop(process: Process, within_s: float) -> None:
+    """Terminate a process, wait for its end, and kill the descendants that it leaves. Raises TimeoutExpired."""
+    below = _descendants(process)
+    process.terminate()
+    try:
+        process.wait(within_s)
+    finally:
+        _kill(below)
+
+
+def _descendants(process: Process) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(process.pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(others: list[psutil.Process]) -> None:
+    for other in others:
+        with suppress(psutil.NoSuchProcess):  # it has ended, also if its id is that of another now
+            other.kill()
 
 
 @contextmanager
