@@ -31,4 +31,5 @@ class CallersKey(APIKeyHeader):
         raise Unauthorized
 
 
-KeyId = Annotated[str, Depends(CallersKey())]
+CALLERS_KEY = CallersKey()
+KeyId = Annotated[str, Depends(CALLERS_KEY)]

@@ -7,12 +7,13 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
+from app.api.direct_route import DirectRoute
 from app.api.proxy import proxy_response
 from app.api.state import state_of
 from app.storage.errors import FileMissing
 from app.storage.links import ROUTE
 
-router = APIRouter(tags=["files"])
+router = APIRouter(tags=["files"], route_class=DirectRoute)
 _REDIRECT = {"Cache-Control": "private, max-age=1800"}  # half as long as a presigned URL lives
 _HEADERS = {
     "Cache-Control": "private, max-age=31536000, immutable",

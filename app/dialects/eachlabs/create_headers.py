@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request
+from fastapi import Header, Request
 
+from app.api.direct_route import NumberParameter
 from app.api.errors import BadRequest
 from app.api.state import state_of
 from app.predictions.prediction import Timeouts
@@ -30,24 +31,21 @@ def _seconds(name: str, description: str) -> Any:
     return Header(alias=name, gt=0, allow_inf_nan=False, description=description)
 
 
-async def _read_headers(
-    request: Request,
-    queue: Annotated[
-        float | None,
-        _seconds(
-            "X-Queue-Timeout", "Seconds that the prediction may wait for a worker before it fails."
-        ),
-    ] = None,
-    run: Annotated[
-        float | None,
-        _seconds("X-Run-Timeout", "Seconds that an attempt may run before it fails."),
-    ] = None,
-    retention: Annotated[
-        float | None,
-        _seconds(
-            "X-Retention", "Seconds that the prediction and its files are kept after it has ended."
-        ),
-    ] = None,
+_QUEUE = _seconds(
+    "X-Queue-Timeout", "Seconds that the prediction may wait for a worker before it fails."
+)
+_RUN = _seconds("X-Run-Timeout", "Seconds that an attempt may run before it fails.")
+_RETENTION = _seconds(
+    "X-Retention", "Seconds that the prediction and its files are kept after it has ended."
+)
+_QUEUE_TIMEOUT, _RUN_TIMEOUT = NumberParameter(_QUEUE), NumberParameter(_RUN)
+_KEPT = NumberParameter(_RETENTION)
+
+
+async def declare_create_headers(
+    queue: Annotated[float | None, _QUEUE] = None,
+    run: Annotated[float | None, _RUN] = None,
+    retention: Annotated[float | None, _RETENTION] = None,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -61,8 +59,15 @@ async def _read_headers(
             "the same body within a day returns the first prediction; with another body it is a 409.",
         ),
     ] = None,
-) -> CreateHeaders:
-    """Read the headers. Raises BadRequest if one exceeds the server's limit."""
+) -> None:
+    """Declare the headers for the OpenAPI document. `read_create_headers` reads them."""
+
+
+def read_create_headers(request: Request) -> CreateHeaders:
+    """Read the headers. Raises RequestValidationError, or BadRequest if one exceeds the server's limit."""
+    queue, run = _QUEUE_TIMEOUT.read(request), _RUN_TIMEOUT.read(request)
+    retention = _KEPT.read(request)
+    idempotency_key = request.headers.get("Idempotency-Key")
     state = state_of(request.app)
     maximum, server_retention = state.service.timeouts, state.retention
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
@@ -80,9 +85,6 @@ async def _read_headers(
         else _bounded("X-Retention", retention, server_retention),
         idempotency_key=idempotency_key,
     )
-
-
-CreateHeadersOf = Annotated[CreateHeaders, Depends(_read_headers)]
 
 
 def preferred_wait(request: Request) -> float:

@@ -14,7 +14,7 @@ from app.dialects.eachlabs.errors import render_error
 from app.dialects.http import HttpDialect
 
 HTTP = HttpDialect(
-    first=(routes.router,),
+    first=(routes.direct, routes.router),
     routers=(
         history_routes.router,
         model_routes.router,

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.auth import KeyId
+from app.api.auth import CALLERS_KEY, KeyId
+from app.api.direct_route import DirectRoute, NumberParameter
 from app.api.long_json import LongJson
 from app.api.state import state_of
 from app.api.times import QueryTime
@@ -27,8 +28,9 @@ from app.dialects.eachlabs import bodies, wire
 from app.dialects.eachlabs.create_headers import (
     WAIT_MAX_S,
     CreateHeaders,
-    CreateHeadersOf,
+    declare_create_headers,
     preferred_wait,
+    read_create_headers,
 )
 from app.dialects.eachlabs.output import CLASSIFICATIONS, classification_of
 from app.dialects.eachlabs.place_view import place_headers
@@ -42,6 +44,9 @@ HISTORY = timedelta(days=90)
 
 
 router = APIRouter(tags=["predictions"], responses=declare_errors(401, 503))
+direct = APIRouter(
+    tags=["predictions"], responses=declare_errors(401, 503), route_class=DirectRoute
+)
 
 
 def view_of(request: Request) -> wire.View:
@@ -68,28 +73,35 @@ _CREATE_DOCS = {
 }
 
 
-@router.post(
+_CREATE_PARAMETERS = [Depends(CALLERS_KEY), Depends(declare_create_headers)]
+
+
+@direct.post(
     "/v1/prediction",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
     responses=declare_responses(bodies.Accepted, 400, 402, 404, 409, 413, 422, 429),
+    dependencies=_CREATE_PARAMETERS,
 )
-async def create(request: Request, key_id: KeyId, headers: CreateHeadersOf) -> Response:
+async def create(request: Request) -> Response:
     """Create a prediction and return its id."""
+    key_id, headers = await CALLERS_KEY(request), read_create_headers(request)
     view = view_of(request)
     created = await _submit(request, key_id, service_of(request), view, headers)
     forecast = state_of(request.app).forecasts.get(created.id)
     return JSONResponse(view.accepted(created), headers=place_headers(forecast))
 
 
-@router.post(
+@direct.post(
     "/v1/prediction/run",
     response_model=None,
     openapi_extra=_CREATE_DOCS,
     responses=declare_responses(bodies.RunBody, 400, 402, 404, 409, 413, 422, 429),
+    dependencies=_CREATE_PARAMETERS,
 )
-async def run(request: Request, key_id: KeyId, headers: CreateHeadersOf) -> Response:
+async def run(request: Request) -> Response:
     """Create a prediction and return its result. The status is 200 even if it failed."""
+    key_id, headers = await CALLERS_KEY(request), read_create_headers(request)
     service, view = service_of(request), view_of(request)
     with service.wait_slot(key_id):
         created = await _submit(request, key_id, service, view, headers)
@@ -100,27 +112,30 @@ async def run(request: Request, key_id: KeyId, headers: CreateHeadersOf) -> Resp
     )
 
 
-@router.get(
-    "/v1/prediction/{prediction_id}",
+_WAIT = Query(
+    alias="wait",
+    ge=0,
+    le=WAIT_MAX_S,
+    description="Respond when the prediction is final, or after this many seconds.",
+)
+_WAIT_S = NumberParameter(_WAIT)
+
+
+async def _declare_get(prediction_id: str, wait: Annotated[float | None, _WAIT] = None) -> None:
+    """Declare the parameters of a get for the OpenAPI document."""
+
+
+@direct.get(
+    "/v1/prediction/{prediction_id}",  # noqa: FAST003 -- it takes the request alone
     response_model=None,
     responses=declare_responses(bodies.PredictionBody, 400, 404, 429),
+    dependencies=[Depends(CALLERS_KEY), Depends(_declare_get)],
 )
-async def get(
-    request: Request,
-    prediction_id: str,
-    key_id: KeyId,
-    wait: Annotated[
-        float | None,
-        Query(
-            ge=0,
-            le=WAIT_MAX_S,
-            description="Respond when the prediction is final, or after this many seconds.",
-        ),
-    ] = None,
-) -> Response:
+async def get(request: Request) -> Response:
     """Show a prediction. `?wait=` and `Prefer: wait=` wait until it is final."""
+    key_id, wait = await CALLERS_KEY(request), _WAIT_S.read(request)
     service, view = service_of(request), view_of(request)
-    prediction = await service.get(key_id, prediction_id)
+    prediction = await service.get(key_id, request.path_params["prediction_id"])
     timeout = preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
         with service.wait_slot(key_id):
