@@ -1,6 +1,8 @@
-"""Builds the URL of the API server on this machine from the address that it listens on, and tells who reaches it."""
+"""The address that the API server listens on: its URL on this machine, who reaches it, and whether it is free."""
 
 import ipaddress
+import os
+import socket
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not listened on
 
@@ -17,3 +19,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise ValueError if no server can listen on the address."""
+    try:
+        # of a name with both kinds the IPv4 address, as a host without IPv6 may list that as well
+        family, *_, address = min(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        socket.create_server(address, family=family).close()
+    except OSError as exc:
+        is_name_error = isinstance(exc, socket.gaierror)
+        reason = exc.strerror if is_name_error else os.strerror(exc.errno or 0)
+        raise ValueError(
+            f"cannot listen on {host}:{port} ({reason}); "
+            "set KLEIN_HOST and KLEIN_PORT to a free address"
+        ) from None

@@ -3,156 +3,30 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import tempfile
-import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.client import HTTPException
 from urllib.request import ProxyHandler, build_opener
 
 import click
 import redis
 
+from app.address import require_free
 from app.connections import open_redis
 from app.embedded import SOCKET_PATH_MAX, server_command
 from app.keys import configured_keys, create_first_key, weak_key_problem
 from app.log_format import LogFormat
-from app.log_lines import read_lines
 from app.private_files import PRIVATE, make_private
+from app.process_tree import ProcessTree
 from app.settings import Settings
 
 SILENT_S = 900.0  # without a line of the worker before it is ready
 KILL_AFTER_S = 15.0  # after KLEIN_GRACE
 READY_POLL_S = 0.25
 READY_S = 10.0  # for one answer
-STABLE_S = 10.0  # a process that ran for longer restarts without a pause
-RESTART_PAUSE_MAX_S = 30.0
-STARTS = 5  # before the system is ready
-_COLOURS = ("cyan", "green", "magenta", "yellow")
-# what the embedded Redis says at each start and stop, which concerns nobody at a terminal
+# what the embedded Redis says at each start and stop, which concerns nobody
 _REDIS_NOISE = ("Memory overcommit must be enabled", "signal-handler", "ready to exit")
-
-
-@dataclass(slots=True, kw_only=True)
-class Child:
-    """One process of the tree and its state."""
-
-    name: str
-    command: list[str]
-    environ: dict[str, str]
-    colour: str
-    process: asyncio.subprocess.Process | None = None
-    noise: tuple[str, ...] = ()  # lines with one of these are not printed
-    exits: int = 0  # in quick succession
-    started_at: float = 0.0
-    last_line_at: float = 0.0
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def log(self, line: str) -> None:
-        """Print one line of its log, after its name."""
-        self.last_line_at = time.monotonic()
-        if any(noise in line for noise in self.noise):
-            return
-        click.echo(f"{click.style(f'{self.name:8}', fg=self.colour)} {line}", err=True)
-
-
-class ProcessTree:
-    """Starts processes, restarts those that end, and stops all together."""
-
-    def __init__(self, environ: dict[str, str], stop_s: float) -> None:
-        self._environ = environ
-        self._stop_s = stop_s
-        self._children: list[Child] = []
-        self.stopping = asyncio.Event()
-        self.is_ready = False  # until then, a process that ends STARTS times ends the tree
-        self.failure: str | None = None
-
-    async def add(
-        self,
-        name: str,
-        command: list[str],
-        *,
-        noise: tuple[str, ...] = (),
-        environ: dict[str, str] | None = None,
-    ) -> None:
-        """Start a process and keep it running. `environ` holds variables for this process only."""
-        child = Child(
-            name=name,
-            command=command,
-            environ=self._environ | (environ or {}),
-            colour=_COLOURS[len(self._children) % len(_COLOURS)],
-            noise=noise,
-        )
-        self._children.append(child)
-        await self._start(child)
-
-    def silent_s(self, name: str) -> float:
-        """Return the time since the process was started or logged its last line."""
-        child = next(child for child in self._children if child.name == name)
-        return time.monotonic() - max(child.started_at, child.last_line_at)
-
-    async def stop(self) -> None:
-        """Stop all processes. Redis comes last, because the others still write to it."""
-        self.stopping.set()
-        for group in (self._children[1:], self._children[:1]):
-            await asyncio.gather(*(self._stop(child) for child in group))
-
-    async def _start(self, child: Child) -> None:
-        child.started_at = time.monotonic()
-        child.process = await asyncio.create_subprocess_exec(
-            *child.command,
-            env=child.environ,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the others
-        )
-        task = asyncio.create_task(self._follow(child, child.process))
-        child.tasks.add(task)
-        task.add_done_callback(child.tasks.discard)
-
-    async def _follow(self, child: Child, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101 -- PIPE above
-        last = ""
-        async for last in read_lines(process.stdout):
-            child.log(last)
-        code = await process.wait()
-        if self.stopping.is_set():
-            return
-        is_stable = time.monotonic() - child.started_at > STABLE_S
-        child.exits = 1 if self.is_ready and is_stable else child.exits + 1
-        if (
-            not self.is_ready
-            and child.exits == 1
-            and last.removeprefix("Error: ").startswith("klein ")
-        ):  # its own message says why it cannot run
-            self.failure = last.removeprefix("Error: ")
-            self.stopping.set()
-            return
-        if not self.is_ready and child.exits == STARTS:
-            self.failure = f"{child.name} ended {STARTS} times before klein was ready: {last}"
-            self.stopping.set()
-            return
-        pause = min(2.0 ** (child.exits - 1) - 1, RESTART_PAUSE_MAX_S)
-        child.log(f"ended with code {code}; restarting in {pause:.0f} s")
-        await asyncio.sleep(pause)
-        if not self.stopping.is_set():
-            await self._start(child)
-
-    async def _stop(self, child: Child) -> None:
-        process = child.process
-        if process is None or process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), self._stop_s)
-        except TimeoutError:
-            child.log("did not stop in time; killing it")
-            process.kill()
-            await process.wait()
 
 
 async def up(settings: Settings) -> None:
@@ -160,28 +34,32 @@ async def up(settings: Settings) -> None:
     os.umask(PRIVATE)
     if problem := weak_key_problem(settings.api_keys):
         raise click.ClickException(problem)
-    _check_port(settings)
+    try:
+        require_free(settings.host, settings.port)
+    except ValueError as exc:
+        raise click.ClickException(str(exc)) from None
     _check_data(settings)
     key = (
         None
         if configured_keys(settings.api_keys, settings.data)
         else create_first_key(settings.data)
     )
-    log_format = settings.log_format.settle()
+    # a person reads this log also where it is a file or a journal: JSON only if it was chosen
+    chosen = settings.log_format
+    log_format = LogFormat.TEXT if chosen is LogFormat.AUTO else chosen
     environ = os.environ | {
         "KLEIN_DATA": str(settings.data.resolve()),
         "REDIS_URL": settings.redis,
         "KLEIN_LOG_FORMAT": log_format,
     }
-    tree = ProcessTree(environ, stop_s=settings.grace.total_seconds() + KILL_AFTER_S)
+    tree = ProcessTree(environ, log_format, stop_s=settings.grace.total_seconds() + KILL_AFTER_S)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stopping.set)
     try:
         if settings.redis_url is None:
             _check_socket(settings)
-            noise = _REDIS_NOISE if log_format is LogFormat.TEXT else ()
-            await tree.add("redis", server_command(settings.redis_socket), noise=noise)
+            await tree.add("redis", server_command(settings.redis_socket), noise=_REDIS_NOISE)
         await _wait_for_redis(settings, tree)
         # the api has /metrics on its own port
         await tree.add("api", _command("api"), environ={"KLEIN_METRICS_PORT": ""})
@@ -204,17 +82,6 @@ async def up(settings: Settings) -> None:
 def _command(name: str) -> list[str]:
     # -P: a folder app/ of the user's own in the current directory is not this package
     return [sys.executable, "-P", "-m", "app.cli", name]
-
-
-def _check_port(settings: Settings) -> None:
-    try:
-        with socket.create_server((settings.host, settings.port)):
-            pass
-    except OSError as exc:
-        raise click.ClickException(
-            f"cannot listen on {settings.host}:{settings.port} ({os.strerror(exc.errno or 0)}); "
-            "set KLEIN_HOST and KLEIN_PORT to a free address"
-        ) from None
 
 
 def _check_data(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import click
 import uvicorn
 
-from app.address import is_loopback
+from app.address import is_loopback, require_free
 from app.api.protocol import DeadlineProtocol
 from app.api.server import Server
 from app.api.state import state_of
@@ -54,6 +54,10 @@ def api() -> None:
         raise click.ClickException(
             "klein api: there is no API key; set KLEIN_API_KEYS or run `klein keys create NAME`"
         )
+    try:
+        require_free(settings.host, settings.port)
+    except ValueError as exc:
+        raise click.ClickException(f"klein api: {exc}") from None
     _allow_many_connections()
     if settings.public_url is None and not is_loopback(settings.host):
         log.warning(

@@ -12,7 +12,7 @@ class TelemetrySettings(BaseModel):
     log_format: LogFormat = Field(
         LogFormat.AUTO,
         alias="KLEIN_LOG_FORMAT",
-        description="Format of the logs on stderr. `text`: for people. `json`: one object a line. `auto`: text on a terminal, else JSON.",
+        description="Format of the logs on stderr. `text`: for people. `json`: one object a line. `auto`: text on a terminal and under `klein up`, else JSON.",
     )
     metrics_port: int | None = Field(
         None,

@@ -1,17 +1,23 @@
 """The process tree of `klein up`."""
 
 import asyncio
+import json
 import os
 import sys
+from datetime import datetime
 
-from app.up import ProcessTree
+import pytest
 
+from app.log_format import LogFormat
+from app.process_tree import ProcessTree
+
+PLAIN = """echo '# WARNING Memory overcommit'; echo '# Background saving error'; echo '{"event": "ready"}'"""
 TICKS = "import time\nwhile True:\n    time.sleep(0.1)\n    print('still loading', flush=True)"
 
 
 async def test_each_line_ends_silence() -> None:
     """A worker that logs is not silent, however long it takes: each line resets the time limit."""
-    tree = ProcessTree(dict(os.environ), stop_s=5)
+    tree = ProcessTree(dict(os.environ), LogFormat.TEXT, stop_s=5)
     await tree.add("worker", [sys.executable, "-c", TICKS])
     try:
         resets, last_s = 0, tree.silent_s("worker")
@@ -24,3 +30,34 @@ async def test_each_line_ends_silence() -> None:
         await tree.stop()
 
     assert tree.silent_s("worker") >= 0
+
+
+@pytest.mark.parametrize("log_format", [LogFormat.TEXT, LogFormat.JSON])
+async def test_lines_have_one_format(
+    capsys: pytest.CaptureFixture[str], log_format: LogFormat
+) -> None:
+    """In JSON each line is an object, also one that Redis writes. In text each follows the name of its process. Noise is left out."""
+    tree = ProcessTree(dict(os.environ), log_format, stop_s=5)
+    await tree.add("redis", ["sh", "-c", f"{PLAIN}; exec sleep 60"], noise=("overcommit",))
+    try:
+        lines: list[str] = []
+        while len(lines) < 2:
+            await asyncio.sleep(0.01)
+            lines += capsys.readouterr().err.splitlines()
+    finally:
+        await tree.stop()
+
+    if log_format is LogFormat.TEXT:
+        assert lines == ["redis    # Background saving error", 'redis    {"event": "ready"}']
+    else:
+        events = [json.loads(line) for line in lines]
+        assert datetime.fromisoformat(events[0].pop("timestamp")).tzinfo is not None
+        assert events == [
+            {
+                "line": "# Background saving error",
+                "event": "process_output",
+                "process": "redis",
+                "level": "info",
+            },
+            {"event": "ready"},
+        ]
