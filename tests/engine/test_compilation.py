@@ -20,6 +20,7 @@ from worker.engines.attention import (
     fastest_backend,
     time_attention_backends,
 )
+from worker.engines.compilation import eager
 from worker.engines.flux2_klein import Flux2KleinEngine
 from worker.engines.folder import inspect_folder
 from worker.engines.manifest import Manifest
@@ -209,6 +210,31 @@ def no_compiler():
     with inductor_config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}):
         yield
     torch.compiler.reset()
+
+
+class Doubling(torch.nn.Module):
+    """A module that torch compiles, unlike its own."""
+
+    def forward(self, x):
+        return 2 * x
+
+
+def test_eager_context_compiles_no_graph():
+    """A compiled module compiles nothing for a size that it meets in `eager`."""
+    graphs = []
+
+    def compile_graph(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    module = Doubling()
+    module.compile(backend=compile_graph)
+    with eager(module):
+        module(torch.ones(2))
+
+    assert graphs == []
+    module(torch.ones(2))
+    assert len(graphs) == 1
 
 
 @pytest.mark.slow

@@ -62,7 +62,13 @@ _IDLE_S = 0.5
 OpenEngine = Callable[[Path, Path | None, Tuning, OnStatus], Engine]
 
 
-def main(open_engine: OpenEngine = open_engine) -> int:
+def open_alone(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnStatus) -> Engine:
+    """Open the engine of this process, without what it does not use of the libraries."""
+    hide(unused_packages(weights, tuning))
+    return open_engine(weights, loras, tuning, on_status, owns_process=True)
+
+
+def main(open_engine: OpenEngine = open_alone) -> int:
     """Serve one worker until it closes the socket. Tests pass their own `open_engine`."""
     arguments = _parse_arguments()
     _exit_with_parent(arguments.parent)
@@ -79,7 +85,6 @@ def main(open_engine: OpenEngine = open_engine) -> int:
     started = time.perf_counter()
 
     collect_rarely()
-    hide(unused_packages(arguments.weights, arguments.tuning))
 
     def on_status(line: str) -> None:
         connection.send(Loading(status=line))

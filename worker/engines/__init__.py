@@ -194,10 +194,13 @@ def open_engine(
     loras: Path | None = None,
     tuning: Tuning | None = None,
     on_status: OnStatus = lambda _line: None,
+    *,
+    owns_process: bool = False,
 ) -> Engine:
     """Load a checkpoint onto the best device of this machine.
 
-    `loras` is the folder that contains the LoRA files. Raises `WeightsError` and `UnusableSetting`.
+    `loras` is the folder that contains the LoRA files. An engine that owns its process leaves out the parts of torch that it
+    does not use, for the whole process. Raises `WeightsError` and `UnusableSetting`.
     """
     from worker.engines.folder import inspect_folder
 
@@ -211,6 +214,11 @@ def open_engine(
     folder = inspect_folder(
         weights, tuning.components
     )  # before torch is imported, so that a bad folder fails fast
+
+    if owns_process:
+        from worker.engines.unused_torch import leave_out
+
+        leave_out(tuning)
 
     from worker.engines.flux2_klein import Flux2KleinEngine
 

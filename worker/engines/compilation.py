@@ -1,5 +1,6 @@
 """Compiles the transformer blocks and the VAE decoder of a pipeline with torch.compile."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,12 @@ def compile_pipeline(pipe: Any) -> None:
     torch._dynamo.config.recompile_limit = _RECOMPILE_LIMIT  # noqa: SLF001 -- its documented place
     pipe.transformer.compile_repeated_blocks(fullgraph=True)
     pipe.vae.decoder.compile()
+
+
+def eager(module: Any) -> AbstractContextManager[Any]:
+    """Return a context in which a module compiles no graph for another size. One that was never compiled needs none."""
+    is_compiled = module._compiled_call_impl is not None  # noqa: SLF001 -- there is no public way
+    return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
 
 
 def reset_compilation(pipe: Any) -> None:

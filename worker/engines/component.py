@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from transformers.initialization import no_init_weights
 
 from worker.engines.dequantize import PLAIN_FORMATS, formats_of, read_dequantized
 from worker.engines.errors import WeightsError
@@ -84,7 +85,7 @@ def _skeleton(source: ComponentSource) -> Any:
             "Use a folder in bf16, and KLEIN_QUANTIZATION to quantise it"
         )
     try:
-        with init_empty_weights():
+        with no_init_weights(), init_empty_weights():
             if source.library == "diffusers":
                 model_class: Any = getattr(diffusers, class_name)
                 return model_class.from_config(

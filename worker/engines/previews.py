@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from worker.engines import ImageArray
+from worker.engines.compilation import eager
 
 MAX_SIDE = 256  # px
 
@@ -48,7 +49,7 @@ def decode_preview(
     max_latent_side = MAX_SIDE // pipe.vae_scale_factor
     scale = min(1.0, max_latent_side / max(latents.shape[-2:]))
     preview_shape = [max(1, round(side * scale)) for side in latents.shape[-2:]]
-    with torch.compiler.set_stance("force_eager"):  # do not compile another graph for this size
+    with eager(vae.decoder):
         resized = interpolate(latents.float(), preview_shape, mode="area").to(vae.dtype)
         decoded = vae.decode(resized)[0]
     pixels = decoded[0].float().add(1).mul(127.5).nan_to_num().round().clamp(0, 255)
