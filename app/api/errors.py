@@ -28,6 +28,16 @@ class BodyTooLarge(KleinError):
     """The body is over the limit; send less, or send images by URL."""
 
 
+class UnsatisfiableRange(KleinError):
+    """The range begins after the end of the file; Content-Range says its length."""
+
+    STATUS = 416
+
+    def __init__(self, content_range: str) -> None:
+        super().__init__(self.__doc__)
+        self.content_range = content_range
+
+
 class BadRequest(KleinError):
     """A parameter is missing or out of range."""
 

@@ -3,6 +3,8 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.api.compression import accepts_gzip
+from app.api.conditions import is_unchanged
 from app.api.state import state_of
 from app.storage.errors import FileMissing
 
@@ -30,9 +32,9 @@ def asset(request: Request, name: str) -> Response:
     }
     if name == INDEX:  # the policy of a document holds for all that it loads
         headers["Content-Security-Policy"] = page.policy
-    if file.etag in request.headers.get("If-None-Match", ""):
+    if is_unchanged(request, file.etag):
         return Response(status_code=304, headers=headers)
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
+    if accepts_gzip(request):
         headers["Content-Encoding"] = "gzip"
         return Response(file.zipped, headers=headers, media_type=file.media_type)
     return Response(file.data, headers=headers, media_type=file.media_type)

@@ -6,11 +6,13 @@ import httpx
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
+from app.api.conditions import asks_for_range
+from app.api.errors import UnsatisfiableRange
 from app.storage.errors import FileMissing, StorageError
 
 _REQUEST_HEADERS = ("If-None-Match", "Range")
 _RESPONSE_HEADERS = ("Accept-Ranges", "Content-Length", "Content-Range", "ETag", "Last-Modified")
-_PROXIED_STATUSES = {200, 206, 304, 416}
+_PROXIED_STATUSES = {200, 206, 304}
 
 
 def open_proxy() -> httpx.Client:
@@ -26,12 +28,13 @@ def open_proxy() -> httpx.Client:
 def proxy_response(
     client: httpx.Client, request: Request, url: str, headers: dict[str, str]
 ) -> Response:
-    """Return the file at a URL, or the requested range of it. Raises FileMissing or StorageError."""
+    """Return the file at a URL, or the requested range of it. Raises FileMissing, UnsatisfiableRange or StorageError."""
     request_headers = {
         name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers
     }
-    if "," in request_headers.get("Range", ""):  # several ranges would come as multipart
-        del request_headers["Range"]
+    # several ranges would come as multipart
+    if not asks_for_range(request) or "," in request_headers["Range"]:
+        request_headers.pop("Range", None)
     key = request.path_params["key"]
     try:
         reply = client.send(
@@ -41,6 +44,8 @@ def proxy_response(
         raise StorageError(f"could not read {key}: S3 cannot be reached") from exc
     if reply.status_code not in _PROXIED_STATUSES:
         reply.close()
+        if reply.status_code == UnsatisfiableRange.STATUS:
+            raise UnsatisfiableRange(reply.headers.get("Content-Range", ""))
         if reply.status_code == httpx.codes.NOT_FOUND:
             raise FileMissing(key)
         raise StorageError(f"could not read {key}: S3 answered {reply.status_code}")
@@ -50,7 +55,7 @@ def proxy_response(
     if request.method == "HEAD" or reply.status_code not in {200, 206}:
         reply.close()
         if request.method != "HEAD":
-            response_headers.pop("Content-Length", None)  # that of the error body of S3
+            response_headers.pop("Content-Length", None)  # a 304 has no body
         return Response(status_code=reply.status_code, headers=response_headers)
     return StreamingResponse(_parts(reply), reply.status_code, headers=response_headers)
 

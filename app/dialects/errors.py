@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.api.errors import BadBody, BadRequest, BodyTooLarge, Unauthorized
+from app.api.errors import BadBody, BadRequest, BodyTooLarge, Unauthorized, UnsatisfiableRange
 from app.predictions.errors import (
     AlreadyFinal,
     BudgetSpent,
@@ -41,6 +41,7 @@ _ERRORS: dict[type[Exception], tuple[int, str]] = {
     IdempotencyKeyReused: (409, "conflict"),
     AlreadySent: (409, "conflict"),
     BodyTooLarge: (413, "request body too large"),
+    UnsatisfiableRange: (UnsatisfiableRange.STATUS, "range not satisfiable"),
     BadBody: (422, "invalid request body"),
     TooManyRequests: (429, "too many requests"),
     Unavailable: (503, "service unavailable"),
@@ -90,7 +91,7 @@ def describe_error(exc: Exception) -> ErrorDescription:
         if kind in _ERRORS:
             status, error = _ERRORS[kind]
             return ErrorDescription(
-                status=status, error=error, details=_details(exc), headers=_retry_after(exc, status)
+                status=status, error=error, details=_details(exc), headers=_headers(exc, status)
             )
     return ErrorDescription(status=500, error="Internal server error", details=None)
 
@@ -120,7 +121,9 @@ def _details(exc: Exception) -> Any:
     return describe(exc) if describe else type(exc).__doc__ or ""
 
 
-def _retry_after(exc: Exception, status: int) -> dict[str, str]:
+def _headers(exc: Exception, status: int) -> dict[str, str]:
+    if isinstance(exc, UnsatisfiableRange):
+        return {"Content-Range": exc.content_range} if exc.content_range else {}
     if isinstance(exc, Refused):
         return {"Retry-After": str(exc.retry_after_s)}
     return {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}  # noqa: PLR2004

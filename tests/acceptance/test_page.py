@@ -274,8 +274,8 @@ def test_content_security_policy(tab: Tab) -> None:
 def test_page_files_are_cached(client: httpx.Client) -> None:
     """A second visit gets a 304 for each file, and a missing file is a 404."""
     first = client.get("/page/main.js")
-    again = client.get("/page/main.js", headers={"If-None-Match": first.headers["ETag"]})
-    plain = client.get("/page/main.js", headers={"Accept-Encoding": "identity"})
+    again = client.get("/page/main.js", headers={"If-None-Match": f"W/{first.headers['ETag']}"})
+    plain = client.get("/page/main.js", headers={"Accept-Encoding": "gzip; q=0.0"})
 
     assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
     assert first.headers["Content-Encoding"] == "gzip"
