@@ -80,15 +80,16 @@ def load_http(dialect: Dialect) -> HttpDialect:
 
 
 def _dialect_of(scope: Scope) -> Dialect:
-    """Return the dialect whose prefix the path has, whose routes the request matches, or whose client sent it."""
+    """Return the dialect whose prefix the path has, whose client sent the request, or whose routes it matches."""
     if dialect := _at_prefix(scope["path"]):
         return dialect
-    request = f"{scope['method']} {scope['path']}"
-    if dialect := next((d for d in DIALECTS if d.matches and d.matches.match(request)), None):
-        return dialect
+    # before the routes: a path that dialects share has the form of the client
     vendor = find_vendor(Headers(scope=scope))
+    if dialect := next((d for d in DIALECTS if d.name == vendor), None):
+        return dialect
+    request = f"{scope['method']} {scope['path']}"
     default = next(d for d in DIALECTS if d.is_default)
-    return next((d for d in DIALECTS if d.name == vendor), default)
+    return next((d for d in DIALECTS if d.matches and d.matches.match(request)), default)
 
 
 def _at_prefix(path: str) -> Dialect | None:

@@ -96,8 +96,10 @@ VARIATIONS = [
     case(path="/openai/v1/images/variations", headers=FORM, body=form(*images), names="image")
     for images in ([], [("image", PNG, "a.png")] * 2, [("image", b"x", "a.png")])
 ]
+CLIENT = {"User-Agent": "OpenAI/Python 3.57.0"}
 UPLOADS = [
-    case(path="/openai/v1/files", headers=FORM, body=form(*parts), names=names)
+    case(path=path, headers={**FORM, **CLIENT}, body=form(*parts), names=names)
+    for path in ("/openai/v1/files", "/v1/files")
     for parts, names in (
         ([("purpose", b"vision")], "file"),
         ([("file", PNG, "a.png")], "purpose"),
@@ -111,6 +113,7 @@ PATHS = [
     case(path="/openai/deployments/x/images/generations", status=404, body=written({"prompt": "x"}), names="model"),
     *(case(method="GET", path=f"/openai/v1/files/x{end}", status=404, names="upload") for end in ("", "/content")),
     *(case(path=path, key=None, status=401, names="Bearer") for path in ("/openai/v1/images/edits", "/openai/v1/files")),
+    *(case(method="GET", path=f"/v1/files{end}", headers=CLIENT, key=None, status=401, names="Bearer") for end in ("", "/x")),
 ]  # fmt: skip
 TYPES = [
     *(
