@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from app.loras.errors import IncompatibleLora
 from app.loras.families import describe_foreign
-from app.loras.header import LoraHeader
 from app.loras.module_names import Module, ModuleNames
 from app.loras.parts import Part, parse_name, why_unsupported
 from app.loras.strength import AdapterConfig, check_scaling
+from app.safetensors_header import SafetensorsHeader
 
 _NAMES_MAX = 2  # in a message
 _NAME_MAX_LENGTH = 80  # characters in a message
@@ -58,7 +58,7 @@ class _Parts:
 
 
 def plan_changes(
-    header: LoraHeader, names: ModuleNames, config: AdapterConfig | None
+    header: SafetensorsHeader, names: ModuleNames, config: AdapterConfig | None
 ) -> list[Change]:
     """Return the changes that a file makes to a model with these modules. Raises IncompatibleLora."""
     if not header.shapes:
@@ -75,7 +75,7 @@ def plan_changes(
 class _Collector:
     """Sorts the tensors of a file into modules, and notes those that have no place in the model."""
 
-    def __init__(self, header: LoraHeader, names: ModuleNames) -> None:
+    def __init__(self, header: SafetensorsHeader, names: ModuleNames) -> None:
         self._header = header
         self._names = names
         self.modules: dict[tuple[str, ...], _Parts] = {}
@@ -131,7 +131,7 @@ def _why_not_passed_over(key: str, shape: tuple[int, ...], names: ModuleNames) -
     return "holds tensors that klein does not know"
 
 
-def _change(parts: _Parts, header: LoraHeader, config: AdapterConfig | None) -> Change:
+def _change(parts: _Parts, header: SafetensorsHeader, config: AdapterConfig | None) -> Change:
     tensors, module = parts.tensors, parts.module
     shapes: dict[Part, tuple[int, int]] = {
         part: _matrix(header.shapes[key], key)

@@ -285,7 +285,7 @@ def test_doctor_reports_problems(command: Run, tmp_path: Path) -> None:
     for text in (
         "problem  redis     does not answer at redis://127.0.0.1:9",
         "problem  storage   file:///proc/nowhere: ",
-        f"problem  weights   {cut} is damaged: it has ",
+        f"problem  weights   {cut} is damaged or cut off: it has ",
         "problem  port      cannot listen on 127.0.0.1:",
     ):
         assert text in completed.stdout

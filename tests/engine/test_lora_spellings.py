@@ -20,7 +20,9 @@ from tests.support.lora_spellings import (
     write_refusal,
     write_spelling,
 )
+from worker.engines.errors import WeightsError
 from worker.engines.lora_file import read_lora
+from worker.engines.tensor_file import open_tensor_file
 
 DOCS = (Path(__file__).parents[2] / "docs" / "loras.md").read_text()
 LINEARS = {
@@ -106,14 +108,15 @@ def test_other_file_is_named(tmp_path, start, reason):
     [
         lambda header, name: header[name].update(data_offsets=[0, 4]),
         lambda header, name: header[name].update(data_offsets=[-8, 8]),
+        lambda header, name: header[name].update(dtype="new", data_offsets=[0, float("inf")]),
         lambda header, name: header[name].update(shape=[2, 2]),
         lambda header, _: header.update(__metadata__=5),
         lambda header, _: header.update(__metadata__={"a": 5}),
     ],
-    ids=["overlap", "negative offset", "other shape", "metadata", "number in metadata"],
+    ids=["overlap", "negative", "infinity", "other shape", "metadata", "number in metadata"],
 )
 def test_header_that_safetensors_refuses_is_refused_early(tmp_path, spoil):
-    """What the library of safetensors refuses is refused by its header already, when a prediction is created."""
+    """What the library of safetensors refuses, klein refuses by the header: of a LoRA at the create, of a checkpoint before it is loaded."""
     file = write_spelling(tmp_path, "diffusers")
     data = file.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
@@ -122,19 +125,25 @@ def test_header_that_safetensors_refuses_is_refused_early(tmp_path, spoil):
     text = json.dumps(header).encode()
     file.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
 
-    with pytest.raises(IncompatibleLora, match="no safetensors file"):
+    reason = "is no safetensors file|is damaged"
+    with pytest.raises(IncompatibleLora, match=f"^it ({reason})"):
         read_header(file)
+    with pytest.raises(WeightsError, match=f"^{file} ({reason})"):
+        open_tensor_file(file)
 
 
-def test_header_may_have_any_length(tmp_path):
-    """A file whose header's length begins with the byte of a brace is no JSON."""
+@pytest.mark.parametrize("start", [b"{\0", b"\x80\x02", b"\x80\x04"])
+def test_header_may_have_any_length(tmp_path, start):
+    """A file whose header's length begins with the bytes of JSON or of a pickle is still one of safetensors."""
     file = write_spelling(tmp_path, "diffusers")
     data = file.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
-    text = data[8:end].ljust((end // 256 + 1) * 256 + ord("{"))
+    text = data[8:end].ljust(int.from_bytes(start, "little") + 65_536 * (end // 65_536 + 1))
     file.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
 
+    assert file.read_bytes().startswith(start)
     assert changes(file)
+    assert open_tensor_file(file).tensors
 
 
 def test_tables_of_documentation_are_complete():

@@ -11,8 +11,6 @@ from worker.engines.tensor_info import Tensors
 
 SUFFIXES = (".safetensors", ".gguf")
 _MAX_NAME_LENGTH = 200  # GGUF allows 64
-# Files of torch.save are zip archives or pickles.
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +31,6 @@ def open_tensor_file(path: Path) -> TensorFile:
             start = stream.read(4)
     except OSError as exc:
         raise WeightsError(f"{path} cannot be read: {exc.strerror}") from exc
-    if start.startswith(_PICKLES):
-        raise WeightsError(
-            f"{path} is a pickle, which can run code when it is loaded. Use a .safetensors or .gguf file"
-        )
     is_gguf = start == MAGIC
     tensors, metadata = (read_gguf_header(path), {}) if is_gguf else read_header_and_metadata(path)
     if any(len(name) > _MAX_NAME_LENGTH or not name.isprintable() for name in tensors):
