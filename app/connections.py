@@ -4,10 +4,8 @@
 Sentinels. Options are those of `redis`, and `sentinel_username` and `sentinel_password`.
 """
 
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
@@ -19,15 +17,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.connection import parse_url
 
+from app.shared_connection import SharedRedis
+
 SENTINEL_PORT = 26379
 CONNECT_S = 2.0
 COMMAND_S = 5.0
 READ_S = 15.0  # with thousands of callers an event loop may read a reply seconds late
-RETRIES = 10
-RETRY_FOR_S = 5.0  # no retry begins later: without a route, each takes seconds to fail
+SUBSCRIPTIONS = 4  # of one event loop
+RETRIES = 10  # of a subscription
 _SUFFIX = "+sentinel"
-
-T = TypeVar("T")
 
 
 def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis.Redis":
@@ -47,13 +45,13 @@ def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis
     return redis.Redis.from_pool(pool)
 
 
-def open_readers(url: str, max_connections: int) -> "redis.asyncio.Redis":
-    """Connect asynchronously with a blocking pool. Raises ValueError."""
+def open_shared(url: str) -> SharedRedis:
+    """Connect the callers of an event loop when one of them first needs it. Raises ValueError."""
     options: dict[str, Any] = {
-        "max_connections": max_connections,
+        "max_connections": SUBSCRIPTIONS,
         "socket_timeout": READ_S,
         "socket_connect_timeout": READ_S,
-        "retry": _BoundedRetry(
+        "retry": Retry(
             ExponentialBackoff(cap=0.5, base=0.01),
             RETRIES,
             # not for timeouts: each retry would take the whole timeout
@@ -62,7 +60,7 @@ def open_readers(url: str, max_connections: int) -> "redis.asyncio.Redis":
     }
     if (sentinel_url := _parse_sentinel_url(url)) is None:
         pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
-        return redis.asyncio.Redis.from_pool(pool)
+        return SharedRedis(connection_pool=pool)
     server_options: dict[str, Any] = dict(parse_url_async(sentinel_url.server_url))
     is_tls = server_options.pop("connection_class", None) is not None
     options["connection_class"] = _SentinelTlsConnection if is_tls else _SentinelConnection
@@ -71,28 +69,7 @@ def open_readers(url: str, max_connections: int) -> "redis.asyncio.Redis":
         sentinel_kwargs=_split_sentinel_options(server_options, is_tls=is_tls),
     )
     sentinel_pool = _SentinelPool(sentinel_url.service, sentinels, **server_options | options)  # type: ignore[no-untyped-call]  # redis-py is untyped here
-    return redis.asyncio.Redis.from_pool(sentinel_pool)
-
-
-class _BoundedRetry(Retry):
-    """Retries like redis-py, but for at most RETRY_FOR_S."""
-
-    async def call_with_retry(
-        self,
-        do: Callable[[], Awaitable[T]],
-        fail: Callable[..., Any],
-        is_retryable: Callable[[Exception], bool] | None = None,
-        with_failure_count: bool = False,
-    ) -> T:
-        """Call until it succeeds, fails for good, or the time is up."""
-        ends_at = time.monotonic() + RETRY_FOR_S
-
-        async def fail_or_stop(error: Exception, *failures: int) -> None:
-            await fail(error, *failures)
-            if time.monotonic() > ends_at:
-                raise error
-
-        return await super().call_with_retry(do, fail_or_stop, is_retryable, with_failure_count)
+    return SharedRedis(connection_pool=sentinel_pool)
 
 
 class _SentinelConnection(redis.asyncio.sentinel.SentinelManagedConnection):

@@ -23,7 +23,7 @@ from app.api.slashes import TrailingSlash
 from app.api.state import ApiState, set_state
 from app.api.stranger_limit import StrangerLimit
 from app.cached import Cached
-from app.connections import open_readers, open_redis
+from app.connections import open_redis, open_shared
 from app.dialects.eachlabs import wire
 from app.dialects.http import add_routes, error_renderer, include_dialects
 from app.images.decoders import Decoders
@@ -74,13 +74,12 @@ DESCRIPTION = (
     "A self-hosted server with the prediction API of each::labs. The images API of OpenAI and the prediction API of "
     "Replicate are served too. Send your API key in the header `X-API-Key`."
 )
-READERS = 64  # connections for reads of waiting callers
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Create the api application."""
     connection = open_redis(settings.redis)
-    reading = open_readers(settings.redis, READERS)
+    reading = open_shared(settings.redis)
     is_proxied = settings.file_urls is FileUrls.PROXIED
     storage = open_storage(settings.storage, None if is_proxied else settings.s3_public_url)
     proxy = open_proxy() if is_proxied and storage.origin else None

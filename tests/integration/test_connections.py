@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from app.connections import open_readers, open_redis
+from app.connections import open_redis, open_shared
 from app.embedded import server_binary
 from benchmarks.processes import free_port
 from tests.support import processes
@@ -49,7 +49,7 @@ async def test_rediss_url_verifies_certificate(
         url = f"rediss://:secret@127.0.0.1:{front}/0"
         known = open_redis(f"{url}?ssl_ca_certs={chain}")
         unknown = open_redis(url, retry=None)
-        readers = open_readers(f"{url}?ssl_ca_certs={chain}", 2)
+        readers = open_shared(f"{url}?ssl_ca_certs={chain}")
 
         assert await asyncio.to_thread(lambda: until(lambda: answers(known)))
         assert await readers.ping()
@@ -122,7 +122,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 async def test_sentinel_failover_reconnects(watched: Watched) -> None:
     """After the master dies, open connections write to the master that the Sentinels name."""
-    connection, readers = open_redis(watched.url, timeout_s=1), open_readers(watched.url, 2)
+    connection, readers = open_redis(watched.url, timeout_s=1), open_shared(watched.url)
     connection.set("written", "before")
     assert await readers.get("written") == b"before"
     until(lambda: connection.wait(1, 1000))
@@ -149,7 +149,7 @@ async def test_sentinel_tls_verifies_certificates(
     with ExitStack() as stack:
         url = Watched(tmp_path, stack, certificate).url
         known = open_redis(f"{url}?ssl_ca_certs={certificate[0]}")
-        readers = open_readers(f"{url}?ssl_ca_certs={certificate[0]}", 2)
+        readers = open_shared(f"{url}?ssl_ca_certs={certificate[0]}")
         unknown = open_redis(url, retry=None)
 
         known.set("written", "by TLS")

@@ -7,7 +7,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from app.connections import open_readers
+from app.connections import open_shared
 from app.predictions import scripts
 from app.predictions.errors import ShuttingDown, Unavailable, UnknownPrediction
 from app.predictions.prediction import Prediction, Status
@@ -48,7 +48,7 @@ class CountingWatch(Watch):
 
 @pytest.fixture
 async def watch(redis_server):
-    async with open_readers(redis_server.url, 8) as readers:
+    async with open_shared(redis_server.url) as readers:
         watch = CountingWatch(readers, poll_s=NEVER_S)
         async with watch.listening():
             yield watch
@@ -201,7 +201,7 @@ async def test_changes_are_heard_while_somebody_follows(redis_server, store, con
     def heard():
         return dict(connection.pubsub_numsub(CHANGED_CHANNEL))[CHANGED_CHANNEL.encode()]
 
-    async with open_readers(redis_server.url, 8) as readers:
+    async with open_shared(redis_server.url) as readers:
         watch = CountingWatch(readers, poll_s=0.05)
         async with watch.listening():
             await until_listening(connection, watch)
@@ -257,7 +257,7 @@ async def test_end_during_shutdown_is_delivered(watch, store):
 async def test_waiter_can_be_cancelled_at_any_time(redis_server, store, turns):
     """A cancellation ends a wait even if redis-py swallows it, while it connects, sends or reads."""
     store.add(a_prediction())
-    async with open_readers(redis_server.url, 8) as readers:
+    async with open_shared(redis_server.url) as readers:
         watch = Watch(readers)
         waiter = asyncio.create_task(watch.wait("p", None))
         for _ in range(turns):
@@ -273,7 +273,7 @@ async def test_waiter_can_be_cancelled_at_any_time(redis_server, store, turns):
 @pytest.mark.parametrize("turns", range(1, 16))
 async def test_listener_can_stop_at_any_time(redis_server, turns):
     """The listener stops, whatever it is doing."""
-    async with open_readers(redis_server.url, 8) as readers, Watch(readers).listening():
+    async with open_shared(redis_server.url) as readers, Watch(readers).listening():
         for _ in range(turns):
             await asyncio.sleep(0)
 
@@ -284,7 +284,7 @@ async def test_lost_announcement_costs_one_poll(redis_server, store, connection,
         store.add(a_prediction(prediction_id))
     silent = edited(scripts.END, "redis.call('PUBLISH', channel,", "tostring(")
     monkeypatch.setattr(scripts, "END", silent)
-    async with open_readers(redis_server.url, 8) as readers:
+    async with open_shared(redis_server.url) as readers:
         watch = CountingWatch(readers, poll_s=0.05)
         async with watch.listening():
             await until_listening(connection, watch)
@@ -333,7 +333,7 @@ async def test_end_announced_without_record_is_read(watch, store, connection):
 async def test_end_before_subscription_is_found(redis_server, store, connection):
     """A waiter whose prediction ended before the listener subscribed is woken after the subscription."""
     store.add(a_prediction())
-    async with open_readers(redis_server.url, 8) as readers:
+    async with open_shared(redis_server.url) as readers:
         watch = Watch(readers, poll_s=NEVER_S)
         waiter = asyncio.create_task(watch.wait("p", 60))
         await until(lambda: watch.waiter_count == 1)
@@ -347,7 +347,7 @@ async def test_waiter_survives_redis_restart():
     with running_redis() as server, server.connect() as connection:
         store = a_store(connection)
         store.add(a_prediction())
-        async with open_readers(server.url, 8) as readers:
+        async with open_shared(server.url) as readers:
             watch = CountingWatch(readers, poll_s=NEVER_S)
             async with watch.listening():
                 await until_listening(connection, watch)
