@@ -12,7 +12,9 @@ from rq.job import Job
 
 from benchmarks.peer_servers.job import draw
 
-connection = redis.Redis.from_url(os.environ["REDIS_URL"])
+WAIT_S = 60
+
+connection = redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=2 * WAIT_S)
 queue = Queue(connection=connection)
 app = FastAPI()
 
@@ -26,7 +28,7 @@ def create(prompt: Annotated[str, Body(embed=True)]) -> dict[str, str]:
 @app.get("/jobs/{job_id}")
 def wait(job_id: str) -> Response:
     """Wait for the PNG of a job."""
-    result = Job.fetch(job_id, connection=connection).latest_result(timeout=60)
+    result = Job.fetch(job_id, connection=connection).latest_result(timeout=WAIT_S)
     return Response(result and result.return_value, media_type="image/png")
 
 
