@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ ORDER = Order(
     negative_prompt="no",
     loras=(Lora(path="a.safetensors", scale=-0.5), Lora(path="b.safetensors", scale=4)),
 )
+DONE = protocol.Done(id="1", sizes=((1, 1),), notes=("a",), generate_s=0.25)
 
 
 class OneOrder(Inbox):
@@ -164,6 +166,55 @@ def test_receive_timeout_and_end_of_file(ends):
 
     with pytest.raises(EOFError):
         theirs.receive(1)
+
+
+def test_messages_that_come_together_are_received_one_by_one(ends):
+    """Messages that wait in the socket are received in order, and each file descriptor with its own message."""
+    ours, theirs = ends
+    step = protocol.Step(id="1", k=1, n=4)
+    with tempfile.TemporaryFile() as first, tempfile.TemporaryFile() as second:
+        first.write(b"first")
+        second.write(b"second")
+        first.flush()
+        second.flush()
+        ours.send(step)
+        ours.send(DONE, fd=first.fileno())
+        ours.send(step)
+        ours.send(DONE, fd=second.fileno())
+
+    assert received(theirs) == [step, DONE, b"first", step, DONE, b"second"]
+
+
+def test_part_of_a_message_is_not_lost():
+    """A message whose rest comes after a timeout is received whole."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ends = protocol.EngineConnection(ours), protocol.EngineConnection(theirs)
+        frame = frame_of(DONE)
+        ours.sendall(frame[:-5])
+        assert not ends[1].is_readable(0.01)
+        with pytest.raises(TimeoutError):
+            ends[1].receive(0.01)
+        ours.sendall(frame[-5:])
+
+        assert ends[1].receive(1) == (DONE, None)
+
+
+def test_send_to_a_process_that_does_not_read_ends():
+    """`send` raises TimeoutError once the other end has read nothing for the time limit."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = protocol.EngineConnection(ours, send_timeout_s=0.05)
+        with pytest.raises(TimeoutError):
+            connection.send(protocol.Preview(id="1", width=1, height=1, pixels=bytes(8 << 20)))
+
+
+def frame_of(message):
+    """Return the bytes that `send` writes."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        protocol.EngineConnection(ours).send(message)
+        return theirs.recv(64 * 1024)
 
 
 def test_heartbeat_beats_only_during_work(ends):

@@ -16,6 +16,8 @@ from worker.engine_client.environment import engine_environment
 from worker.engine_process.protocol import EngineConnection, Message
 from worker.engines import EngineError
 
+SEND_S = 60.0
+"""How long a process may read nothing of a message before it counts as gone. One at work reads at once."""
 _OUTPUT_LINES = 60
 
 
@@ -103,7 +105,7 @@ class EngineProcess:
             raise
         finally:
             child_end.close()
-        self._connection = EngineConnection(parent_end)
+        self._connection = EngineConnection(parent_end, SEND_S)
         self._was_killed_here = False
         self._output_reader = threading.Thread(
             target=self._read_output, name="engine-output", daemon=True
@@ -153,7 +155,7 @@ class EngineProcess:
         if self._connection is None:
             raise EngineDied("the engine process was not started", "")
         try:
-            return self._connection.receive(max(timeout_s, 0.001))
+            return self._connection.receive(max(timeout_s, 0))
         except TimeoutError as exc:
             raise self.kill_hung(f"was silent for {timeout_s:.0f} s") from exc
         except (EOFError, OSError) as exc:

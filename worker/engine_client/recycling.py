@@ -1,7 +1,8 @@
 """Decides when a fresh engine process replaces one whose memory grows."""
 
-from pathlib import Path
+import os
 
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 BASELINE_ORDERS = 100
 """Orders after which the memory of a process should no longer grow."""
 MAX_GROWTH = 1.2
@@ -48,7 +49,8 @@ def private_bytes(pid: int) -> int:
     Returns 0 if it has ended or the system has no /proc.
     """
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        return int(status.partition("RssAnon:")[2].split()[0]) * 1024  # in kB
-    except (OSError, IndexError, ValueError):
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123 -- after each batch
+            _, resident, shared, *_ = file.read().split()  # in pages
+    except (OSError, ValueError):
         return 0
+    return (int(resident) - int(shared)) * _PAGE_BYTES

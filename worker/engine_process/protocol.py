@@ -1,6 +1,6 @@
 """The engine protocol: all messages between the worker and its engine process, and their framing.
 
-A frame consists of two lengths, a JSON text and raw blobs. It can carry one file descriptor.
+A frame consists of a head with the lengths of the other parts, a JSON text and raw blobs. It can carry one file descriptor.
 Nothing is pickled.
 """
 
@@ -11,9 +11,11 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -22,7 +24,12 @@ from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.prediction import Cause
 from worker.engines import Checkpoint, ImageArray, Lora, Order, Result
 
-_HEAD = struct.Struct("!II")
+_HEAD = struct.Struct(
+    "!IQ?"
+)  # bytes of the text, bytes of the blobs, whether there is a file descriptor
+_READ_BYTES = 64 * 1024
+_MAX_FDS = 4  # of one read; Linux returns one at a time
+_BLOBS = {"pixels", "mask_file", "reference_files"}  # fields that are not in the text
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -133,82 +140,113 @@ _TYPES: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in get_args
 class EngineConnection:
     """Sends and receives messages on one end of the socket. Any thread may send, one thread receives."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, send_timeout_s: float | None = None) -> None:
+        """`send_timeout_s` limits the time for which the other end may read nothing of a message. None means no limit."""
+        end.settimeout(send_timeout_s)
         self._socket = end
         self._send_lock = threading.Lock()
+        self._unread = bytearray()  # what was received behind the last message
+        self._fds: deque[int] = deque()  # of these messages
 
     def send(self, message: Message, *, fd: int | None = None) -> None:
         """Send one message. Raises OSError if the other end is closed."""
         text, blobs = _to_frame(message)
-        head = _HEAD.pack(len(text), 0 if fd is None else 1)
+        frame = _HEAD.pack(len(text), sum(map(len, blobs)), fd is not None) + text
         with self._send_lock:
-            if fd is None:
-                self._socket.sendall(head + text)
-            else:
-                sent = socket.send_fds(self._socket, [head], [fd])
-                self._socket.sendall(head[sent:] + text)
+            sent = 0 if fd is None else socket.send_fds(self._socket, [frame], [fd])
+            self._socket.sendall(frame[sent:])
             for blob in blobs:
                 self._socket.sendall(blob)
 
     def receive(self, timeout_s: float | None = None) -> tuple[Message, int | None]:
         """Return the next message and its file descriptor, which the caller must close.
 
-        Raises TimeoutError, and EOFError if the other end is closed.
+        Raises TimeoutError if nothing comes for that long, and EOFError if the other end is closed.
         """
-        self._socket.settimeout(timeout_s)
-        head, fds, _flags, _address = socket.recv_fds(self._socket, _HEAD.size, 1, _CLOEXEC)
-        fd = fds[0] if fds else None
-        try:
-            head += self._read(_HEAD.size - len(head))
-            text_bytes, _has_fd = _HEAD.unpack(head)
-            fields = json.loads(bytes(self._read(text_bytes)))
-            blobs = tuple(bytes(self._read(size)) for size in fields.pop("blobs"))
-            return _from_fields(fields, blobs), fd
-        except BaseException:
-            if fd is not None:
-                os.close(fd)
-            raise
+        while not self._has_message:
+            self._read(timeout_s)
+        text_bytes, blobs_bytes, has_fd = _HEAD.unpack_from(self._unread)
+        begin, end = _HEAD.size + text_bytes, _HEAD.size + text_bytes + blobs_bytes
+        text, blobs = self._unread[_HEAD.size : begin], self._unread[begin:end]
+        del self._unread[:end]
+        return _from_frame(text, memoryview(blobs)), self._fds.popleft() if has_fd else None
 
     def is_readable(self, timeout_s: float) -> bool:
         """Wait up to this long and return whether there is a message or the end of the stream to receive."""
         try:
-            return bool(select.select([self._socket], [], [], timeout_s)[0])
-        except (OSError, ValueError):  # this end is closed, which `receive` reports
+            while not self._has_message:
+                self._read(timeout_s)
+        except TimeoutError:
+            return False
+        except (EOFError, OSError):
             return True
+        return True
 
     def close(self) -> None:
         """Close this end. The other end sees the end of the stream."""
         self._socket.close()
+        while self._fds:
+            os.close(self._fds.popleft())
 
-    def _read(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            count = self._socket.recv_into(view)
-            if not count:
-                raise EOFError
-            view = view[count:]
-        return data
+    @property
+    def _has_message(self) -> bool:
+        """Whether a whole message was received."""
+        if len(self._unread) < _HEAD.size:
+            return False
+        text_bytes, blobs_bytes, _ = _HEAD.unpack_from(self._unread)
+        end: int = _HEAD.size + text_bytes + blobs_bytes
+        return len(self._unread) >= end
+
+    def _read(self, timeout_s: float | None) -> None:
+        """Read what has come, or wait for it. Raises TimeoutError, EOFError and OSError."""
+        if timeout_s is not None and not self._wait(timeout_s):
+            raise TimeoutError
+        data, fds, _flags, _address = socket.recv_fds(self._socket, _READ_BYTES, _MAX_FDS, _CLOEXEC)
+        self._fds.extend(fds)
+        if not data:
+            raise EOFError
+        self._unread += data
+
+    def _wait(self, timeout_s: float) -> bool:
+        try:
+            return bool(select.select([self._socket], [], [], timeout_s)[0])
+        except (OSError, ValueError):  # this end is closed, which the read reports
+            return True
+
+
+@cache
+def _text_fields(kind: Hashable) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass that are in the text of a message."""
+    return tuple(
+        field.name for field in fields(cast("type[Any]", kind)) if field.name not in _BLOBS
+    )
+
+
+def _to_dict(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that are in the text, without those of the values in them."""
+    return {name: getattr(value, name) for name in _text_fields(type(value))}
+
+
+_JSON = json.JSONEncoder(default=_to_dict, check_circular=False)
 
 
 def _to_frame(message: Message) -> tuple[bytes, Sequence[bytes]]:
     blobs: Sequence[bytes] = ()
     if isinstance(message, Generate):
         blobs = (message.order.mask_file, *message.order.reference_files)
-        message = replace(message, order=replace(message.order, mask_file=b"", reference_files=()))
     elif isinstance(message, Preview):
         blobs = (message.pixels,)
-        message = replace(message, pixels=b"")
-    fields = {
-        "event": type(message).__name__.lower(),
-        "blobs": [len(blob) for blob in blobs],
-        **asdict(message),
-    }
-    if isinstance(message, Preview):
-        del fields["pixels"]
-    elif isinstance(message, Generate):
-        del fields["order"]["mask_file"]
-    return json.dumps(fields).encode(), blobs
+    event = {"event": type(message).__name__.lower(), "blobs": [len(blob) for blob in blobs]}
+    return _JSON.encode(event | _to_dict(message)).encode(), blobs
+
+
+def _from_frame(text: bytearray, data: memoryview) -> Message:
+    values = json.loads(text.decode())
+    blobs, begin = [], 0
+    for size in values.pop("blobs"):
+        blobs.append(bytes(data[begin : begin + size]))
+        begin += size
+    return _from_fields(values, tuple(blobs))
 
 
 def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
