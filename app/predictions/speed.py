@@ -1,7 +1,7 @@
 """Learns from recent predictions how long one takes, by what it generates. Does no I/O."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from operator import mul, sub
 from statistics import median
 
@@ -53,9 +53,9 @@ class Sample:
 
     def encode(self) -> str:
         """Write the sample for Redis."""
-        return " ".join(
-            f"{number:.9g}" for number in (*astuple(self.work), self.engine_s, self.run_s)
-        )
+        work = self.work
+        numbers = work.images, work.steps, work.megapixels, work.references
+        return " ".join(f"{number:.9g}" for number in (*numbers, self.engine_s, self.run_s))
 
 
 def decode_sample(text: bytes) -> Sample:

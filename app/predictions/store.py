@@ -5,7 +5,7 @@ All deciding times are Redis's. A queue token is pushed in the transaction that 
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -42,7 +42,7 @@ from app.predictions.redis_keys import (
     record_key,
     usage_field,
 )
-from app.predictions.telemetry import record_transition
+from app.predictions.telemetry import record_transition, record_wait
 
 USAGE_KEPT = timedelta(days=92)
 PREVIEW_KEPT = timedelta(minutes=1)
@@ -100,7 +100,7 @@ class Store(Intake):
         self._last.keep(ReadRecord(record, prediction))
         if not taken.is_claimed:
             return Taken(id=taken.id)
-        record_transition(replace(prediction, started_at=None), prediction)
+        record_wait(prediction)
         return Taken(id=taken.id, claimed=prediction)
 
     def _undo(self, prediction_id: str, record: bytes, claim: FirstClaim) -> None:

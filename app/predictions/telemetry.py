@@ -11,30 +11,40 @@ def record_transition(before: Prediction, after: Prediction) -> None:
     if after.status.is_final:
         cause = after.failure.cause if after.failure else ""
         ENDED.labels(after.model, after.status, cause).inc()
-        add_span(
-            "prediction",
-            parent=after.traceparent,
-            started_at=after.started_at or after.created_at,
-            finished_at=after.finished_at or after.created_at,
-            attributes={
-                "klein.prediction": after.id,
-                "klein.model": after.model,
-                "klein.status": after.status,
-                "klein.cause": cause,
-                "klein.attempt": after.attempt,
-            },
-        )
-        at = after.created_at
-        for stage in timeline_of(after):
-            add_span(
-                stage.stage,
-                parent=after.traceparent,
-                started_at=at,
-                finished_at=at + stage.duration,
-                attributes={"klein.prediction": after.id},
-            )
-            at += stage.duration
+        if after.traceparent is not None:
+            _add_spans(after, cause)
     elif after.attempt == 1 and after.started_at and not before.started_at:
-        STAGE_SECONDS.labels(Stage.QUEUED).observe(
-            (after.started_at - after.created_at).total_seconds()
+        record_wait(after)
+
+
+def record_wait(prediction: Prediction) -> None:
+    """Record the wait of a prediction that was just claimed for the first time."""
+    if prediction.started_at is not None:
+        wait = prediction.started_at - prediction.created_at
+        STAGE_SECONDS.labels(Stage.QUEUED).observe(wait.total_seconds())
+
+
+def _add_spans(ended: Prediction, cause: str) -> None:
+    add_span(
+        "prediction",
+        parent=ended.traceparent,
+        started_at=ended.started_at or ended.created_at,
+        finished_at=ended.finished_at or ended.created_at,
+        attributes={
+            "klein.prediction": ended.id,
+            "klein.model": ended.model,
+            "klein.status": ended.status,
+            "klein.cause": cause,
+            "klein.attempt": ended.attempt,
+        },
+    )
+    at = ended.created_at
+    for stage in timeline_of(ended):
+        add_span(
+            stage.stage,
+            parent=ended.traceparent,
+            started_at=at,
+            finished_at=at + stage.duration,
+            attributes={"klein.prediction": ended.id},
         )
+        at += stage.duration

@@ -49,8 +49,13 @@ def private_bytes(pid: int) -> int:
     Returns 0 if it has ended or the system has no /proc.
     """
     try:
-        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123 -- after each batch
-            _, resident, shared, *_ = file.read().split()  # in pages
+        file = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
+    except OSError:
+        return 0
+    try:
+        _, resident, shared, *_ = os.read(file, 1024).split()  # in pages
     except (OSError, ValueError):
         return 0
+    finally:
+        os.close(file)
     return (int(resident) - int(shared)) * _PAGE_BYTES
