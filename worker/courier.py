@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import redis
+
 from app.connections import open_redis
 from app.dialects.image_links import ImageLinks, data_uri
 from app.dialects.registry import webhook_body
@@ -20,6 +22,7 @@ from app.predictions.errors import Unavailable
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Output, Prediction
 from app.predictions.queue import Queues
+from app.predictions.redis_keys import WEBHOOKS_DUE
 from app.predictions.store import Store
 from app.private_files import PRIVATE
 from app.redis_requirements import require_redis
@@ -37,6 +40,8 @@ from app.webhooks.send import Sender
 
 RECONCILE_S = 1.0
 EXPIRE_S = 60.0
+LISTEN_S = 60.0  # for one message
+RECONNECT_S = 1.0
 
 
 def run_courier(settings: Settings) -> None:
@@ -69,8 +74,13 @@ def run_courier(settings: Settings) -> None:
         settings.key_webhooks_per_minute,
     )
     stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        deliverer.wake()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
 
     maintenance = Maintenance(store, queues, storage)
     uploads = Uploads(connection, storage)
@@ -84,12 +94,34 @@ def run_courier(settings: Settings) -> None:
         threading.Thread(target=_run_task, args=(task, stopping), name=name)
         for name, task in tasks.items()
     ]
+    listener = threading.Thread(
+        target=listen, args=(connection, deliverer.wake, stopping), name="listener", daemon=True
+    )
     collect_as_usual()
-    for thread in threads:
+    for thread in (*threads, listener):
         thread.start()
     log.info("courier_ready")
     for thread in threads:
         thread.join()
+
+
+def listen(
+    connection: "redis.Redis", on_webhook: Callable[[], None], stopping: threading.Event
+) -> None:
+    """Call `on_webhook` for each webhook that becomes due. What is announced during an outage is found by the next poll.
+
+    It may wait for a message for LISTEN_S after it was told to stop.
+    """
+    while not stopping.is_set():
+        try:
+            with connection.pubsub(ignore_subscribe_messages=True) as announcements:  # type: ignore[no-untyped-call]  # redis-py is untyped here
+                announcements.subscribe(WEBHOOKS_DUE)
+                while not stopping.is_set():
+                    if announcements.get_message(timeout=LISTEN_S) is not None:
+                        on_webhook()
+        except redis.RedisError as exc:
+            log.warning("announcements_lost", error=str(exc))
+            stopping.wait(RECONNECT_S)
 
 
 def run_regularly(

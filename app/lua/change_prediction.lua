@@ -7,7 +7,7 @@ local old = redis.call('GET', record)
 if not old or redis.sha1hex(old) ~= old_sha1 then return 0 end
 redis.call('SETRANGE', record, offset, part)
 if due_ms ~= '' then redis.call('ZADD', open, due_ms, id) end
-if webhook_due_ms ~= '' then redis.call('ZADD', webhooks_due, 'NX', webhook_due_ms, id) end
+if webhook_due_ms ~= '' and redis.call('ZADD', webhooks_due, 'NX', webhook_due_ms, id) == 1 then redis.call('PUBLISH', webhooks_due, id) end
 if owes_start == '1' then redis.call('SADD', starts, id) end
 if channel ~= '' then redis.call('PUBLISH', channel, id) end
 return 1

@@ -42,6 +42,7 @@ if sample ~= '' and redis.call('LPUSH', recent, sample) >= 2 * samples then
 end
 if webhook_due_ms ~= '' then
   redis.call('ZADD', webhooks_due, webhook_due_ms, id)
+  redis.call('PUBLISH', webhooks_due, id)
   redis.call('ZADD', deliveries, webhook_due_ms, id)
   redis.call('SADD', deliveries .. ':open', id)
 end

@@ -31,8 +31,10 @@ class Maintenance:
         One past its queue timeout fails. One that neither runs nor waits in line is put in line.
         """
         sweep(self._store.claim_due, self._check, stopping)
+        with redis_errors():
+            missing = self._queues.missing_tokens()
         for kind in CheckpointKind:
-            self._top_up(kind)
+            self._top_up(kind, missing[kind])
 
     def expire(self, stopping: threading.Event = NEVER) -> int:
         """Delete files and then records after their retention. Return how many. Raises Unavailable."""
@@ -53,11 +55,10 @@ class Maintenance:
         log.info("prediction_requeued", prediction=prediction_id, attempt=prediction.attempt)
         REISSUED.inc()
 
-    def _top_up(self, kind: CheckpointKind) -> None:
+    def _top_up(self, kind: CheckpointKind, missing: int) -> None:
         """Replace tokens that were missing at two checks: at one, a worker may just have popped it."""
+        lost = min(missing, self._missing[kind], MAX_TOKENS)
         with redis_errors():
-            missing = self._queues.missing_tokens(kind)
-            lost = min(missing, self._missing[kind], MAX_TOKENS)
             self._queues.add_tokens(kind, lost)
         self._missing[kind] = missing - lost
         if lost:

@@ -68,13 +68,17 @@ class Queues:
         if count:
             self._redis.rpush(_tokens(kind), *[TOKEN] * count)
 
-    def missing_tokens(self, kind: CheckpointKind) -> int:
-        """Count the waiting predictions for which no token is queued. A worker may have just popped it."""
+    def missing_tokens(self) -> dict[CheckpointKind, int]:
+        """Count for each kind the waiting predictions for which no token is queued. A worker may have just popped it."""
         pipe = self._redis.pipeline()
-        pipe.zcard(_waiting(kind))
-        pipe.llen(_tokens(kind))
-        waiting, tokens = pipe.execute()
-        return max(0, int(waiting) - int(tokens))
+        for kind in CheckpointKind:
+            pipe.zcard(_waiting(kind))
+            pipe.llen(_tokens(kind))
+        counts = pipe.execute()
+        return {
+            kind: max(0, waiting - tokens)
+            for kind, waiting, tokens in zip(CheckpointKind, counts[::2], counts[1::2], strict=True)
+        }
 
     def take(self, kind: CheckpointKind) -> str | None:
         """Take the next prediction and return its id: keys take turns, each in order of arrival."""

@@ -3,7 +3,7 @@
 `klein:prediction:{id}` the record · `klein:preview:{id}` its latest preview · `klein:open` ids by the time of
 their next check · `klein:history:{key}` a key's ids by age · `klein:idempotency:{key}:{idempotency key}` the id that a repeated request
 gets · `klein:expiry` final ids by the time they are deleted · `klein:ledger` unfinished ids by a time before which no limit ends them · `klein:webhook:{id}` a delivery's record ·
-`klein:webhooks:due` ids by the time of the next attempt · `klein:webhooks:starts` ids whose start is not yet told · `klein:webhooks:of:{key}` a key's ids with a webhook · and what
+`klein:webhooks:due` ids by the time of the next attempt, and the channel that announces them · `klein:webhooks:starts` ids whose start is not yet told · `klein:webhooks:of:{key}` a key's ids with a webhook · and what
 `accounts` says.
 """
 

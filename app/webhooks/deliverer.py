@@ -7,6 +7,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from opentelemetry.trace import SpanKind
@@ -27,7 +28,8 @@ from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
 from app.webhooks.slots import CONCURRENT, Slots
 
-POLL_S = 0.25
+POLL_S = 0.25  # while there is work
+REST_S = 1.0  # without, unless `wake` is called: an announcement may be lost
 LINED_UP = 1000  # deliveries at most, at each poll
 BUSY_S = 1.0  # before a delivery is tried again for which there was no slot, or whose last message is in progress
 RETRY_S = 1.0  # while Redis does not respond
@@ -36,44 +38,69 @@ RETRY_S = 1.0  # while Redis does not respond
 class Deliverer:
     """Delivers what is due and records the attempts. Any number of processes may run it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the courier wires each part by name
         self,
         outbox: Outbox,
         store: Store,
         sender: Sender,
         render: Callable[[Prediction], bytes],
         per_minute: float,  # deliveries of one key that start
+        rest_s: float = REST_S,  # without work
     ) -> None:
         self._outbox = outbox
         self._store = store
         self._sender = sender
         self._render = render
+        self._rest_s = rest_s
         self._running: dict[str, asyncio.Task[None]] = {}
         self._slots = Slots(per_minute / 60)
+        self._loop: asyncio.AbstractEventLoop | None = None  # while it runs
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for work now, if it waits for some. Any thread may call it."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has just ended
+                self._loop.call_soon_threadsafe(self._woken.set)
 
     async def run(self, stopping: threading.Event) -> None:
         """Deliver until `stopping` is set. Deliveries in progress are then made again later."""
+        self._loop = asyncio.get_running_loop()
         while not stopping.is_set():
             try:
-                await self._start_due()
+                rest_s = await self._start_due()
             except Unavailable as exc:
                 log.warning("webhooks_wait", error=str(exc))
-                await asyncio.sleep(RETRY_S)
-            await asyncio.sleep(POLL_S)
+                rest_s = RETRY_S
+            if rest_s:
+                await self._rest(rest_s)
+            else:
+                await asyncio.sleep(POLL_S)
         await self._shut_down()
 
-    async def _start_due(self) -> None:
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _start_due(self) -> float:
+        """Start what is due. Return how many seconds there is nothing to do, 0 if there may be something soon."""
+        next_due = await asyncio.to_thread(self._outbox.next_due)
+        if next_due is None or next_due > timedelta():
+            return self._rest_s if next_due is None else min(self._rest_s, next_due.total_seconds())
         await asyncio.to_thread(self._outbox.line_up, LINED_UP)
         for _ in range(CONCURRENT):  # at most: what has no free slot ends at once
             if self._slots.is_full:
-                return
+                return 0.0
             taken = await asyncio.to_thread(self._outbox.take, self._slots.busy(time.monotonic()))
             if taken is None:
-                return
+                return 0.0
             if taken.id in self._running:
                 await asyncio.to_thread(self._outbox.postpone, taken.id, timedelta(seconds=BUSY_S))
             elif self._slots.start(taken):
                 self._start(taken)
+        return 0.0
 
     def _start(self, taken: TakenDelivery) -> None:
         task = asyncio.create_task(self._deliver(taken))

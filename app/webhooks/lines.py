@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 from urllib.parse import urlsplit
 
 import redis
@@ -29,6 +30,7 @@ _HOSTS = "klein:webhooks:hosts:"
 _LINE = "klein:webhooks:line:"
 _JOIN = load_script("join_delivery_line")
 _TAKE = load_script("take_delivery")
+_NEXT = load_script("next_delivery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,12 @@ class DeliveryLines:
             )
         with redis_errors():
             execute(pipe)
+
+    def next_due(self) -> timedelta | None:
+        """Return in what time the next delivery is due, zero if one waits in line. None means that there is none."""
+        with redis_errors():
+            due_ms = cast("int | None", _NEXT(self._redis, due=WEBHOOKS_DUE, turns=TURNS))
+        return None if due_ms is None else timedelta(milliseconds=due_ms)
 
     def take(self, busy: Iterable[str] = ()) -> TakenDelivery | None:
         """Take the next delivery for LEASE, but none of the keys and lines that are `busy`."""

@@ -65,6 +65,10 @@ class Outbox:
         self._lines = DeliveryLines(connection)
         self._redeliveries = Rates(connection, "redeliver {} webhooks", "klein:rate:redeliver")
 
+    def next_due(self) -> timedelta | None:
+        """Return in what time the next delivery is due, zero if one waits. None means that there is none."""
+        return self._lines.next_due()
+
     def line_up(self, limit: int) -> None:
         """Put due deliveries, this many in all, into the lines of their keys."""
         for _ in range(0, limit, PART):

@@ -272,6 +272,24 @@ def test_end_prediction(connection, end):
     assert connection.smembers("of:open") == {b"p"}
 
 
+def test_due_webhooks_are_announced(connection, change, end):
+    """What gets due at a receiver is announced once, and nothing else is."""
+    with connection.pubsub() as subscription:
+        subscription.subscribe("due")
+        subscription.get_message(timeout=30)
+        for webhook_due_ms in (None, 3, 4):
+            connection.set("record", "older text")
+            assert change(webhook_due_ms=webhook_due_ms) == 1
+        connection.publish("due", "then")
+        for webhook_due_ms in (None, 5):
+            connection.set("record", "older text")
+            assert end(webhook_due_ms=webhook_due_ms) == 1
+        connection.publish("due", "last")
+        messages = [subscription.get_message(timeout=30)["data"] for _ in range(4)]
+
+    assert messages == [b"p", b"then", b"p", b"last"]
+
+
 def test_end_prediction_with_shorter_record(connection, end):
     """What stood behind the new end of a record is gone."""
     assert end(part=".") == 1
@@ -673,6 +691,23 @@ def test_join_delivery_line(connection, join_lines):
     assert connection.zrange("turns", 0, -1) == [b"a"]
     assert connection.zcard("due") == 2
     assert abs(connection.zscore("due", "ax1") - now_ms() - 60_000) < 30_000
+
+
+def test_next_delivery(connection, join_lines):
+    """The next delivery is due in the time of the earliest one, or at once if one is due or waits in a line."""
+    script = load_script("next_delivery")
+
+    def due_ms():
+        return script(connection, due="due", turns="turns")
+
+    assert due_ms() is None
+    connection.zadd("due", {"ax1": now_ms() + 90_000, "ax2": now_ms() + 600_000})
+    assert 0 < due_ms() <= 120_000
+    join_lines("ax1")
+    assert due_ms() == 0
+    connection.delete("turns")
+    connection.zadd("due", {"ax1": 1})
+    assert due_ms() == 0
 
 
 def test_take_delivery(connection, join_lines):

@@ -1,6 +1,7 @@
 """Deliveries on a real Redis to a real receiver with every kind of failure."""
 
 import threading
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.support.courier import Post
 from tests.support.fakes import a_prediction, eventually, make_due
 from tests.support.redis_server import running_redis
 from tests.support.webhook_receiver import reset, running_receiver, status
+from worker.courier import listen
 
 
 @pytest.fixture
@@ -50,6 +52,33 @@ def test_failed_delivery_is_retried(post):
     assert [a.status_code for a in attempts] == [500, 500, 200]
     assert len({c.headers["webhook-id"] for c in receiver.calls}) == 1
     assert len({c.body for c in receiver.calls}) == 1
+
+
+def test_announced_delivery_is_made_at_once(post, connection):
+    """A courier without work delivers what is announced, not only what its next poll finds."""
+    stopping = threading.Event()
+    with running_receiver() as receiver, post.courier(rest_s=1e6) as deliverer:
+        listener = threading.Thread(target=listen, args=(connection, deliverer.wake, stopping))
+        listener.start()
+        try:
+            eventually(lambda: connection.pubsub_numsub(WEBHOOKS_DUE)[0][1] == 1)
+            post.owe(receiver.url)
+            attempts = post.until_over()
+        finally:
+            stopping.set()
+            connection.publish(WEBHOOKS_DUE, "")  # ends its wait for a message
+            listener.join()
+
+    assert [a.status_code for a in attempts] == [200]
+
+
+def test_later_delivery_needs_no_announcement(post, connection):
+    """A courier without work waits no longer than until the next delivery is due."""
+    with running_receiver() as receiver:
+        post.owe(receiver.url)
+        connection.zadd(WEBHOOKS_DUE, {"p": time.time() * 1000 + 1000})
+        with post.courier(rest_s=1e6):
+            assert [a.status_code for a in post.until_over()] == [200]
 
 
 def test_delivery_is_given_up_after_retries(post):

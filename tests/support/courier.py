@@ -13,7 +13,7 @@ import redis
 from app.predictions.prediction import Webhook
 from app.predictions.redis_keys import WEBHOOKS_DUE, deliveries_key, record_key
 from app.safe_http import SafeHttp
-from app.webhooks.deliverer import Deliverer
+from app.webhooks.deliverer import REST_S, Deliverer
 from app.webhooks.delivery import DeliveryAttempt
 from app.webhooks.outbox import Outbox
 from app.webhooks.send import Sender
@@ -64,7 +64,9 @@ class Post:
         return ids
 
     @contextmanager
-    def courier(self, render: Callable[[Any], bytes] | None = None) -> Iterator[None]:
+    def courier(
+        self, render: Callable[[Any], bytes] | None = None, rest_s: float = REST_S
+    ) -> Iterator[Deliverer]:
         """Run a courier in a thread."""
         stopping = threading.Event()
         deliverer = Deliverer(
@@ -73,13 +75,15 @@ class Post:
             self.sender,
             render or (lambda p: f'{{"exec_id":"{p.id}"}}'.encode()),
             self._per_minute,
+            rest_s,
         )
         thread = threading.Thread(target=lambda: asyncio.run(deliverer.run(stopping)))
         thread.start()
         try:
-            yield
+            yield deliverer
         finally:
             stopping.set()
+            deliverer.wake()
             thread.join()
 
     def attempts(
