@@ -12,10 +12,10 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -215,16 +215,15 @@ class EngineConnection:
 
 
 @cache
-def _text_fields(kind: Hashable) -> tuple[str, ...]:
+def _text_fields(kind: type[Any]) -> tuple[str, ...]:
     """Return the names of the fields of a dataclass that are in the text of a message."""
-    return tuple(
-        field.name for field in fields(cast("type[Any]", kind)) if field.name not in _BLOBS
-    )
+    return tuple(field.name for field in fields(kind) if field.name not in _BLOBS)
 
 
 def _to_dict(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that are in the text, without those of the values in them."""
-    return {name: getattr(value, name) for name in _text_fields(type(value))}
+    kind: Any = type(value)
+    return {name: getattr(value, name) for name in _text_fields(kind)}
 
 
 _JSON = json.JSONEncoder(default=_to_dict, check_circular=False)
