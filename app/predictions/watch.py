@@ -62,6 +62,8 @@ class Watch:
         self._waiters: _Events = defaultdict(set)  # woken by the end
         self._followers: _Events = defaultdict(set)  # woken by each change
         self._ends: OrderedDict[str, Callable[[], Prediction]] = OrderedDict()  # the latest
+        self.waiter_count = 0
+        """The number of waiters and followers. Any thread may read it."""
         self._shutdown_at: float | None = None  # set at shutdown
         self._pubsub: PubSub | None = None  # while it is subscribed
         self._hears_changes = False
@@ -98,7 +100,7 @@ class Watch:
         down.
         """
         ends = _now() + timeout if timeout is not None else NEVER
-        with _event_of(self._waiters, prediction_id) as event:
+        with self._event_of(self._waiters, prediction_id) as event:
             prediction = await self._latest(prediction_id) if known is None else known
             if not prediction.status.is_final and prediction_id in self._ends:
                 prediction = await self._latest(prediction_id)  # it ended since it was read
@@ -128,7 +130,7 @@ class Watch:
         Raises UnknownPrediction or Unavailable.
         """
         last_progress = None
-        with _event_of(self._followers, prediction_id) as event:
+        with self._event_of(self._followers, prediction_id) as event:
             await self._hear_changes()
             while True:
                 event.clear()
@@ -150,15 +152,23 @@ class Watch:
         self._wake_all()
 
     @property
-    def waiter_count(self) -> int:
-        """Count waiters and followers."""
-        both = (self._waiters, self._followers)
-        return sum(len(events) for by_id in both for events in by_id.values())
-
-    @property
     def watched(self) -> frozenset[str]:
         """The ids of the predictions that somebody waits for or follows."""
         return frozenset(self._waiters) | frozenset(self._followers)
+
+    @contextmanager
+    def _event_of(self, events: _Events, prediction_id: str) -> Iterator[asyncio.Event]:
+        """Add an event that the announcements of a prediction set, and remove it after the body."""
+        event = asyncio.Event()
+        events[prediction_id].add(event)
+        self.waiter_count += 1
+        try:
+            yield event
+        finally:
+            self.waiter_count -= 1
+            events[prediction_id].discard(event)
+            if not events[prediction_id]:
+                del events[prediction_id]
 
     async def _latest(self, prediction_id: str) -> Prediction:
         """Return the prediction as it was announced to have ended, or else read it."""
@@ -269,19 +279,6 @@ def _wake_each(events: _Events) -> None:
 def _wake(events: _Events, prediction_id: str) -> None:
     for event in events.get(prediction_id, ()):
         event.set()
-
-
-@contextmanager
-def _event_of(events: _Events, prediction_id: str) -> Iterator[asyncio.Event]:
-    """Add an event that the announcements of a prediction set, and remove it after the body."""
-    event = asyncio.Event()
-    events[prediction_id].add(event)
-    try:
-        yield event
-    finally:
-        events[prediction_id].discard(event)
-        if not events[prediction_id]:
-            del events[prediction_id]
 
 
 async def _pause(event: asyncio.Event, max_s: float) -> bool:

@@ -1,6 +1,7 @@
 """Waiting for an end, on a real Redis: waiters are woken at once by an end, and freed."""
 
 import asyncio
+import threading
 
 import pytest
 import redis.asyncio
@@ -141,6 +142,29 @@ async def test_cancelled_waiter_is_freed(watch, store):
 
     assert (await stays).status is Status.CANCELLED
     assert watch.watched == set()
+
+
+async def test_waiters_are_counted_while_they_come_and_go(watch, store):
+    """Another thread, as that of `/metrics`, counts the waiters while others come and go."""
+    store.add(running := a_prediction("p"))
+    stopping = threading.Event()
+
+    def count_often():
+        while not stopping.is_set():
+            assert watch.waiter_count >= 0
+
+    counting = asyncio.create_task(asyncio.to_thread(count_often))
+    for _ in range(10):
+        waiters = [asyncio.create_task(watch.wait(f"{k}", None, running)) for k in range(500)]
+        await asyncio.sleep(0)
+        assert watch.waiter_count == 500
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.wait(waiters)
+    stopping.set()
+
+    await counting
+    assert watch.waiter_count == 0
 
 
 async def test_follower_gets_each_change(watch, store, connection):
