@@ -22,7 +22,9 @@ from tests.support.redis_server import running_redis
 
 CROWD = 2000
 WAKES = 400
-SETTLE_S = 2.0  # until the last one waits
+START_S = 60.0
+METRICS_KEPT_S = 1.0  # a scrape within it gets the same numbers
+SETTLE_S = 2.0  # for what ends with the last request
 SIDE = 128
 SLUG = "flux-2-klein-4b-text-to-image"
 HISTORY_ID = hash_key(KEY)[:16]
@@ -66,10 +68,21 @@ async def polls(measured: Target) -> AsyncIterator[list[Connection]]:
         waiter = await Connection.open(measured.port)
         waiter.send("GET", f"/v1/prediction/{prediction_id}?wait=60", KEY)
         waiting.append(waiter)
-    await asyncio.sleep(SETTLE_S)
+    await _until_waiting(measured)
     yield waiting
     for waiter in waiting:
         waiter.close()
+
+
+async def _until_waiting(measured: Target) -> None:
+    """Wait until the API process counts as many waiters as there are predictions. Raises TimeoutError after START_S."""
+    gauge = f"klein_waiters {len(measured.ids):.1f}\n"
+    scraper = await Connection.open(measured.port)
+    async with asyncio.timeout(START_S):
+        while gauge not in (await scraper.download("http://x/metrics")).decode():  # noqa: ASYNC110 -- nothing announces it
+            await asyncio.sleep(METRICS_KEPT_S)
+    scraper.close()
+    await asyncio.sleep(SETTLE_S)
 
 
 def measure_wakes(waiters: int, rounds: int) -> tuple[float, float]:
