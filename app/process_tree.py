@@ -104,20 +104,19 @@ class ProcessTree:
 
     async def _follow(self, child: Child, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # noqa: S101 -- PIPE above
-        last = ""
+        last, reason = "", None
         async for last in read_lines(process.stdout):
             child.log(last)
+            text = last.removeprefix("Error: ")
+            if text.startswith("klein "):
+                reason = text  # also if its engine process writes another line after it
         code = await process.wait()
         if self.stopping.is_set():
             return
         is_stable = time.monotonic() - child.started_at > STABLE_S
         child.exits = 1 if self.is_ready and is_stable else child.exits + 1
-        if (
-            not self.is_ready
-            and child.exits == 1
-            and last.removeprefix("Error: ").startswith("klein ")
-        ):  # its own message says why it cannot run
-            self.failure = last.removeprefix("Error: ")
+        if not self.is_ready and child.exits == 1 and reason is not None:
+            self.failure = reason  # its own message says why it cannot run
             self.stopping.set()
             return
         if not self.is_ready and child.exits == STARTS:

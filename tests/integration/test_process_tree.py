@@ -61,3 +61,17 @@ async def test_lines_have_one_format(
             },
             {"event": "ready"},
         ]
+
+
+async def test_reason_of_a_process_ends_the_tree() -> None:
+    """A process that says why it cannot run ends the tree with its words, also if another line follows them."""
+    tree = ProcessTree(dict(os.environ), LogFormat.TEXT, stop_s=5)
+    try:
+        await tree.add(
+            "worker", ["sh", "-c", "echo 'klein worker: no weights'; echo a warning; exit 1"]
+        )
+        await asyncio.wait_for(tree.stopping.wait(), 30)
+    finally:
+        await tree.stop()
+
+    assert tree.failure == "klein worker: no weights"
