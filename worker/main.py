@@ -46,6 +46,7 @@ from worker.job.queue_worker import WORKER_TTL_S, open_worker
 from worker.job.registration import Registrations
 from worker.job.token import provide_dependencies
 from worker.models import ModelOptions, Models
+from worker.thread_connections import ThreadConnections
 from worker.weights.locate import locate_components
 
 RECONNECT_S = 1.0
@@ -58,7 +59,7 @@ def run_worker(
     signal.signal(signal.SIGTERM, lambda *_: _exit())  # until the graceful shutdown is ready
     register_gpu_metrics()
     credentials = open_credentials(settings.c2pa_cert, settings.c2pa_key)
-    connection = open_redis(settings.redis)
+    connection = ThreadConnections(settings.redis)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention, timedelta(days=settings.usage_days))
     registrations = Registrations(WorkerRegistry(connection), is_held=True)
