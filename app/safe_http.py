@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any, BinaryIO
 
 import httpx
@@ -30,7 +31,6 @@ from app.dns import Answers, DnsLookup
 
 URL_MAX = 2048  # characters
 PUBLIC_PORTS = frozenset({80, 443, 8080, 8443})
-_ANY_PORT = frozenset(range(1, 65536))
 _EVERYTHING = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 _AZURE = Block(
     ipaddress.ip_network("168.63.129.16/32"), "Azure wire server", "no RFC", Reach.DENIED
@@ -41,7 +41,6 @@ _UNASSIGNED = Block(ipaddress.ip_network("::/0"), "not global unicast", "RFC4291
 _UNICAST = Block(ipaddress.ip_network("2000::/3"), "global unicast", "RFC4291", Reach.PERMITTED)
 _NOT_PUBLIC = AddressTable((*DEFAULT_DENIED.blocks, _AZURE, _UNASSIGNED, _UNICAST))
 _NOWHERE = AddressTable(tuple(Block(n, "everything", "-", Reach.DENIED) for n in _EVERYTHING))
-_TRUSTED = Policy(allowed_networks=_EVERYTHING, allowed_ports=_ANY_PORT, max_url_length=URL_MAX)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -93,14 +92,11 @@ class SafeHttp:
     ) -> None:
         self._names, networks = _parse_hosts(allow_hosts)
         self._lookup = lookup or DnsLookup(look_up=resolver)
-        self._public_policy = replace(
-            _TRUSTED,
+        self._public_policy = Policy(
             allowed_networks=networks,
             allowed_ports=public_ports,
             denied_networks=_NOT_PUBLIC,
-        )
-        self._private_policy = replace(
-            _TRUSTED, allowed_networks=networks, denied_networks=_NOWHERE
+            max_url_length=URL_MAX,
         )
         self._tls = ssl.create_default_context()
 
@@ -212,17 +208,29 @@ class SafeHttp:
 
     def _policy_for(self, target: Target) -> Policy:
         if target.host.rstrip(".").lower() in self._names:
-            return _TRUSTED
+            return _trusted()
         return (
             self._public_policy
             if target.port in self._public_policy.allowed_ports
             else self._private_policy
         )
 
+    @cached_property
+    def _private_policy(self) -> Policy:
+        networks = self._public_policy.allowed_networks
+        return replace(_trusted(), allowed_networks=networks, denied_networks=_NOWHERE)
+
+
+@cache
+def _trusted() -> Policy:
+    """Return the policy that permits every address and port. Its ports take 4 MB, so it is made for the first URL."""
+    ports = frozenset(range(1, 65536))
+    return Policy(allowed_networks=_EVERYTHING, allowed_ports=ports, max_url_length=URL_MAX)
+
 
 def check_syntax(url: str) -> Target:
     """Check a URL without regard to its addresses. Raises BlockedURLError."""
-    return _TRUSTED.check_url(url)
+    return _trusted().check_url(url)
 
 
 async def _read(

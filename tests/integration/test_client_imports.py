@@ -75,3 +75,19 @@ def test_processes_import_no_unused_parts_of_libraries(module):
     script = f"import sys, {module}; print(*(name for name in {unused} if sys.modules.get(name)))"
 
     assert processes.run([sys.executable, "-c", script]).stdout == "\n"
+
+
+def test_urls_take_memory_once_there_is_one():
+    """A process that may fetch URLs makes the set of all ports for the first URL only."""
+    script = """
+import gc
+from app.safe_http import SafeHttp, check_syntax
+def largest():
+    return max(len(each) for each in gc.get_objects() if type(each) is frozenset)
+http = SafeHttp(("10.0.0.0/8",))
+print(largest() < 10_000)
+check_syntax("http://example.com/")
+print(largest())
+"""
+
+    assert processes.run([sys.executable, "-c", script]).stdout == "True\n65535\n"
