@@ -10,6 +10,7 @@ import httpx
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from app.api.protocol import HEADERS_MAX_BYTES, DeadlineProtocol
 from app.api.unserved import Limits, Unserved
@@ -332,3 +333,13 @@ def test_idle_connections_are_unserved():
         assert is_closed(clients[0])
         assert is_answered(clients[1], WHOLE)
         assert is_answered(newest, WHOLE)
+
+
+async def test_connections_share_names_of_their_attributes():
+    """A connection has at most 30 attributes in its dictionary, up to which CPython keeps their names once for all."""
+    config = uvicorn.Config(app, http=DeadlineProtocol, ws="none", lifespan="off")
+    config.load()
+
+    protocol = DeadlineProtocol(config=config, server_state=ServerState(), app_state={})
+
+    assert len(vars(protocol)) <= 30
