@@ -14,5 +14,5 @@ export function showTimeline(timeline) {
       return part;
     }),
   );
-  at("timeline-text").textContent = stages.map(({ stage, ms }) => `${stage} ${ms} ms`).join(" · ");
+  at("timeline-text").textContent = stages.map(({ stage, ms }) => `${stage} ${ms} ms`.replaceAll(" ", "\u00a0")).join(" · ");
 }

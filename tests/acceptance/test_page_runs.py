@@ -117,7 +117,9 @@ def test_result_shows_its_timeline(tab: Tab, client: httpx.Client) -> None:
     tab.ready()
     tab.page.get_by_alt_text("measured").first.click()
 
-    expect(tab.page.locator("#timeline-text")).to_contain_text(re.compile(r"denoised \d+ ms"))
+    expect(tab.page.locator("#timeline-text")).to_contain_text(
+        re.compile(r"denoised\u00a0\d+\u00a0ms")
+    )
     expect(tab.page.locator('#timeline-bar [data-stage="denoised"]')).to_have_count(1)
 
 
