@@ -68,6 +68,8 @@ def _time_before(age: str) -> datetime:
     from app.durations import parse_duration  # noqa: PLC0415 -- needs pydantic, which is slow to import
 
     try:
+        if age.strip().isdecimal():  # 3 would be seconds, and is meant as days
+            raise ValueError(f"{age!r} has no unit; write 30m, 12h or 7d")  # noqa: TRY301 -- as parse_duration
         duration = parse_duration(age)
         if duration < timedelta():
             raise ValueError(f"{age!r} is negative; write 30m, 12h or 7d")  # noqa: TRY301 -- as parse_duration
