@@ -1,9 +1,10 @@
 """Hugging Face's client, with this server as the URL of its model."""
 
 import pytest
-from huggingface_hub import InferenceClient
+from huggingface_hub import ImageToImageTargetSize, InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
+from tests.support.api_client import image_file
 from tests.support.klein_server import Klein
 
 
@@ -15,3 +16,17 @@ def test_text_to_image(klein: Klein) -> None:
 
     with pytest.raises(HfHubHTTPError, match="422"):
         client.text_to_image("a red circle", width=128, height=64, num_inference_steps=99)
+
+
+def test_image_to_image(klein: Klein) -> None:
+    """The client edits an image, in its size or the target size. An image that cannot be read is refused by name."""
+    client = InferenceClient(model=f"{klein.url}/hf", api_key=klein.key)
+    photo = image_file(128, 64)
+
+    assert client.image_to_image(photo, prompt="make it red").size == (128, 64)
+    sized = client.image_to_image(
+        photo, prompt="make it red", target_size=ImageToImageTargetSize(width=64, height=96)
+    )
+    assert sized.size == (64, 96)
+    with pytest.raises(HfHubHTTPError, match="inputs: "):
+        client.image_to_image(b"no image", prompt="make it red")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from app.dialects.image_uri import uri_of
 from app.dialects.model_names import NAMES, model_slug, shared_name
 from app.images.mask import MaskReading
 from app.predictions.catalog import parameters_of
@@ -33,7 +34,6 @@ SCHEDULERS = [{"name": "simple", "label": "Simple", "aliases": None, "default_rh
 _SAMPLES_FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 _LORA = re.compile(r"<lora:([^:<>]{1,200})(?::(-?[0-9.]{1,8}))?(?::[^<>]*)?>")
 _IMAGE = re.compile(r"image_urls\[(\d+)\]")
-_URI = ("data:", "http:", "https:")
 
 Number = Annotated[int, BeforeValidator(whole)]
 
@@ -130,9 +130,9 @@ def read_inputs(body: ImageBody, *, is_edit: bool) -> list[dict[str, Any]]:
     if loras:
         fields["loras"] = loras
     if body.mask:
-        fields["mask_url"] = _as_uri(body.mask)
+        fields["mask_url"] = uri_of(body.mask)
     if is_edit:
-        fields["image_urls"] = [_as_uri(image) for image in body.init_images]
+        fields["image_urls"] = [uri_of(image) for image in body.init_images]
         if body.denoising_strength is not None:
             # for 0, one step is done
             fields["strength"] = max(body.denoising_strength, STRENGTH_MIN)
@@ -264,9 +264,3 @@ def _split_loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
             message = f"write <lora:{name}:1>, with a number as the scale"
             raise InvalidInput(FieldProblem(field="prompt", message=message)) from None
     return _LORA.sub("", prompt).strip() if loras else prompt, loras
-
-
-def _as_uri(text: str) -> str:
-    """Return an image as a URL or a data URI. Other text is read as base64."""
-    is_uri = text[:64].lstrip().lower().startswith(_URI)
-    return text if is_uri else f"data:application/octet-stream;base64,{text}"

@@ -16,6 +16,7 @@ from pydantic import (
 
 from app.dialects.ignored_fields import ignored_notes
 from app.dialects.image_links import ImageLinks, RenderOutput
+from app.dialects.image_uri import uri_of
 from app.dialects.model_names import NAMES, default_name, model_slug
 from app.predictions.accounts import cost_of
 from app.predictions.checkpoint_kind import CheckpointKind
@@ -101,7 +102,7 @@ def parse_create(body: dict[str, Any]) -> CreateBody:
     try:
         parsed = CreateBody.model_validate(
             {**body, "aspect_ratio": body.get("aspect_ratio") or None}  # forms send an empty one
-            | {"images": {k: _uri(v) for k, v in images.items()}}
+            | {"images": {k: uri_of(v) for k, v in images.items()}}
         )
     except ValidationError as exc:
         raise InvalidInput(*problems_of(exc)) from None
@@ -128,7 +129,7 @@ def read_input(name: str, body: CreateBody) -> tuple[str, dict[str, Any]]:
         "guidance_scale": body.guidance,
         "output_format": body.output_format,
         "image_urls": list(body.images.values()) or None,
-        "mask_url": _uri(body.mask) if body.mask else None,
+        "mask_url": uri_of(body.mask) if body.mask else None,
     }
     if (size := body.size) is not None:
         fields["image_size"] = {"width": size[0], "height": size[1]}
@@ -232,9 +233,3 @@ def _details(prediction: Prediction) -> dict[str, Any] | None:
 def _place(name: str) -> int:
     match = _IMAGE.fullmatch(name)
     return int(match[1] or 1) if match else 0
-
-
-def _uri(value: str) -> str:
-    """Return an image as a URL or a data URI. Other text is read as base64."""
-    is_uri = value[:64].lstrip().lower().startswith(("http:", "https:", "data:"))
-    return value if is_uri else f"data:application/octet-stream;base64,{value}"

@@ -1,4 +1,4 @@
-"""Serves text-to-image in the form of a Hugging Face inference endpoint, and renders errors in its form."""
+"""Serves images in the form of a Hugging Face inference endpoint, and renders errors in its form."""
 
 import mimetypes
 
@@ -16,16 +16,16 @@ router = APIRouter(include_in_schema=False)  # documented by Hugging Face
 
 
 @router.post("", response_model=None)
-async def text_to_image(request: Request, run: RunOf) -> Response:
-    """Generate an image and return its file. A header names the fields that have no effect."""
-    body = await run.read_json()
+async def create_image(request: Request, run: RunOf) -> Response:
+    """Generate or edit an image and return its file. A header names the fields that have no effect."""
+    body = await run.read_json(takes_base64=True)
     slug, model_input = wire.read_input(body, run.service.served_kinds())
     model_input["output_format"] = wire.output_format(request.headers.get("Accept", ""))
     notes = wire.read_notes(body)
     try:
         await run.submit(slug, [model_input], notes)
     except InvalidInput as exc:
-        raise wire.rename_fields(exc) from None
+        raise wire.rename_fields(exc, of_edit=wire.is_edit(body)) from None
     [(_, output, data)] = await run.read_files(await run.wait())
     media_type = mimetypes.guess_type(output.key)[0]
     return Response(data, media_type=media_type, headers=wire.notes_header(notes))

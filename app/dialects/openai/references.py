@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
 
+from app.dialects.image_uri import uri_of
 from app.predictions.errors import FieldProblem, InvalidInput
 
 _FORM_NAME = re.compile(r"images?(?:\[\d{0,3}\])?|image_url")
 _JSON_NAMES = ("images", "image", "image_url", "reference_images")
-_URI = ("data:", "http:", "https:")
 KeepImage = Callable[[UploadFile], Awaitable[str]]  # an uploaded file -> its name in the input
 LocateFile = Callable[[str], str]  # the id of an uploaded file -> its URL
 
@@ -24,7 +24,7 @@ async def read_form_images(form: FormData, keep: KeepImage) -> list[str]:
         if isinstance(value, UploadFile):
             images.append(await keep(value))
         elif value:
-            images.append(_as_uri(value))
+            images.append(uri_of(value))
     return images
 
 
@@ -53,7 +53,7 @@ async def read_form_mask(form: FormData, keep: KeepImage) -> str | None:
     mask = form.get("mask")
     if isinstance(mask, UploadFile):
         return await keep(mask)
-    return _as_uri(mask) if mask else None
+    return uri_of(mask) if mask else None
 
 
 def _image(name: str, item: Any, locate: LocateFile) -> str:
@@ -67,10 +67,4 @@ def _image(name: str, item: Any, locate: LocateFile) -> str:
             "send an image as a URL, a data URI, base64, or an object with image_url or file_id"
         )
         raise InvalidInput(FieldProblem(field=name, message=message))
-    return _as_uri(item)
-
-
-def _as_uri(text: str) -> str:
-    """Return an image as a URL or a data URI. Other text is read as base64."""
-    is_uri = text[:64].lstrip().lower().startswith(_URI)
-    return text if is_uri else f"data:application/octet-stream;base64,{text}"
+    return uri_of(item)

@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 import pytest
-from huggingface_hub import TextToImageParameters
+from huggingface_hub import ImageToImageParameters, TextToImageParameters
 
 from app.dialects.huggingface import wire
 from app.dialects.huggingface.routes import render_error
@@ -31,9 +31,30 @@ def test_request(parameters, size):
 
 def test_every_parameter_of_the_client_is_read():
     """What `huggingface_hub` can send is read, except the scheduler, which this model has not."""
-    sent = {field.name for field in fields(TextToImageParameters)}
+    kinds = (TextToImageParameters, ImageToImageParameters)
+    sent = {field.name for kind in kinds for field in fields(kind)}
 
     assert sent - {"scheduler"} <= set(wire.Parameters.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("size", "image_size"),
+    [
+        ({}, None),
+        ({"target_size": {"width": 500, "height": 256.0}}, {"width": 496, "height": 256}),
+        ({"width": 512}, {"width": 512, "height": 1024}),
+    ],
+)
+def test_inputs_beside_a_prompt_are_an_image(size, image_size):
+    """A request with a prompt among its parameters edits its inputs, in the size that it asks for or in that of the image."""
+    body = {"inputs": "iVBORw0KGgo=", "parameters": {"prompt": "make it red", "seed": 7} | size}
+    slug, values = wire.read_input(body, DISTILLED)
+
+    assert slug == "flux-2-klein-4b-edit"
+    assert values["prompt"] == "make it red"
+    assert values["image_urls"] == ["data:application/octet-stream;base64,iVBORw0KGgo="]
+    assert (values.get("image_size"), values["seed"]) == (image_size, 7)
+    assert wire.read_notes(body) == ()
 
 
 def test_fields_without_effect_are_named():
@@ -89,6 +110,7 @@ def test_base_model_is_served_where_it_is_the_only_one():
         ({"inputs": "x", "parameters": []}, "parameters"),
         ({"inputs": "x", "parameters": {"width": 0}}, "width"),
         ({"inputs": "x", "parameters": {"seed": "x"}}, "seed"),
+        ({"inputs": "x", "parameters": {"prompt": 5}}, "prompt"),
     ],
 )
 def test_wrong_fields_are_named(body, field):
@@ -100,8 +122,17 @@ def test_wrong_fields_are_named(body, field):
 
 
 def test_errors():
-    """An error is one sentence that reveals nothing unexpected, and a prompt is called `inputs`."""
-    problem = InvalidInput(FieldProblem(field="prompt", message="must not be blank"))
+    """An error is one sentence that reveals nothing unexpected. `inputs` is the prompt, or the image of an edit."""
+    prompt = InvalidInput(FieldProblem(field="prompt", message="must not be blank"))
+    image = InvalidInput(FieldProblem(field="image_urls[0]", message="is no image"))
+    shown = [
+        render_error(wire.rename_fields(problem, of_edit=of_edit)).body["error"]
+        for problem, of_edit in ((prompt, False), (prompt, True), (image, True))
+    ]
 
-    assert render_error(wire.rename_fields(problem)).body == {"error": "inputs: must not be blank"}
+    assert shown == [
+        "inputs: must not be blank",
+        "prompt: must not be blank",
+        "inputs: is no image",
+    ]
     assert "secret" not in str(render_error(RuntimeError("secret")).body)
