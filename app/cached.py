@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 KEEP_S = 1.0
+SOON_S = 0.02  # what is fresh stays so for this long, in which an event loop uses it
 
 
 class Cached(Generic[T]):
@@ -23,6 +24,12 @@ class Cached(Generic[T]):
         self._clock = clock
         self._lock = threading.Lock()
         self._made: tuple[float, T] | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether `get` will return at once for SOON_S."""
+        made = self._made
+        return made is not None and self._clock() - made[0] < self._keep_s - SOON_S
 
     def get(self) -> T:
         """Return the value, at most `keep_s` old. Raises what `make` raises, and tries again at the next call."""

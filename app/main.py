@@ -102,7 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
     history = History(connection, store)
     backlog = Backlog(store)
     places = Places(connection, queues, registry, backlog, clock)
-    forecasts = Forecasts(places.place_behind, backlog)
+    forecasts = Forecasts(places.place_behind, backlog, places.is_fresh_for)
     watch = Watch(reading, on_end=forecasts.end)
 
     @asynccontextmanager
@@ -182,7 +182,8 @@ def create_app(settings: Settings) -> FastAPI:
             accepts_unreachable_images=settings.unreachable_images is UnreachableImages.ACCEPT,
             keeps_prompts=settings.keep_prompts,
             find_place=places.find_for_new if settings.refuse_late else None,
-            on_accepted=forecasts.remember,
+            forecasts=forecasts,
+            shared=reading,
         ),
         timeouts=timeouts,
         admission=admission,

@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import redis
+import redis.asyncio
 from redis import ConnectionPool
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
@@ -39,6 +40,24 @@ class LuaScript:
 
         An argument of None is sent as ''. The last keys may be None and are left out.
         """
+        call = self._call(values)
+        if isinstance(client, Pipeline):
+            return client.evalsha(self._sha, *call)
+        try:
+            return client.evalsha(self._sha, *call)
+        except NoScriptError:  # the server restarted, failed over, or flushed its scripts
+            return client.eval(self.text, *call)
+
+    async def run(self, client: "redis.asyncio.Redis", **values: Value) -> Any:
+        """Run the script as a call does, for a caller on an event loop."""
+        call = self._call(values)
+        try:
+            return await client.evalsha(self._sha, *call)
+        except NoScriptError:
+            return await client.eval(self.text, *call)
+
+    def _call(self, values: dict[str, Value]) -> list[Any]:
+        """Return the number of keys, the keys and the arguments."""
         if values.keys() != self._names:
             raise TypeError(
                 f"name {', '.join(self._keys + self._arguments)}, not {', '.join(values)}"
@@ -47,13 +66,7 @@ class LuaScript:
         arguments = [values[name] for name in self._arguments]
         while keys and keys[-1] is None:
             keys.pop()
-        call: list[Any] = [len(keys), *keys, *("" if a is None else a for a in arguments)]
-        if isinstance(client, Pipeline):
-            return client.evalsha(self._sha, *call)
-        try:
-            return client.evalsha(self._sha, *call)
-        except NoScriptError:  # the server restarted, failed over, or flushed its scripts
-            return client.eval(self.text, *call)
+        return [len(keys), *keys, *("" if a is None else a for a in arguments)]
 
 
 def load_script(name: str) -> LuaScript:

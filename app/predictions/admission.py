@@ -23,6 +23,10 @@ class Admission:
         if has_webhook:
             self.deliveries.check(key_id)
 
+    def counts(self, key_id: str) -> bool:
+        """Return whether the creates of a key are counted."""
+        return self.limits_of(key_id).per_minute is not None
+
     def terms(self, key_id: str, cost: float) -> Terms:
         """Return the terms for a prediction of a key with this maximum cost (dollars)."""
         return Terms(limits=self.limits_of(key_id), queue_limit=self.queue_limit, cost=cost)

@@ -110,6 +110,10 @@ class Backlog:
         """The time since this process last heard of an end. None: it did not."""
         return None if self._last_end is None else self._clock() - self._last_end
 
+    def is_fresh(self, kind: CheckpointKind) -> bool:
+        """Return whether `line` will return without a look at Redis for SOON_S."""
+        return self._looks[kind].is_fresh
+
     def line(self, kind: CheckpointKind) -> Line:
         """Return the line of a checkpoint kind. Raises Unavailable."""
         look = self._looks[kind].get()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import redis
 
+from app.cached import SOON_S
 from app.predictions.redis_errors import redis_errors
 
 READ_EVERY_S = 1.0
@@ -22,6 +23,12 @@ class Clock:
     def set(self, now: datetime) -> None:
         """Continue from a time that Redis has just returned."""
         self._read = time.monotonic(), now
+
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether `now` will return without a read for SOON_S."""
+        read = self._read
+        return read is not None and time.monotonic() - read[0] < READ_EVERY_S - SOON_S
 
     def now(self) -> datetime:
         """Return Redis's time. Raises Unavailable."""

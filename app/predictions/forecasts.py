@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
+from anyio import to_thread
+
 from app.metrics import ESTIMATE_ERROR
 from app.predictions.backlog import Backlog
 from app.predictions.errors import KleinError, Unavailable
@@ -15,9 +17,16 @@ MAX_FORECASTS = 10_000  # predictions
 class Forecasts:
     """The estimates of unfinished predictions. Any number of threads may use it."""
 
-    def __init__(self, place_behind: Callable[[int, Prediction], Place], backlog: Backlog) -> None:
+    def __init__(
+        self,
+        place_behind: Callable[[int, Prediction], Place],
+        backlog: Backlog,
+        is_fresh_for: Callable[[Prediction], bool] = lambda _prediction: False,
+    ) -> None:
+        """`is_fresh_for` says whether `place_behind` returns at once."""
         self._place_behind = place_behind
         self._backlog = backlog
+        self._is_fresh_for = is_fresh_for
         self._forecasts: OrderedDict[str, Place] = OrderedDict()
 
     def remember(self, prediction: Prediction, ahead: int) -> None:
@@ -29,6 +38,13 @@ class Forecasts:
             return  # it is accepted all the same
         while len(self._forecasts) > MAX_FORECASTS:
             self._forecasts.popitem(last=False)
+
+    async def remember_soon(self, prediction: Prediction, ahead: int) -> None:
+        """Do as `remember` does, in a thread if it must read from Redis first."""
+        if self._is_fresh_for(prediction):
+            self.remember(prediction, ahead)
+        else:
+            await to_thread.run_sync(self.remember, prediction, ahead)
 
     def get(self, prediction_id: str) -> Place | None:
         """Return the estimate of a prediction that this process accepted."""

@@ -5,7 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import redis
+import redis.asyncio
+from anyio import to_thread
 
+from app.lua.script import Value
 from app.metrics import ACCEPTED
 from app.predictions import scripts
 from app.predictions.accounts import (
@@ -70,40 +73,32 @@ class Intake(RecordReader):
         Returns the accepted prediction, which is the first one where its idempotency key has come before. Raises
         IdempotencyKeyReused, InvalidInput (the record is too long), TooManyRequests or BudgetSpent.
         """
-        value = RECORDS.write(prediction)
-        check_record_size(value, prediction)
-        idempotency, created_at = prediction.idempotency, prediction.created_at
-        key_id = prediction.key_id
-        repeat_key = idempotency_key(key_id, idempotency.key) if idempotency else None
+        values = _add_values(prediction, terms, self._clock.now())
         with redis_errors():
-            reply = scripts.ADD(
-                self._redis,
-                record=record_key(prediction.id),
-                open=OPEN,
-                history=history_key(key_id),
-                held=held_key(key_id),
-                spent=spent_key(key_id),
-                ledger=LEDGER,
-                idempotency=repeat_key,
-                **line_keys(prediction),
-                line_prefix=line_prefix(prediction),
-                value=value,
-                id=prediction.id,
-                key_id=key_id,
-                created_ms=to_ms(created_at),
-                due_ms=to_ms(due_at(prediction, self._clock.now()) or created_at),
-                look_at_ms=_ms(first_look(prediction)),
-                idempotency_kept_ms=round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
-                **terms.script_arguments(created_at),
-            )
-        accepted, refused, *place = cast("list[Any]", reply)
-        accepted, refused = accepted.decode(), refused.decode()
-        if refused:
-            raise self._error(key_id, Refusal(refused), terms, created_at)
-        if idempotency is None or accepted == prediction.id:
+            reply = scripts.ADD(self._redis, **values)
+        accepted_id, refusal, ahead = _read_reply(reply)
+        if refusal is not None:
+            raise self._error(prediction.key_id, refusal, terms, prediction.created_at)
+        idempotency = prediction.idempotency
+        if idempotency is None or accepted_id == prediction.id:
             ACCEPTED.labels(prediction.model).inc()
-            return Accepted(prediction=prediction, ahead=place[0] if place else None)
-        return Accepted(prediction=_repeated(self.get(accepted), idempotency), ahead=None)
+            return Accepted(prediction=prediction, ahead=ahead)
+        return Accepted(prediction=_repeated(self.get(accepted_id), idempotency), ahead=None)
+
+    async def accept_soon(
+        self, shared: "redis.asyncio.Redis", prediction: Prediction, terms: Terms
+    ) -> Accepted:
+        """Add a prediction as `accept` does, on the event loop. It has just been created, and has no idempotency key."""
+        values = _add_values(prediction, terms, prediction.created_at)
+        with redis_errors():
+            reply = await scripts.ADD.run(shared, **values)
+        _, refusal, ahead = _read_reply(reply)
+        if refusal is not None:
+            raise await to_thread.run_sync(
+                self._error, prediction.key_id, refusal, terms, prediction.created_at
+            )
+        ACCEPTED.labels(prediction.model).inc()
+        return Accepted(prediction=prediction, ahead=ahead)
 
     def check(self, key_id: str, terms: Terms, now: datetime) -> None:
         """Check early whether `add` would refuse. Raises TooManyRequests or BudgetSpent."""
@@ -133,6 +128,40 @@ class Intake(RecordReader):
                 release_lost(self._redis, key_id)
             ended = self._redis.zcount(EXPIRY, since, "+inf")
         return refusal_error(refusal, terms.limits, now, ended / RATE_OVER.total_seconds())
+
+
+def _add_values(prediction: Prediction, terms: Terms, now: datetime) -> dict[str, Value]:
+    """Return what the script gets. Raises InvalidInput if the record is too long."""
+    value = RECORDS.write(prediction)
+    check_record_size(value, prediction)
+    idempotency, created_at = prediction.idempotency, prediction.created_at
+    key_id = prediction.key_id
+    return {
+        "record": record_key(prediction.id),
+        "open": OPEN,
+        "history": history_key(key_id),
+        "held": held_key(key_id),
+        "spent": spent_key(key_id),
+        "ledger": LEDGER,
+        "idempotency": idempotency_key(key_id, idempotency.key) if idempotency else None,
+        **line_keys(prediction),
+        "line_prefix": line_prefix(prediction),
+        "value": value,
+        "id": prediction.id,
+        "key_id": key_id,
+        "created_ms": to_ms(created_at),
+        "due_ms": to_ms(due_at(prediction, now) or created_at),
+        "look_at_ms": _ms(first_look(prediction)),
+        "idempotency_kept_ms": round(IDEMPOTENCY_KEPT.total_seconds() * 1000),
+        **terms.script_arguments(created_at),
+    }
+
+
+def _read_reply(reply: list[Any]) -> tuple[str, Refusal | None, int | None]:
+    """Return the id that was accepted, why it was refused, and how many come before it."""
+    accepted, refused, *ahead = reply
+    refusal = Refusal(refused.decode()) if refused else None
+    return accepted.decode(), refusal, ahead[0] if ahead else None
 
 
 def _repeated(first: Prediction, idempotency: Idempotency) -> Prediction:

@@ -64,6 +64,13 @@ class Places:
             ahead = self._queues.count_ahead_of_new(prediction)
         return self.place_behind(ahead, prediction)
 
+    def is_fresh_for(self, prediction: Prediction) -> bool:
+        """Return whether `place_behind` will return without a read from Redis for SOON_S."""
+        if not (self._registry.is_fresh and self._clock.is_fresh):
+            return False
+        kinds = {kind_of(prediction), *(worker.checkpoint for worker in self._registry.present())}
+        return all(self._backlog.is_fresh(kind) for kind in kinds)
+
     def place_behind(self, ahead: int, prediction: Prediction) -> Place:
         """Return the place of a prediction that waits behind `ahead` others. Raises Unavailable."""
         kind = kind_of(prediction)

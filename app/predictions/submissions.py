@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import redis.asyncio
 from anyio import to_thread
 
 from app.dns import LookupsBusy
@@ -23,6 +24,7 @@ from app.predictions.errors import (
     TooManyRequests,
     Unavailable,
 )
+from app.predictions.forecasts import Forecasts
 from app.predictions.input_images import (
     InputImages,
     image_requests,
@@ -46,8 +48,6 @@ Guard = Callable[[Coroutine[Any, Any, list[CheckedImage | ImageRejected]]], Awai
 """Runs the reading of images, and cancels it when nobody waits for the result any more."""
 FindPlace = Callable[[Prediction], Place]
 """Returns the place that a prediction would have if it was accepted now."""
-OnAccepted = Callable[[Prediction, int], None]
-"""Called with an accepted prediction and how many come before it."""
 RETRY_AFTER_S = 10  # if a key has no slot for a look-up, an image or a LoRA
 
 
@@ -73,7 +73,8 @@ class Submissions:
         accepts_unreachable_images: bool = False,
         keeps_prompts: bool = True,
         find_place: FindPlace | None = None,
-        on_accepted: OnAccepted = lambda _prediction, _ahead: None,
+        forecasts: Forecasts | None = None,
+        shared: "redis.asyncio.Redis | None" = None,
     ) -> None:
         self._store = store
         self._validator = validator
@@ -86,7 +87,8 @@ class Submissions:
         self._accepts_unreachable_images = accepts_unreachable_images
         self._keeps_prompts = keeps_prompts
         self._find_place = find_place  # None means a late start is no reason to refuse
-        self._on_accepted = on_accepted
+        self._forecasts = forecasts
+        self._shared = shared  # for submissions of words alone; None means that all take a thread
         self._storing = SlowThreads()
         self._fetching_loras = SlowThreads()
 
@@ -95,6 +97,8 @@ class Submissions:
 
         Raises UnknownModel, InvalidInput, IdempotencyKeyReused, TooManyRequests, BudgetSpent, StorageError or Unavailable. Nothing is queued then.
         """
+        if self._shared is not None and self._can_accept_soon(submission):
+            return await self._accept_soon(self._shared, submission)
         validated = await to_thread.run_sync(self._validate_or_accept, submission, traceparent())
         if isinstance(validated, Prediction):
             return validated
@@ -123,6 +127,27 @@ class Submissions:
             raise TooManyRequests(str(exc), retry_after_s=RETRY_AFTER_S) from None
         except DecoderUnavailable as exc:
             raise Unavailable(str(exc)) from exc
+
+    def _can_accept_soon(self, submission: Submission) -> bool:
+        """Return whether one call of Redis is all that accepting it takes."""
+        timeouts = submission.timeouts
+        return (
+            submission.idempotency is None
+            and (timeouts is None or timeouts.queue >= self._timeouts.queue)  # see `_refuse_late`
+            and self._validator.is_ready_for(submission)
+        )
+
+    async def _accept_soon(
+        self, shared: "redis.asyncio.Redis", submission: Submission
+    ) -> Prediction:
+        """Queue a prediction without files on the event loop: a thread would take longer than everything else."""
+        request = self._validator.validate(submission)
+        prediction = self._create(submission, request, InputImages(), traceparent())
+        terms = self._admission.terms(prediction.key_id, max_cost(request.parameters, None))
+        accepted = await self._store.accept_soon(shared, prediction, terms)
+        if accepted.ahead is not None and self._forecasts is not None:
+            await self._forecasts.remember_soon(prediction, accepted.ahead)
+        return accepted.prediction
 
     def _validate_or_accept(
         self, submission: Submission, traced: str | None
@@ -159,11 +184,40 @@ class Submissions:
         traced: str | None,
     ) -> Prediction:
         """Store the images and queue the prediction, or end it if an image is unreachable."""
+        prediction = self._create(submission, request, inputs, traced)
+        self._refuse_late(prediction)
+        for key, image in zip(inputs.storage_keys(prediction.id), inputs.images, strict=True):
+            if image is not None:
+                with image.path.open("rb") as file:
+                    self._storage.put(key, file)
+        try:
+            cost = max_cost(request.parameters, inputs.first_size)
+            terms = self._admission.terms(prediction.key_id, cost)
+            accepted = self._store.accept(prediction, terms)
+        except (IdempotencyKeyReused, InvalidInput, Refused):
+            self._delete_references(prediction)
+            raise
+        if accepted.prediction.id != prediction.id:
+            self._delete_references(prediction)
+        if accepted.ahead is not None and self._forecasts is not None:
+            self._forecasts.remember(prediction, accepted.ahead)
+        if inputs.failure is not None:
+            return self._store.change(accepted.prediction.id, Prediction.fail_early)
+        return accepted.prediction
+
+    def _create(
+        self,
+        submission: Submission,
+        request: ValidatedRequest,
+        inputs: InputImages,
+        traced: str | None,
+    ) -> Prediction:
+        """Create the prediction of a request."""
         prediction_id = str(uuid.uuid4())
         keys = inputs.storage_keys(prediction_id)
         has_mask = request.checked.mask is not None
         reference_keys, mask_key = (keys[:-1], keys[-1]) if has_mask else (keys, "")
-        prediction = Prediction(
+        return Prediction(
             id=prediction_id,
             key_id=submission.key_id,
             model=request.model.slug,
@@ -187,25 +241,6 @@ class Submissions:
             traceparent=traced,
             idempotency=submission.idempotency,
         )
-        self._refuse_late(prediction)
-        for key, image in zip(keys, inputs.images, strict=True):
-            if image is not None:
-                with image.path.open("rb") as file:
-                    self._storage.put(key, file)
-        try:
-            cost = max_cost(request.parameters, inputs.first_size)
-            terms = self._admission.terms(prediction.key_id, cost)
-            accepted = self._store.accept(prediction, terms)
-        except (IdempotencyKeyReused, InvalidInput, Refused):
-            self._delete_references(prediction)
-            raise
-        if accepted.prediction.id != prediction.id:
-            self._delete_references(prediction)
-        if accepted.ahead is not None:
-            self._on_accepted(prediction, accepted.ahead)
-        if inputs.failure is not None:
-            return self._store.change(accepted.prediction.id, Prediction.fail_early)
-        return accepted.prediction
 
     def _refuse_late(self, prediction: Prediction) -> None:
         """Raise TooManyRequests if the caller's queue timeout will probably be over before it starts."""

@@ -19,6 +19,8 @@ from app.predictions.store import Store
 from app.predictions.submission import Submission
 from app.predictions.worker_registry import WorkerRegistry
 
+FILE_FIELDS = {"image_urls", "mask_url", "loras"}  # of the input
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidatedRequest:
@@ -60,6 +62,16 @@ class Validator:
         self._strict_inputs = strict_inputs
         self._keeps_prompts = keeps_prompts
         self._metadata = metadata
+
+    def is_ready_for(self, submission: Submission) -> bool:
+        """Return whether `validate` will read neither Redis nor files for SOON_S."""
+        return (
+            submission.webhook is None
+            and not submission.input.keys() & FILE_FIELDS
+            and not self._admission.counts(submission.key_id)
+            and self._registry.is_fresh
+            and self._clock.is_fresh
+        )
 
     def validate(self, submission: Submission) -> ValidatedRequest:
         """Count a create of the key, and check it.

@@ -10,6 +10,7 @@ from typing import cast
 
 import redis
 
+from app.cached import SOON_S
 from app.loras.transformer import TransformerSize
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock
@@ -127,6 +128,11 @@ class WorkerRegistry:
         """List the workers that ended by themselves in the last hour. Raises Unavailable."""
         since = self.now() - DEPARTED_S
         return [w for w in self._cached() if w.departure and w.seen_at > since]
+
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether it will list workers without a read for SOON_S, if its clock does not read either."""
+        return time.monotonic() - self._read_at < _CACHE_S - SOON_S
 
     def served(self) -> frozenset[CheckpointKind]:
         """Return the checkpoint kinds served now, else those served last, else distilled."""

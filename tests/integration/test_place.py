@@ -13,6 +13,7 @@ from app.main import create_app
 from app.predictions.accounts import Limits
 from app.predictions.backlog import Backlog
 from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.clock import Clock
 from app.predictions.place import Place, Places, schedule_workers
 from app.predictions.queue import Queues, kind_of, recent_key
 from app.predictions.schedule import NOTICED_S, estimate_start, run_all
@@ -289,3 +290,23 @@ def test_speed_is_fitted_again_once_an_eighth_of_the_samples_is_new(
     now_s += later_s
 
     assert (backlog.line(KIND).engine_time(prediction) != before) is is_fitted
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{"time", "workers", "line"}, {"workers", "line"}, {"time", "line"}, {"time", "workers"}],
+)
+def test_estimate_needs_no_read_if_all_is_known(connection, known):
+    """A place is found without Redis if its time, the workers and the lines of their models were read a moment ago."""
+    prediction, clock = a_prediction(), Clock(connection)
+    registry, backlog = WorkerRegistry(connection, clock), Backlog(a_store(connection))
+    places = Places(connection, Queues(connection), registry, backlog, clock)
+    reads = {
+        "time": clock.now,
+        "workers": registry.served,
+        "line": lambda: backlog.line(kind_of(prediction)),
+    }
+    for name in known:
+        reads[name]()
+
+    assert places.is_fresh_for(prediction) == (known == reads.keys())

@@ -9,6 +9,7 @@ import pytest
 import redis.asyncio
 from PIL import Image
 
+from app.connections import open_shared
 from app.images.decoders import Decoders
 from app.images.scratch import Scratch
 from app.images.source import ImageSource
@@ -22,6 +23,7 @@ from app.predictions.errors import (
     AlreadyFinal,
     IdempotencyKeyReused,
     InvalidInput,
+    TooManyRequests,
     UnknownModel,
     UnknownPrediction,
 )
@@ -29,7 +31,7 @@ from app.predictions.history import History
 from app.predictions.lora_cache import LoraCache
 from app.predictions.lora_catalog import LoraCatalog
 from app.predictions.open_deliveries import OpenDeliveries
-from app.predictions.prediction import Cause, Idempotency, Status, Timeouts
+from app.predictions.prediction import Cause, Idempotency, Status, Timeouts, Webhook
 from app.predictions.queue import Queues
 from app.predictions.rates import Rates
 from app.predictions.service import Service
@@ -70,22 +72,36 @@ async def submit(service, key_id, slug, raw_input, **more):
 class Counter:
     """A service and the parts behind it."""
 
-    def __init__(self, connection, readers, folder, strict_inputs=False, accepts_unreachable=False):
+    def __init__(  # noqa: PLR0913 -- the ways to set up a service
+        self,
+        connection,
+        readers,
+        folder,
+        strict_inputs=False,
+        accepts_unreachable=False,
+        is_shared=False,
+    ):
         self.connection = connection
         self.limits = Limits()
         self.folder = folder
         self.storage = FailingStorage(LocalStorage(folder), failures=0)
         self.store = a_store(connection)
         self.readers = readers
+        self.shared = readers if is_shared else None
         self.strict_inputs = strict_inputs
         self.accepts_unreachable = accepts_unreachable
         self.decoders = Decoders()
         self.scratch = Scratch()
         self.service = self.service_over(self.store)
 
-    def service_over(self, store):
-        """Build a service over a store."""
-        registry = WorkerRegistry(self.connection)
+    def service_over(self, store, knows_time=True, knows_workers=True):
+        """Build a service over a store, which has read Redis's time and the workers a moment ago."""
+        clock = Clock(self.connection)
+        registry = WorkerRegistry(self.connection, clock)
+        if knows_time:
+            clock.now()
+        if knows_workers:
+            registry.served()
         admission = Admission(
             rates=Rates(self.connection),
             limits_of=lambda _: self.limits,
@@ -111,7 +127,7 @@ class Counter:
                     registry=registry,
                     admission=admission,
                     loras=loras,
-                    clock=Clock(self.connection),
+                    clock=clock,
                     strict_inputs=self.strict_inputs,
                 ),
                 storage=self.storage,
@@ -121,6 +137,7 @@ class Counter:
                 admission=admission,
                 loras=loras,
                 accepts_unreachable_images=self.accepts_unreachable,
+                shared=self.shared,
             ),
             timeouts=TIMEOUTS,
             admission=admission,
@@ -137,10 +154,11 @@ class Counter:
         return self.connection.keys() == []
 
 
-@pytest.fixture
-async def counter(connection, redis_server, tmp_path):
-    async with redis.asyncio.Redis.from_url(redis_server.url) as readers:
-        counter = Counter(connection, readers, tmp_path)
+@pytest.fixture(params=["thread", "loop"])
+async def counter(request, connection, redis_server, tmp_path):
+    """A service that accepts submissions of words alone in a thread, or on the event loop."""
+    async with open_shared(redis_server.url) as readers:
+        counter = Counter(connection, readers, tmp_path, is_shared=request.param == "loop")
         yield counter
         await counter.decoders.close()
         counter.scratch.close()
@@ -161,6 +179,64 @@ async def test_submitted_prediction_is_queued(counter):
     assert first.id != second.id
     assert timedelta() <= datetime.now(UTC) - first.created_at < timedelta(seconds=5)
     assert first.timeouts == TIMEOUTS
+
+
+class NoThread(Store):
+    """A store that accepts predictions on the event loop alone."""
+
+    def accept(self, prediction, terms):
+        raise AssertionError(prediction, terms)
+
+
+def a_store_without_threads(connection):
+    return NoThread(connection, Queues(connection), timedelta(days=1))
+
+
+async def test_words_alone_take_no_thread(connection, redis_server, tmp_path):
+    """A submission of words alone is accepted on the event loop, and so is one that is refused there."""
+    async with open_shared(redis_server.url) as readers:
+        counter = Counter(connection, readers, tmp_path, is_shared=True)
+        service = counter.service_over(a_store_without_threads(connection))
+        counter.limits = Limits(in_flight=1)
+        accepted = await submit(service, "key", TEXT, {"prompt": "x"})
+        with pytest.raises(TooManyRequests, match="limit of 1 unfinished"):
+            await submit(service, "key", TEXT, {"prompt": "x"})
+
+        assert counter.store.get(accepted.id) == accepted
+        counter.scratch.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "more"),
+    [
+        (Limits(per_minute=10), {}),
+        (Limits(), {"webhook": Webhook(url="https://example.com", base="https://klein.test")}),
+        (Limits(), {"idempotency": Idempotency(key="a", fingerprint="b")}),
+        (Limits(), {"timeouts": Timeouts(queue=TIMEOUTS.queue / 2, run=TIMEOUTS.run)}),
+    ],
+)
+async def test_what_reads_redis_first_takes_a_thread(
+    connection, redis_server, tmp_path, limits, more
+):
+    """A submission for which more than one call of Redis may be needed does not hold up the event loop."""
+    async with open_shared(redis_server.url) as readers:
+        counter = Counter(connection, readers, tmp_path, is_shared=True)
+        service = counter.service_over(a_store_without_threads(connection))
+        counter.limits = limits
+        with pytest.raises(AssertionError):
+            await submit(service, "key", TEXT, {"prompt": "x"}, **more)
+        counter.scratch.close()
+
+
+@pytest.mark.parametrize("known", [{"knows_time": False}, {"knows_workers": False}])
+async def test_what_is_not_known_is_read_in_a_thread(connection, redis_server, tmp_path, known):
+    """A submission for which the time or the workers must be read first does not hold up the event loop."""
+    async with open_shared(redis_server.url) as readers:
+        counter = Counter(connection, readers, tmp_path, is_shared=True)
+        service = counter.service_over(a_store_without_threads(connection), **known)
+        with pytest.raises(AssertionError):
+            await submit(service, "key", TEXT, {"prompt": "x"})
+        counter.scratch.close()
 
 
 @pytest.mark.parametrize("seed", [0, -5, 2**63 - 1])

@@ -1,7 +1,9 @@
 """The estimates of accepted predictions, and their error."""
 
+import threading
 from datetime import timedelta
 
+import pytest
 import redis
 from prometheus_client import REGISTRY
 
@@ -29,6 +31,22 @@ def no_redis(_ahead, _prediction):
 def errors():
     names = ("klein_estimate_error_ratio_count", "klein_estimate_error_ratio_sum")
     return tuple(REGISTRY.get_sample_value(name) for name in names)
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+async def test_estimate_that_reads_redis_takes_a_thread(is_fresh):
+    """An estimate is made on the event loop if everything is known, else in a thread, which may wait for Redis."""
+    threads = []
+
+    def estimate_here(_ahead, _prediction):
+        threads.append(threading.current_thread())
+        return PLACE
+
+    forecasts = Forecasts(estimate_here, a_backlog(), lambda _prediction: is_fresh)
+    await forecasts.remember_soon(a_prediction(), 1)
+
+    assert [thread is threading.main_thread() for thread in threads] == [is_fresh]
+    assert forecasts.get("p") == PLACE
 
 
 def test_error_is_measured_at_the_end():
