@@ -22,7 +22,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raise ValueError if no server can listen on the address."""
+    """Raise ValueError if no server can listen on the address. The message says why, and after `; ` what to do."""
     try:
         # of a name with both kinds the IPv4 address, as a host without IPv6 may list that as well
         family, *_, address = min(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ import click
 import httpx
 import redis
 
+from app.address import require_free
 from app.commands.doctor_host import check_host
 from app.commands.doctor_keys import check_keys
 from app.commands.doctor_weights import check_weights
@@ -136,12 +136,18 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         yield problem("storage", text, storage.requirement)
 
 
+def _loras(settings: Settings) -> Iterator[Finding]:
+    if settings.loras is not None and not settings.loras.is_dir():
+        text = f"KLEIN_LORAS={settings.loras}: no such folder"
+        yield problem("loras", text, "create it, or correct KLEIN_LORAS")
+
+
 def _port(settings: Settings) -> Iterator[Finding]:
     where = f"{settings.host}:{settings.port}"
     try:
-        socket.create_server((settings.host, settings.port)).close()
-    except OSError as exc:
-        yield _check_listener(settings, where, exc.strerror or str(exc))
+        require_free(settings.host, settings.port)
+    except ValueError as exc:
+        yield _check_listener(settings, where, str(exc).partition("; ")[0])
     else:
         yield ok("port", f"{where} is free")
 
@@ -152,7 +158,17 @@ def _check_listener(settings: Settings, where: str, reason: str) -> Finding:
         return ok("port", f"klein answers at {where}: {response.json()['status']}")
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         advice = "stop the program that uses the port, or set KLEIN_HOST and KLEIN_PORT"
-        return problem("port", f"cannot listen on {where}: {reason}", advice)
+        return problem("port", reason, advice)
 
 
-CHECKS = (_versions, _settings, _redis, _storage, check_keys, _port, check_weights, check_host)
+CHECKS = (
+    _versions,
+    _settings,
+    _redis,
+    _storage,
+    check_keys,
+    _port,
+    _loras,
+    check_weights,
+    check_host,
+)

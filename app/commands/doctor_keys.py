@@ -4,15 +4,19 @@ from collections.abc import Iterator
 
 import redis
 
-from app.commands.findings import Finding, ok, warning
+from app.commands.findings import Finding, ok, problem, warning
 from app.connections import open_redis
-from app.keys import KeyRing, configured_keys
+from app.keys import KeyRing, configured_keys, weak_key_problem
 from app.predictions.errors import Unavailable
 from app.settings import Settings
 
 
 def check_keys(settings: Settings) -> Iterator[Finding]:
     """Check the keys of the settings and in Redis. The Redis user of workers and couriers may not read them."""
+    if weak := weak_key_problem(settings.api_keys):
+        text, _, advice = weak.partition("; ")
+        yield problem("keys", text, advice)
+        return
     stored = []
     try:
         with open_redis(settings.redis, retry=None) as connection:

@@ -249,7 +249,7 @@ def test_queue_without_redis_reports_error(command: Run) -> None:
 @pytest.mark.slow
 def test_doctor_passes_running_system(command: Run, klein: Klein) -> None:
     """`klein doctor` finds no problem in a running system."""
-    completed = command("doctor", KLEIN_PORT=klein.url.rpartition(":")[2], KLEIN_API_KEYS="k")
+    completed = command("doctor", KLEIN_PORT=klein.url.rpartition(":")[2], KLEIN_API_KEYS=klein.key)
 
     assert completed.returncode == 0, completed.stdout
     assert "problem" not in completed.stdout
@@ -277,7 +277,8 @@ def test_doctor_reports_problems(command: Run, tmp_path: Path) -> None:
             STORAGE_URL="file:///proc/nowhere",
             KLEIN_WEIGHTS=str(weights),
             KLEIN_PORT=str(used_port.getsockname()[1]),
-            KLEIN_API_KEYS="",
+            KLEIN_API_KEYS="short",
+            KLEIN_LORAS=str(tmp_path / "loras"),
         )
 
     assert completed.returncode == 1
@@ -287,6 +288,8 @@ def test_doctor_reports_problems(command: Run, tmp_path: Path) -> None:
         "problem  storage   file:///proc/nowhere: ",
         f"problem  weights   {cut} is damaged or cut off: it has ",
         "problem  port      cannot listen on 127.0.0.1:",
+        "problem  keys      KLEIN_API_KEYS: key 1 has 5 characters",
+        f"problem  loras     KLEIN_LORAS={tmp_path / 'loras'}: no such folder",
     ):
         assert text in completed.stdout
     assert completed.stdout.count("→") >= 4
