@@ -16,6 +16,7 @@ from tests.support import fake_engine_process, processes
 from worker.engine_process import protocol
 from worker.engine_process.heartbeat import Heartbeat
 from worker.engine_process.main import Inbox, serve
+from worker.engine_process.step_messages import StepMessages
 from worker.engines import (
     Cancelled,
     EngineFault,
@@ -130,7 +131,7 @@ def ends():
         protocol.Loading(status="weights"),
         protocol.Ready(checkpoint=fake_engine_process.FakeEngine.checkpoint, load_s=1.5),
         protocol.Broken(message="no"),
-        protocol.Step(id="1", k=1, n=4),
+        protocol.Step(id="1", k=3, n=4, ends=(1.5, 2.25)),
         protocol.Preview(id="1", width=1, height=2, pixels=b"\0\1\2\3\4\xff"),
         protocol.Done(id="1", sizes=((64, 96), (1, 1)), notes=("a",), generate_s=0.25),
         protocol.Failed(id="1", cause=Cause.OUT_OF_MEMORY, message="no"),
@@ -171,7 +172,7 @@ def test_receive_timeout_and_end_of_file(ends):
 def test_messages_that_come_together_are_received_one_by_one(ends):
     """Messages that wait in the socket are received in order, and each file descriptor with its own message."""
     ours, theirs = ends
-    step = protocol.Step(id="1", k=1, n=4)
+    step = protocol.Step(id="1", k=1, n=4, ends=(0.5,))
     with tempfile.TemporaryFile() as first, tempfile.TemporaryFile() as second:
         first.write(b"first")
         second.write(b"second")
@@ -244,13 +245,31 @@ def received(end):
                 messages.append(file.read())
 
 
+def test_quick_steps_are_sent_together(ends):
+    """The first two steps and the last one are sent at once, others once in a while. Each brings the ends of those before it."""
+    ours, theirs = ends
+    times = [10.0, 10.01, 10.02, 10.03, 10.07, 10.08, 10.09]
+    steps = StepMessages(ours, "1", clock=iter(times).__next__)
+    for k in range(1, 8):
+        steps.add(k, 7)
+
+    messages = received(theirs)
+    assert [message.k for message in messages] == [1, 2, 5, 7]
+    assert [list(message.ends) for message in messages] == [
+        times[:1],
+        times[1:2],
+        times[2:5],
+        times[5:],
+    ]
+
+
 def test_images_are_sent_in_one_file(ends):
     """`Done` comes with a file that holds the pixels of all images one after another."""
     ours, theirs = ends
     serve(FakeEngine(), ours, OneOrder(), Heartbeat(ours))
 
     step, done, pixels = received(theirs)
-    assert step == protocol.Step(id="1", k=1, n=4)
+    assert step == protocol.Step(id="1", k=1, n=4, ends=step.ends)
     assert done.sizes == ((3, 2), (1, 1))
     assert pixels == bytes([7] * 18 + [9] * 3)
 

@@ -163,11 +163,16 @@ def test_engine_death_fails_whole_batch(child):
 
 
 def test_steps_arrive_in_order(child):
-    """The parent receives each step of all images once."""
+    """The parent receives the steps of all images in order, quick ones together, and when each one ended."""
     recorder = StepRecorder()
-    child.generate(order(seeds=(1, 2), steps=3), recorder)
+    request = EngineRequest(order=order(seeds=(1, 2), steps=3), on_step=recorder)
+    child.generate_batch([request])
 
-    assert recorder.steps == [(k, 6) for k in range(1, 7)]
+    assert recorder.steps[:2] == [(1, 6), (2, 6)]
+    assert recorder.steps[-1] == (6, 6)
+    assert recorder.steps == sorted(set(recorder.steps))
+    assert len(request.step_times) == 6
+    assert request.step_times == sorted(request.step_times)
 
 
 def test_cancel_stops_within_one_step(child):

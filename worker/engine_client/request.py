@@ -1,7 +1,7 @@
 """An engine request: one order in progress, with its callbacks, deadline and outcome."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from worker.engine_client.process import EngineDied
@@ -43,12 +43,12 @@ class EngineRequest:
         """Whether the run timeout has passed and the engine was told to stop."""
         return self._has_timed_out
 
-    def record_step(self, k: int, n: int) -> bool:
-        """Record that step k of n is done. Returns False once, when the engine must be told to cancel."""
+    def record_step(self, k: int, n: int, ends: Sequence[float]) -> bool:
+        """Record that step k of n is done, and when those ended that are new. Returns False once, when the engine must be told to cancel."""
         if k <= self._step and self.batch_size > 1:  # the batch failed and the order runs alone now
             self.batch_size = 1
             self.step_times.clear()
-        self.step_times.append(time.monotonic())
+        self.step_times.extend(ends)
         self.is_between_steps = k < n
         self._step = max(self._step, k)  # progress never goes backwards
         if self._is_cancelled or self.on_step(self._step, n):

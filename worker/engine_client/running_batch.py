@@ -81,7 +81,7 @@ class RunningBatch:
                 if fd is not None:
                     os.close(fd)  # the result of a request that has an outcome already
             elif isinstance(message, Step):
-                if not request.record_step(message.k, message.n):
+                if not request.record_step(message.k, message.n, message.ends):
                     self._process.try_send(Cancel(id=request.id))
                 step_deadline = self._next_step_deadline(request)
                 self._estimate_remaining(message, request.step_times)

@@ -36,9 +36,9 @@ from worker.engine_process.protocol import (
     Loading,
     Preview,
     Ready,
-    Step,
     Stopped,
 )
+from worker.engine_process.step_messages import StepMessages
 from worker.engine_process.unused_packages import hide, unused_packages
 from worker.engines import (
     Cancelled,
@@ -170,6 +170,7 @@ class _ActiveRequests:
         self._connection = connection
         self._inbox = inbox
         self.requests = batch
+        self._steps = {request.id: StepMessages(connection, request.id) for request in batch}
 
     def drop_cancelled(self) -> None:
         """Remove each cancelled request and send that it stopped. Raises Cancelled if none is left."""
@@ -183,7 +184,7 @@ class _ActiveRequests:
     def on_step(self, k: int, n: int) -> None:
         """Send a step of each request, then remove the cancelled ones."""
         for request in self.requests:
-            self._connection.send(Step(id=request.id, k=k, n=n))
+            self._steps[request.id].add(k, n)
         self.drop_cancelled()
 
 
@@ -221,8 +222,10 @@ def _run_batch(
 def _run_alone(
     engine: Engine, connection: EngineConnection, inbox: Inbox, request: Generate
 ) -> None:
+    steps = StepMessages(connection, request.id)
+
     def on_step(k: int, n: int) -> None:
-        connection.send(Step(id=request.id, k=k, n=n))
+        steps.add(k, n)
         if inbox.is_cancelled(request.id):
             raise Cancelled
 

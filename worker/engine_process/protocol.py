@@ -79,11 +79,13 @@ class Broken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Engine to worker: step k of n is done."""
+    """Engine to worker: step k of n is done, and so are those before it."""
 
     id: str
     k: int
     n: int
+    ends: tuple[float, ...]
+    """When each step ended that no message before this one has told, on the monotonic clock, which all processes share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +269,8 @@ def _from_fields(fields: dict[str, Any], blobs: tuple[bytes, ...]) -> Message:
     elif kind is Done:
         fields["sizes"] = tuple((width, height) for width, height in fields["sizes"])
         fields["notes"] = tuple(fields["notes"])
+    elif kind is Step:
+        fields["ends"] = tuple(fields["ends"])
     elif kind is Failed:
         fields["cause"] = Cause(fields["cause"])
     message: Message = kind(**fields)
