@@ -197,7 +197,7 @@ export class Composer {
     if (this.#model && fits(this.#model)) return;
     const fitting = this.#models.filter(fits);
     const checkpoint = checkpointOf(at("model").value);
-    const model = fitting.find(({ slug }) => checkpointOf(slug) === checkpoint) && fitting[0];
+    const model = fitting.find(({ slug }) => checkpointOf(slug) === checkpoint) ?? fitting[0];
     if (model) at("model").value = model.slug;
   }
 
