@@ -14,8 +14,10 @@ import pytest
 from app.predictions.prediction import Cause
 from tests.support import fake_engine_process, processes
 from worker.engine_process import protocol
+from worker.engine_process.connection import EngineConnection
 from worker.engine_process.heartbeat import Heartbeat
-from worker.engine_process.main import Inbox, serve
+from worker.engine_process.inbox import Inbox
+from worker.engine_process.main import serve
 from worker.engine_process.step_messages import StepMessages
 from worker.engines import (
     Cancelled,
@@ -121,7 +123,7 @@ class FirstFails(FakeEngine):
 def ends():
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield protocol.EngineConnection(ours), protocol.EngineConnection(theirs)
+        yield EngineConnection(ours), EngineConnection(theirs)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ def test_part_of_a_message_is_not_lost():
     """A message whose rest comes after a timeout is received whole."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ends = protocol.EngineConnection(ours), protocol.EngineConnection(theirs)
+        ends = EngineConnection(ours), EngineConnection(theirs)
         frame = frame_of(DONE)
         ours.sendall(frame[:-5])
         assert not ends[1].is_readable(0.01)
@@ -205,7 +207,7 @@ def test_send_to_a_process_that_does_not_read_ends():
     """`send` raises TimeoutError once the other end has read nothing for the time limit."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        connection = protocol.EngineConnection(ours, send_timeout_s=0.05)
+        connection = EngineConnection(ours, send_timeout_s=0.05)
         with pytest.raises(TimeoutError):
             connection.send(protocol.Preview(id="1", width=1, height=1, pixels=bytes(8 << 20)))
 
@@ -214,7 +216,7 @@ def frame_of(message):
     """Return the bytes that `send` writes."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        protocol.EngineConnection(ours).send(message)
+        EngineConnection(ours).send(message)
         return theirs.recv(64 * 1024)
 
 

@@ -11,8 +11,9 @@ import threading
 
 from PIL import Image
 
+from worker.engine_process.connection import EngineConnection
 from worker.engine_process.main import main
-from worker.engine_process.protocol import Done, EngineConnection, Generate, Ready
+from worker.engine_process.protocol import Done, Generate, Ready
 from worker.engines import Order
 
 

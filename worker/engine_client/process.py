@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from worker.engine_client.environment import engine_environment
-from worker.engine_process.protocol import EngineConnection, Message
+from worker.engine_process.connection import EngineConnection
+from worker.engine_process.protocol import Message
 from worker.engines import EngineError
 
 SEND_S = 60.0

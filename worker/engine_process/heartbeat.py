@@ -5,7 +5,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-from worker.engine_process.protocol import Beat, EngineConnection
+from worker.engine_process.connection import EngineConnection
+from worker.engine_process.protocol import Beat
 
 BEAT_S = 1.0
 

@@ -8,12 +8,10 @@ import contextlib
 import ctypes
 import faulthandler
 import os
-import queue
 import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -24,13 +22,12 @@ import numpy as np
 
 from app.garbage import collect_as_usual, collect_rarely
 from app.predictions.prediction import Cause
-from worker.engine_process.free_memory import return_free_memory
+from worker.engine_process.connection import EngineConnection
 from worker.engine_process.heartbeat import Heartbeat
+from worker.engine_process.inbox import Inbox
 from worker.engine_process.protocol import (
     Broken,
-    Cancel,
     Done,
-    EngineConnection,
     Failed,
     Generate,
     Loading,
@@ -56,8 +53,6 @@ from worker.engines.errors import EngineError, RequestFailed
 EXIT_BROKEN = 78
 EXIT_DEVICE_LOST = 86
 _PR_SET_PDEATHSIG = 1
-_IDLE_S = 0.5
-"""Time without a batch after which free memory is returned. The next batch takes some milliseconds to get it back."""
 
 OpenEngine = Callable[[Path, Path | None, Tuning, OnStatus], Engine]
 
@@ -102,50 +97,6 @@ def main(open_engine: OpenEngine = open_alone) -> int:
     connection.send(Ready(checkpoint=engine.checkpoint, load_s=time.perf_counter() - started))
     while True:
         serve(engine, connection, inbox, heartbeat)
-
-
-class Inbox:
-    """Reads the socket in its own thread, so that it sees a cancel or a closed socket at once."""
-
-    def __init__(self, connection: EngineConnection) -> None:
-        self._connection = connection
-        self._requests: queue.SimpleQueue[Generate] = queue.SimpleQueue()
-        self._cancelled: set[str] = set()
-
-    def start(self) -> None:
-        """Start to read. The process ends when the worker closes the socket."""
-        threading.Thread(target=self._read, name="inbox", daemon=True).start()
-
-    def next(self) -> tuple[Generate, ...]:
-        """Wait for the next batch, and forget the cancels of earlier batches. Returns free memory when idle."""
-        try:
-            first = self._requests.get(timeout=_IDLE_S)
-        except queue.Empty:
-            return_free_memory()
-            first = self._requests.get()
-        batch = (first, *(self._requests.get() for _ in range(first.batch_remaining)))
-        self._cancelled &= {request.id for request in batch}
-        return batch
-
-    def is_cancelled(self, request_id: str) -> bool:
-        """Return whether the worker cancelled this request."""
-        return request_id in self._cancelled
-
-    def _read(self) -> None:
-        try:
-            while True:
-                message, _fd = self._connection.receive()
-                if isinstance(message, Generate):
-                    self._requests.put(message)
-                elif isinstance(message, Cancel):
-                    self._cancelled.add(message.id)
-        except (EOFError, OSError):
-            pass
-        except BaseException:  # the process must not run on without this thread
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(0)  # the worker is gone, and the main thread may be inside a kernel
 
 
 def serve(engine: Engine, connection: EngineConnection, inbox: Inbox, heartbeat: Heartbeat) -> None:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from worker.engine_process.protocol import EngineConnection, Step
+from worker.engine_process.connection import EngineConnection
+from worker.engine_process.protocol import Step
 
 GAP_S = 0.04
 """Shortest time between two messages. Each wakes the worker, which stores at most ten steps a second."""
