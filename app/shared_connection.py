@@ -88,9 +88,10 @@ class SharedRedis(redis.asyncio.Redis):
                     _fail(self._sent, redis.TimeoutError("Redis does not reply"))
         finally:
             self._sending = None
-            if self._sent and self._shared:  # their replies would be taken for those of others
-                await self._shared.disconnect(nowait=True)
-            self._fail_all()
+            if self._sent:  # the client is closed, or a reply could not be converted
+                if self._shared:  # later replies would be taken for those of others
+                    await self._shared.disconnect(nowait=True)
+                self._fail_all()
 
     async def _exchange(self) -> None:
         """Send the commands that wait, and read their replies. Those whose connection was lost are sent again."""

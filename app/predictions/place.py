@@ -108,7 +108,7 @@ class Places:
         entries = self._registry.present()
         names = {entry.process_name for entry in entries if entry.checkpoint is kind}
         entries = [entry for entry in entries if entry.process_name in names]
-        others = {entry.checkpoint for entry in entries}
+        others = {entry.checkpoint for entry in entries} - {kind}
         lines = {other: self._backlog.line(other) for other in others} | {kind: line}
         workers = schedule_workers(entries, now.timestamp())
         run_all(workers, sorted(self._running(lines.values(), now)))

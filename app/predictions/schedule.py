@@ -107,6 +107,8 @@ def estimate_start(
     `queues` has the engine times of what waits: those before it, and all of other models. `since` is when a worker takes
     the first of each model's if that is not loaded.
     """
+    if len(workers) == 1 and workers[0].is_ready_for_only(kind):  # it takes one after the other
+        return workers[0].free_at + sum(queues.get(kind, ()))
     part = math.ceil(max(map(len, queues.values()), default=0) / BLOCKS)
     blocks = {
         other: deque(sum(times[k : k + part]) for k in range(0, len(times), part))
@@ -119,8 +121,6 @@ def estimate_start(
     while heap:
         _, number = heapq.heappop(heap)
         worker = workers[number]
-        if not heap and worker.is_ready_for_only(kind):  # it takes all of them, one after the other
-            return worker.free_at + sum(blocks.get(kind, ()))
         if (chosen := worker.next_kind(waiting, since)) is None:
             later = [at for k, at in since.items() if k in worker.models and at > worker.free_at]
             if not later:

@@ -83,9 +83,12 @@ async def test_lost_connection_is_replaced(shared: SharedRedis, connection: "red
 
 
 async def test_reply_that_cannot_be_read_breaks_no_order(shared: SharedRedis) -> None:
-    """If a reply cannot be converted, what was sent with it fails, and later callers get their own replies."""
+    """If a reply cannot be converted, what was sent or waits fails, and later callers get their own replies."""
     shared.set_response_callback("PING", unreadable)
-    replies = await together(shared.ping(), shared.echo("a"), shared.echo("b"))
+    sent = asyncio.ensure_future(together(shared.ping(), shared.echo("a")))
+    for _ in range(3):  # until the connection is being opened
+        await asyncio.sleep(0)
+    replies = await together(shared.echo("b")) + await sent
 
     assert [type(reply) for reply in replies] == [redis.ConnectionError] * 3
     assert await shared.echo("c") == b"c"
