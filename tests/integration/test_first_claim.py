@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock
 from app.predictions.errors import UnreadableRecord
+from app.predictions.first_claim import apply_claim, first_claim
 from app.predictions.prediction import Cause, Failure, Status, Timeouts, Webhook
+from app.predictions.record_reader import RECORDS
 from app.predictions.redis_keys import OPEN, record_key
 from app.predictions.webhook_event import WebhookEvent
 from tests.support.fakes import a_prediction, a_store, end_gap
@@ -71,6 +73,20 @@ def test_claim_is_that_of_prediction(  # noqa: PLR0913 -- drawn by name
     assert connection.zscore(OPEN, "p") == pytest.approx(
         claimed.lease_until.timestamp() * 1000, abs=1
     )
+
+
+@given(
+    owner=st.text("0123456789abcdef", min_size=1, max_size=16),
+    now=st.datetimes(datetime(2026, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 -- the zone is beside them
+)
+def test_claim_names_owner_and_times(owner, now):
+    """The claim of any owner at any time, with and without parts of a second, is what a record of that claim ends with."""
+    before = a_prediction(created_at=now)
+    claimed = before.claim(owner, now)
+
+    record = apply_claim(RECORDS.write(before), first_claim(owner, now))
+    assert record == RECORDS.write(claimed)
+    assert first_claim(owner, now).lease_until == claimed.lease_until
 
 
 def given_back(store):
