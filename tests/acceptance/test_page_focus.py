@@ -70,7 +70,8 @@ def test_last_page_of_the_gallery_has_the_focus(tab: Tab, client: httpx.Client) 
         run(client, prompt=f"focus {number}")
     tab.ready()
     page = tab.page
-    page.get_by_label("Search").fill("focus")
+    with page.expect_response(lambda response: "prompt=focus" in response.url):
+        page.get_by_label("Search").fill("focus")
     expect(page.locator('#gallery img[alt^="focus"]')).to_have_count(12, timeout=WAIT_MS)
     press(tab, "Show more")
 
