@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,19 @@ def test_readme_shows_what_its_command_generates(artist):
     assert 'src="docs/circle.png"' in readme
     assert generated.shape == shown.shape == (768, 1024, 3)
     assert np.abs(generated - shown).mean() < 1  # of 255: processors round differently
+
+
+def test_examples_of_page_show_what_they_say(artist):
+    """Each example on the empty stage of the page generates the colours and shapes that it names."""
+    page = (ROOT / "app" / "page" / "index.html").read_text()
+    examples = re.findall(r'<button type="button">(.+)</button>', page.split('id="examples"')[1])
+
+    assert len(examples) == 3
+    for example in examples:
+        *things, (background, _) = re.findall(r"(\w+) (\w+)(?= above| on|$)", example)
+        _, seen = generate(artist, example, 1)
+        assert seen.background == background, example
+        assert {(thing.colour, thing.shape) for thing in seen.things} == set(things), example
 
 
 def command(studio: Klein, name: str) -> str:
