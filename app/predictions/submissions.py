@@ -49,6 +49,7 @@ Guard = Callable[[Coroutine[Any, Any, list[CheckedImage | ImageRejected]]], Awai
 FindPlace = Callable[[Prediction], Place]
 """Returns the place that a prediction would have if it was accepted now."""
 RETRY_AFTER_S = 10  # if a key has no slot for a look-up, an image or a LoRA
+SOON_FIELDS = 100  # of an input; more take too long to check on the event loop
 
 
 async def unguarded(reading: Coroutine[Any, Any, T]) -> T:
@@ -129,10 +130,11 @@ class Submissions:
             raise Unavailable(str(exc)) from exc
 
     def _can_accept_soon(self, submission: Submission) -> bool:
-        """Return whether one call of Redis is all that accepting it takes."""
+        """Return whether accepting it takes one call of Redis and little else."""
         timeouts = submission.timeouts
         return (
             submission.idempotency is None
+            and len(submission.input) <= SOON_FIELDS
             and (timeouts is None or timeouts.queue >= self._timeouts.queue)  # see `_refuse_late`
             and self._validator.is_ready_for(submission)
         )

@@ -228,6 +228,17 @@ async def test_what_reads_redis_first_takes_a_thread(
         counter.scratch.close()
 
 
+async def test_many_fields_are_checked_in_a_thread(connection, redis_server, tmp_path):
+    """A submission whose check takes long, because it has thousands of fields, does not hold up the event loop."""
+    fields = {"prompt": "x"} | dict.fromkeys(map(str, range(5000)), 1)
+    async with open_shared(redis_server.url) as readers:
+        counter = Counter(connection, readers, tmp_path, is_shared=True)
+        service = counter.service_over(a_store_without_threads(connection))
+        with pytest.raises(AssertionError):
+            await submit(service, "key", TEXT, fields)
+        counter.scratch.close()
+
+
 @pytest.mark.parametrize("known", [{"knows_time": False}, {"knows_workers": False}])
 async def test_what_is_not_known_is_read_in_a_thread(connection, redis_server, tmp_path, known):
     """A submission for which the time or the workers must be read first does not hold up the event loop."""
