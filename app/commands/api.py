@@ -54,15 +54,15 @@ def api() -> None:
         raise click.ClickException(
             "klein api: there is no API key; set KLEIN_API_KEYS or run `klein keys create NAME`"
         )
+    if settings.public_url is None and not is_loopback(settings.host):
+        log.warning(
+            "public_url_unset", advice="URLs name the Host of each request; set KLEIN_PUBLIC_URL"
+        )
     try:
         require_free(settings.host, settings.port)
     except ValueError as exc:
         raise click.ClickException(f"klein api: {exc}") from None
     _allow_many_connections()
-    if settings.public_url is None and not is_loopback(settings.host):
-        log.warning(
-            "public_url_unset", advice="URLs name the Host of each request; set KLEIN_PUBLIC_URL"
-        )
     config = uvicorn.Config(
         app,
         host=settings.host,
