@@ -162,7 +162,7 @@ def running(peer: Peer, *, own_packages: bool = True) -> Iterator[Running]:
         yield Running(peer, pids, client, server)
 
 
-async def count_calls(server: Running, predictions: int = 10) -> tuple[float, float]:
+async def count_calls(server: Running, predictions: int = 30) -> tuple[float, float]:
     """Return the round trips to Redis, and the synced writes, of a prediction. What klein sends anyway is subtracted."""
     if server.redis is None:
         raise ValueError(f"{server.peer.title} has no Redis")
