@@ -27,8 +27,10 @@ class UnmetRequirement:
 def unmet_requirements(
     connection: "redis.Redis", *, is_volatile_allowed: bool
 ) -> Iterator[UnmetRequirement]:
-    """Find the requirements that the server does not meet. Raises redis.RedisError."""
+    """Find the requirements that the server does not meet. Raises redis.RedisError, also while it loads its data."""
     info: dict[str, Any] = connection.info()
+    if info.get("loading"):  # until then it says that it writes no append-only file
+        raise redis.BusyLoadingError("it is loading its data")
     if info.get("cluster_enabled") or info.get("redis_mode") == "cluster":
         yield UnmetRequirement(
             text="it is a Redis Cluster, which klein does not support",

@@ -65,6 +65,37 @@ def test_api_refuses_wrong_server(wrong, monkeypatch, tmp_path):
         api.main([], standalone_mode=False)
 
 
+@pytest.fixture
+def loading():
+    """A server that loads its append-only file for as long as the test runs."""
+    with running_redis() as server:
+        with server.connect() as connection:
+            connection.mset({str(number): "x" * 1000 for number in range(5000)})
+            connection.bgrewriteaof()
+            eventually(lambda: not connection.info()["aof_rewrite_in_progress"])
+        server.kill()
+        server.begin("--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024")
+        yield server
+
+
+def test_server_that_loads_its_data_is_not_refused(loading):
+    """While a server loads its append-only file it says that it writes none. It counts as one that cannot be reached yet."""
+    with loading.connect() as connection:
+
+        def is_loading() -> bool:
+            try:
+                return bool(connection.info()["loading"])
+            except redis.ConnectionError:  # it does not listen yet
+                return False
+
+        eventually(is_loading)
+        assert not connection.info()["aof_enabled"]
+        with pytest.raises(redis.BusyLoadingError):
+            RedisCheck(connection, is_volatile_allowed=False).unmet()
+
+    require_redis(loading.url, "here", is_volatile_allowed=False)
+
+
 def test_server_that_becomes_wrong_is_unready(connection):
     """A change of the configuration while klein runs is found, and found again at the next check only."""
     check = RedisCheck(connection, is_volatile_allowed=False)

@@ -22,15 +22,22 @@ class RedisServer:
         self._process: processes.Process | None = None
 
     def start(self) -> None:
-        self._process = processes.start(self._command, stdout=subprocess.DEVNULL)
+        """Start the server, and wait until it has loaded its data."""
+        self.begin()
         while True:
             try:
                 with redis.Redis.from_url(self.url, retry=None) as connection:
                     connection.ping()
             except redis.ConnectionError:  # not ready yet; the test's own time limit ends this loop
+                assert self._process is not None
                 assert self._process.poll() is None
             else:
                 return
+
+    def begin(self, *options: str) -> None:
+        """Start the server, and do not wait for it."""
+        command = [*self._command, *options]
+        self._process = processes.start(command, stdout=subprocess.DEVNULL)
 
     def kill(self) -> None:
         assert self._process is not None
