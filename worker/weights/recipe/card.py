@@ -67,6 +67,8 @@ def write_card(
         *rows,
         "\n## Limits\n",
         "- It knows only the world above. Whatever else a prompt asks for, it draws flat shapes.",
+        "- It knows no other colour words (gray, cyan, beige, light or dark ones), no third thing and no",
+        '  counts: of "two green squares" it draws one.',
         "- Drawn at about 128x128 pixels (the nearest multiples of 16 for the aspect ratio asked for);",
         "  klein enlarges to the size asked for and sharpens the edges. Shapes are not stretched: at most",
         "  4 % of a side is cropped. Larger pictures do not show more detail.",
