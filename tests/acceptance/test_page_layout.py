@@ -51,3 +51,17 @@ def test_nothing_covers_anything(
 
         assert covered == []
         assert tab.faults == []
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_empty_stage_holds_its_examples(browser: Browser, klein: Klein, width: int) -> None:
+    """The frame of the empty stage is as high as its examples, also where they take several lines."""
+    viewport: Any = {"width": width, "height": 740}
+    with opened(browser, klein, viewport=viewport) as tab:
+        tab.ready()
+        frame, examples = (tab.page.locator(name).bounding_box() for name in ("#frame", "#empty"))
+
+    assert frame is not None
+    assert examples is not None
+    assert frame["y"] <= examples["y"]
+    assert examples["y"] + examples["height"] <= frame["y"] + frame["height"]
