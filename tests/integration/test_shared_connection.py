@@ -139,7 +139,7 @@ async def test_silent_redis_fails_calls(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_calls_fail_when_the_client_closes(redis_server: RedisServer) -> None:
-    """A call that waits when the client is closed fails, rather than to wait for ever."""
+    """A call that waits when the client is closed fails instead of waiting for ever."""
     client = open_shared(redis_server.url)
     call = asyncio.ensure_future(client.ping())
     await asyncio.sleep(0)

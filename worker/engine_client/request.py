@@ -44,7 +44,10 @@ class EngineRequest:
         return self._has_timed_out
 
     def record_step(self, k: int, n: int, ends: Sequence[float]) -> bool:
-        """Record that step k of n is done, and when those ended that are new. Returns False once, when the engine must be told to cancel."""
+        """Record that step k of n is done. `ends` has the times at which it and the unreported steps before it ended.
+
+        Returns False once, when the engine must be told to cancel.
+        """
         if k <= self._step and self.batch_size > 1:  # the batch failed and the order runs alone now
             self.batch_size = 1
             self.step_times.clear()

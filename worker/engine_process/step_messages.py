@@ -8,8 +8,6 @@ from worker.engine_process.protocol import Step
 
 GAP_S = 0.04
 """Shortest time between two messages. Each wakes the worker, which stores at most ten steps a second."""
-
-
 SOON = 2  # the last step that is sent at once
 
 
