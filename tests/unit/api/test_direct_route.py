@@ -1,9 +1,10 @@
 """Routes that read their parameters themselves, beside those for which FastAPI does."""
 
+import asyncio
 from typing import Annotated
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
@@ -35,6 +36,16 @@ def create_app():
     @direct.get("/direct", dependencies=[Depends(never)], response_model=None)
     async def read(request: Request) -> JSONResponse:
         return JSONResponse([NumberParameter(p).read(request) for p in (WAIT, TIMEOUT)])
+
+    @direct.get("/refused", response_model=None)
+    async def refuse(_request: Request) -> JSONResponse:
+        raise HTTPException(418, "in an async route")
+
+    @direct.get("/refused-in-a-thread", response_model=None)
+    def refuse_in_a_thread(_request: Request) -> JSONResponse:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        raise HTTPException(418, "in a thread")
 
     @app.exception_handler(RequestValidationError)
     async def handle(_request, exc):
@@ -69,6 +80,17 @@ def test_numbers_are_read_as_fastapi_reads_them(client, place, text):
 def test_absent_numbers_are_none(client):
     """A request without the numbers is served, and no dependency is called."""
     assert client.get("/direct").json() == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [("/refused", "in an async route"), ("/refused-in-a-thread", "in a thread")],
+)
+def test_the_app_renders_errors(client, path, detail):
+    """An error of a direct route reaches the handlers of the app."""
+    refused = client.get(path)
+
+    assert (refused.status_code, refused.json()) == (418, {"detail": detail})
 
 
 def test_the_last_of_several_counts(client):
