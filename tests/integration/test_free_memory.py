@@ -1,12 +1,14 @@
 """The memory of an engine process between two predictions."""
 
+import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.support.fake_engine_process import GAPS_BYTES
+from tests.support.fake_engine_process import GAPS_BYTES, LAYER_BYTES, LAYERS
 from worker.engine_client.client import EngineClient
 from worker.engine_client.recycling import private_bytes
 from worker.engines import Order
@@ -30,3 +32,23 @@ def test_idle_engine_returns_free_memory(tmp_path):
 
         second = engine.generate(order, lambda _step, _steps: True)
         assert (second.images[0] == first.images[0]).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc can keep memory")
+def test_next_image_reuses_memory(tmp_path):
+    """An image takes the memory that the one before it has freed, and asks the system for no new pages."""
+    order = Order(prompt="layers", width=64, height=64, steps=1, guidance=1.0, seeds=(7,))
+    with EngineClient(tmp_path, module="tests.support.fake_engine_process") as engine:
+        engine.wait_ready(WAIT_S)
+        engine.generate(order, lambda _step, _steps: True)
+        before = _pages_taken(engine.pid)
+
+        engine.generate(order, lambda _step, _steps: True)
+
+        pages = LAYERS * LAYER_BYTES // os.sysconf("SC_PAGE_SIZE")
+        assert _pages_taken(engine.pid) - before < pages // 2
+
+
+def _pages_taken(pid):
+    """Count the pages that a process has asked the system for, which are its minor page faults."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])

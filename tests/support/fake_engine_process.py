@@ -1,7 +1,7 @@
 """An engine process without a model, for a fast start: `EngineClient(…, module="tests.support.fake_engine_process")`.
 
 The prompt says what happens after each step: "slow" waits 50 ms, "hang" blocks forever after two steps, "dawdle" works for some seconds before the first step and after the last, "die" ends the
-process, "out of memory" and "fault" fail, "device lost" behaves like a broken GPU, "gaps" frees the memory before a block that it keeps.
+process, "out of memory" and "fault" fail, "device lost" behaves like a broken GPU, "gaps" frees the memory before a block that it keeps, "layers" takes large blocks and frees them.
 """
 
 import hashlib
@@ -35,6 +35,9 @@ from worker.engines import (
 from worker.engines.errors import WeightsError
 
 GAPS_BYTES = 64 * 1024**2
+LAYERS, LAYER_BYTES = 15, 2 * 1024**2
+"""Together more than glibc keeps of blocks of this size, and less than the engine process keeps."""
+IDLE_S = 0.5
 DAWDLE_S = 2.5
 """Longer than two seconds, which was once the limit."""
 
@@ -119,6 +122,9 @@ class FakeEngine:
             size_bytes = 64 * 1024  # larger blocks are returned to the system one by one
             blocks = [np.ones(size_bytes, np.uint8) for _ in range(GAPS_BYTES // size_bytes)]
             self._block = blocks[-1]
+        if "layers" in prompt:
+            blocks = [np.ones(LAYER_BYTES, np.uint8) for _ in range(LAYERS)]
+            del blocks
         if "out of memory" in prompt:
             raise OutOfMemory
         if "unusable lora" in prompt:
@@ -168,4 +174,4 @@ def _kind_in(weights: Path) -> CheckpointKind:
 
 
 if __name__ == "__main__":
-    sys.exit(main(open_fake))
+    sys.exit(main(open_fake, IDLE_S))

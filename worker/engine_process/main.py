@@ -23,8 +23,9 @@ import numpy as np
 from app.garbage import collect_as_usual, collect_rarely
 from app.predictions.prediction import Cause
 from worker.engine_process.connection import EngineConnection
+from worker.engine_process.free_memory import keep_free_memory
 from worker.engine_process.heartbeat import Heartbeat
-from worker.engine_process.inbox import Inbox
+from worker.engine_process.inbox import IDLE_S, Inbox
 from worker.engine_process.protocol import (
     Broken,
     Done,
@@ -63,8 +64,8 @@ def open_alone(weights: Path, loras: Path | None, tuning: Tuning, on_status: OnS
     return open_engine(weights, loras, tuning, on_status, owns_process=True)
 
 
-def main(open_engine: OpenEngine = open_alone) -> int:
-    """Serve one worker until it closes the socket. Tests pass their own `open_engine`."""
+def main(open_engine: OpenEngine = open_alone, idle_s: float = IDLE_S) -> int:
+    """Serve one worker until it closes the socket. Tests pass arguments of their own."""
     arguments = _parse_arguments()
     _exit_with_parent(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker ends this process
@@ -73,7 +74,7 @@ def main(open_engine: OpenEngine = open_alone) -> int:
     faulthandler.register(signal.SIGUSR1)  # writes the stack trace of a hung engine
 
     connection = EngineConnection(socket.socket(fileno=arguments.fd))
-    inbox = Inbox(connection)
+    inbox = Inbox(connection, idle_s)
     inbox.start()
     heartbeat = Heartbeat(connection)
     heartbeat.start()
@@ -94,6 +95,7 @@ def main(open_engine: OpenEngine = open_alone) -> int:
         connection.send(Broken(message=str(exc)))
         return EXIT_BROKEN
     collect_as_usual()
+    keep_free_memory()
     connection.send(Ready(checkpoint=engine.checkpoint, load_s=time.perf_counter() - started))
     while True:
         serve(engine, connection, inbox, heartbeat)
