@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Coroutine
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -43,12 +43,10 @@ def refuse_encoding(request: Request) -> None:
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of `work`, or cancel it when the client disconnects. Raises ClientDisconnect."""
     working = asyncio.ensure_future(work)
-    disconnecting = asyncio.ensure_future(_disconnected(request))
+    disconnecting = asyncio.ensure_future(until_disconnected(request))
     try:
         await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
+        return working.result() if working.done() else disconnecting.result()
     finally:
         disconnecting.cancel()
         if not working.done():
@@ -63,6 +61,8 @@ async def require_key(request: Request, key_id: str) -> None:
         raise Unauthorized
 
 
-async def _disconnected(request: Request) -> None:
+async def until_disconnected(request: Request) -> NoReturn:
+    """Wait until the client disconnects. Raises ClientDisconnect."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    raise ClientDisconnect

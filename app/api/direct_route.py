@@ -24,7 +24,9 @@ class DirectRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **named: Any) -> None:
         super().__init__(path, endpoint, **named)
-        respond = endpoint if iscoroutinefunction(endpoint) else partial(run_in_threadpool, endpoint)
+        respond = (
+            endpoint if iscoroutinefunction(endpoint) else partial(run_in_threadpool, endpoint)
+        )
         self.app = partial(_serve, respond)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from app.api.auth import KeyId
 from app.api.body_memory import Reserve
-from app.api.connection import while_connected
+from app.api.connection import until_disconnected, while_connected
 from app.api.json_body import read_json, read_json_with_images
 from app.api.state import state_of
 from app.dialects.http import mount_of
@@ -121,7 +121,7 @@ async def wait_for_end(
 
     The caller holds one of the key's places for waiters (`Service.wait_slot`).
     """
-    return await while_connected(request, service.wait(prediction, timeout))
+    return await service.wait(prediction, timeout, partial(until_disconnected, request))
 
 
 def output_renderer(

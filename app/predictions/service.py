@@ -20,6 +20,7 @@ from app.predictions.store import Store
 from app.predictions.submission import Submission
 from app.predictions.submissions import Guard, Submissions, unguarded
 from app.predictions.wait_limiter import WaitLimiter
+from app.predictions.waiter import Idle, until_woken
 from app.predictions.watch import FAR_S, Watch
 from app.predictions.worker_registry import Worker, WorkerRegistry
 from app.storage import Storage
@@ -66,14 +67,16 @@ class Service:
         """Read a prediction of this key. Raises UnknownPrediction or Unavailable."""
         return own_prediction(key_id, await self._watch.read(prediction_id))
 
-    async def wait(self, prediction: Prediction, timeout: float | None) -> Prediction:
+    async def wait(
+        self, prediction: Prediction, timeout: float | None, idle: Idle = until_woken
+    ) -> Prediction:
         """Return a prediction, just read, once it is final, or as it is after `timeout` seconds (None means no limit).
 
-        Many waiters of a key that end at once take turns. Raises ShuttingDown if there is no limit and this process is
-        shutting down.
+        Many waiters of a key that end at once take turns. `idle` is awaited meanwhile, and may raise to end the wait. Raises
+        ShuttingDown if there is no limit and this process is shutting down.
         """
         release_held()
-        ended = await self._watch.wait(prediction.id, timeout, known=prediction)
+        ended = await self._watch.wait(prediction.id, timeout, known=prediction, idle=idle)
         await take_turn_again()
         return ended
 

@@ -5,14 +5,8 @@ The announcement of an end brings the final record. Any other message only trigg
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-    suppress,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import cache, partial
 from typing import cast
 
@@ -33,6 +27,7 @@ from app.predictions.redis_keys import (
     preview_key,
     record_key,
 )
+from app.predictions.waiter import Idle, Waiter, until_woken
 
 POLL_S = 10.0  # the longest delay after a lost message
 CHECK_PART = 1000  # waiters in one check
@@ -44,7 +39,7 @@ FAR_S = 3600.0
 
 OnEnd = Callable[[str, Callable[[], Prediction]], None]
 """Called with the id of each prediction that ends, whichever process accepted it, and what reads its final record."""
-_Events = defaultdict[str, set[asyncio.Event]]  # by prediction id
+_Waiters = defaultdict[str, set[Waiter]]  # by prediction id
 
 
 class Watch:
@@ -59,8 +54,8 @@ class Watch:
         self._redis = connection
         self._poll_s = poll_s
         self._on_end = on_end
-        self._waiters: _Events = defaultdict(set)  # woken by the end
-        self._followers: _Events = defaultdict(set)  # woken by each change
+        self._waiters: _Waiters = defaultdict(set)  # woken by the end
+        self._followers: _Waiters = defaultdict(set)  # woken by each change
         self._ends: OrderedDict[str, Callable[[], Prediction]] = OrderedDict()  # the latest
         self.waiter_count = 0
         """The number of waiters and followers. Any thread may read it."""
@@ -92,15 +87,20 @@ class Watch:
             return cast("bytes | None", await self._redis.get(preview_key(prediction_id)))
 
     async def wait(
-        self, prediction_id: str, timeout: float | None, known: Prediction | None = None
+        self,
+        prediction_id: str,
+        timeout: float | None,
+        known: Prediction | None = None,
+        idle: Idle = until_woken,
     ) -> Prediction:
         """Return the prediction once it is final, or as it is after `timeout` seconds (None means no limit).
 
-        `known` is what the caller has just read. Raises ShuttingDown if there is no limit and this process is shutting
-        down.
+        `known` is what the caller has just read. `idle` is awaited meanwhile, and may raise to end the wait. Raises ShuttingDown
+        if there is no limit and this process is shutting down.
         """
         ends = _now() + timeout if timeout is not None else NEVER
-        with self._event_of(self._waiters, prediction_id) as event:
+        waiter = self._add(self._waiters, prediction_id)
+        try:
             prediction = await self._latest(prediction_id) if known is None else known
             if not prediction.status.is_final and prediction_id in self._ends:
                 prediction = await self._latest(prediction_id)  # it ended since it was read
@@ -111,11 +111,10 @@ class Watch:
                     return prediction
                 if remaining_s <= 0:
                     raise ShuttingDown
-                await _pause(event, min(remaining_s, FAR_S))
-                event.clear()
-                prediction = await self._latest(
-                    prediction_id
-                )  # after clear: a later change sets it again
+                await waiter.pause(min(remaining_s, FAR_S), idle)
+                prediction = await self._latest(prediction_id)  # a later end ends the next pause
+        finally:
+            self._remove(self._waiters, prediction_id, waiter)
 
     async def follow(
         self,
@@ -130,12 +129,12 @@ class Watch:
         Raises UnknownPrediction or Unavailable.
         """
         last_progress = None
-        with self._event_of(self._followers, prediction_id) as event:
+        follower = self._add(self._followers, prediction_id)
+        try:
             await self._hear_changes()
             while True:
-                event.clear()
                 async with turn():
-                    prediction = await self._latest(prediction_id)  # after clear, as above
+                    prediction = await self._latest(prediction_id)
                 _raise_if_cancelled()
                 if (now := _progress(prediction)) != last_progress:
                     last_progress = now
@@ -143,8 +142,10 @@ class Watch:
                 if prediction.status.is_final or self._shutdown_at is not None:
                     return
                 waits = prediction.status is Status.QUEUED
-                while not await _pause(event, again_s() if waits else FAR_S) and waits:
+                while not await follower.pause(again_s() if waits else FAR_S) and waits:
                     yield prediction
+        finally:
+            self._remove(self._followers, prediction_id, follower)
 
     def release_waiters(self, within_s: float) -> None:
         """Release all waiters: timed waits return now, event streams close, others have `within_s`."""
@@ -156,19 +157,18 @@ class Watch:
         """The ids of the predictions that somebody waits for or follows."""
         return frozenset(self._waiters) | frozenset(self._followers)
 
-    @contextmanager
-    def _event_of(self, events: _Events, prediction_id: str) -> Iterator[asyncio.Event]:
-        """Add an event that the announcements of a prediction set, and remove it after the body."""
-        event = asyncio.Event()
-        events[prediction_id].add(event)
+    def _add(self, waiters: _Waiters, prediction_id: str) -> Waiter:
+        """Add a waiter that the announcements of a prediction wake."""
+        waiter = Waiter()
+        waiters[prediction_id].add(waiter)
         self.waiter_count += 1
-        try:
-            yield event
-        finally:
-            self.waiter_count -= 1
-            events[prediction_id].discard(event)
-            if not events[prediction_id]:
-                del events[prediction_id]
+        return waiter
+
+    def _remove(self, waiters: _Waiters, prediction_id: str, waiter: Waiter) -> None:
+        self.waiter_count -= 1
+        waiters[prediction_id].discard(waiter)
+        if not waiters[prediction_id]:
+            del waiters[prediction_id]
 
     async def _latest(self, prediction_id: str) -> Prediction:
         """Return the prediction as it was announced to have ended, or else read it."""
@@ -253,40 +253,32 @@ class Watch:
 
     async def _check(self) -> None:
         await (self._hear_changes() if self._followers else self._ignore_changes())
-        for events in (self._waiters, self._followers):
-            ids = list(events)
+        for waiters in (self._waiters, self._followers):
+            ids = list(waiters)
             for start in range(0, len(ids), CHECK_PART):
                 part = ids[start : start + CHECK_PART]
                 times = await self._redis.zmscore(OPEN, part)
                 for prediction_id, time in zip(part, times, strict=True):
-                    if time is None or events is self._followers:
-                        _wake(events, prediction_id)
+                    if time is None or waiters is self._followers:
+                        _wake(waiters, prediction_id)
 
     def _wake_all(self) -> None:
-        for events in (self._waiters, self._followers):
-            _wake_each(events)
+        for waiters in (self._waiters, self._followers):
+            _wake_each(waiters)
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _wake_each(events: _Events) -> None:
-    for prediction_id in events:
-        _wake(events, prediction_id)
+def _wake_each(waiters: _Waiters) -> None:
+    for prediction_id in waiters:
+        _wake(waiters, prediction_id)
 
 
-def _wake(events: _Events, prediction_id: str) -> None:
-    for event in events.get(prediction_id, ()):
-        event.set()
-
-
-async def _pause(event: asyncio.Event, max_s: float) -> bool:
-    """Wait for the event, and return whether it was set in time."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max_s):
-            await event.wait()
-    return event.is_set()
+def _wake(waiters: _Waiters, prediction_id: str) -> None:
+    for waiter in waiters.get(prediction_id, ()):
+        waiter.wake()
 
 
 def _progress(prediction: Prediction) -> tuple[object, ...]:
