@@ -13,7 +13,6 @@ from pathlib import Path
 import redis
 from rq.exceptions import StopRequested
 
-from app.connections import open_redis
 from app.garbage import collect_as_usual
 from app.logs import configure_logs, log
 from app.metrics import serve_metrics
@@ -118,7 +117,7 @@ def run_worker(
             turns = ModelTurns(models.pool.loaded_since, options.turn_s)
             batches = BatchFinder(store, queues, models.checkpoints)
             with provide_dependencies(generator, store.take_next, batches.find_batch_mates):
-                token_connection = open_redis(settings.redis, timeout_s=WORKER_TTL_S)
+                token_connection = ThreadConnections(settings.redis, timeout_s=WORKER_TTL_S)
                 _work(token_connection, name, models.kinds, shutdown, turns)
             generator.wait()
         except SystemExit as exc:  # a signal while the engine loads, or a crash loop
@@ -135,25 +134,24 @@ def run_worker(
 
 
 def _work(
-    connection: "redis.Redis",
+    connection: ThreadConnections,
     name: str,
     kinds: Sequence[CheckpointKind],
     shutdown: GracefulShutdown,
     turns: ModelTurns,
 ) -> None:
-    """Take tokens until told to stop, by one connection, which costs less than a pool. Start RQ's worker again after an outage of Redis."""
+    """Take tokens until told to stop. Start RQ's worker again after an outage of Redis."""
     with suppress(StopRequested):  # the signal came between two RQ workers
         while not shutdown.is_requested:
             try:
-                with connection.client() as client:  # type: ignore[no-untyped-call]  # redis-py is untyped here
-                    worker = open_worker(
-                        client,
-                        f"{name}-{secrets.token_hex(2)}",  # RQ refuses the name of a worker that died
-                        kinds,
-                        shutdown,
-                        turns,
-                    )
-                    worker.work(logging_level="WARNING")
+                worker = open_worker(
+                    connection,
+                    f"{name}-{secrets.token_hex(2)}",  # RQ refuses the name of a worker that died
+                    kinds,
+                    shutdown,
+                    turns,
+                )
+                worker.work(logging_level="WARNING")
                 if not shutdown.is_requested:
                     time.sleep(RECONNECT_S)
             except redis.RedisError as exc:

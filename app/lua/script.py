@@ -41,10 +41,8 @@ class LuaScript:
         An argument of None is sent as ''. The last keys may be None and are left out.
         """
         call = self._call(values)
-        if isinstance(client, Pipeline):
-            return client.evalsha(self._sha, *call)
         try:
-            return client.evalsha(self._sha, *call)
+            return client.execute_command("EVALSHA", self._sha, *call)  # type: ignore[no-untyped-call]  # redis-py is untyped here
         except NoScriptError:  # the server restarted, failed over, or flushed its scripts
             return client.eval(self.text, *call)
 
@@ -52,7 +50,7 @@ class LuaScript:
         """Run the script as a call does, for a caller on an event loop."""
         call = self._call(values)
         try:
-            return await client.evalsha(self._sha, *call)
+            return await client.execute_command("EVALSHA", self._sha, *call)  # type: ignore[no-untyped-call]  # as above
         except NoScriptError:
             return await client.eval(self.text, *call)
 
@@ -62,11 +60,14 @@ class LuaScript:
             raise TypeError(
                 f"name {', '.join(self._keys + self._arguments)}, not {', '.join(values)}"
             )
-        keys = [values[name] for name in self._keys]
-        arguments = [values[name] for name in self._arguments]
+        keys = list(map(values.__getitem__, self._keys))
         while keys and keys[-1] is None:
             keys.pop()
-        return [len(keys), *keys, *("" if a is None else a for a in arguments)]
+        call = [len(keys), *keys]
+        for name in self._arguments:
+            value = values[name]
+            call.append("" if value is None else value)
+        return call
 
 
 def load_script(name: str) -> LuaScript:

@@ -158,15 +158,17 @@ class Store(Intake):
         new = RECORDS.write(after, over=old, before=was)
         is_end = after.status.is_final
         patch = patch_to_end(old, new) if is_end else patch_in_place(old, new)
-        pipe = self._redis.pipeline()
+        is_over_in_line = was.status is Status.QUEUED and is_end
+        leaves_line = is_over_in_line or after.status is Status.CANCELLED
+        joins_line = not leaves_line and after.must_queue(was, now)
+        pipe = self._redis.pipeline() if leaves_line or joins_line else None
         with redis_errors():
-            is_over_in_line = was.status is Status.QUEUED and is_end
-            if is_over_in_line or after.status is Status.CANCELLED:
+            if pipe and leaves_line:
                 self._queues.remove(was, pipe)
-            elif after.must_queue(was, now):
+            elif pipe:
                 self._queues.push(after, pipe)  # harmless where another change wins
             changed = (scripts.END if is_end else scripts.CHANGE)(
-                pipe if pipe.command_stack else self._redis,
+                pipe or self._redis,
                 record=record_key(after.id),
                 old_sha1=hashlib.sha1(old).hexdigest(),  # noqa: S324 -- as Lua has it
                 offset=patch.offset,
@@ -174,7 +176,7 @@ class Store(Intake):
                 id=after.id,
                 **(self._end_values(was, after, now) if is_end else change_values(was, after, now)),
             )
-            if pipe.command_stack:
+            if pipe:
                 changed = execute(pipe)[-1]
         if not changed:
             return False

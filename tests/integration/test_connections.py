@@ -16,6 +16,7 @@ from benchmarks.processes import free_port
 from tests.support import processes
 from tests.support.api_client import until
 from tests.support.tls_proxy import tls_front, write_certificate
+from worker.thread_connections import ThreadConnections
 
 
 @contextmanager
@@ -140,6 +141,39 @@ async def test_sentinel_failover_reconnects(watched: Watched) -> None:
     assert connection.info("server")["tcp_port"] == watched.ports[1]
     await readers.aclose()
     hang_up(connection)
+
+
+def test_kept_connection_follows_failover(watched: Watched) -> None:
+    """A thread of the worker, whose connection is kept, writes to the new master as well."""
+    client = ThreadConnections(watched.url, timeout_s=1)
+    client.set("written", "before")
+    until(lambda: client.wait(1, 1000))
+
+    watched.master.kill()
+
+    def written() -> bool:
+        try:
+            return bool(client.set("later", "after"))
+        except redis.RedisError:
+            return False
+
+    assert until(written)
+    assert client.info("server")["tcp_port"] == watched.ports[1]
+    hang_up(client)
+
+
+def test_late_reply_is_not_taken_for_the_next_one(watched: Watched) -> None:
+    """A reply that comes after the time limit of its command belongs to no other command of the thread."""
+    client = ThreadConnections(watched.url, timeout_s=0.3)
+    client.set("key", "value")
+    with redis.Redis(port=watched.ports[0], password="secret") as other:
+        other.client_pause(600)
+    with pytest.raises(redis.TimeoutError):
+        client.append("key", "s")
+    until(lambda: answers(client))
+
+    assert client.echo("own reply") == b"own reply"
+    hang_up(client)
 
 
 async def test_sentinel_tls_verifies_certificates(

@@ -50,3 +50,18 @@ def test_restarted_server_is_connected_again():
 
         assert client.get("key") == b"value"
         client.connection_pool.disconnect()
+
+
+def test_command_of_two_words_is_sent_as_two(client):
+    """A command that redis-py names with a space reaches the server, and its reply has redis-py's form."""
+    assert client.client_setname("worker") is True
+    assert client.client_getname() == "worker"
+
+
+def test_error_reply_keeps_connection(client):
+    """A command that the server refuses raises its error, in the same connection."""
+    first = client.client_id()
+    with pytest.raises(redis.ResponseError, match="wrong number"):
+        client.execute_command("GET")
+
+    assert client.client_id() == first
