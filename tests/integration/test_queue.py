@@ -12,7 +12,7 @@ from rq.serializers import JSONSerializer
 
 from app.lua.script import execute
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.queue import TOKEN, Queues, kind_of, queue_name
+from app.predictions.queue import TOKEN, Queues, kind_of
 from tests.support.fakes import NOW, a_prediction, a_store
 from worker.job.model_turns import ModelTurns
 from worker.job.queue_worker import TokenQueue, open_worker
@@ -262,7 +262,6 @@ class AsleepQueue(TokenQueue):
     """The queue of a worker that is asleep. `looks` counts how often it looks for a token."""
 
     looks = 0
-    kind = CheckpointKind.DISTILLED
     on_look = staticmethod(lambda: None)
 
     @property
@@ -274,9 +273,8 @@ class AsleepQueue(TokenQueue):
 
 @pytest.fixture
 def asleep(connection):
-    queue = AsleepQueue(queue_name(CheckpointKind.DISTILLED), connection=connection)
-    queue.turns = ModelTurns(lambda _kind: None, patience_s=0.01)
-    return queue
+    turns = ModelTurns(lambda _kind: None, patience_s=0.01)
+    return AsleepQueue(CheckpointKind.DISTILLED, turns, connection)
 
 
 def take(queue, connection, timeout_s=1):
@@ -313,3 +311,20 @@ def test_loaded_worker_does_not_look(connection, asleep):
 
     assert take(asleep, connection)
     assert asleep.looks == 0
+
+
+def test_worker_sends_heartbeats_while_no_token_comes(connection, monkeypatch):
+    """A worker that waits in vain sends its next heartbeat and goes on to wait."""
+    worker = open_worker(connection, "w", [CheckpointKind.DISTILLED])
+    beats: list[int] = []
+
+    def beat():
+        beats.append(len(beats))
+        if len(beats) == 2:
+            connection.rpush(QUEUE, TOKEN)
+
+    monkeypatch.setattr(worker, "heartbeat", beat)
+
+    taken = worker.dequeue_job_and_maintain_ttl(timeout=1)
+    assert taken is not None
+    assert (taken[0].id, taken[1].name, beats) == (TOKEN, "klein-distilled", [0, 1])

@@ -93,3 +93,15 @@ def test_loaded_models_take_turns():
     worker.turns.note_use(B)
 
     assert worker.order() == [A, B]
+
+
+def test_only_model_is_taken_at_once_while_it_is_loaded():
+    """A worker with one model takes its tokens, and after each unloading it leaves them to others for a moment again."""
+    worker, tokens = Worker(), {A: 1}
+    worker.turns.order([A], tokens)
+    worker.since = {"DISTILLED": 0.0}
+    assert worker.turns.order([A], {}) == [A]
+    worker.since = {}
+    worker.now_s = 5.0
+
+    assert worker.turns.order([A], tokens) == []

@@ -1,7 +1,7 @@
 """Decides which tokens a worker takes first: those of its loaded models, until another one has waited for their turn. Pure."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.schedule import PATIENCE_S, order_models
@@ -33,12 +33,15 @@ class ModelTurns:
         self._used = [*(k for k in self._used if k is not kind), kind]
 
     def order(
-        self, kinds: Iterable[CheckpointKind], tokens: Mapping[CheckpointKind, int]
+        self, kinds: Collection[CheckpointKind], tokens: Mapping[CheckpointKind, int]
     ) -> list[CheckpointKind]:
         """Return the kinds whose tokens to take, the first one first. `tokens` counts those of kinds that are not loaded.
 
         Loaded models take turns. Of those that are not loaded, the one comes first that has waited longest.
         """
+        if len(kinds) == 1 and all(map(self.is_loaded, kinds)):  # the usual worker
+            self._waiting_since.clear()
+            return list(kinds)
         now = self._clock()
         loaded_at = {kind: self._loaded_since(kind) for kind in kinds}
         loaded = {

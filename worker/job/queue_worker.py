@@ -3,7 +3,6 @@
 import signal
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any, cast
@@ -30,9 +29,12 @@ MIN_LOOK_S = 0.01  # Redis takes less for no limit
 class TokenQueue(Queue):
     """A queue of tokens. A token has no data: whatever a job of its id holds is neither read nor called."""
 
-    kind: CheckpointKind
-    turns: ModelTurns
-    """Of all queues of the worker."""
+    def __init__(self, kind: CheckpointKind, turns: ModelTurns, connection: "redis.Redis") -> None:
+        """Open the queue of a checkpoint kind. `turns` are those of all queues of the worker."""
+        super().__init__(queue_name(kind), connection=connection)
+        self.kind = kind
+        self.turns = turns
+        self.token = Job(TOKEN, connection=connection)
 
     @classmethod
     def dequeue_any(  # type: ignore[override]  # the classes of jobs are this one's business
@@ -56,7 +58,7 @@ class TokenQueue(Queue):
         queue.turns.note_use(queue.kind)
         if token != TOKEN:  # of klein 0.1
             connection.delete(Job.key_for(token))
-        return Job(TOKEN, connection=connection), queue
+        return queue.token, queue
 
     @classmethod
     def _await_token(
@@ -76,12 +78,9 @@ class TokenQueue(Queue):
             if not order:
                 time.sleep(look_s)
                 continue
-            with suppress(DequeueTimeout):
-                key, token = cls.lpop(
-                    [keys[kind] for kind in order],
-                    look_s,  # type: ignore[arg-type]  # Redis takes fractions
-                    connection=connection,
-                )
+            popped = connection.blpop([keys[kind] for kind in order], look_s)
+            if popped is not None:
+                key, token = cast("tuple[bytes, bytes]", popped)
                 return key.decode(), token
         raise DequeueTimeout(timeout_s, list(keys.values()))
 
@@ -89,9 +88,22 @@ class TokenQueue(Queue):
 class QueueWorker(SimpleWorker):
     """Runs tokens in this process, without RQ's records of results, retries and states, which a token does not need."""
 
-    queue_class = TokenQueue
+    queue_class = TokenQueue  # type: ignore[assignment]  # RQ takes tokens by it, and creates none
     should_run_maintenance_tasks = False  # of those records
     graceful_shutdown: GracefulShutdown | None = None  # None means signals are left alone
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a token. RQ would also rename the process and prepare log lines, for each one."""
+        while True:
+            try:
+                self.heartbeat()
+                return TokenQueue.dequeue_any(self.queues, timeout, self.connection)
+            except DequeueTimeout:
+                continue  # with a heartbeat
+            except (redis.ConnectionError, redis.TimeoutError):
+                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)  # logs, pauses
 
     def execute_job(self, job: Job, queue: Queue) -> None:  # noqa: ARG002 -- as RQ calls it
         """Run the next prediction of the queue. A failure is logged: the record of the prediction decides what follows."""
@@ -144,13 +156,8 @@ def open_worker(
 ) -> QueueWorker:
     """Open a queue worker of these checkpoint kinds. Without `shutdown` it leaves signals alone."""
     turns = turns or always_loaded()
-    queues = []
-    for kind in kinds:
-        queue = TokenQueue(queue_name(kind), connection=connection)
-        queue.kind, queue.turns = kind, turns
-        queues.append(queue)
     worker = QueueWorker(
-        queues,
+        [TokenQueue(kind, turns, connection) for kind in kinds],
         name=name,
         connection=connection,
         worker_ttl=WORKER_TTL_S,
