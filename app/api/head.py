@@ -1,5 +1,7 @@
 """Answers HEAD as GET without a body, as HTTP asks of every server: monitors of availability send it."""
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.methods import AllowedMethods
@@ -15,10 +17,10 @@ class HeadAsGet:
         self._app = app
         self._methods: AllowedMethods | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
             self._methods = self._methods or AllowedMethods(scope["app"])
             if not self._methods.has_route(scope):
                 scope = {**scope, "method": "GET"}
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)

@@ -1,6 +1,7 @@
 """Serves a path with a trailing slash as the path without it: clients do not follow a redirect on POST."""
 
 import re
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,8 +14,8 @@ class TrailingSlash:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] == "http" and _WITH_SLASH.fullmatch(scope["path"]):
             scope["path"] = scope["path"][:-1]
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)

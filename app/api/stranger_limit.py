@@ -1,5 +1,7 @@
 """Refuses requests for open routes from an address that has sent too many."""
 
+from collections.abc import Awaitable
+
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,7 +19,7 @@ class StrangerLimit:
         self._budget = budget
         self._error_renderer = error_renderer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request, or refuse it."""
         if scope["type"] == "http" and is_open(scope):
             try:
@@ -25,6 +27,5 @@ class StrangerLimit:
             except TooManyRequests as exc:
                 error = self._error_renderer(scope)(exc)
                 response = JSONResponse(error.body, error.status, error.headers)
-                await response(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+                return response(scope, receive, send)
+        return self._app(scope, receive, send)
