@@ -1,6 +1,6 @@
 """Serves the busiest routes without FastAPI's resolving of parameters, which takes longer than what most of them do."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Annotated, Any
@@ -24,22 +24,17 @@ class DirectRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **named: Any) -> None:
         super().__init__(path, endpoint, **named)
-        respond = (
+        self._respond: Callable[[Request], Awaitable[Response]] = (
             endpoint if iscoroutinefunction(endpoint) else partial(run_in_threadpool, endpoint)
         )
-        self.app = partial(_serve, respond)
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the endpoint itself. One that is not async runs in a thread, as everywhere."""
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return endpoint
-
-
-async def _serve(
-    respond: Callable[[Request], Awaitable[Response]], scope: Scope, receive: Receive, send: Send
-) -> None:
-    response = await respond(Request(scope, receive, send))
-    await response(scope, receive, send)
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, also below the prefix of a dialect. An endpoint that is not async runs in a thread, as everywhere."""
+        if self.methods and scope["method"] not in self.methods:
+            await super().handle(scope, receive, send)  # refuses it
+            return
+        response = await self._respond(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 class NumberParameter:

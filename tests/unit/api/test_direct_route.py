@@ -58,6 +58,7 @@ def create_app():
         )
 
     app.router.routes.extend(direct.routes)
+    app.include_router(direct, prefix="/below")
     return app
 
 
@@ -82,15 +83,31 @@ def test_absent_numbers_are_none(client):
     assert client.get("/direct").json() == [None, None]
 
 
+@pytest.mark.parametrize("prefix", ["", "/below"])
 @pytest.mark.parametrize(
     ("path", "detail"),
     [("/refused", "in an async route"), ("/refused-in-a-thread", "in a thread")],
 )
-def test_the_app_renders_errors(client, path, detail):
+def test_the_app_renders_errors(client, prefix, path, detail):
     """An error of a direct route reaches the handlers of the app."""
-    refused = client.get(path)
+    refused = client.get(prefix + path)
 
     assert (refused.status_code, refused.json()) == (418, {"detail": detail})
+
+
+@pytest.mark.parametrize("prefix", ["", "/below"])
+def test_other_methods_are_refused(client, prefix):
+    """A direct route serves its methods only, with the status and header of FastAPI."""
+    responses = [client.delete(path) for path in ("/resolved", prefix + "/direct")]
+
+    assert [r.status_code for r in responses] == [405, 405]
+    assert [r.headers["Allow"] for r in responses] == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("path", ["/direct", "/below/direct"])
+def test_serves_below_a_prefix(client, path):
+    """A direct route serves below the prefix of a dialect, too."""
+    assert client.get(f"{path}?wait=3").json() == [3.0, None]
 
 
 def test_the_last_of_several_counts(client):
