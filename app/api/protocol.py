@@ -8,11 +8,14 @@ extensions. `unserved` limits the connections without a request in progress. Aft
 """
 
 import asyncio
+from collections import deque
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.address_budget import network_of
+from app.api.signal import Signal
 from app.api.unserved import Unserved
 
 HEADERS_MAX_BYTES = 64 * 1024
@@ -23,6 +26,12 @@ LINGER_BYTES = (
 )  # of a larger body after the response; many clients read only after sending
 LINGER_S = 2.0
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class _Flow(FlowControl):
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self._is_writable_event = Signal(is_set=True)  # type: ignore[assignment]
 
 
 class DeadlineProtocol(HttpToolsProtocol):
@@ -39,6 +48,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.pipeline = ()  # type: ignore[assignment]  # until a request waits in it
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._address = ""
@@ -53,6 +63,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the deadline of the first request."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         self._address = network_of(self.client[0] if self.client else "")
         self.unserved.add(self, self._address)
         self._start_reading()
@@ -107,7 +118,10 @@ class DeadlineProtocol(HttpToolsProtocol):
         """Announce the end of the connection in a response that comes before the end of a large body."""
         self._has_headers = True
         self.unserved.remove(self)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.pipeline = self.pipeline or deque()
         super().on_headers_complete()
+        self.cycle.message_event = Signal()  # type: ignore[assignment]  # before anything waits for it
         headers = dict(self.headers)
         length = headers.get(b"content-length", b"0")[:20]
         is_small = length.isdigit() and int(length) <= SMALL_BODY_BYTES
