@@ -134,12 +134,13 @@ async def _declare_get(prediction_id: str, wait: Annotated[float | None, _WAIT] 
 async def get(request: Request) -> Response:
     """Show a prediction. `?wait=` and `Prefer: wait=` wait until it is final."""
     key_id, wait = await CALLERS_KEY(request), _WAIT_S.read(request)
-    service, view = service_of(request), view_of(request)
+    service = service_of(request)
     prediction = await service.get(key_id, request.path_params["prediction_id"])
     timeout = preferred_wait(request) if wait is None else wait
     if timeout and not prediction.status.is_final:
         with service.wait_slot(key_id):
             prediction = await wait_for_end(request, service, prediction, timeout)
+    view = view_of(request)  # after the wait, where it would take memory
     body = await _render(view.prediction, prediction, output_renderer(prediction, service, view))
     return JSONResponse(body, headers=_numerics(prediction))
 
