@@ -380,6 +380,28 @@ def test_quick_steps_are_not_stored_one_by_one(connection, tmp_path):
     assert stored == [0, 0, 2, 2, 4]
 
 
+def test_result_does_not_wait_for_restart_of_engine(connection, tmp_path):
+    """Of a batch whose engine dies during the second image, the first image is published while the engine restarts."""
+
+    def die_at_second(_order):
+        if len(rig.engine.orders) == 2:
+            raise EngineDied("gone", "")
+
+    def restart():
+        eventually(lambda: rig.store.get("p").status is Status.SUCCEEDED)
+        was_published.set()
+
+    rig = WorkerHarness(connection, tmp_path, ScriptedEngine(die_at_second), batch=2)
+    rig.ensure_running, was_published = restart, threading.Event()
+    rig.add("p")
+    rig.add("q")
+    rig.work()
+    rig.close()
+
+    assert was_published.is_set()
+    assert rig.store.get("q").status is Status.QUEUED
+
+
 def test_engine_error_reaches_waiting_caller(scripted):
     """An exception of ensure_running reaches the caller that waits for the work, and the prediction is not lost."""
 

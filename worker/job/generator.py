@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from math import inf
 from threading import Event
@@ -25,14 +24,15 @@ from worker.engines.errors import RequestFailed
 from worker.job.attempt import Attempt
 from worker.job.attempt_records import AttemptRecords
 from worker.job.input_files import InputFiles, read_failure
-from worker.job.leases import Leases, LeaseStage
+from worker.job.leases import Lease, Leases, LeaseStage
 from worker.job.measure import measure_engine
 from worker.job.publisher import Publisher
 
 ENGINE_STOP_S = 60.0
 """How long the engine may take to stop after its run timeout, and its process to end if it does not."""
 
-
+Generated = tuple[Lease, Result, Timings]
+"""What the publisher needs of an attempt whose images are generated."""
 FindBatchMates = Callable[[Prediction], Iterable[str]]
 """Takes the ids of compatible predictions out of their lines, to form a batch with a claimed one."""
 
@@ -133,28 +133,45 @@ class Generator:
         self._engine.shutdown()
 
     def _run_batch(self, batch: Sequence[Attempt]) -> None:
-        """Run a batch on the engine's thread, then drop each lease that the publisher does not need."""
-        publishing: set[str] = set()
+        """Run a batch on the engine's thread, then restart the engine if it died or its memory grew too much."""
+        generated: list[Generated] = []
         try:
-            engine = self._find_engine(kind_of(batch[0].prediction))
-            self._generate(engine, batch, publishing)
-            if not self._is_stopping:
-                engine.supervisor.recycle_if_due()
+            try:
+                engine = self._find_engine(kind_of(batch[0].prediction))
+                has_died = self._generate(engine, batch, generated)
+            finally:
+                self._hand_over(batch, generated)
+            if self._is_stopping:
+                return
+            if has_died or not engine.client.alive:
+                engine.supervisor.ensure_running()
+            engine.supervisor.recycle_if_due()
         except Exception:  # noqa: BLE001  # around a job: logged, and the reconciler retries it after the lease
             log.exception(
                 "attempt_failed", predictions=[attempt.prediction.id for attempt in batch]
             )
-        finally:
-            for attempt in batch:
-                if attempt.owner not in publishing:
-                    self._leases.drop(attempt.lease)
-                self._attempts.pop(attempt.owner, None)
-                attempt.is_nearly_done.set()
+
+    def _hand_over(self, batch: Sequence[Attempt], generated: Sequence[Generated]) -> None:
+        """Drop each lease that the publisher does not need, then have it publish the results.
+
+        It starts at once, and would share the interpreter with whatever this thread did next.
+        """
+        published = {lease.owner for lease, _, _ in generated}
+        for attempt in batch:
+            if attempt.owner not in published:
+                self._leases.drop(attempt.lease)
+            self._attempts.pop(attempt.owner, None)
+            attempt.is_nearly_done.set()
+        for lease, result, timings in generated:
+            self._publisher.publish(lease, result, timings)
 
     def _generate(
-        self, engine: PooledEngine, batch: Sequence[Attempt], publishing: set[str]
-    ) -> None:
-        """Generate the images of a batch, and add the owners whose results the publisher took to `publishing`."""
+        self, engine: PooledEngine, batch: Sequence[Attempt], generated: list[Generated]
+    ) -> bool:
+        """Generate the images of a batch, add the results to `generated`, and end the attempts without one.
+
+        Returns whether the engine died.
+        """
         client = engine.client
         if not client.is_ready:
             engine.supervisor.ensure_running()
@@ -165,7 +182,7 @@ class Generator:
         except StorageError as exc:
             for attempt in batch:  # batch mates have the same LoRAs
                 self._records.fail(attempt, read_failure(exc))
-            return
+            return False
         BATCH_SIZE.observe(len(batch))
         limit_s = max(request.timeout_s or inf for request in requests) + ENGINE_STOP_S
         for attempt in batch:
@@ -181,17 +198,19 @@ class Generator:
                 "engine_died", predictions=ids, error=str(death), last_output=death.last_output
             )
         for attempt, request, outcome in zip(batch, requests, outcomes, strict=True):
-            timings = measure_engine(
-                claimed_s=attempt.claimed_s,
-                began_s=began_s,
-                step_times=request.step_times,
-                steps_per_image=request.order.steps,
-                ended_s=ended_s,
-            )
-            if self._handle_outcome(attempt, outcome, replace(timings, batch=len(batch))):
-                publishing.add(attempt.owner)
-        if not self._is_stopping and (death is not None or not client.alive):
-            engine.supervisor.ensure_running()
+            if isinstance(outcome, Result) and not self._is_stopping:
+                timings = measure_engine(
+                    claimed_s=attempt.claimed_s,
+                    began_s=began_s,
+                    step_times=request.step_times,
+                    steps_per_image=request.order.steps,
+                    ended_s=ended_s,
+                    batch=len(batch),
+                )
+                generated.append((attempt.lease, outcome, timings))
+            else:
+                self._end_without_result(attempt, outcome)
+        return death is not None
 
     def _engine_request(self, attempt: Attempt) -> EngineRequest:
         timeouts = attempt.prediction.timeouts
@@ -202,18 +221,15 @@ class Generator:
             timeout_s=timeouts.run.total_seconds() if timeouts else None,
         )
 
-    def _handle_outcome(self, attempt: Attempt, outcome: Outcome, timings: Timings) -> bool:
-        """End the attempt by its outcome. Returns whether the publisher ends it instead."""
+    def _end_without_result(self, attempt: Attempt, outcome: Outcome) -> None:
+        """End the attempt by its outcome, which is none for the publisher."""
         match outcome:
             case Cancelled():
                 log.info("attempt_cancelled", prediction=attempt.prediction.id)
-            case Result() | EngineDied() if self._is_stopping:
-                # again: Redis may have been unavailable in `release_all`
+            case Result() | EngineGone():
+                # a result while the worker is stopping: again, as Redis may have been unavailable in `release_all`
                 self._leases.release(attempt.lease)
-            case Result():
-                self._publisher.publish(attempt.lease, outcome, timings)
-                return True
-            case EngineGone():
+            case EngineDied() if self._is_stopping:
                 self._leases.release(attempt.lease)
             case EngineDied():
                 self._records.retry(attempt, str(outcome))
@@ -221,4 +237,3 @@ class Generator:
                 self._records.retry(attempt, str(outcome))  # the next attempt runs alone
             case RequestFailed():
                 self._records.fail(attempt, outcome.failure)
-        return False

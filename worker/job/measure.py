@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from app.predictions.timings import Timings
 
 
-def measure_engine(
+def measure_engine(  # noqa: PLR0913 -- keyword-only
     *,
     claimed_s: float,
     began_s: float,
     step_times: Sequence[float],
     steps_per_image: int,
     ended_s: float,
+    batch: int = 1,
 ) -> Timings:
     """Divide the time from the claim to the images into stages. All times are of one monotonic clock.
 
@@ -33,6 +34,7 @@ def measure_engine(
         encoded_ms=_ms(encoded_s),
         denoised_ms=_ms(denoised_s),
         decoded_ms=_ms(ended_s - began_s - encoded_s - denoised_s),
+        batch=batch,
     )
 
 
