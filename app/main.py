@@ -10,6 +10,7 @@ from fastapi.middleware import Middleware
 
 from app.api import docs, files, health, metrics, page, status, uploads
 from app.api.address_budget import AddressBudget
+from app.api.application import Application
 from app.api.assets import open_page
 from app.api.body_memory import BodyMemory
 from app.api.errors import install_errors
@@ -116,7 +117,7 @@ def create_app(settings: Settings) -> FastAPI:
         connection.close()
 
     address_budget, known_callers = AddressBudget(), KnownCallers()
-    app = FastAPI(
+    app = Application(
         title="klein",
         version=VERSION,
         summary="Generate and edit images with FLUX.2 [klein] 4B",

@@ -9,6 +9,12 @@ from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import Span, SpanKind
 
 _tracer = trace.get_tracer("klein")
+_is_on = False
+
+
+def is_tracing() -> bool:
+    """Return whether spans are recorded. The busiest code asks before it calls OpenTelemetry, which takes long to do nothing."""
+    return _is_on
 
 
 def configure_tracing(process: str, endpoint: str | None) -> None:
@@ -16,6 +22,7 @@ def configure_tracing(process: str, endpoint: str | None) -> None:
 
     Raises ValueError if the SDK is not installed.
     """
+    global _is_on  # noqa: PLW0603 -- OpenTelemetry's provider is global, too
     if endpoint is None:
         return
     try:
@@ -35,6 +42,7 @@ def configure_tracing(process: str, endpoint: str | None) -> None:
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    _is_on = True
 
 
 def flush_traces() -> None:
@@ -83,6 +91,8 @@ def add_span(
 
 def traceparent() -> str | None:
     """Return the traceparent of the current span, for another process, or None while tracing is off."""
+    if not _is_on:
+        return None
     carrier: dict[str, str] = {}
     inject(carrier)
     return carrier.get("traceparent")

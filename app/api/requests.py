@@ -14,7 +14,7 @@ from app.api.errors import ErrorRenderer
 from app.api.headers import set_security_headers
 from app.logs import log
 from app.metrics import REQUEST_SECONDS, REQUESTS
-from app.tracing import span
+from app.tracing import is_tracing, span
 
 CLIENT_DISCONNECTED = 499  # in logs only, as in nginx
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
@@ -34,7 +34,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"] in _NOT_LOGGED:
+        if scope["path"] in _NOT_LOGGED or not is_tracing():
             await self._serve(scope, receive, send)
             return
         parent = Headers(scope=scope).get("traceparent")
