@@ -33,6 +33,7 @@ from app.images.source import ImageSource
 from app.keys import KEYS, Keys, configured_keys
 from app.loras.fetch import LoraFetcher
 from app.loras.library import Library
+from app.own_threads import OwnThreads
 from app.predictions.accounts import Limits
 from app.predictions.admission import Admission
 from app.predictions.backlog import Backlog
@@ -71,6 +72,7 @@ from app.webhooks.delivery import SCHEDULES
 from app.webhooks.outbox import Outbox
 
 STATUS_WORDS = {StatusWords.LIVE: wire.LIVE, StatusWords.DOCUMENTED: wire.DOCUMENTED}
+FILE_THREADS = 40  # downloads that read or wait for the storage at once
 DESCRIPTION = (
     "A self-hosted server with the prediction API of each::labs. The images API of OpenAI and the prediction API of "
     "Replicate are served too. Send your API key in the header `X-API-Key`."
@@ -216,6 +218,7 @@ def create_app(settings: Settings) -> FastAPI:
             scratch=scratch,
             page=open_page(public_url, None if proxy else storage.origin),
             proxy=proxy,
+            file_threads=OwnThreads("files", FILE_THREADS),
             address_budget=address_budget,
             known_callers=known_callers,
             body_memory=BodyMemory(),

@@ -15,6 +15,7 @@ from app.api.request_turns import KnownCallers
 from app.cached import Cached
 from app.images.scratch import Scratch
 from app.keys import Keys
+from app.own_threads import OwnThreads
 from app.predictions.catalog import Model
 from app.predictions.forecasts import Forecasts
 from app.predictions.history import History
@@ -50,6 +51,7 @@ class ApiState:
     proxy: (
         httpx.Client | None
     )  # reads files from the storage; None if callers reach the storage themselves
+    file_threads: OwnThreads
     address_budget: AddressBudget
     body_memory: BodyMemory
     known_callers: KnownCallers

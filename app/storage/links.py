@@ -1,6 +1,5 @@
 """Signs expiring URLs of stored files. Anyone with a URL can fetch its file without an API key."""
 
-import hashlib
 import hmac
 import secrets
 from contextlib import suppress
@@ -49,9 +48,7 @@ class Links:
         return hmac.digest(self._secret, f"SECRET\n{purpose}".encode(), "sha256")
 
     def _sign(self, verb: str, key: str, expires: int) -> str:
-        return hmac.new(
-            self._secret, f"{verb}\n{key}\n{expires}".encode(), hashlib.sha256
-        ).hexdigest()
+        return hmac.digest(self._secret, f"{verb}\n{key}\n{expires}".encode(), "sha256").hex()
 
 
 def open_links(secret: str | None, folder: Path) -> Links:
