@@ -13,6 +13,7 @@ from app.api.address_budget import AddressBudget
 from app.api.application import Application
 from app.api.assets import open_page
 from app.api.body_memory import BodyMemory
+from app.api.direct_routes import DirectRoutes
 from app.api.errors import install_errors
 from app.api.head import HeadAsGet
 from app.api.origins import allow_origins
@@ -134,6 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(StrangerLimit, budget=address_budget, error_renderer=error_renderer),
             Middleware(RequestTurns, callers=known_callers, error_renderer=error_renderer),
             Middleware(HeadAsGet),
+            Middleware(DirectRoutes, error_renderer=error_renderer),
         ],
     )
     outbound = SafeHttp(settings.allow_hosts)

@@ -24,6 +24,7 @@ class OwnThreads:
         def work() -> None:
             if outcome.cancelled():
                 return
+            finish: tuple[Callable[[Any], None], Any]
             try:
                 finish = outcome.set_result, call(*arguments)
             except BaseException as exc:  # noqa: BLE001 -- raised again by the caller

@@ -56,6 +56,9 @@ class ErrorResponse:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+ROUTE_ERRORS = (KleinError, StorageError, HTTPException, RequestValidationError)
+"""What a route may raise. Anything else is unexpected."""
+
 RenderError = Callable[[Exception], ErrorResponse]
 ErrorRenderer = Callable[[Scope], RenderError]  # by the request
 
@@ -73,5 +76,5 @@ def install_errors(app: FastAPI, error_renderer: ErrorRenderer) -> None:
         response = error_renderer(request.scope)(exc)
         return JSONResponse(response.body, response.status, response.headers)
 
-    for kind in (KleinError, StorageError, HTTPException, RequestValidationError):
+    for kind in ROUTE_ERRORS:
         app.add_exception_handler(kind, handle)

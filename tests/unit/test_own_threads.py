@@ -25,7 +25,8 @@ async def test_call_returns_or_raises():
 
 async def test_calls_over_the_limit_wait():
     """At the limit a call waits until a thread is idle. One whose caller is cancelled meanwhile does not run."""
-    threads, release, ran = OwnThreads("test", 2), threading.Event(), []
+    threads, release = OwnThreads("test", 2), threading.Event()
+    ran: list[int] = []
     stuck = [asyncio.create_task(threads.run(release.wait)) for _ in range(2)]
     waiting = [asyncio.create_task(threads.run(ran.append, number)) for number in range(3)]
     await asyncio.sleep(0)
