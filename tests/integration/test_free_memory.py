@@ -34,6 +34,20 @@ def test_idle_engine_returns_free_memory(tmp_path):
         assert (second.images[0] == first.images[0]).all()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc can return memory between blocks")
+def test_ready_engine_has_returned_memory_of_its_start(tmp_path):
+    """An engine process that gets ready keeps nothing of what its start has freed."""
+    sizes_bytes = []
+    for _ in range(2):
+        with EngineClient(tmp_path, module="tests.support.fake_engine_process") as engine:
+            engine.wait_ready(WAIT_S)
+            assert engine.pid is not None
+            sizes_bytes.append(private_bytes(engine.pid))
+        (tmp_path / "gaps.flag").touch()
+
+    assert sizes_bytes[1] < sizes_bytes[0] + GAPS_BYTES // 2
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can keep memory")
 def test_next_image_reuses_memory(tmp_path):
     """An image takes the memory that the one before it has freed, and asks the system for no new pages."""

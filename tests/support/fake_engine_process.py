@@ -65,7 +65,9 @@ class FakeEngine:
     )
 
     def warm_up(self) -> None:
-        """Do nothing."""
+        """Free memory as with the prompt "gaps" if there is a file "gaps.flag", else do nothing."""
+        if (self.folder / "gaps.flag").exists():
+            self._leave_gaps()
 
     def generate(
         self, order: Order, on_step: OnStep, on_preview: OnPreview | None = None
@@ -119,12 +121,9 @@ class FakeEngine:
             sys.stderr.flush()
             raise SystemExit(3)
         if "gaps" in prompt:
-            size_bytes = 64 * 1024  # larger blocks are returned to the system one by one
-            blocks = [np.ones(size_bytes, np.uint8) for _ in range(GAPS_BYTES // size_bytes)]
-            self._block = blocks[-1]
+            self._leave_gaps()
         if "layers" in prompt:
-            blocks = [np.ones(LAYER_BYTES, np.uint8) for _ in range(LAYERS)]
-            del blocks
+            _take_layers()
         if "out of memory" in prompt:
             raise OutOfMemory
         if "unusable lora" in prompt:
@@ -133,6 +132,16 @@ class FakeEngine:
             raise EngineFault("a fault")
         if "device lost" in prompt:
             raise DeviceLost
+
+    def _leave_gaps(self) -> None:
+        size_bytes = 64 * 1024  # larger blocks are returned to the system one by one
+        blocks = [np.ones(size_bytes, np.uint8) for _ in range(GAPS_BYTES // size_bytes)]
+        self._block = blocks[-1]
+
+
+def _take_layers() -> None:
+    blocks = [np.ones(LAYER_BYTES, np.uint8) for _ in range(LAYERS)]
+    del blocks
 
 
 def _image_of(order: Order, seed: int, height: int, width: int) -> ImageArray:

@@ -23,7 +23,7 @@ import numpy as np
 from app.garbage import collect_as_usual, collect_rarely
 from app.predictions.prediction import Cause
 from worker.engine_process.connection import EngineConnection
-from worker.engine_process.free_memory import keep_free_memory
+from worker.engine_process.free_memory import keep_free_memory, return_free_memory
 from worker.engine_process.heartbeat import Heartbeat
 from worker.engine_process.inbox import IDLE_S, Inbox
 from worker.engine_process.protocol import (
@@ -95,6 +95,7 @@ def main(open_engine: OpenEngine = open_alone, idle_s: float = IDLE_S) -> int:
         connection.send(Broken(message=str(exc)))
         return EXIT_BROKEN
     collect_as_usual()
+    return_free_memory()  # of the start
     keep_free_memory()
     connection.send(Ready(checkpoint=engine.checkpoint, load_s=time.perf_counter() - started))
     while True:
