@@ -148,26 +148,28 @@ class EngineProcess:
                 self._connection.send(message)
 
     def receive(self, timeout_s: float) -> tuple[Message, int | None]:
-        """Wait for a message and its file descriptor, if it has one.
+        """Wait for a message as `receive_within` does. Raises EngineHung if nothing came in time, after killing the process."""
+        received = self.receive_within(timeout_s)
+        if received is None:
+            raise self.kill_hung(f"was silent for {timeout_s:.0f} s")
+        return received
 
-        Raises EngineDied if the process has ended, after reaping it. Raises EngineHung if nothing came in time, after
-        killing the process.
+    def receive_within(self, timeout_s: float) -> tuple[Message, int | None] | None:
+        """Wait up to this long for a message and its file descriptor, if it has one.
+
+        Raises EngineDied if the process has ended, after reaping it.
         """
         if self._connection is None:
             raise EngineDied("the engine process was not started", "")
         try:
             return self._connection.receive(max(timeout_s, 0))
-        except TimeoutError as exc:
-            raise self.kill_hung(f"was silent for {timeout_s:.0f} s") from exc
+        except TimeoutError:
+            return None
         except (EOFError, OSError) as exc:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 if self._process is not None:
                     self._process.wait(1)  # the socket closes shortly before the process ends
             raise self.reap() from exc
-
-    def has_message_within(self, seconds: float) -> bool:
-        """Wait up to this long for a message, without receiving it."""
-        return self._connection is None or self._connection.is_readable(max(seconds, 0))
 
     def reap(self) -> EngineDied:
         """Kill the process if it still runs, and return how it ended."""

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 
 from app.logs import log
 from app.metrics import TIMEOUT_KILLS
@@ -22,6 +23,8 @@ from worker.engine_process.protocol import (
 )
 from worker.engines import Cancelled, Result, TimedOut
 from worker.engines.errors import RequestFailed
+
+_deadline_of = attrgetter("deadline")
 
 
 class RunningBatch:
@@ -124,11 +127,13 @@ class RunningBatch:
 
         In a batch that request ends at once. Alone it may reach its next step, or its process is killed.
         """
-        first = min(unfinished, key=lambda request: request.deadline)
+        first = min(unfinished, key=_deadline_of)
         beat_s = self._silence_limit.beat_s
         left_s = min(first.deadline, step_deadline) - time.monotonic()
-        if left_s > beat_s or (left_s > 0 and self._process.has_message_within(left_s)):
+        if left_s > beat_s:
             return self._process.receive(beat_s)
+        if left_s > 0 and (received := self._process.receive_within(left_s)) is not None:
+            return received
         if step_deadline < first.deadline:
             raise self._process.kill_hung("took too long for a step")
         if first.has_timed_out:

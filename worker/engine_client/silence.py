@@ -35,6 +35,8 @@ class SilenceLimit:
 
         There is no limit before the first measurement: the first step of a size may compile the model.
         """
+        if len(step_times) > 1 and 10 * (step_times[-1] - step_times[0]) <= self.min_step_s:
+            return self.min_step_s  # no step took longer than all of them
         expected = self._expected_s(order, step_times, batch_size)
         return float("inf") if expected is None else max(self.min_step_s, 10 * expected)
 

@@ -47,24 +47,9 @@ class EngineConnection:
 
         Raises TimeoutError if nothing comes for that long, and EOFError if the other end is closed.
         """
-        while not self._has_message:
+        while (received := self._take()) is None:
             self._read(timeout_s)
-        text_bytes, blobs_bytes, has_fd = _HEAD.unpack_from(self._unread)
-        begin, end = _HEAD.size + text_bytes, _HEAD.size + text_bytes + blobs_bytes
-        text, blobs = self._unread[_HEAD.size : begin], self._unread[begin:end]
-        del self._unread[:end]
-        return decode_message(text, memoryview(blobs)), self._fds.popleft() if has_fd else None
-
-    def is_readable(self, timeout_s: float) -> bool:
-        """Wait up to this long and return whether there is a message or the end of the stream to receive."""
-        try:
-            while not self._has_message:
-                self._read(timeout_s)
-        except TimeoutError:
-            return False
-        except (EOFError, OSError):
-            return True
-        return True
+        return received
 
     def close(self) -> None:
         """Close this end. The other end sees the end of the stream."""
@@ -72,27 +57,29 @@ class EngineConnection:
         while self._fds:
             os.close(self._fds.popleft())
 
-    @property
-    def _has_message(self) -> bool:
-        """Whether a whole message was received."""
+    def _take(self) -> tuple[Message, int | None] | None:
+        """Take the first message, if the whole of it was read."""
         if len(self._unread) < _HEAD.size:
-            return False
-        text_bytes, blobs_bytes, _ = _HEAD.unpack_from(self._unread)
-        end: int = _HEAD.size + text_bytes + blobs_bytes
-        return len(self._unread) >= end
+            return None
+        text_bytes, blobs_bytes, has_fd = _HEAD.unpack_from(self._unread)
+        begin, end = _HEAD.size + text_bytes, _HEAD.size + text_bytes + blobs_bytes
+        if len(self._unread) < end:
+            return None
+        text, blobs = self._unread[_HEAD.size : begin], self._unread[begin:end]
+        del self._unread[:end]
+        return decode_message(text, memoryview(blobs)), self._fds.popleft() if has_fd else None
 
     def _read(self, timeout_s: float | None) -> None:
         """Read what has come, or wait for it. Raises TimeoutError, EOFError and OSError."""
-        if timeout_s is not None and not self._wait(timeout_s):
-            raise TimeoutError
+        if timeout_s is not None:
+            try:
+                is_readable = bool(select.select([self._socket], [], [], timeout_s)[0])
+            except (OSError, ValueError):  # this end is closed, which the read reports
+                is_readable = True
+            if not is_readable:
+                raise TimeoutError
         data, fds, _flags, _address = socket.recv_fds(self._socket, _READ_BYTES, _MAX_FDS, _CLOEXEC)
         self._fds.extend(fds)
         if not data:
             raise EOFError
         self._unread += data
-
-    def _wait(self, timeout_s: float) -> bool:
-        try:
-            return bool(select.select([self._socket], [], [], timeout_s)[0])
-        except (OSError, ValueError):  # this end is closed, which the read reports
-            return True

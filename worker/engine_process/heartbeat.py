@@ -3,7 +3,6 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
 
 from worker.engine_process.connection import EngineConnection
 from worker.engine_process.protocol import Beat
@@ -23,14 +22,12 @@ class Heartbeat:
         """Start the thread. It ends with the process."""
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
-    @contextlib.contextmanager
-    def beating(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Beat during the block. Otherwise nobody reads the socket."""
         self._working.set()
-        try:
-            yield
-        finally:
-            self._working.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._working.clear()
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):  # the worker is gone, and the inbox ends this process

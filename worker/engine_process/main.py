@@ -86,7 +86,7 @@ def main(open_engine: OpenEngine = open_alone, idle_s: float = IDLE_S) -> int:
         connection.send(Loading(status=line))
 
     try:
-        with heartbeat.beating():
+        with heartbeat:
             on_status("weights")
             engine = open_engine(arguments.weights, arguments.loras, arguments.tuning, on_status)
             on_status("warm-up")
@@ -105,7 +105,7 @@ def main(open_engine: OpenEngine = open_alone, idle_s: float = IDLE_S) -> int:
 def serve(engine: Engine, connection: EngineConnection, inbox: Inbox, heartbeat: Heartbeat) -> None:
     """Run the next batch and send the outcome of each request."""
     batch = inbox.next()
-    with heartbeat.beating():
+    with heartbeat:
         if len(batch) > 1:
             batch = _run_batch(engine, connection, inbox, batch)
         for request in batch:

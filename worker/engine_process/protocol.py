@@ -136,10 +136,14 @@ def _text_fields(kind: type[Any]) -> tuple[str, ...]:
 def _to_dict(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that are in the text, without those of the values in them."""
     kind: Any = type(value)
-    return {name: getattr(value, name) for name in _text_fields(kind)}
+    texts = {}
+    for name in _text_fields(kind):
+        texts[name] = getattr(value, name)
+    return texts
 
 
-_JSON = json.JSONEncoder(default=_to_dict, check_circular=False)
+_ENCODER = json.JSONEncoder(default=_to_dict, check_circular=False)
+_DECODER = json.JSONDecoder()
 
 
 def encode_message(message: Message) -> tuple[bytes, Sequence[bytes]]:
@@ -149,13 +153,13 @@ def encode_message(message: Message) -> tuple[bytes, Sequence[bytes]]:
         blobs = (message.order.mask_file, *message.order.reference_files)
     elif isinstance(message, Preview):
         blobs = (message.pixels,)
-    event = {"event": type(message).__name__.lower(), "blobs": [len(blob) for blob in blobs]}
-    return _JSON.encode(event | _to_dict(message)).encode(), blobs
+    event = {"event": type(message).__name__.lower(), "blobs": list(map(len, blobs))}
+    return _ENCODER.encode(event | _to_dict(message)).encode(), blobs
 
 
 def decode_message(text: bytearray, data: memoryview) -> Message:
     """Read a message from its text and from its blobs, one after the other."""
-    values = json.loads(text.decode())
+    values, _ = _DECODER.raw_decode(text.decode())
     blobs, begin = [], 0
     for size in values.pop("blobs"):
         blobs.append(bytes(data[begin : begin + size]))

@@ -3,10 +3,10 @@
 import secrets
 import time
 from dataclasses import dataclass, field
-from threading import Event
 
 from app.predictions.prediction import Prediction
 from worker.engines import ImageArray
+from worker.job.latch import Latch
 from worker.job.leases import Lease
 
 AHEAD_S = 0.1
@@ -23,7 +23,7 @@ class Attempt:
     """Holds the lease of a claimed prediction and the progress of the engine."""
 
     lease: Lease
-    is_nearly_done: Event = field(default_factory=Event)
+    is_nearly_done: Latch = field(default_factory=Latch)
     waits_for_start: bool = False  # of the engine, as its record says
     is_batched: bool = False  # in one call of the model with others
     claimed_s: float = field(default_factory=time.monotonic)

@@ -72,7 +72,7 @@ class AttemptRecords:
     def advance(self, attempt: Attempt, step: int, steps: int) -> bool:
         """Record that a step is done, and the latest preview. Returns False if the attempt has lost its lease."""
         now_s = self._clock()
-        if not attempt.is_nearly_done.is_set() and attempt.is_near_end(step, steps, now_s):
+        if not attempt.is_nearly_done.is_set and attempt.is_near_end(step, steps, now_s):
             attempt.is_nearly_done.set()
         if step == steps or now_s - attempt.recorded_s < PROGRESS_S:
             return True  # the result or the next step follows soon

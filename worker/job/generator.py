@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from math import inf
-from threading import Event
 
 from app.logs import log
 from app.metrics import BATCH_SIZE, ENGINE_DEATHS
@@ -24,6 +24,7 @@ from worker.engines.errors import RequestFailed
 from worker.job.attempt import Attempt
 from worker.job.attempt_records import AttemptRecords
 from worker.job.input_files import InputFiles, read_failure
+from worker.job.latch import Latch
 from worker.job.leases import Lease, Leases, LeaseStage
 from worker.job.measure import measure_engine
 from worker.job.publisher import Publisher
@@ -83,7 +84,7 @@ class Generator:
 
         Returns shortly before the batch ends, so that the next prediction is claimed while the engine works.
         """
-        is_nearly_done = Event()
+        is_nearly_done = Latch()
         first = self._claim(taken, is_nearly_done)
         if first is None:
             return
@@ -103,7 +104,7 @@ class Generator:
             self.release_all()
         is_nearly_done.wait()
 
-    def _claim(self, taken: Taken, is_nearly_done: Event) -> Attempt | None:
+    def _claim(self, taken: Taken, is_nearly_done: Latch) -> Attempt | None:
         claimed_s = time.monotonic()
         lease = self._records.claim(taken)
         if lease is None:
@@ -216,7 +217,7 @@ class Generator:
         timeouts = attempt.prediction.timeouts
         return EngineRequest(
             order=self._input_files.read_order(attempt.prediction),
-            on_step=lambda step, steps: self._records.advance(attempt, step, steps),
+            on_step=partial(self._records.advance, attempt),
             on_preview=attempt.keep_preview,
             timeout_s=timeouts.run.total_seconds() if timeouts else None,
         )
