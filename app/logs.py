@@ -1,9 +1,11 @@
 """Configures structured logs: one event per line, as JSON or as text. No prompts, keys or signatures."""
 
+import json
 import logging
 import os
 import sys
 import threading
+from datetime import UTC, datetime
 from types import TracebackType
 
 from app.log_format import LogFormat
@@ -54,19 +56,20 @@ def _log_crash(
 
 
 def _json_processors(process: str) -> list[structlog.typing.Processor]:
-    def name_process(
-        _logger: object, _method: str, event: structlog.typing.EventDict
-    ) -> structlog.typing.EventDict:
-        event["process"] = process
-        return event
+    encoder = json.JSONEncoder(default=repr)
 
-    return [
-        name_process,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(),
-    ]
+    def write_json(
+        logger: object, method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.ProcessorReturnValue:
+        """Do in one step what structlog does in four with three layers of JSON: each line is on the way of a caller."""
+        event["process"] = process
+        event["level"] = "error" if method == "exception" else method
+        event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(logger, method, event)
+        return encoder.encode(event)
+
+    return [write_json]
 
 
 def _text_processors() -> list[structlog.typing.Processor]:
