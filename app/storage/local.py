@@ -1,7 +1,6 @@
 """Stores files in a folder: `put` writes to disk, then renames, so that a file appears whole."""
 
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -27,10 +26,10 @@ class LocalStorage:
     def put(self, key: str, data: bytes | BinaryIO) -> None:
         """Store a file atomically. Raises StorageError."""
         path = self._path(key)
-        folder, name = os.path.split(path)
-        unfinished = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
+        folder, _, name = path.rpartition("/")
+        unfinished = f"{folder}/.{name}.{os.urandom(4).hex()}"
         try:
-            os.makedirs(folder, exist_ok=True)
+            _make_folder(folder)
             with open(unfinished, "wb") as file:
                 if isinstance(data, bytes):
                     file.write(data)
@@ -92,16 +91,33 @@ class LocalStorage:
             raise StorageError(f"could not read {key}: {exc.strerror}") from exc
 
     def _path(self, key: str) -> str:
-        names = names_of(key)
-        for count in range(1, len(names) + 1):
-            path = os.path.join(self._root, *names[:count])
-            try:
-                is_link = stat.S_ISLNK(os.lstat(path).st_mode)
-            except OSError:  # nothing is there, so nothing leads outside
-                break
-            if is_link and not Path(path).resolve().is_relative_to(self._root):
-                raise FileMissing(key)
-        return os.path.join(self._root, *names)
+        path, is_there = str(self._root), True
+        for name in names_of(key):
+            path = f"{path}/{name}"
+            if is_there:
+                is_there = self._exists_inside(path, key)
+        return path
+
+    def _exists_inside(self, path: str, key: str) -> bool:
+        """Return whether there is a file or a folder at a path. Raises FileMissing for a link that leads outside."""
+        try:
+            is_link = stat.S_ISLNK(os.lstat(path).st_mode)
+        except OSError:  # nothing is there, so nothing below it leads outside
+            return False
+        if is_link and not Path(path).resolve().is_relative_to(self._root):
+            raise FileMissing(key)
+        return True
+
+
+def _make_folder(path: str) -> None:
+    """Create a folder and those above it, unless they exist. `os.makedirs` calls five functions for each."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make_folder(path.rpartition("/")[0])
+        _make_folder(path)
 
 
 def _sync_folder(folder: str) -> None:

@@ -45,11 +45,11 @@ def test_stages_never_take_more_than_the_engine(step_times, steps, denoised_ms):
 
 
 def test_stopwatch_tells_storing_from_writing():
-    """The time inside `storing` is storing, and the rest since the images were there is writing."""
+    """The time inside its body is storing, and the rest since the images were there is writing."""
     times = iter([0.0, 1.0, 3.0, 4.0, 9.0, 10.0])
     stopwatch = Stopwatch(Timings(denoised_ms=7), clock=lambda: next(times))
     for _ in range(2):
-        with stopwatch.storing():
+        with stopwatch:
             pass
 
     assert stopwatch.stop() == Timings(denoised_ms=7, written_ms=3000, stored_ms=7000)

@@ -1,6 +1,6 @@
 """An attempt: one claimed run of a prediction through the engine."""
 
-import secrets
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ AHEAD_S = 0.1
 
 def new_owner() -> str:
     """Return the owner of a new attempt, which no other attempt has."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -42,15 +42,14 @@ def encode(
     generated, where Stable Diffusion web UI writes it: in the text chunk `parameters` of a PNG, else in the EXIF field
     UserComment.
     """
-    chosen = OutputFormat(output_format)
-    if chosen is OutputFormat.PNG:
+    if output_format == OutputFormat.PNG:
         return _encode_png(pixels, text)
     exif = Image.Exif()
     exif[_EXIF_SOFTWARE] = SOFTWARE
     if text:
         exif.get_ifd(_EXIF_IFD)[_EXIF_USER_COMMENT] = _user_comment(text)
     file, image = io.BytesIO(), Image.fromarray(pixels)
-    if chosen is OutputFormat.JPEG:
+    if OutputFormat(output_format) is OutputFormat.JPEG:
         image.save(file, "JPEG", quality=quality, subsampling=0, exif=exif, xmp=XMP)
     else:
         image.save(file, "WEBP", quality=quality, method=0, exif=exif, xmp=XMP)

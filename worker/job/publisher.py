@@ -135,7 +135,7 @@ class Publisher:
             data = encode(image, output_format, parameters.output_quality, text)
             if self._credentials is not None:
                 data = self._credentials.sign(data, output_format.media_type)
-            with stopwatch.storing():
+            with stopwatch:
                 self._put_one(key, data, lease.deadline)
             outputs.append(Output(key=key, width=width, height=height))
         return tuple(outputs)

@@ -1,8 +1,7 @@
 """Measures how long the images of an attempt take to be written as files and to be stored."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 from app.predictions.timings import Timings
@@ -16,15 +15,14 @@ class Stopwatch:
         self._clock = clock
         self._began_s = clock()
         self._stored_s = 0.0
+        self._storing_s = 0.0  # when the body began
 
-    @contextmanager
-    def storing(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Count the time of the body as storing. All other time counts as writing."""
-        began_s = self._clock()
-        try:
-            yield
-        finally:
-            self._stored_s += self._clock() - began_s
+        self._storing_s = self._clock()
+
+    def __exit__(self, *_: object) -> None:
+        self._stored_s += self._clock() - self._storing_s
 
     def stop(self) -> Timings:
         """Return the timings of all stages."""
