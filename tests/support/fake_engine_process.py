@@ -113,9 +113,7 @@ class FakeEngine:
         if "slow" in prompt:
             threading.Event().wait(0.05)
         if "hang" in prompt:
-            self._steps += 1
-            if self._steps > 2:  # the second step told how long one takes
-                threading.Event().wait()
+            self._hang()
         if "die" in prompt:
             sys.stderr.write("last words\n")
             sys.stderr.flush()
@@ -132,6 +130,11 @@ class FakeEngine:
             raise EngineFault("a fault")
         if "device lost" in prompt:
             raise DeviceLost
+
+    def _hang(self) -> None:
+        self._steps += 1
+        if self._steps > 2:  # the second step told how long one takes
+            threading.Event().wait()
 
     def _leave_gaps(self) -> None:
         size_bytes = 64 * 1024  # larger blocks are returned to the system one by one

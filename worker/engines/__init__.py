@@ -199,8 +199,8 @@ def open_engine(
 ) -> Engine:
     """Load a checkpoint onto the best device of this machine.
 
-    `loras` is the folder that contains the LoRA files. An engine that owns its process leaves out the parts of torch that it
-    does not use, for the whole process. Raises `WeightsError` and `UnusableSetting`.
+    `loras` is the folder that contains the LoRA files. An engine that owns its process leaves out the parts of torch and
+    diffusers that it does not use, for the whole process. Raises `WeightsError` and `UnusableSetting`.
     """
     from worker.engines.folder import inspect_folder
 
@@ -216,9 +216,11 @@ def open_engine(
     )  # before torch is imported, so that a bad folder fails fast
 
     if owns_process:
+        from worker.engines.lazy_packages import load_lazily
         from worker.engines.unused_torch import leave_out
 
         leave_out(tuning)
+        load_lazily()
 
     from worker.engines.flux2_klein import Flux2KleinEngine
 
