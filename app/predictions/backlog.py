@@ -16,7 +16,7 @@ from app.predictions.store import Store
 
 T = TypeVar("T")
 LOOKED_AT = 50  # predictions of a checkpoint kind that wait, and that run
-LOOK_S = 0.2  # shortest time between two looks
+LOOK_S = 1.0  # shortest time between two looks
 LEARN_S = 1.0  # shortest time between two fits of the speed, which take longer than a look
 NEW_PART = 1 / 8  # of the samples: so many are new before a fit
 LEARN_LATEST_S = 10.0  # from then on a single new one is enough

@@ -22,7 +22,7 @@ SEEN_S = 15.0  # a worker without a newer announcement is gone
 REMEMBERED_S = 86_400.0  # its models stay listed for a day, so that a restart shows no gap
 DEPARTED_S = 3600.0
 COMMAND_KEPT_S = 60  # a worker takes it with its next heartbeat, unless it is gone
-_CACHE_S = 0.5
+_CACHE_S = 1.0
 
 
 class WorkerState(StrEnum):
@@ -84,7 +84,7 @@ _RECORDS = Records(Worker)
 
 
 class WorkerRegistry:
-    """Reads and writes the announcements. Each process reads at most twice a second."""
+    """Reads and writes the announcements. Each process reads at most once a second."""
 
     def __init__(self, connection: "redis.Redis", clock: Clock | None = None) -> None:
         self._redis = connection
