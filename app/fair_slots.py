@@ -1,7 +1,6 @@
 """Shares a fixed number of slots between owners, so that a few of them cannot hold all. Does no I/O."""
 
 import threading
-from collections import Counter
 
 
 class FairSlots:
@@ -12,25 +11,27 @@ class FairSlots:
     """
 
     def __init__(self, slots: int, per_owner: int) -> None:
-        self._total = slots
+        self._free = slots
         self._per_owner = per_owner
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def take(self, owner: str, count: int = 1) -> bool:
         """Take slots. Returns False, and takes none, if the owner may not have that many more now."""
         with self._lock:
-            if self._held[owner] + count > self._limit():
+            held = self._held.get(owner, 0) + count
+            if held > self._limit():
                 return False
-            self._held[owner] += count
+            self._held[owner] = held
+            self._free -= count
             return True
 
     def release(self, owner: str, count: int = 1) -> None:
         """Give slots back."""
         with self._lock:
-            self._held[owner] -= count
-            if not self._held[owner]:
-                del self._held[owner]
+            self._free += count
+            if held := self._held.pop(owner, 0) - count:
+                self._held[owner] = held
 
     def full(self) -> list[str]:
         """Return the owners that hold slots and may have no more now."""
@@ -45,4 +46,4 @@ class FairSlots:
             return self._limit() <= 0
 
     def _limit(self) -> int:
-        return min(self._per_owner, self._total - self._held.total())
+        return min(self._per_owner, self._free)

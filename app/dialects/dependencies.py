@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from app.api.auth import KeyId
+from app.api.base_url import base_url_of
 from app.api.body_memory import Reserve
 from app.api.connection import until_disconnected, while_connected
 from app.api.json_body import read_json, read_json_with_images
@@ -32,7 +33,7 @@ def service_of(request: Request) -> Service:
 def image_links_of(request: Request) -> ImageLinks:
     """Return the links to images that a caller can reach."""
     state = state_of(request.app)
-    base = state.public_url or str(request.base_url).rstrip("/")
+    base = state.public_url or base_url_of(request)
     return ImageLinks(
         base=base,
         retention=state.retention,

@@ -21,3 +21,15 @@ def test_owners_leave_slot_for_next():
 
     assert held == [4, 2, 1, 1, 0, 0, 0, 0, 0, 0]
     assert slots.is_full
+
+
+def test_released_slots_are_free_again():
+    """Slots that one owner gives back, several at once, are free for others, and an owner that took none gives none back."""
+    slots = FairSlots(4, 4)
+
+    assert slots.take("a", 3)
+    assert not slots.take("b", 2)
+    slots.release("a", 3)
+    slots.release("c", 0)
+    assert slots.take("b", 4)
+    assert slots.is_full
