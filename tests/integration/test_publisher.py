@@ -1,7 +1,9 @@
 """From pixels to a final record: failing storages, a Redis outage, and results that come too late."""
 
 import threading
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from app.predictions.prediction import Cause, Status
@@ -49,6 +51,18 @@ def desk(connection, tmp_path):
     desk = Desk(connection, tmp_path)
     yield desk
     desk.publisher.close()
+
+
+def test_result_that_cannot_be_published_stops_no_others(desk):
+    """An unexpected error while one result is published drops its lease, and the next result is published."""
+    broken = replace(a_result(), images=(np.zeros((4, 4), np.uint8),))
+    desk.publisher.publish(desk.claim("p"), broken)
+    desk.publish(desk.claim("q"))
+    desk.publisher.close()
+
+    assert desk.store.get("p").status is Status.RUNNING
+    assert desk.store.get("q").status is Status.SUCCEEDED
+    assert desk.leases.held == frozenset()
 
 
 def files(folder):

@@ -1,8 +1,8 @@
 """Publishes results while the engine runs the next batch: encodes images, stores them, ends the prediction."""
 
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from app.logs import log
@@ -53,32 +53,42 @@ class Publisher:
         self._leases = leases
         self._credentials = credentials  # None if the operator has no certificate
         self._pause_s = pause_s  # before the first retry
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
-        self._backlog = BoundedSemaphore(backlog)
+        self._results: SimpleQueue[tuple[Lease, Result, Stopwatch] | None] = SimpleQueue()
+        self._places: SimpleQueue[None] = SimpleQueue()  # that are free in the backlog
+        for _ in range(backlog):
+            self._places.put(None)
         self._publish_s = publish_s
         self._wait_s = publish_s * (backlog + 1)  # until those before it are published
+        # not an executor, whose futures and semaphores take 20 functions for each result
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
 
     def publish(self, lease: Lease, result: Result, timings: Timings = NOT_MEASURED) -> None:
         """Take over a lease and its result. Waits only while the backlog is full."""
         stopwatch = Stopwatch(timings)
         lease.begin(LeaseStage.PUBLISHING, self._wait_s)
-        self._backlog.acquire()
-        self._thread.submit(self._publish, lease, result, stopwatch)
+        self._places.get()
+        self._results.put((lease, result, stopwatch))
 
     def close(self) -> None:
         """Publish the remaining results."""
-        self._thread.shutdown()
+        self._results.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (published := self._results.get()) is not None:
+            self._publish(*published)
+            del published  # the images, before the wait for the next one
 
     def _publish(self, lease: Lease, result: Result, stopwatch: Stopwatch) -> None:
         lease.begin(LeaseStage.PUBLISHING, self._publish_s)
         try:
             self._end(lease, result, stopwatch)
-        except Exception:
+        except Exception:  # noqa: BLE001  # around a job: logged, and the reconciler retries it after the lease
             log.exception("publish_failed", prediction=lease.prediction.id)
-            raise
         finally:
             self._leases.drop(lease)
-            self._backlog.release()
+            self._places.put(None)
 
     def _end(self, lease: Lease, result: Result, stopwatch: Stopwatch) -> None:
         prediction = lease.prediction
