@@ -1,14 +1,13 @@
 """`klein up`: starts the whole system on this machine."""
 
 import asyncio
-import os
+import subprocess
+import sys
 
 import click
 
-from app.commands.settings import read_settings
-from app.commands.variables import unknown_variables
-from app.embedded import NoServer
 from app.garbage import collect_as_usual
+from app.plan import Plan
 from app.up import up as run_system
 
 
@@ -18,11 +17,10 @@ def up() -> None:
 
     The command prints the URL and an API key when everything is ready. Ctrl-C stops all processes.
     """
-    settings = read_settings()
+    planning = subprocess.run(
+        [sys.executable, "-P", "-m", "app.planning"], stdout=subprocess.PIPE, check=False
+    )
+    if planning.returncode:
+        sys.exit(planning.returncode)  # it has said why
     collect_as_usual()
-    for problem in unknown_variables(os.environ):
-        click.echo(f"Warning: {problem}", err=True)
-    try:
-        asyncio.run(run_system(settings))
-    except NoServer as exc:
-        raise click.ClickException(str(exc)) from None
+    asyncio.run(run_system(Plan.from_json(planning.stdout)))

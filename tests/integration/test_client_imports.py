@@ -68,11 +68,19 @@ def test_completion_imports_no_command():
     assert result.stdout.splitlines()[-1] == ""
 
 
-@pytest.mark.parametrize("module", ["app.main", "app.up", "worker.main", "worker.courier"])
+@pytest.mark.parametrize("module", ["app.main", "app.planning", "worker.main", "worker.courier"])
 def test_processes_import_no_unused_parts_of_libraries(module):
     """A process does without the parts of libraries that load much and that it does not use."""
     unused = ("limits", "obstore", "opentelemetry.sdk", "pygments", "pynvml", "rich", "valkey")
     script = f"import sys, {module}; print(*(name for name in {unused} if sys.modules.get(name)))"
+
+    assert processes.run([sys.executable, "-c", script]).stdout == "\n"
+
+
+def test_up_imports_no_libraries_of_the_others():
+    """`klein up` waits for the other processes in 18 MB: another process reads the settings and speaks with Redis."""
+    unused = ("pydantic", "redis", "structlog")
+    script = f"import sys, app.cli, app.commands.up; print(*(name for name in {unused} if name in sys.modules))"
 
     assert processes.run([sys.executable, "-c", script]).stdout == "\n"
 
