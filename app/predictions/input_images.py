@@ -9,8 +9,8 @@ from app.images.errors import ImageRejected, ImageUnreachable
 from app.images.mask import WHITE_IS_REDRAWN, MaskReading
 from app.images.source import CheckedImage, ImageRequest
 from app.predictions.errors import FieldProblem, InvalidInput
+from app.predictions.failure import Cause, Failure
 from app.predictions.inputs import ModelInput
-from app.predictions.prediction import Cause, Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

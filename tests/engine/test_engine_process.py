@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.predictions.prediction import Cause
+from app.predictions.failure import Cause
 from tests.support import fake_engine_process, processes
 from worker.engine_process import protocol
 from worker.engine_process.connection import EngineConnection

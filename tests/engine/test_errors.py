@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.predictions.prediction import Cause, Failure
+from app.predictions.failure import Cause, Failure
 from worker.engines.errors import (
     EngineFault,
     InvalidOutput,

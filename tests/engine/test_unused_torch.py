@@ -11,7 +11,7 @@ from worker.engines.unused_torch import needs_compiler
 
 pytestmark = pytest.mark.timeout(120)
 
-LEFT_OUT = ("sympy", "torch._dynamo.utils", "torch.distributed.tensor")
+LEFT_OUT = ("pydantic", "sympy", "torch._dynamo.utils", "torch.distributed.tensor")
 USED_AFTER_ALL = """
 import sys
 import torch
@@ -28,7 +28,7 @@ print(compiled(torch.ones(1)).item(), hasattr(torch._dynamo, "optimize"))
 
 
 def test_engine_process_leaves_out_compiler(tiny_weights):
-    """An engine on a CPU draws an image from another one, and loads neither torch's compiler nor what spreads models."""
+    """An engine on a CPU draws an image from another one, and loads no torch compiler, nothing that spreads models, and no pydantic."""
     result = processes.run([sys.executable, "-m", "tests.support.engine_modules", tiny_weights])
 
     modules = set(result.stdout.split())

@@ -12,8 +12,9 @@ from prometheus_client import REGISTRY
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
+from app.predictions.failure import Cause
 from app.predictions.maintenance import Maintenance
-from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
+from app.predictions.prediction import MAX_ATTEMPTS, Status, Timeouts
 from app.predictions.queue import Queues
 from tests.support.fake_engine_process import FakeEngine
 from tests.support.fakes import (

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from prometheus_client import REGISTRY
 
-from app.predictions.prediction import Cause
+from app.predictions.failure import Cause
 from tests.support import processes
 from worker.engine_client import client, silence
 from worker.engine_client.client import EngineClient

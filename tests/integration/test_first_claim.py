@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.clock import Clock
 from app.predictions.errors import UnreadableRecord
+from app.predictions.failure import Cause, Failure
 from app.predictions.first_claim import apply_claim, first_claim
-from app.predictions.prediction import Cause, Failure, Status, Timeouts, Webhook
+from app.predictions.prediction import Status, Timeouts, Webhook
 from app.predictions.record_reader import RECORDS
 from app.predictions.redis_keys import OPEN, record_key
 from app.predictions.webhook_event import WebhookEvent

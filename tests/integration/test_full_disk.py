@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.predictions.prediction import Cause, Status
+from app.predictions.failure import Cause
+from app.predictions.prediction import Status
 from app.storage.errors import StorageError
 from app.storage.local import LocalStorage
 from tests.support import processes

@@ -16,8 +16,9 @@ from redis.retry import Retry
 
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import Unavailable
+from app.predictions.failure import Cause
 from app.predictions.maintenance import Maintenance
-from app.predictions.prediction import MAX_ATTEMPTS, Cause, Status, Timeouts
+from app.predictions.prediction import MAX_ATTEMPTS, Status, Timeouts
 from app.predictions.queue import Queues
 from app.predictions.store import Store, Taken
 from tests.support.fakes import (

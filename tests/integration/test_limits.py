@@ -12,7 +12,8 @@ from app.main import create_app
 from app.predictions import scripts
 from app.predictions.accounts import Limits, Terms, spent_key
 from app.predictions.errors import BudgetSpent, TooManyRequests, UnknownPrediction
-from app.predictions.prediction import Cause, Failure, Output, Status
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Output, Status
 from app.predictions.rates import Rates
 from app.predictions.redis_keys import record_key
 from app.settings import Settings

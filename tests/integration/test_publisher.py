@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.predictions.prediction import Cause, Status
+from app.predictions.failure import Cause
+from app.predictions.prediction import Status
 from app.storage.local import LocalStorage
 from app.storage.time_limit import TimeLimitedStorage
 from tests.support.fakes import (

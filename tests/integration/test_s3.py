@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from app.api.assets import open_page
-from app.predictions.prediction import Cause, Status
+from app.predictions.failure import Cause
+from app.predictions.prediction import Status
 from app.storage import open_storage
 from app.storage.errors import FileMissing, StorageError
 from app.storage.s3 import S3Storage

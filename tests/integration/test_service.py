@@ -27,11 +27,12 @@ from app.predictions.errors import (
     UnknownModel,
     UnknownPrediction,
 )
+from app.predictions.failure import Cause
 from app.predictions.history import History
 from app.predictions.lora_cache import LoraCache
 from app.predictions.lora_catalog import LoraCatalog
 from app.predictions.open_deliveries import OpenDeliveries
-from app.predictions.prediction import Cause, Idempotency, Status, Timeouts, Webhook
+from app.predictions.prediction import Idempotency, Status, Timeouts, Webhook
 from app.predictions.queue import Queues
 from app.predictions.rates import Rates
 from app.predictions.service import Service

@@ -24,8 +24,9 @@ from hypothesis.stateful import (
 from app.predictions import scripts
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import AlreadyFinal, LeaseLost
+from app.predictions.failure import Cause, Failure
 from app.predictions.maintenance import Maintenance
-from app.predictions.prediction import MAX_ATTEMPTS, Cause, Failure, Output, Prediction, Status
+from app.predictions.prediction import MAX_ATTEMPTS, Output, Prediction, Status
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import ENDED_CHANNEL, EXPIRY, OPEN, record_key
 from app.predictions.store import Store

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from app.predictions.clock import Clock
+from app.predictions.failure import Cause
 from app.predictions.maintenance import Maintenance
-from app.predictions.prediction import Cause, Status, Timeouts
+from app.predictions.prediction import Status, Timeouts
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import OPEN
 from app.storage.local import LocalStorage

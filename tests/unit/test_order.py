@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import pytest
 
 from app.predictions.checkpoint_kind import CheckpointKind
+from app.predictions.failure import Cause, Failure
 from app.predictions.parameters import AppliedLora, OutputFormat, Parameters
-from app.predictions.prediction import Cause, Failure
 from app.storage.errors import FileMissing, StorageError
 from tests.support.fakes import a_prediction
 from worker.engines import Lora, Order

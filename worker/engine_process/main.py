@@ -21,7 +21,7 @@ from typing import NoReturn
 import numpy as np
 
 from app.garbage import collect_as_usual, collect_rarely
-from app.predictions.prediction import Cause
+from app.predictions.failure import Cause
 from worker.engine_process.connection import EngineConnection
 from worker.engine_process.free_memory import keep_free_memory, return_free_memory
 from worker.engine_process.heartbeat import Heartbeat

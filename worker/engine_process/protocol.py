@@ -15,7 +15,7 @@ import numpy as np
 
 from app.loras.transformer import TransformerSize
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.prediction import Cause
+from app.predictions.failure import Cause
 from worker.engines import Checkpoint, ImageArray, Lora, Order, Result
 
 _BLOBS = {"pixels", "mask_file", "reference_files"}  # fields that are not in the text

@@ -14,7 +14,7 @@ EngineError
     └── TimedOut        the request reached its run timeout
 """
 
-from app.predictions.prediction import Cause, Failure
+from app.predictions.failure import Cause, Failure
 
 
 class EngineError(Exception):

@@ -13,8 +13,9 @@ from app.predictions.errors import (
     UnknownPrediction,
     UnreadableRecord,
 )
+from app.predictions.failure import Failure
 from app.predictions.parameters import OutputFormat
-from app.predictions.prediction import Failure, Prediction
+from app.predictions.prediction import Prediction
 from app.predictions.store import Store, Taken
 from worker.job.attempt import Attempt, new_owner
 from worker.job.encode import encode

@@ -11,7 +11,8 @@ from math import inf
 from app.logs import log
 from app.metrics import BATCH_SIZE, ENGINE_DEATHS
 from app.predictions.checkpoint_kind import CheckpointKind
-from app.predictions.prediction import Cause, Prediction
+from app.predictions.failure import Cause
+from app.predictions.prediction import Prediction
 from app.predictions.queue import kind_of
 from app.predictions.store import Taken
 from app.predictions.timings import Timings

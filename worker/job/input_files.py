@@ -1,8 +1,9 @@
 """Reads the files that a prediction needs: its reference images, its mask and its fetched LoRAs."""
 
 from app.predictions.catalog import parameters_of
+from app.predictions.failure import Cause, Failure
 from app.predictions.lora_cache import FOLDER
-from app.predictions.prediction import Cause, Failure, Prediction
+from app.predictions.prediction import Prediction
 from app.storage import Storage
 from app.storage.errors import FileMissing, StorageError
 from worker.engines import Order

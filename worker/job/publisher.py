@@ -9,7 +9,8 @@ from app.logs import log
 from app.metrics import STAGE_SECONDS, STORAGE_ERRORS, Stage
 from app.predictions.catalog import parameters_of
 from app.predictions.errors import LeaseLost, Unavailable, UnknownPrediction
-from app.predictions.prediction import Cause, Failure, Output, Prediction
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Output, Prediction
 from app.predictions.store import Store, Transition
 from app.predictions.timings import NOT_MEASURED, Timings
 from app.storage import Storage

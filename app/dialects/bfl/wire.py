@@ -21,9 +21,10 @@ from app.dialects.model_names import NAMES, default_name, model_slug
 from app.predictions.accounts import cost_of
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
+from app.predictions.failure import Cause
 from app.predictions.inputs import PROMPT_MAX_LENGTH, REFERENCES_MAX
 from app.predictions.json_values import normalised
-from app.predictions.prediction import Cause, Prediction, Status, Webhook
+from app.predictions.prediction import Prediction, Status, Webhook
 from app.predictions.problems import problems_of
 from app.predictions.sizes import nearest_size
 from app.webhooks.address import find_problem

@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 
 from app.dialects.image_links import RenderOutput
-from app.predictions.prediction import Cause, Prediction
+from app.predictions.failure import Cause
+from app.predictions.prediction import Prediction
 
 
 class _FailureTerms(NamedTuple):

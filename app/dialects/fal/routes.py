@@ -33,7 +33,8 @@ from app.dialects.run import NoImage, RunOf, succeeded
 from app.images.media_type import SUFFIXES
 from app.predictions.catalog import Model, find_model
 from app.predictions.errors import AlreadyFinal, FieldProblem, InvalidInput
-from app.predictions.prediction import Cause, Prediction, Timeouts
+from app.predictions.failure import Cause
+from app.predictions.prediction import Prediction, Timeouts
 from app.predictions.problems import location
 from app.predictions.service import Service
 from app.predictions.submission import Submission

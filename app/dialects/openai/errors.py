@@ -5,7 +5,7 @@ from app.dialects.errors import describe_error
 from app.dialects.openai import wire
 from app.dialects.run import NoImage
 from app.predictions.errors import InvalidInput, UnknownModel
-from app.predictions.prediction import Cause
+from app.predictions.failure import Cause
 
 _NO_RETRY = {"x-should-retry": "false"}  # otherwise the client repeats the whole request
 _CAUSES = {None: "cancelled", Cause.WITHHELD: "content_policy_violation"}

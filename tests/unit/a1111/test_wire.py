@@ -12,7 +12,8 @@ from app.images.mask import MaskReading
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, UnknownModel
-from app.predictions.prediction import Cause, Failure, Output
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Output
 from tests.support.fakes import NOW, a_prediction
 
 DISTILLED = frozenset({CheckpointKind.DISTILLED})

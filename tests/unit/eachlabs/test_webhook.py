@@ -6,7 +6,8 @@ from datetime import timedelta
 from app.dialects.eachlabs import bodies
 from app.dialects.eachlabs.webhook import attempts_of, delivery_body, webhook_body
 from app.dialects.image_links import ImageLinks
-from app.predictions.prediction import Cause, Failure, Output, Webhook
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Output, Webhook
 from app.webhooks.delivery import DeliveryAttempt, first_delivery
 from tests.support.fakes import NOW, a_prediction
 

@@ -20,7 +20,8 @@ from app.dialects.eachlabs.wire import (
 )
 from app.predictions.catalog import MODELS
 from app.predictions.errors import InvalidInput
-from app.predictions.prediction import Cause, Failure, Output, Status
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Output, Status
 from tests.support.fakes import NOW, a_prediction
 
 ENDED = NOW + timedelta(seconds=1.5)

@@ -9,7 +9,8 @@ from app.dialects.fal import wire
 from app.dialects.image_links import ImageLinks
 from app.dialects.registry import webhook_body
 from app.predictions.errors import InvalidInput, UnknownModel
-from app.predictions.prediction import Cause, Failure, Output
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Output
 from tests.support.fakes import NOW, a_prediction
 
 ENDED = NOW + timedelta(seconds=1.5)

@@ -19,7 +19,8 @@ from app.dialects.run import NoImage
 from app.predictions.catalog import MODELS
 from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.errors import FieldProblem, InvalidInput, Unavailable, UnknownModel
-from app.predictions.prediction import Cause, Failure, Output
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Output
 from tests.support.fakes import NOW, a_prediction
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "openai"

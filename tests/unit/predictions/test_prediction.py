@@ -8,16 +8,8 @@ import pytest
 from app.predictions.due import LINE_CHECK, QUEUE_CHECK, due_at
 from app.predictions.engine_start import EngineStart
 from app.predictions.errors import AlreadyFinal, LeaseLost
-from app.predictions.prediction import (
-    LEASE,
-    MAX_ATTEMPTS,
-    RETRY_GAP,
-    Cause,
-    Failure,
-    Output,
-    Status,
-    Timeouts,
-)
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import LEASE, MAX_ATTEMPTS, RETRY_GAP, Output, Status, Timeouts
 from tests.support.fakes import NOW, a_prediction
 
 LATER = NOW + timedelta(seconds=3)

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.predictions.prediction import Cause, Failure, Webhook
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Webhook
 from app.predictions.webhook_due import LOGS_GAP, owes_start, webhook_due
 from app.predictions.webhook_event import WebhookEvent
 from tests.support.fakes import NOW, a_prediction

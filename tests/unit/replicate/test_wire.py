@@ -22,7 +22,8 @@ from app.predictions.errors import (
     UnknownModel,
     UnknownPrediction,
 )
-from app.predictions.prediction import Cause, Failure, Output
+from app.predictions.failure import Cause, Failure
+from app.predictions.prediction import Output
 from tests.support.fakes import NOW, a_prediction
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "replicate"
