@@ -11,6 +11,7 @@ import redis
 
 from app import shared_connection
 from app.connections import open_shared
+from app.redis_link import RedisLink
 from app.shared_connection import SharedRedis
 from tests.support.redis_server import RedisServer, running_redis
 
@@ -65,13 +66,47 @@ async def test_wrong_argument_concerns_its_caller(shared: SharedRedis) -> None:
 async def test_cancelled_caller_leaves_the_others_their_replies(shared: SharedRedis) -> None:
     """A caller that no longer waits takes no reply of another one."""
     await shared.set("text", "a")
+    before = (await shared.info("stats"))["total_connections_received"]
     calls = [asyncio.ensure_future(shared.echo(str(n))) for n in range(4)]
-    await asyncio.sleep(0)
+    for _ in range(2):  # until they are sent
+        await asyncio.sleep(0)
     calls[1].cancel()
     replies = await asyncio.gather(*calls, return_exceptions=True)
 
     assert [replies[0], *replies[2:]] == [b"0", b"2", b"3"]
     assert await shared.get("text") == b"a"
+    assert (await shared.info("stats"))["total_connections_received"] == before
+
+
+async def test_command_of_a_cancelled_caller_is_not_sent(shared: SharedRedis) -> None:
+    """A caller that is cancelled before its command was sent changes nothing."""
+    call = asyncio.ensure_future(shared.rpush("list", "a"))
+    await asyncio.sleep(0)
+    call.cancel()
+
+    assert await shared.llen("list") == 0
+
+
+@pytest.mark.parametrize(("error", "is_managed"), [("LOADING", False), ("READONLY", True)])
+async def test_server_that_cannot_serve_yet_is_asked_again(
+    shared: SharedRedis, monkeypatch: pytest.MonkeyPatch, error: str, *, is_managed: bool
+) -> None:
+    """A command is sent again over a new connection to a server that loads its data, or to the master that Sentinels name."""
+    monkeypatch.setattr(RedisLink, "is_managed", is_managed)
+    script = (
+        f"return redis.call('INCR', '{error}') < 3 and redis.error_reply('{error} for now') or 'ok'"
+    )
+
+    assert await shared.eval(script, 0) == b"ok"
+
+
+async def test_server_that_only_reads_is_an_error(shared: SharedRedis) -> None:
+    """Without Sentinels a server that takes no writes is an error of the caller."""
+    with pytest.raises(redis.ReadOnlyError):
+        await shared.eval(
+            "redis.call('INCR', 'once') return redis.error_reply('READONLY for now')", 0
+        )
+    assert await shared.get("once") == b"1"
 
 
 async def test_lost_connection_is_replaced(shared: SharedRedis, connection: "redis.Redis") -> None:
@@ -83,15 +118,12 @@ async def test_lost_connection_is_replaced(shared: SharedRedis, connection: "red
 
 
 async def test_reply_that_cannot_be_read_breaks_no_order(shared: SharedRedis) -> None:
-    """If a reply cannot be converted, what was sent or waits fails, and later callers get their own replies."""
+    """If a reply cannot be converted, its caller gets the error, and the others get their own replies."""
     shared.set_response_callback("PING", unreadable)
-    sent = asyncio.ensure_future(together(shared.ping(), shared.echo("a")))
-    for _ in range(3):  # until the connection is being opened
-        await asyncio.sleep(0)
-    replies = await together(shared.echo("b")) + await sent
+    replies = await together(shared.ping(), shared.echo("a"), shared.echo("b"))
 
-    assert [type(reply) for reply in replies] == [redis.ConnectionError] * 3
-    assert await shared.echo("c") == b"c"
+    assert isinstance(replies[0], KeyError)
+    assert replies[1:] == [b"a", b"b"]
 
 
 async def test_commands_survive_a_restart() -> None:
