@@ -9,11 +9,13 @@ import httpx
 import pytest
 
 from app.api.state import state_of
+from benchmarks.waiters import measure_rest
 from tests.support.api_client import create, get, order, until
 from tests.support.klein_server import served
 from tests.support.redis_server import RedisServer
 
 AT_ONCE_S = 29  # an unwanted wait takes 30 s
+WAITER_KB = 25  # of 500 waiters each takes 22 KB, a share of what the first one loads included
 
 
 def test_get_without_wait_returns_at_once(client: httpx.Client, busy: str) -> None:
@@ -101,3 +103,11 @@ def test_disconnect_frees_waiter(redis_server: RedisServer, tmp_path: Path) -> N
 
         until(lambda: service.waiter_count == 0)
         assert get(client, prediction_id)["status"] == "created"
+
+
+@pytest.mark.timeout(60)
+def test_waiter_takes_little_memory() -> None:
+    """A request that waits keeps neither tasks of its own nor more than a few layers of the API in memory."""
+    _share, each_kb = measure_rest(waiters=500, seconds=0.1)
+
+    assert each_kb < WAITER_KB
