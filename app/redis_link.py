@@ -20,7 +20,7 @@ class RedisLink(asyncio.Protocol):
         on_reply: Callable[[Any], None],
         on_lost: Callable[[Exception], None],
     ) -> None:
-        """`on_reply` gets each reply in order, errors included. `on_lost` is called once, unless the link was closed."""
+        """`on_reply` gets each reply in order, with errors and messages of channels. `on_lost` is called once, unless the link was closed."""
         parser, writer = connection._parser, connection._writer  # noqa: SLF001 -- redis-py gives no other access
         self._connection = connection
         self._on_reply = on_reply
@@ -54,8 +54,7 @@ class RedisLink(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while self._is_open and (reply := self._reader.gets()) is not _NOTHING:
-                if not isinstance(reply, hiredis.PushNotification):
-                    self._on_reply(reply)
+                self._on_reply(reply)
         except redis.InvalidResponse as exc:
             self._lose(redis.ConnectionError(str(exc)))
 

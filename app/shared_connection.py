@@ -5,7 +5,7 @@ redis-py takes a connection from a pool for each command, which costs an event l
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class _Command:
 class SharedRedis(redis.asyncio.Redis):
     """redis-py's client for one event loop, whose commands share one connection. None of them may block.
 
-    Pipelines and subscriptions still take connections from the pool.
+    Pipelines still take connections from the pool.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -66,6 +66,19 @@ class SharedRedis(redis.asyncio.Redis):
             loop.call_soon(self._send)
         return await command.reply
 
+    async def open_link(
+        self, on_reply: Callable[[Any], None], on_lost: Callable[[Exception], None]
+    ) -> RedisLink:
+        """Open another connection, which the caller closes. Raises RedisError."""
+        connection: Connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py is untyped here
+        connection.retry = Retry(NoBackoff(), 0)  # the caller retries
+        try:
+            async with asyncio.timeout(REPLY_S):
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py is untyped here
+        except TimeoutError:
+            raise redis.TimeoutError("Redis does not answer") from None
+        return RedisLink(connection, on_reply, on_lost)
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close the connections. Commands that wait fail."""
         if self._connecting is not None:
@@ -87,17 +100,15 @@ class SharedRedis(redis.asyncio.Redis):
             while self._waiting and self._link is None:
                 if self._failures:
                     await asyncio.sleep(_BACKOFF.compute(self._failures))
-                connection = self._make_connection()
                 try:
-                    async with asyncio.timeout(REPLY_S):
-                        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py is untyped here
+                    self._link = await self.open_link(self._receive, self._reconnect)
                 except redis.ConnectionError as exc:
                     self._failures += 1
                     self._fail_late(exc)
-                except (TimeoutError, redis.RedisError) as exc:  # a retry would take as long
-                    self._fail_waiting(exc)
+                except redis.RedisError as exc:  # after a timeout a retry would take as long
+                    _fail(self._waiting, exc)
+                    self._waiting.clear()
                 else:
-                    self._link = RedisLink(connection, self._receive, self._reconnect)
                     self._send()
         finally:
             self._connecting = None
@@ -119,6 +130,8 @@ class SharedRedis(redis.asyncio.Redis):
 
     def _receive(self, reply: Any) -> None:
         """Give a reply to the caller of the oldest command."""
+        if isinstance(reply, hiredis.PushNotification):
+            return  # of the server: none was asked for
         if isinstance(reply, redis.ConnectionError) or self._is_from_old_master(reply):
             self._drop_link()
             self._reconnect(reply)
@@ -181,22 +194,11 @@ class SharedRedis(redis.asyncio.Redis):
             self._link.close()
             self._link = None
 
-    def _make_connection(self) -> Connection:
-        connection: Connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py is untyped here
-        connection.retry = Retry(NoBackoff(), 0)  # `_connect` retries
-        return connection
-
     def _fail_late(self, exc: Exception) -> None:
         """Fail the commands that are too old to be sent again."""
         oldest_s = asyncio.get_running_loop().time() - RETRY_FOR_S
         _fail((command for command in self._waiting if command.created_s <= oldest_s), exc)
         self._waiting = deque(command for command in self._waiting if not command.reply.done())
-
-    def _fail_waiting(self, exc: Exception) -> None:
-        if isinstance(exc, TimeoutError):
-            exc = redis.TimeoutError("Redis does not answer")
-        _fail(self._waiting, exc)
-        self._waiting.clear()
 
 
 def _fail(commands: Iterable[_Command], exc: Exception) -> None:

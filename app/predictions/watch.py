@@ -10,8 +10,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from functools import cache, partial
 from typing import cast
 
-import redis.asyncio
-from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from app.logs import log
@@ -28,6 +26,8 @@ from app.predictions.redis_keys import (
     record_key,
 )
 from app.predictions.waiter import Idle, Waiter, until_woken
+from app.shared_connection import SharedRedis
+from app.subscription import Subscription
 
 POLL_S = 10.0  # the longest delay after a lost message
 CHECK_PART = 1000  # waiters in one check
@@ -47,7 +47,7 @@ class Watch:
 
     def __init__(
         self,
-        connection: "redis.asyncio.Redis",
+        connection: SharedRedis,
         poll_s: float = POLL_S,
         on_end: OnEnd = lambda _id, _read_end: None,
     ) -> None:
@@ -60,7 +60,7 @@ class Watch:
         self.waiter_count = 0
         """The number of waiters and followers. Any thread may read it."""
         self._shutdown_at: float | None = None  # set at shutdown
-        self._pubsub: PubSub | None = None  # while it is subscribed
+        self._subscription = Subscription(connection, self._hear, self._catch_up)
         self._hears_changes = False
 
     @asynccontextmanager
@@ -131,7 +131,7 @@ class Watch:
         last_progress = None
         follower = self._add(self._followers, prediction_id)
         try:
-            await self._hear_changes()
+            self._hear_changes()
             while True:
                 async with turn():
                     prediction = await self._latest(prediction_id)
@@ -184,45 +184,30 @@ class Watch:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(ENDED_CHANNEL, FINAL_CHANNEL)
-                    self._pubsub, self._hears_changes = pubsub, False
-                    if self._followers:
-                        await self._hear_changes()
-                    async for message in pubsub.listen():
-                        channel = message["channel"].decode()
-                        if message["type"] == "message":
-                            self._hear(channel, message["data"])
-                        elif message["type"] == "subscribe":  # perhaps after a silent reconnect
-                            self._catch_up(channel)
+                await self._subscription.listen(ENDED_CHANNEL, FINAL_CHANNEL)
             except RedisError as exc:
+                self._hears_changes = False
                 log.warning("subscription_lost", error=str(exc))
                 await asyncio.sleep(RECONNECT_S)
-            finally:
-                self._pubsub = None
 
     def _catch_up(self, channel: str) -> None:
         """Wake those that may have missed a message before the subscription."""
         if channel == ENDED_CHANNEL:
             self._wake_all()
+            if self._followers:
+                self._hear_changes()
         elif channel == CHANGED_CHANNEL:
             _wake_each(self._followers)
 
-    async def _hear_changes(self) -> None:
+    def _hear_changes(self) -> None:
         """Subscribe to changes before the end, if somebody follows. The confirmation wakes the followers."""
-        if self._pubsub is None or self._hears_changes:
-            return
-        self._hears_changes = True
-        try:
-            await self._pubsub.subscribe(CHANGED_CHANNEL)
-        except RedisError:  # the listener or the next check subscribes again
-            self._hears_changes = False
+        if not self._hears_changes:
+            self._hears_changes = self._subscription.add(CHANGED_CHANNEL)
 
-    async def _ignore_changes(self) -> None:
-        if self._pubsub is None or not self._hears_changes:
-            return
-        self._hears_changes = False
-        await self._pubsub.unsubscribe(CHANGED_CHANNEL)
+    def _ignore_changes(self) -> None:
+        if self._hears_changes:
+            self._hears_changes = False
+            self._subscription.remove(CHANGED_CHANNEL)
 
     def _hear(self, channel: str, data: bytes) -> None:
         name, _, record = data.partition(b"\n")
@@ -252,7 +237,10 @@ class Watch:
                 check.cancel()
 
     async def _check(self) -> None:
-        await (self._hear_changes() if self._followers else self._ignore_changes())
+        if self._followers:
+            self._hear_changes()
+        else:
+            self._ignore_changes()
         for waiters in (self._waiters, self._followers):
             ids = list(waiters)
             for start in range(0, len(ids), CHECK_PART):

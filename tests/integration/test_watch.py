@@ -4,10 +4,8 @@ import asyncio
 import threading
 
 import pytest
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from app import shared_connection
 from app.connections import open_shared
 from app.predictions import scripts
 from app.predictions.errors import ShuttingDown, Unavailable, UnknownPrediction
@@ -237,6 +235,28 @@ async def test_changes_are_heard_while_somebody_follows(redis_server, store, con
             await until(lambda: heard() == 0)
 
 
+async def test_changes_are_heard_after_a_lost_connection(redis_server, store, connection):
+    """Whoever follows before the subscription, or while its connection is replaced, gets the changes."""
+    store.add(a_prediction())
+
+    def heard():
+        return dict(connection.pubsub_numsub(CHANGED_CHANNEL))[CHANGED_CHANNEL.encode()]
+
+    async with open_shared(redis_server.url) as readers:
+        watch = CountingWatch(readers, poll_s=NEVER_S)
+        following = watch.follow("p")
+        await anext(following)
+        async with watch.listening():
+            await until(lambda: heard() == 1)
+            connection.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await until(lambda: heard() == 0)
+            await until(lambda: heard() == 1)
+            store.change("p", lambda p, now: p.claim("a", now))
+
+            assert (await anext(following)).status is Status.RUNNING
+            await following.aclose()
+
+
 async def test_closed_stream_frees_follower(watch, store):
     """Closing a stream leaves nothing behind."""
     store.add(a_prediction())
@@ -385,10 +405,10 @@ async def test_waiter_survives_redis_restart():
         assert connection.zcard(OPEN) == 0
 
 
-async def test_redis_outage_raises_unavailable(tmp_path):
+async def test_redis_outage_raises_unavailable(tmp_path, monkeypatch):
     """Without Redis neither a read nor a wait hangs, and no waiter is left."""
-    path = str(tmp_path / "none.sock")
-    async with redis.asyncio.Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0)) as readers:
+    monkeypatch.setattr(shared_connection, "RETRY_FOR_S", 0.0)
+    async with open_shared(f"unix://{tmp_path}/none.sock") as readers:
         watch = Watch(readers)
         for act in (watch.read("p"), watch.wait("p", 60)):
             with pytest.raises(Unavailable):
