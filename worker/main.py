@@ -41,14 +41,12 @@ from worker.job.leases import Leases
 from worker.job.lora_files import LoraFiles
 from worker.job.model_turns import ModelTurns
 from worker.job.publisher import BACKLOG, Publisher
-from worker.job.queue_worker import WORKER_TTL_S, open_worker
+from worker.job.queue_worker import RECONNECT_S, WORKER_TTL_S, open_worker
 from worker.job.registration import Registrations
 from worker.job.token import provide_dependencies
 from worker.models import ModelOptions, Models
 from worker.thread_connections import ThreadConnections
 from worker.weights.locate import locate_components
-
-RECONNECT_S = 1.0
 
 
 def run_worker(

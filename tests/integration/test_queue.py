@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import redis
 from rq.exceptions import DequeueTimeout
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -15,7 +16,7 @@ from app.predictions.checkpoint_kind import CheckpointKind
 from app.predictions.queue import TOKEN, Queues, kind_of
 from tests.support.fakes import NOW, a_prediction, a_store
 from worker.job.model_turns import ModelTurns
-from worker.job.queue_worker import TokenQueue, open_worker
+from worker.job.queue_worker import RECONNECT_S, TokenQueue, open_worker
 from worker.job.token import provide_dependencies
 
 QUEUE = "rq:queue:klein-distilled"
@@ -328,3 +329,20 @@ def test_worker_sends_heartbeats_while_no_token_comes(connection, monkeypatch):
     taken = worker.dequeue_job_and_maintain_ttl(timeout=1)
     assert taken is not None
     assert (taken[0].id, taken[1].name, beats) == (TOKEN, "klein-distilled", [0, 1])
+
+
+def test_pause_during_outage_does_not_grow(connection, monkeypatch):
+    """While Redis is down the worker tries again after the same short pause each time, so that it is back soon."""
+    worker = open_worker(connection, "w", [CheckpointKind.DISTILLED])
+    outages, pauses = iter(range(6)), list[float]()
+
+    def beat():
+        if next(outages, None) is not None:
+            raise redis.ConnectionError("down")
+
+    monkeypatch.setattr(worker, "heartbeat", beat)
+    monkeypatch.setattr("time.sleep", pauses.append)
+    connection.rpush(QUEUE, TOKEN)
+
+    assert worker.dequeue_job_and_maintain_ttl(timeout=1) is not None
+    assert pauses == [RECONNECT_S] * 6

@@ -23,6 +23,7 @@ from worker.job.token import run_next
 
 WORKER_TTL_S = 30
 HEARTBEAT = timedelta(seconds=10)  # well within the 90 s after which RQ forgets the worker
+RECONNECT_S = 1.0
 MIN_LOOK_S = 0.01  # Redis takes less for no limit
 
 
@@ -93,17 +94,23 @@ class QueueWorker(SimpleWorker):
     graceful_shutdown: GracefulShutdown | None = None  # None means signals are left alone
 
     def dequeue_job_and_maintain_ttl(
-        self, timeout: int | None, max_idle_time: int | None = None
+        self,
+        timeout: int | None,
+        max_idle_time: int | None = None,  # noqa: ARG002 -- as RQ calls it
     ) -> tuple[Job, Queue] | None:
-        """Wait for a token. RQ would also rename the process and prepare log lines, for each one."""
+        """Wait for a token. RQ would also rename the process and prepare log lines, for each one.
+
+        RQ doubles its pause between two attempts to reach Redis until it is a minute.
+        """
         while True:
             try:
                 self.heartbeat()
                 return TokenQueue.dequeue_any(self.queues, timeout, self.connection)
             except DequeueTimeout:
                 continue  # with a heartbeat
-            except (redis.ConnectionError, redis.TimeoutError):
-                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)  # logs, pauses
+            except (redis.ConnectionError, redis.TimeoutError) as exc:
+                log.warning("redis_unavailable", error=str(exc))
+                time.sleep(RECONNECT_S)
 
     def execute_job(self, job: Job, queue: Queue) -> None:  # noqa: ARG002 -- as RQ calls it
         """Run the next prediction of the queue. A failure is logged: the record of the prediction decides what follows."""
