@@ -13,8 +13,6 @@ import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
 from redis.asyncio.connection import parse_url as parse_url_async
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 from redis.connection import parse_url
 
 from app.shared_connection import SharedRedis
@@ -23,8 +21,6 @@ SENTINEL_PORT = 26379
 CONNECT_S = 2.0
 COMMAND_S = 5.0
 READ_S = 15.0  # with thousands of callers an event loop may read a reply seconds late
-SUBSCRIPTIONS = 4  # of one event loop
-RETRIES = 10  # of a subscription
 _SUFFIX = "+sentinel"
 
 
@@ -47,49 +43,24 @@ def open_redis(url: str, timeout_s: float = COMMAND_S, **options: Any) -> "redis
 
 def open_shared(url: str) -> SharedRedis:
     """Connect the callers of an event loop when one of them first needs it. Raises ValueError."""
-    options: dict[str, Any] = {
-        "max_connections": SUBSCRIPTIONS,
-        "socket_timeout": READ_S,
-        "socket_connect_timeout": READ_S,
-        "retry": Retry(
-            ExponentialBackoff(cap=0.5, base=0.01),
-            RETRIES,
-            # not for timeouts: each retry would take the whole timeout
-            supported_errors=(redis.ConnectionError,),
-        ),
-    }
+    options: dict[str, Any] = {"socket_timeout": READ_S, "socket_connect_timeout": READ_S}
     if (sentinel_url := _parse_sentinel_url(url)) is None:
-        pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
+        pool = redis.asyncio.ConnectionPool.from_url(url, **options)
         return SharedRedis(connection_pool=pool)
     server_options: dict[str, Any] = dict(parse_url_async(sentinel_url.server_url))
     is_tls = server_options.pop("connection_class", None) is not None
-    options["connection_class"] = _SentinelTlsConnection if is_tls else _SentinelConnection
     sentinels = redis.asyncio.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py is untyped here
         sentinel_url.sentinels,
         sentinel_kwargs=_split_sentinel_options(server_options, is_tls=is_tls),
     )
-    sentinel_pool = _SentinelPool(sentinel_url.service, sentinels, **server_options | options)  # type: ignore[no-untyped-call]  # redis-py is untyped here
+    sentinel_pool = _SentinelPool(
+        sentinel_url.service, sentinels, ssl=is_tls, **server_options | options
+    )  # type: ignore[no-untyped-call]  # redis-py is untyped here
     return SharedRedis(connection_pool=sentinel_pool)
 
 
-class _SentinelConnection(redis.asyncio.sentinel.SentinelManagedConnection):
-    """A connection that asks the Sentinels again after it is lost. That of redis-py keeps its address."""
-
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Connect to the current master before sending."""
-        if not self.is_connected:
-            await self.connect()  # type: ignore[no-untyped-call]  # redis-py is untyped here
-        await super().send_packed_command(command, check_health)
-
-
-class _SentinelTlsConnection(_SentinelConnection, redis.asyncio.connection.SSLConnection):
-    """The same with TLS."""
-
-
-class _SentinelPool(
-    redis.asyncio.sentinel.SentinelConnectionPool, redis.asyncio.BlockingConnectionPool
-):
-    """A blocking pool that asks the Sentinels at each connect."""
+class _SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
+    """A pool that asks the Sentinels at each connect, and closes the connections to them at the end."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Disconnect, and close the connections to the Sentinels at the end."""

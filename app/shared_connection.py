@@ -37,7 +37,7 @@ class _Command:
 class SharedRedis(redis.asyncio.Redis):
     """redis-py's client for one event loop, whose commands share one connection. None of them may block.
 
-    Pipelines still take connections from the pool.
+    redis-py's pool only makes its connections.
     """
 
     def __init__(self, **options: Any) -> None:
