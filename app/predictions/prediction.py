@@ -209,13 +209,15 @@ class Prediction:
         if self.status is Status.SUCCEEDED and self.owner == owner:
             return self
         self._require(owner)
+        steps = (timings and timings.steps) or self.steps
         return self._end(
             Status.SUCCEEDED,
             now,
             outputs=outputs,
             notes=(*self.notes, *notes),
             numerics=numerics,
-            step=self.steps,
+            step=steps,
+            steps=steps,
             timings=timings,
         )
 

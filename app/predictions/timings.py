@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Milliseconds that an attempt spent in its stages. `timeline` explains them."""
+    """Milliseconds that an attempt spent in its stages, which `timeline` explains, and its steps."""
 
     claimed_ms: int = 0
     encoded_ms: int = 0
@@ -14,6 +14,7 @@ class Timings:
     written_ms: int = 0
     stored_ms: int = 0
     batch: int = 1  # predictions that shared the engine
+    steps: int = 0  # of all images; some may never have been recorded while it ran
 
     @property
     def engine_ms(self) -> int:

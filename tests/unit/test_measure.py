@@ -20,14 +20,14 @@ def measured(step_times, steps_per_image):
 def test_first_step_counts_as_the_others():
     """Three steps end at 13, 14 and 15 s, so the first began at 12 s: what precedes it is encoding."""
     assert measured([13.0, 14.0, 15.0], 3) == Timings(
-        claimed_ms=1000, encoded_ms=2000, denoised_ms=3000, decoded_ms=5000
+        claimed_ms=1000, encoded_ms=2000, denoised_ms=3000, decoded_ms=5000, steps=3
     )
 
 
 def test_decoding_between_images_is_no_denoising():
     """Of two images, the time between the steps of both is the decoding of the first one."""
     assert measured([12.0, 13.0, 17.0, 18.0], 2) == Timings(
-        claimed_ms=1000, encoded_ms=1000, denoised_ms=4000, decoded_ms=5000
+        claimed_ms=1000, encoded_ms=1000, denoised_ms=4000, decoded_ms=5000, steps=4
     )
 
 

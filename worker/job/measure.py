@@ -35,6 +35,7 @@ def measure_engine(  # noqa: PLR0913 -- keyword-only
         denoised_ms=_ms(denoised_s),
         decoded_ms=_ms(ended_s - began_s - encoded_s - denoised_s),
         batch=batch,
+        steps=len(step_times),
     )
 
 

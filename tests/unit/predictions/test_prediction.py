@@ -10,6 +10,7 @@ from app.predictions.engine_start import EngineStart
 from app.predictions.errors import AlreadyFinal, LeaseLost
 from app.predictions.failure import Cause, Failure
 from app.predictions.prediction import LEASE, MAX_ATTEMPTS, RETRY_GAP, Output, Status, Timeouts
+from app.predictions.timings import Timings
 from tests.support.fakes import NOW, a_prediction
 
 LATER = NOW + timedelta(seconds=3)
@@ -216,6 +217,13 @@ def test_success_keeps_outputs_and_notes():
         steps=4,
     )
     assert done.run_time == LATER - NOW
+
+
+def test_success_has_steps_that_were_not_recorded():
+    """Steps that were too quick to be recorded one by one are done in the end, as the worker counted them."""
+    done = running.succeed("a", OUTPUTS, (), LATER, Timings(steps=4))
+
+    assert (done.step, done.steps) == (4, 4)
 
 
 def test_failure_keeps_reason():
