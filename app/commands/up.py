@@ -18,7 +18,10 @@ def up() -> None:
     The command prints the URL and an API key when everything is ready. Ctrl-C stops all processes.
     """
     planning = subprocess.run(
-        [sys.executable, "-P", "-m", "app.planning"], stdout=subprocess.PIPE, check=False
+        [sys.executable, "-P", "-m", "app.planning"],
+        stdout=subprocess.PIPE,
+        process_group=0,  # Ctrl-C comes to this process alone, which ends it
+        check=False,
     )
     if planning.returncode:
         sys.exit(planning.returncode)  # it has said why

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 
 from tests.support import processes
@@ -20,6 +21,7 @@ from tests.support.redis_server import running_redis
 from worker.weights.integrity import write_checksums
 
 pytestmark = pytest.mark.timeout(120)
+INTERRUPTED = 130  # as shells count signals
 
 
 @pytest.fixture
@@ -56,6 +58,21 @@ def test_unreachable_redis_is_reported(short_path: Path) -> None:
 
     assert "redis://127.0.0.1:1/0" in error
     assert "secret" not in error
+
+
+def test_ctrl_c_ends_a_start(short_path: Path) -> None:
+    """Ctrl-C while the start waits for Redis ends it and what it has started, without a stack trace."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with Klein(short_path, REDIS_URL=f"redis://127.0.0.1:{port}/0") as klein:
+            klein.launch()
+            with silent.accept()[0]:
+                parts = klein.parts()
+                klein.process.send_signal(signal.SIGINT)
+
+                assert klein.ended() == INTERRUPTED
+                assert not psutil.wait_procs(parts, timeout=10)[1]
+                assert "Traceback" not in "\n".join(klein.log)
 
 
 @pytest.mark.parametrize("weights", ["missing", pytest.param("empty", marks=pytest.mark.slow)])
