@@ -19,7 +19,7 @@ from app.held import begin_to_hold, hold, release_held
 from app.predictions.errors import TooManyRequests
 from app.turns import NoTurn, Turns
 
-ACCOUNT_TURNS = 16, 3  # requests that are served at once, and those of one caller
+ACCOUNT_TURNS = 16, 4  # requests that are served at once, and those of one caller
 ADDRESS_TURNS = 6, 2
 HOLD_S = (
     0.25  # the longest that a request counts: what takes longer waits, or has limits of its own
