@@ -163,7 +163,10 @@ def running(peer: Peer, *, own_packages: bool = True) -> Iterator[Running]:
 
 
 async def count_calls(server: Running, predictions: int = 30) -> tuple[float, float]:
-    """Return the round trips to Redis, and the synced writes, of a prediction. What klein sends anyway is subtracted."""
+    """Return the round trips to Redis, and the synced writes, of a prediction, to one decimal: one of the calls may be another's.
+
+    What klein sends anyway is subtracted.
+    """
     if server.redis is None:
         raise ValueError(f"{server.peer.title} has no Redis")
     with server.redis.connect() as connection:
@@ -175,4 +178,4 @@ async def count_calls(server: Running, predictions: int = 30) -> tuple[float, fl
         with counting(connection) as idle:
             await asyncio.sleep(took_s)
     trips, writes = len(busy.calls) - len(idle.calls), busy.writes - idle.writes
-    return trips / predictions, writes / predictions
+    return round(trips / predictions, 1), round(writes / predictions, 1)

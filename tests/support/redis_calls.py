@@ -6,9 +6,11 @@ from contextlib import contextmanager
 
 BY_TIME = ("CLIENT", "HELLO", "SCRIPT", "TIME", "ZMSCORE", "SUBSCRIBE", "UNSUBSCRIBE")
 """Commands that are sent for a connection, a worker or a second, whatever the number of predictions."""
-OF_WORKERS = ("klein:workers", "rq:worker", "klein:keys")
+OF_WORKERS = ("klein:worker", "rq:worker", "klein:keys")
 """Keys of what changes by time, too."""
-READS = {"GET", "MGET", "HGETALL", "TIME", "ZRANGE", "ZCARD", "ZSCORE", "EXISTS", "HLEN", "HGET"}
+READS = {
+    "GET", "MGET", "HGETALL", "TIME", "ZRANGE", "ZCARD", "ZSCORE", "EXISTS", "HLEN", "HGET", "LLEN"
+}  # fmt: skip
 END = "klein:end-of-count"
 
 
@@ -58,7 +60,7 @@ def counting(connection) -> Iterator[Count]:
 
 def is_by_time(call: list[str]) -> bool:
     """Return whether a call belongs to no prediction."""
-    is_outlook = "klein:samples" in call[0] and "klein:turns" in call[0]  # five times a second
+    is_outlook = "klein:samples" in call[0] and "klein:turns" in call[0]  # once a second
     return (
         is_outlook
         or call[0].startswith(BY_TIME)
