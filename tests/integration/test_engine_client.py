@@ -228,10 +228,11 @@ def test_callback_error_leaves_engine_usable(child):
         ("out of memory", Cause.OUT_OF_MEMORY, "too little memory"),
         ("unusable lora", Cause.INPUT, "LoRA x"),
         ("fault", Cause.ENGINE, "a fault"),
+        ("no room", Cause.ENGINE, "File too large"),
     ],
 )
 def test_failed_request_leaves_engine_usable(child, prompt, cause, message):
-    """A failed request has the cause that the engine raised, and the engine serves the next one."""
+    """A failed request has the cause that the engine raised, or why its images could not be sent. The engine serves the next one."""
     with pytest.raises(RequestFailed, match=message) as failed:
         child.generate(order(prompt), carry_on)
 

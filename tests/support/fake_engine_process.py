@@ -1,11 +1,12 @@
 """An engine process without a model, for a fast start: `EngineClient(…, module="tests.support.fake_engine_process")`.
 
 The prompt says what happens after each step: "slow" waits 50 ms, "hang" blocks forever after two steps, "dawdle" works for some seconds before the first step and after the last, "die" ends the
-process, "out of memory" and "fault" fail, "device lost" behaves like a broken GPU, "gaps" frees the memory before a block that it keeps, "layers" takes large blocks and frees them.
+process, "out of memory" and "fault" fail, "device lost" behaves like a broken GPU, "gaps" frees the memory before a block that it keeps, "layers" takes large blocks and frees them, "no room" leaves none for the images.
 """
 
 import hashlib
 import json
+import resource
 import sys
 import threading
 import time
@@ -38,6 +39,7 @@ GAPS_BYTES = 64 * 1024**2
 LAYERS, LAYER_BYTES = 15, 2 * 1024**2
 """Together more than glibc keeps of blocks of this size, and less than the engine process keeps."""
 IDLE_S = 0.5
+_ANY = resource.RLIM_INFINITY
 DAWDLE_S = 2.5
 """Longer than two seconds, which was once the limit."""
 
@@ -122,6 +124,7 @@ class FakeEngine:
             self._leave_gaps()
         if "layers" in prompt:
             _take_layers()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0 if "no room" in prompt else _ANY, _ANY))
         if "out of memory" in prompt:
             raise OutOfMemory
         if "unusable lora" in prompt:

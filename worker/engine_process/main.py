@@ -225,10 +225,12 @@ def _preview_sender(connection: EngineConnection, request: Generate) -> OnPrevie
 
 
 def _send_result(connection: EngineConnection, request_id: str, result: Result) -> None:
-    fd = _anonymous_file()
     try:
-        with open(fd, "wb", closefd=False) as file:
-            file.writelines(np.ascontiguousarray(image).data for image in result.images)
+        fd = _write_images(result)
+    except OSError as exc:  # there is no room for the images
+        _send_failure(connection, request_id, exc)
+        return
+    try:
         done = Done(
             id=request_id,
             sizes=tuple((image.shape[1], image.shape[0]) for image in result.images),
@@ -240,6 +242,18 @@ def _send_result(connection: EngineConnection, request_id: str, result: Result) 
         connection.send(done, fd=fd)
     finally:
         os.close(fd)
+
+
+def _write_images(result: Result) -> int:
+    """Write the pixels to a new anonymous file, and return it open. Raises OSError."""
+    fd = _anonymous_file()
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.writelines(np.ascontiguousarray(image).data for image in result.images)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _anonymous_file() -> int:
