@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -59,12 +60,23 @@ def test_unreachable_redis_is_reported(short_path: Path) -> None:
     assert "secret" not in error
 
 
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """Let a process that is started now heed Ctrl-C. What a shell starts in the background ignores it, and so does what that starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_ends_a_start(short_path: Path) -> None:
     """Ctrl-C while the start waits for Redis ends it and what it has started, without a stack trace."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with Klein(short_path, REDIS_URL=f"redis://127.0.0.1:{port}/0") as klein:
-            klein.launch()
+            with heeding_ctrl_c():
+                klein.launch()
             with silent.accept()[0] as connection:
                 klein.process.send_signal(signal.SIGINT)
 
