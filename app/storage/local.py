@@ -111,13 +111,12 @@ class LocalStorage:
 
 def _make_folder(path: str) -> None:
     """Create a folder and those above it, unless they exist. `os.makedirs` calls five functions for each."""
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        _make_folder(path.rpartition("/")[0])
-        _make_folder(path)
+    with suppress(FileExistsError):
+        try:
+            os.mkdir(path)
+        except FileNotFoundError:
+            _make_folder(path.rpartition("/")[0])
+            os.mkdir(path)  # not once more: the folder above may be a link to nothing
 
 
 def _sync_folder(folder: str) -> None:

@@ -119,6 +119,14 @@ def test_large_file_is_stored_in_parts(storage):
     assert storage.get("p/b.png", 2_000_001) == data[:2_000_001]
 
 
+def test_folder_that_leads_nowhere_is_an_error(tmp_path):
+    """A file below a link to a folder that is gone, such as a disk that is not mounted, is an error of the storage."""
+    (tmp_path / "p").symlink_to(tmp_path / "gone")
+
+    with pytest.raises(StorageError):
+        LocalStorage(tmp_path).put("p/a/0.png", b"x")
+
+
 def test_symbolic_link_is_refused(tmp_path):
     """A symbolic link to a place outside is not followed by read, write, locate or delete."""
     outside = tmp_path / "outside"
