@@ -6,6 +6,9 @@ from typing import Self
 
 from app.log_format import LogFormat
 
+REDIS_TRIES = 100  # to reach Redis, embedded or not
+REDIS_POLL_S = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -19,13 +19,11 @@ from app.connections import open_redis
 from app.embedded import SOCKET_PATH_MAX, NoServer, server_command
 from app.keys import configured_keys, create_first_key, weak_key_problem
 from app.log_format import LogFormat
-from app.plan import Plan
+from app.plan import REDIS_POLL_S, REDIS_TRIES, Plan
 from app.private_files import PRIVATE, make_private
 from app.settings import Settings
 
 KILL_AFTER_S = 15.0  # after KLEIN_GRACE
-REDIS_TRIES = 100
-REDIS_POLL_S = 0.05
 
 
 def make_plan(settings: Settings) -> Plan:

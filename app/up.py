@@ -9,13 +9,11 @@ from urllib.request import ProxyHandler, build_opener
 
 import click
 
-from app.plan import Plan
+from app.plan import REDIS_POLL_S, REDIS_TRIES, Plan
 from app.private_files import PRIVATE
 from app.process_tree import ProcessTree
 
 SILENT_S = 900.0  # without a line of the worker before it is ready
-REDIS_TRIES = 100
-REDIS_POLL_S = 0.05
 REDIS_S = 2.0  # for one answer
 READY_POLL_S = 0.25
 READY_S = 10.0  # for one answer

@@ -2,12 +2,11 @@
 
 from itertools import takewhile
 
-from fastapi.responses import JSONResponse
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.direct_route import DirectRoute
-from app.api.errors import ROUTE_ERRORS, ErrorRenderer
+from app.api.errors import ROUTE_ERRORS, ErrorRenderer, respond
 
 
 class DirectRoutes:
@@ -27,9 +26,7 @@ class DirectRoutes:
         try:
             await route.handle(scope, receive, send)
         except ROUTE_ERRORS as exc:
-            error = self._error_renderer(scope)(exc)
-            response = JSONResponse(error.body, error.status, error.headers)
-            await response(scope, receive, send)
+            await respond(self._error_renderer, scope, exc)(scope, receive, send)
 
     def _find(self, scope: Scope) -> DirectRoute | None:
         """Return the route of a request, and put it into the scope as the router does."""

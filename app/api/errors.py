@@ -63,6 +63,12 @@ RenderError = Callable[[Exception], ErrorResponse]
 ErrorRenderer = Callable[[Scope], RenderError]  # by the request
 
 
+def respond(error_renderer: ErrorRenderer, scope: Scope, exc: Exception) -> JSONResponse:
+    """Return the response to a request that failed."""
+    error = error_renderer(scope)(exc)
+    return JSONResponse(error.body, error.status, error.headers)
+
+
 def install_errors(app: FastAPI, error_renderer: ErrorRenderer) -> None:
     """Render every error that a route raises in the form of the request's dialect."""
     allowed = AllowedMethods(app)
@@ -73,8 +79,7 @@ def install_errors(app: FastAPI, error_renderer: ErrorRenderer) -> None:
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=headers)
             exc = HTTPException(exc.status_code, exc.detail, headers)
-        response = error_renderer(request.scope)(exc)
-        return JSONResponse(response.body, response.status, response.headers)
+        return respond(error_renderer, request.scope, exc)
 
     for kind in ROUTE_ERRORS:
         app.add_exception_handler(kind, handle)

@@ -8,11 +8,10 @@ from collections import OrderedDict
 from contextlib import suppress
 
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.address_budget import network_of
-from app.api.errors import ErrorRenderer
+from app.api.errors import ErrorRenderer, respond
 from app.api.presented_keys import presented_keys
 from app.fair_slots import FairSlots
 from app.held import begin_to_hold, hold, release_held
@@ -83,8 +82,7 @@ class RequestTurns:
                 "too many requests of this caller wait to be served; send fewer at once",
                 retry_after_s=RETRY_AFTER_S,
             )
-            error = self._error_renderer(scope)(refusal)
-            await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
+            await respond(self._error_renderer, scope, refusal)(scope, receive, send)
             return
         turn = _HeldTurn(line, caller)
         begin_to_hold(turn.take_again)

@@ -8,10 +8,9 @@ from functools import cache
 from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import ErrorRenderer
+from app.api.errors import ErrorRenderer, respond
 from app.api.headers import set_headers
 from app.logs import log
 from app.metrics import REQUEST_SECONDS, REQUESTS
@@ -66,9 +65,7 @@ class RequestLog:
             log.exception("request_failed", request=request_id)
             if status:
                 raise  # the response has begun: close the connection
-            error = self._error_renderer(scope)(exc)
-            response = JSONResponse(error.body, error.status, error.headers)
-            await response(scope, receive, send_with_id)
+            await respond(self._error_renderer, scope, exc)(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             route = _route(scope)

@@ -20,7 +20,7 @@ class Signal:
                 future.set_result(None)
 
     def clear(self) -> None:
-        """Clear the flag: who waits from now on waits for the next `set`."""
+        """Clear the flag, so that a later `wait` waits for the next `set`."""
         self._is_set = False
 
     async def wait(self) -> None:

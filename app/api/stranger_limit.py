@@ -3,11 +3,10 @@
 from collections.abc import Awaitable
 
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.address_budget import AddressBudget, is_open
-from app.api.errors import ErrorRenderer
+from app.api.errors import ErrorRenderer, respond
 from app.predictions.errors import TooManyRequests
 
 
@@ -25,7 +24,5 @@ class StrangerLimit:
             try:
                 self._budget.take(HTTPConnection(scope))
             except TooManyRequests as exc:
-                error = self._error_renderer(scope)(exc)
-                response = JSONResponse(error.body, error.status, error.headers)
-                return response(scope, receive, send)
+                return respond(self._error_renderer, scope, exc)(scope, receive, send)
         return self._app(scope, receive, send)

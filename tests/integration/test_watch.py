@@ -236,7 +236,7 @@ async def test_changes_are_heard_while_somebody_follows(redis_server, store, con
 
 
 async def test_changes_are_heard_after_a_lost_connection(redis_server, store, connection):
-    """Whoever follows before the subscription, or while its connection is replaced, gets the changes."""
+    """A follower that begins before the subscription, or while its connection is replaced, gets the changes."""
     store.add(a_prediction())
 
     def heard():

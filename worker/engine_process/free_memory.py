@@ -10,9 +10,8 @@ import sys
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_KEPT_BYTES = (
-    32 * 1024 * 1024
-)  # glibc keeps no larger block, and an image of the built-in model needs no more
+_KEPT_BYTES = 32 * 1024 * 1024
+"""glibc keeps no larger block, and an image of the built-in model needs no more."""
 
 
 def keep_free_memory() -> None:
