@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.address_budget import network_of
+from app.api.joined_writes import JoinedWrites
 from app.api.signal import Signal
 from app.api.unserved import Unserved
 
@@ -63,6 +64,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the deadline of the first request."""
         super().connection_made(transport)
+        self.transport = JoinedWrites(transport, self.loop)  # type: ignore[assignment]
         self.flow = _Flow(transport)
         self._address = network_of(self.client[0] if self.client else "")
         self.unserved.add(self, self._address)

@@ -31,13 +31,16 @@ class Hasty(DeadlineProtocol):
 
 
 async def app(scope, receive, send):
-    """Read the body and answer with its length. The path can ask for a delay, a large answer, or one before the body."""
+    """Read the body and answer with its length. The path can ask for a delay, a large answer, a head or an answer before the body."""
     assert scope["type"] == "http"
     if scope["path"] == "/early":
         headers = [(b"content-length", b"2")]
         await send({"type": "http.response.start", "status": 401, "headers": headers})
         await send({"type": "http.response.body", "body": b"no"})
         return
+    if scope["path"] == "/stream":
+        headers = [(b"content-length", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
     length = 0
     more = True
     while more:
@@ -49,8 +52,9 @@ async def app(scope, receive, send):
     if scope["path"] == "/later":
         await asyncio.sleep(1)
     body = b"x" * LARGE if scope["path"] == "/large" else str(length).encode()
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if scope["path"] != "/stream":
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -352,3 +356,63 @@ async def test_connections_share_names_of_their_attributes():
     protocol = DeadlineProtocol(config=config, server_state=ServerState(), app_state={})
 
     assert len(vars(protocol)) <= 30
+
+
+class Counted:
+    """A transport that counts what is written at once."""
+
+    def __init__(self, transport):
+        self.transport = transport
+        self.writes = []
+
+    def write(self, data):
+        """Count a write."""
+        self.writes.append(bytes(data))
+        self.transport.write(data)
+
+    def writelines(self, parts):
+        """Count writes that are sent together as one."""
+        self.write(b"".join(parts))
+
+    def __getattr__(self, name):
+        return getattr(self.transport, name)
+
+
+class Counting(DeadlineProtocol):
+    """The protocol with counted writes."""
+
+    counted: list[Counted] = []  # of all connections
+
+    def connection_made(self, transport):
+        """Count what is written to this transport."""
+        self.counted.append(Counted(transport))
+        super().connection_made(self.counted[-1])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_head_and_body_are_one_write(method, connection):
+    with serving(Counting) as port, httpx.Client() as client:
+        for _ in range(2):
+            answer = client.request(
+                method, f"http://127.0.0.1:{port}/", headers={"connection": connection}
+            )
+            assert answer.text == ("0" if method == "GET" else "")
+    first, *_ = transports = Counting.counted
+    assert len(first.writes) == (2 if connection == "keep-alive" else 1)
+    assert sum(len(transport.writes) for transport in transports) == 2
+    transports.clear()
+
+
+def test_head_of_stream_does_not_wait_for_body(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
+        client.sendall(HEAD.replace(b"/ ", b"/stream ") + b"Content-Length: 2\r\n\r\n")
+        assert client.recv(1000).endswith(b"\r\n\r\n")
+        client.sendall(b"ok")
+        assert client.recv(1000) == b"2"
+
+
+def test_early_head_is_sent_before_end_of_stream(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
+        client.sendall(b"HEAD /early HTTP/1.1\r\nHost: klein\r\nContent-Length: 1000000\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 401 ")
