@@ -18,6 +18,7 @@ from worker.engine_process.connection import EngineConnection
 from worker.engine_process.heartbeat import Heartbeat
 from worker.engine_process.inbox import Inbox
 from worker.engine_process.main import serve
+from worker.engine_process.orphan import EXIT_ORPHANED
 from worker.engine_process.step_messages import StepMessages
 from worker.engines import (
     Cancelled,
@@ -245,6 +246,50 @@ def received(end):
             with os.fdopen(fd, "rb") as file:
                 file.seek(0)
                 messages.append(file.read())
+
+
+def test_requests_that_come_during_work_are_not_lost(ends):
+    """A look for cancels keeps the requests that it finds, in order."""
+    ours, theirs = ends
+    inbox = Inbox(theirs)
+    order = replace(ORDER, reference_files=())
+    ours.send(protocol.Generate(id="1", order=order))
+    ours.send(protocol.Cancel(id="0"))
+    ours.send(protocol.Generate(id="2", order=order))
+
+    assert inbox.is_cancelled("0")
+    assert not inbox.is_cancelled("1")
+    assert [inbox.next()[0].id for _ in range(2)] == ["1", "2"]
+    assert not inbox.is_cancelled("0")
+
+
+@pytest.mark.parametrize("prompt", ["", "slow", "hang"])
+def test_process_ends_when_the_worker_closes_the_socket(prompt):
+    """The process ends if the socket is closed while it waits, between two steps, or while the model hangs."""
+    ours, theirs = socket.socketpair()
+    with (
+        ours,
+        processes.started(
+            [
+                *[sys.executable, "-m", "tests.support.fake_engine_process", "--weights", "none"],
+                *["--fd", str(theirs.fileno()), "--parent", str(os.getpid())],
+            ],
+            pass_fds=[theirs.fileno()],
+        ) as process,
+    ):
+        theirs.close()
+        connection = EngineConnection(ours)
+        while not isinstance(connection.receive(30)[0], protocol.Ready):
+            pass
+        if prompt:
+            order = replace(ORDER, prompt=prompt, steps=10_000)
+            connection.send(protocol.Generate(id="1", order=order))
+            while getattr(connection.receive(30)[0], "k", 0) < 2:
+                pass
+            threading.Event().wait(0.3)  # until the model hangs, or another step is done
+        connection.close()
+
+        assert process.wait(30) == EXIT_ORPHANED
 
 
 def test_quick_steps_are_sent_together(ends):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPResponse
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -381,12 +382,12 @@ class Counted:
 class Counting(DeadlineProtocol):
     """The protocol with counted writes."""
 
-    counted: list[Counted] = []  # of all connections
+    counted: ClassVar[list[Counted]] = []  # of all connections
 
     def connection_made(self, transport):
         """Count what is written to this transport."""
         self.counted.append(Counted(transport))
-        super().connection_made(self.counted[-1])
+        super().connection_made(self.counted[-1])  # type: ignore[arg-type]  # it has all that is called
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -18,7 +18,7 @@ from worker.engine_process.protocol import Message
 from worker.engines import EngineError
 
 SEND_S = 60.0
-"""How long a process may read nothing of a message before it counts as gone. One at work reads at once."""
+"""How long a process may read nothing of a message before it counts as gone. One at work reads at each step."""
 _OUTPUT_LINES = 60
 
 

@@ -1,12 +1,10 @@
 """The inbox of the engine process: requests and cancels that came from the worker."""
 
-import os
-import queue
-import threading
-import traceback
+from collections import deque
 
 from worker.engine_process.connection import EngineConnection
 from worker.engine_process.free_memory import return_free_memory
+from worker.engine_process.orphan import end_orphan
 from worker.engine_process.protocol import Cancel, Generate
 
 IDLE_S = 30.0
@@ -14,45 +12,45 @@ IDLE_S = 30.0
 
 
 class Inbox:
-    """Reads the socket in its own thread, so that it sees a cancel or a closed socket at once."""
+    """Reads the socket, for the thread that generates. The process ends once the worker has closed it."""
 
     def __init__(self, connection: EngineConnection, idle_s: float = IDLE_S) -> None:
         self._connection = connection
         self._idle_s = idle_s
-        self._requests: queue.SimpleQueue[Generate] = queue.SimpleQueue()
+        self._requests: deque[Generate] = deque()
         self._cancelled: set[str] = set()
-
-    def start(self) -> None:
-        """Start to read. The process ends when the worker closes the socket."""
-        threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def next(self) -> tuple[Generate, ...]:
         """Wait for the next batch, and forget the cancels of earlier batches. Returns free memory when idle."""
-        try:
-            first = self._requests.get(timeout=self._idle_s)
-        except queue.Empty:
-            return_free_memory()
-            first = self._requests.get()
-        batch = (first, *(self._requests.get() for _ in range(first.batch_remaining)))
+        first = self._next_request()
+        batch = (first, *(self._next_request() for _ in range(first.batch_remaining)))
         self._cancelled &= {request.id for request in batch}
         return batch
 
     def is_cancelled(self, request_id: str) -> bool:
-        """Return whether the worker cancelled this request."""
+        """Return whether the worker has cancelled this request by now."""
+        while self._receive(0):
+            pass
         return request_id in self._cancelled
 
-    def _read(self) -> None:
+    def _next_request(self) -> Generate:
+        timeout_s: float | None = self._idle_s
+        while not self._requests:
+            if not self._receive(timeout_s):
+                return_free_memory()
+                timeout_s = None
+        return self._requests.popleft()
+
+    def _receive(self, timeout_s: float | None) -> bool:
+        """Keep the next message. Returns False if none comes for that long."""
         try:
-            while True:
-                message, _fd = self._connection.receive()
-                if isinstance(message, Generate):
-                    self._requests.put(message)
-                elif isinstance(message, Cancel):
-                    self._cancelled.add(message.id)
+            message, _ = self._connection.receive(timeout_s)
+        except TimeoutError:
+            return False
         except (EOFError, OSError):
-            pass
-        except BaseException:  # the process must not run on without this thread
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(0)  # the worker is gone, and the main thread may be inside a kernel
+            end_orphan()
+        if isinstance(message, Generate):
+            self._requests.append(message)
+        elif isinstance(message, Cancel):
+            self._cancelled.add(message.id)
+        return True

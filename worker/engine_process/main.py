@@ -26,6 +26,7 @@ from worker.engine_process.connection import EngineConnection
 from worker.engine_process.free_memory import keep_free_memory, return_free_memory
 from worker.engine_process.heartbeat import Heartbeat
 from worker.engine_process.inbox import IDLE_S, Inbox
+from worker.engine_process.orphan import end_orphan
 from worker.engine_process.protocol import (
     Broken,
     Done,
@@ -75,7 +76,6 @@ def main(open_engine: OpenEngine = open_alone, idle_s: float = IDLE_S) -> int:
 
     connection = EngineConnection(socket.socket(fileno=arguments.fd))
     inbox = Inbox(connection, idle_s)
-    inbox.start()
     heartbeat = Heartbeat(connection)
     heartbeat.start()
     started = time.perf_counter()
@@ -98,8 +98,11 @@ def main(open_engine: OpenEngine = open_alone, idle_s: float = IDLE_S) -> int:
     return_free_memory()  # of the start
     keep_free_memory()
     connection.send(Ready(checkpoint=engine.checkpoint, load_s=time.perf_counter() - started))
-    while True:
-        serve(engine, connection, inbox, heartbeat)
+    try:
+        while True:
+            serve(engine, connection, inbox, heartbeat)
+    except ConnectionError:
+        end_orphan()
 
 
 def serve(engine: Engine, connection: EngineConnection, inbox: Inbox, heartbeat: Heartbeat) -> None:
@@ -265,7 +268,7 @@ def _anonymous_file() -> int:
 
 
 def _exit_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when the worker ends. The inbox cannot do that while C code runs."""
+    """Ask the kernel to kill this process when the worker ends. Elsewhere than on Linux the next beat or step ends it."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
