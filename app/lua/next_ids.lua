@@ -13,7 +13,9 @@ local function next_ids(turns, line_prefix, limit)
     end
     from = from + limit
   until #part < limit
-  for place = 1, limit - 1 do
+  local place, before = 1, 0
+  while #ids > before do
+    before = #ids
     for _, key_id in ipairs(key_ids) do
       local id = redis.call('ZRANGE', line_prefix .. key_id, place, place)[1]
       if id then
@@ -21,6 +23,7 @@ local function next_ids(turns, line_prefix, limit)
         if #ids == limit then return ids end
       end
     end
+    place = place + 1
   end
   return ids
 end

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import redis
+import redis.asyncio
 
 from app.cached import SOON_S
 from app.predictions.redis_errors import redis_errors
@@ -36,11 +37,21 @@ class Clock:
         read = self._read
         if read is None or at - read[0] > READ_EVERY_S:
             with redis_errors():
-                seconds, microseconds = self._redis.time()
-            at = time.monotonic()
-            read = at, datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
-            self._read = read
+                now = _time_of(self._redis.time())
+            self.set(now)
+            return now
         return read[1] + timedelta(seconds=at - read[0])
+
+    async def refresh(self, shared: "redis.asyncio.Redis") -> None:
+        """Read the time if `now` would, on an event loop. Raises Unavailable."""
+        if not self.is_fresh:
+            with redis_errors():
+                self.set(_time_of(await shared.time()))
+
+
+def _time_of(reply: tuple[int, int]) -> datetime:
+    """Convert the seconds and microseconds that Redis returns."""
+    return datetime.fromtimestamp(reply[0], UTC) + timedelta(microseconds=reply[1])
 
 
 def to_ms(at: datetime) -> int:

@@ -130,19 +130,20 @@ class Submissions:
             raise Unavailable(str(exc)) from exc
 
     def _can_accept_soon(self, submission: Submission) -> bool:
-        """Return whether accepting it takes one call of Redis and little else."""
+        """Return whether accepting it takes a call or two of Redis and little else."""
         timeouts = submission.timeouts
         return (
             submission.idempotency is None
             and len(submission.input) <= SOON_FIELDS
             and (timeouts is None or timeouts.queue >= self._timeouts.queue)  # see `_refuse_late`
-            and self._validator.is_ready_for(submission)
+            and self._validator.reads_little(submission)
         )
 
     async def _accept_soon(
         self, shared: "redis.asyncio.Redis", submission: Submission
     ) -> Prediction:
         """Queue a prediction without files on the event loop: a thread would take longer than everything else."""
+        await self._validator.refresh(shared)
         request = self._validator.validate(submission)
         prediction = self._create(submission, request, InputImages(), traceparent())
         terms = self._admission.terms(prediction.key_id, max_cost(request.parameters, None))

@@ -1,9 +1,12 @@
 """Validates requests: everything that can be checked without fetching an image or a LoRA."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+import redis.asyncio
 
 from app.generation_text import Metadata
 from app.images.scratch import SentImage
@@ -63,15 +66,18 @@ class Validator:
         self._keeps_prompts = keeps_prompts
         self._metadata = metadata
 
-    def is_ready_for(self, submission: Submission) -> bool:
-        """Return whether `validate` will read neither Redis nor files for SOON_S."""
+    def reads_little(self, submission: Submission) -> bool:
+        """Return whether `validate` reads no files, and nothing from Redis for SOON_S after `refresh`."""
         return (
             submission.webhook is None
             and not submission.input.keys() & FILE_FIELDS
             and not self._admission.counts(submission.key_id)
-            and self._registry.is_fresh
-            and self._clock.is_fresh
         )
+
+    async def refresh(self, shared: "redis.asyncio.Redis") -> None:
+        """Read together what `validate` needs of Redis and is not fresh. Raises Unavailable."""
+        if not (self._registry.is_fresh and self._clock.is_fresh):
+            await asyncio.gather(self._registry.refresh(shared), self._clock.refresh(shared))
 
     def validate(self, submission: Submission) -> ValidatedRequest:
         """Count a create of the key, and check it.

@@ -4,11 +4,13 @@ Redis keys: `klein:workers` the announcements by name · `klein:worker:command:{
 """
 
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
 
 import redis
+import redis.asyncio
 
 from app.cached import SOON_S
 from app.loras.transformer import TransformerSize
@@ -105,7 +107,7 @@ class WorkerRegistry:
             pairs = [part for w in workers for part in (w.name, _RECORDS.write(w))]
             if pairs:
                 self._redis.hset(WORKERS, items=pairs)
-            for other in self._all():
+            for other in _RECORDS.read_each(self._announcements().values()):
                 if other.seen_at < self.now() - REMEMBERED_S:
                     self._redis.hdel(WORKERS, other.name)
 
@@ -134,6 +136,12 @@ class WorkerRegistry:
         """Return whether it will list workers without a read for SOON_S, if its clock does not read either."""
         return time.monotonic() - self._read_at < _CACHE_S - SOON_S
 
+    async def refresh(self, shared: "redis.asyncio.Redis") -> None:
+        """Read the announcements if `served` would, on an event loop. Raises Unavailable."""
+        if not self.is_fresh:
+            with redis_errors():
+                self._keep(await cast("Awaitable[dict[bytes, bytes]]", shared.hgetall(WORKERS)))
+
     def served(self) -> frozenset[CheckpointKind]:
         """Return the checkpoint kinds served now, else those served last, else distilled."""
         workers = self.present() or self._cached()
@@ -145,14 +153,16 @@ class WorkerRegistry:
 
     def _cached(self) -> list[Worker]:
         if time.monotonic() - self._read_at > _CACHE_S:
-            self._workers = self._all()
-            self._read_at = time.monotonic()
+            self._keep(self._announcements())
         return self._workers
 
-    def _all(self) -> list[Worker]:
+    def _keep(self, announcements: dict[bytes, bytes]) -> None:
+        self._workers = list(_RECORDS.read_each(announcements.values()))
+        self._read_at = time.monotonic()
+
+    def _announcements(self) -> dict[bytes, bytes]:
         with redis_errors():
-            announcements = cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
-        return list(_RECORDS.read_each(announcements.values()))
+            return cast("dict[bytes, bytes]", self._redis.hgetall(WORKERS))
 
 
 def _command_key(name: str) -> str:

@@ -12,6 +12,7 @@ from app.predictions.catalog import MODELS
 from app.predictions.prediction import Status
 from app.predictions.queue import Queues
 from tests.support.fakes import a_prediction, a_store
+from tests.support.redis_calls import counting
 
 LUA = Path(__file__).parents[2] / "app" / "lua"
 INCLUDED = {"now", "limits", "drop_token", "join", "next_ids", "place"}
@@ -501,6 +502,18 @@ def test_list_next(connection, join):
     assert listed(10) == [b"a1", b"b1", b"a2"]
     assert listed(1) == [b"a1"]
     assert connection.zcard("line:a") == 2
+
+
+def test_list_next_ends_with_the_lines(connection, join):
+    """What the listing costs goes with the predictions in line, and not with the limit."""
+    join("a", "a1")
+    listing = load_script("list_next")
+    listing(connection, turns="turns", line_prefix="line:", limit=1)  # loads it
+    with counting(connection) as count:
+        assert listing(connection, turns="turns", line_prefix="line:", limit=50) == [b"a1"]
+
+    [(_script, *commands)] = [call for call in count.calls if call[0].startswith("EVALSHA")]
+    assert len(commands) <= 3
 
 
 def test_take_one(connection, join):

@@ -95,14 +95,10 @@ class Counter:
         self.scratch = Scratch()
         self.service = self.service_over(self.store)
 
-    def service_over(self, store, knows_time=True, knows_workers=True):
-        """Build a service over a store, which has read Redis's time and the workers a moment ago."""
+    def service_over(self, store):
+        """Build a service over a store."""
         clock = Clock(self.connection)
         registry = WorkerRegistry(self.connection, clock)
-        if knows_time:
-            clock.now()
-        if knows_workers:
-            registry.served()
         admission = Admission(
             rates=Rates(self.connection),
             limits_of=lambda _: self.limits,
@@ -193,8 +189,13 @@ def a_store_without_threads(connection):
     return NoThread(connection, Queues(connection), timedelta(days=1))
 
 
-async def test_words_alone_take_no_thread(connection, redis_server, tmp_path):
-    """A submission of words alone is accepted on the event loop, and so is one that is refused there."""
+async def test_words_alone_take_no_thread(connection, redis_server, tmp_path, monkeypatch):
+    """A submission of words alone is accepted on the event loop, and so is one that is refused there.
+
+    Redis's time and the workers, which nobody has read yet, are read on the event loop too.
+    """
+    for name in ("time", "hgetall"):
+        monkeypatch.setattr(connection, name, None)
     async with open_shared(redis_server.url) as readers:
         counter = Counter(connection, readers, tmp_path, is_shared=True)
         service = counter.service_over(a_store_without_threads(connection))
@@ -237,17 +238,6 @@ async def test_many_fields_are_checked_in_a_thread(connection, redis_server, tmp
         service = counter.service_over(a_store_without_threads(connection))
         with pytest.raises(AssertionError):
             await submit(service, "key", TEXT, fields)
-        counter.scratch.close()
-
-
-@pytest.mark.parametrize("known", [{"knows_time": False}, {"knows_workers": False}])
-async def test_what_is_not_known_is_read_in_a_thread(connection, redis_server, tmp_path, known):
-    """A submission for which the time or the workers must be read first does not hold up the event loop."""
-    async with open_shared(redis_server.url) as readers:
-        counter = Counter(connection, readers, tmp_path, is_shared=True)
-        service = counter.service_over(a_store_without_threads(connection), **known)
-        with pytest.raises(AssertionError):
-            await submit(service, "key", TEXT, {"prompt": "x"})
         counter.scratch.close()
 
 
