@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from app.log_lines import read_lines
 
 STABLE_S = 10.0  # a process that ran for longer restarts without a pause
 RESTART_PAUSE_MAX_S = 30.0
+LAST_LINES_S = 1.0  # to print what a process wrote before it ended
 STARTS = 5  # before the system is ready
 _COLOURS = ("cyan", "green", "magenta", "yellow")
 
@@ -90,26 +92,35 @@ class ProcessTree:
 
     async def _start(self, child: Child) -> None:
         child.started_at = time.monotonic()
-        child.process = await asyncio.create_subprocess_exec(
-            *child.command,
-            env=child.environ,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the others
-        )
-        task = asyncio.create_task(self._follow(child, child.process))
+        lines, output = os.pipe()
+        try:
+            child.process = await asyncio.create_subprocess_exec(
+                *child.command,
+                env=child.environ,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # so that Ctrl-C reaches only this process, which stops the others
+            )
+        except BaseException:
+            os.close(lines)
+            raise
+        finally:
+            os.close(output)
+        task = asyncio.create_task(self._follow(child, child.process, lines))
         child.tasks.add(task)
         task.add_done_callback(child.tasks.discard)
 
-    async def _follow(self, child: Child, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101 -- PIPE above
+    async def _follow(self, child: Child, process: asyncio.subprocess.Process, lines: int) -> None:
         last, reason = "", None
-        async for last in read_lines(process.stdout):
-            child.log(last)
-            text = last.removeprefix("Error: ")
-            if text.startswith("klein "):
-                reason = text  # also if its engine process writes another line after it
+        try:
+            async for last in read_lines(lines):
+                child.log(last)
+                text = last.removeprefix("Error: ")
+                if text.startswith("klein "):
+                    reason = text  # also if its engine process writes another line after it
+        finally:
+            os.close(lines)
         code = await process.wait()
         if self.stopping.is_set():
             return
@@ -141,6 +152,8 @@ class ProcessTree:
             child.log("did not stop in time; killing it")
             process.kill()
             await process.wait()
+        if child.tasks:
+            await asyncio.wait(child.tasks, timeout=LAST_LINES_S)
 
 
 def _event_of(process: str, line: str) -> str:

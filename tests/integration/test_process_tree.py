@@ -75,3 +75,19 @@ async def test_reason_of_a_process_ends_the_tree() -> None:
         await tree.stop()
 
     assert tree.failure == "klein worker: no weights"
+
+
+async def test_last_words_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a process writes when it is asked to stop is printed before the tree ends."""
+    tree = ProcessTree(dict(os.environ), LogFormat.TEXT, stop_s=30)
+    try:
+        script = "trap 'echo bye; exit' TERM; echo hello; while :; do sleep 0.05; done"
+        await tree.add("worker", ["sh", "-c", script])
+        said = ""
+        while "hello" not in said:
+            await asyncio.sleep(0.01)
+            said += capsys.readouterr().err
+    finally:
+        await tree.stop()
+
+    assert "bye" in capsys.readouterr().err
