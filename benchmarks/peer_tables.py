@@ -14,7 +14,7 @@ ABOUT_PICTURES = (
     "One client, with the built-in model. Each server drew the same pictures in turns with a script that calls the same pipeline in a loop, and all pictures "
     "were equal to the pixel. Each round had a prompt that no server had seen. The others call diffusers' pipeline and Pillow's "
     "PNG writer. A request is everything until the client has the image: for klein a create, a long poll and a download, or a `run` and a download. Times are "
-    "medians of what a server took more than the script in the same round, and of the ratios. The start is until the first picture: the processor time of "
+    "medians (first to third quartile) of what a server took more than the script in the same round, and of the ratios. The start is until the first picture: the processor time of "
     "all processes, and their proportional share of memory. klein is `klein up`."
 )
 ABOUT_JOBS = (
@@ -60,7 +60,7 @@ def pictures_table(drawn: Drawn) -> str:
     ]
     for title, start in drawn.starts.items():
         times = " | ".join(
-            f"{drawn.over_bare_ms(size, title):.1f} ms | {drawn.of_bare(size, title):.2f}"
+            f"{_quartiles(drawn.quartiles_over_bare_ms(size, title))} ms | {drawn.of_bare(size, title):.2f}"
             for size in SIZES
         )
         lines.append(f"| {title} | {times} | {start.start_s:.1f} s | {start.start_mb:.0f} MB |")
@@ -82,6 +82,11 @@ def jobs_table(jobs: dict[str, Figures]) -> str:
             f"| {figures.start_s:.1f} s | {figures.start_mb:.0f} MB |"
         )
     return "\n".join(lines)
+
+
+def _quartiles(values: list[float]) -> str:
+    low, median, high = values
+    return f"{median:.1f} ({low:.0f} to {high:.0f})"
 
 
 def _spread(values: list[float], shape: str) -> str:

@@ -39,7 +39,7 @@ class Scale:
     rounds: int = 3
     requests: int = 30  # one after the other, in each round
     backlog: int = 64
-    pictures: int = 30  # of each size
+    pictures: int = 30  # of the default size
     flood_s: float = 5.0
     waiters: int = CROWD
     rest_s: float = 20.0

@@ -30,7 +30,7 @@ def test_limits_follow_the_others_of_the_same_run():
         starts={t: Figures(start_s=9, start_mb=300) for t in ("klein", "klein, run", "cog")}
     )
     drawn.times_s = {
-        size: {BARE: [0.1], "klein": [0.107], "klein, run": [0.108], "cog": [0.103]}
+        size: {BARE: [0.1] * 2, "klein": [0.107] * 2, "klein, run": [0.108] * 2, "cog": [0.103] * 2}
         for size in (SMALL, DEFAULT)
     }
     jobs = {
