@@ -59,7 +59,7 @@ def run_worker(
     connection = ThreadConnections(settings.redis)
     queues = Queues(connection)
     store = Store(connection, queues, settings.retention, timedelta(days=settings.usage_days))
-    registrations = Registrations(WorkerRegistry(connection), is_held=True)
+    registrations = Registrations(WorkerRegistry(connection, store.clock), is_held=True)
     leases = Leases(store, on_beat=registrations.beat)
     publisher = Publisher(store, storage, leases, credentials, backlog=BACKLOG * settings.batch)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"

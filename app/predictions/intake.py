@@ -61,7 +61,8 @@ class Intake(RecordReader):
     ) -> None:
         super().__init__(connection, queues)
         self._retention = retention
-        self._clock = clock or Clock(connection)
+        self.clock = clock or Clock(connection)
+        """It also continues from the times that its scripts return."""
 
     def add(self, prediction: Prediction, terms: Terms = UNLIMITED) -> Prediction:
         """Add a prediction, and return it. See `accept`."""
@@ -73,7 +74,7 @@ class Intake(RecordReader):
         Returns the accepted prediction, which is the first one where its idempotency key has come before. Raises
         IdempotencyKeyReused, InvalidInput (the record is too long), TooManyRequests or BudgetSpent.
         """
-        values = _add_values(prediction, terms, self._clock.now())
+        values = _add_values(prediction, terms, self.clock.now())
         with redis_errors():
             reply = scripts.ADD(self._redis, **values)
         accepted_id, refusal, ahead = _read_reply(reply)

@@ -82,7 +82,7 @@ class Store(Intake):
 
         Its next change needs no read.
         """
-        now = self._clock.now()
+        now = self.clock.now()
         claim = first_claim(owner, now)
         with redis_errors():
             taken = self._queues.take_record(kind, claim.end, claim.lease_until)
@@ -130,7 +130,7 @@ class Store(Intake):
         """
         last = self._last.get(prediction_id)
         if last is not None:
-            now = self._clock.now()
+            now = self.clock.now()
             try:
                 after = transition(last.prediction, now)
             except KleinError:
@@ -144,7 +144,7 @@ class Store(Intake):
                     scripts.READ(self._redis, record=record_key(prediction_id)),
                 )
             now = from_ms(now_ms)
-            self._clock.set(now)
+            self.clock.set(now)
             before = decode(record, prediction_id)
             after = transition(before, now)
             if after == before or self._replace(
@@ -209,7 +209,7 @@ class Store(Intake):
     def plan_check(self, prediction: Prediction) -> bool:
         """Plan the next check of a prediction that runs or waits in line. Returns False if it does neither."""
         with redis_errors():
-            if prediction.lease_until is None or not prediction.is_leased(self._clock.now()):
+            if prediction.lease_until is None or not prediction.is_leased(self.clock.now()):
                 return self._queues.schedule_check(prediction)
             self._redis.zadd(OPEN, {prediction.id: to_ms(prediction.lease_until)}, xx=True)
         return True
@@ -230,7 +230,7 @@ class Store(Intake):
         may_be_late = (
             prediction.owner is not None
             and not is_only_attempt_over
-            and self._clock.now() < late_until
+            and self.clock.now() < late_until
         )
         with redis_errors():
             scripts.DELETE(

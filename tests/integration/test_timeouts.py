@@ -6,14 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from app.predictions.clock import Clock
+from app.cached import SOON_S
+from app.predictions.clock import READ_EVERY_S, Clock
 from app.predictions.failure import Cause
 from app.predictions.maintenance import Maintenance
 from app.predictions.prediction import Status, Timeouts
 from app.predictions.queue import Queues
 from app.predictions.redis_keys import OPEN
+from app.predictions.worker_registry import WorkerRegistry
 from app.storage.local import LocalStorage
 from tests.support.fakes import a_prediction, a_store, make_due
+from worker.job.leases import BEAT_S
 
 QUEUE = "rq:queue:klein-distilled"
 SHORT = Timeouts(queue=timedelta(seconds=5), run=timedelta(seconds=60))
@@ -78,6 +81,26 @@ def test_predictions_use_redis_time(connection, monkeypatch):
 
     assert abs(first.timestamp() - seconds - microseconds / 1e6) < 5
     assert first < second < first + timedelta(seconds=5)
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="Linux alone counts sleep")
+def test_time_is_read_again_after_the_host_slept(connection, monkeypatch):
+    """The time of a sleep counts, so that the next prediction is not created before it."""
+    clock = Clock(connection)
+    clock.now()
+    assert clock.is_fresh
+    passed_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    monkeypatch.setattr(time, "clock_gettime", lambda _clock: passed_s + 3600)
+
+    assert not clock.is_fresh
+
+
+def test_announcements_of_a_worker_keep_its_clock_fresh(connection, store):
+    """A worker reads the time with each announcement, and not again for the claim that comes before the next one."""
+    WorkerRegistry(connection, store.clock).now()
+
+    assert store.clock.is_fresh
+    assert BEAT_S + SOON_S < READ_EVERY_S
 
 
 def test_record_without_queue_timeout_waits_forever(store, maintenance, connection):
