@@ -1,8 +1,6 @@
 """Serves the busiest routes without FastAPI's resolving of parameters, which takes longer than what most of them do."""
 
 from collections.abc import Awaitable, Callable
-from functools import partial
-from inspect import iscoroutinefunction
 from typing import Annotated, Any
 
 from fastapi import Request
@@ -11,12 +9,11 @@ from fastapi.params import Header, Query
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 
 class DirectRoute(APIRoute):
-    """A route whose endpoint takes the request alone, and reads from it what it needs, the key included.
+    """A route whose endpoint is async and takes the request alone, from which it reads what it needs, the key included.
 
     FastAPI documents the parameters of its `dependencies`, and calls none of them. Without them it needs no exit stacks, which
     take 2 KB while a request waits. Errors pass to the handlers of the app. Parameters in the path are texts.
@@ -24,12 +21,10 @@ class DirectRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **named: Any) -> None:
         super().__init__(path, endpoint, **named)
-        self._respond: Callable[[Request], Awaitable[Response]] = (
-            endpoint if iscoroutinefunction(endpoint) else partial(run_in_threadpool, endpoint)
-        )
+        self._respond: Callable[[Request], Awaitable[Response]] = endpoint
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, also below the prefix of a dialect. An endpoint that is not async runs in a thread, as everywhere."""
+        """Serve a request, also below the prefix of a dialect."""
         if self.methods and scope["method"] not in self.methods:
             await super().handle(scope, receive, send)  # refuses it
             return
