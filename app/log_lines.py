@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 LINE_MAX_BYTES = 1024 * 1024
 GATHER_S = 0.05
-"""How long lines are gathered. Each would wake this process else, beside those that serve a request."""
+"""How long lines are gathered. Otherwise each would wake this process while others serve a request."""
 _READ_BYTES = 64 * 1024  # as much as a pipe holds
 
 

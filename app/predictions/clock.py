@@ -10,7 +10,7 @@ from app.cached import SOON_S
 from app.predictions.redis_errors import redis_errors
 
 READ_EVERY_S = 3.0
-"""Longer than the pause between two announcements of a worker, which read it: the claim of its next prediction does not."""
+"""Longer than the pause between two announcements of a worker. Each reads the time, so the claim of the next prediction need not."""
 
 
 def _passed_s() -> float:
@@ -21,7 +21,7 @@ def _passed_s() -> float:
 
 
 class Clock:
-    """Reads the time at most once in three seconds. Between reads a clock of this host counts that nobody sets."""
+    """Reads the time at most once in three seconds. Between reads it continues with a clock of this host that is never set."""
 
     def __init__(self, connection: "redis.Redis") -> None:
         self._redis = connection

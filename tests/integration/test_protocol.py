@@ -393,6 +393,7 @@ class Counting(DeadlineProtocol):
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])
 def test_head_and_body_are_one_write(method, connection):
+    """A response is written at once, also one without a body or before the connection closes."""
     with serving(Counting) as port, httpx.Client() as client:
         for _ in range(2):
             answer = client.request(
@@ -406,6 +407,7 @@ def test_head_and_body_are_one_write(method, connection):
 
 
 def test_head_of_stream_does_not_wait_for_body(port):
+    """The head of a response is sent although its body comes later."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
         client.sendall(HEAD.replace(b"/ ", b"/stream ") + b"Content-Length: 2\r\n\r\n")
         assert client.recv(1000).endswith(b"\r\n\r\n")
@@ -414,6 +416,7 @@ def test_head_of_stream_does_not_wait_for_body(port):
 
 
 def test_early_head_is_sent_before_end_of_stream(port):
+    """A head without a body is sent before the sending end closes, as it does after an early response."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
         client.sendall(b"HEAD /early HTTP/1.1\r\nHost: klein\r\nContent-Length: 1000000\r\n\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 401 ")

@@ -28,7 +28,7 @@ class Inbox:
         return batch
 
     def is_cancelled(self, request_id: str) -> bool:
-        """Return whether the worker has cancelled this request by now."""
+        """Read what the worker has sent, and return whether it has cancelled this request."""
         while self._receive(0):
             pass
         return request_id in self._cancelled
